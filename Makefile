@@ -1,0 +1,49 @@
+# parkmesh: everything a person or CI calls. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo car lab-up lab-down lab-status venv test test-quick lint bench clean
+
+# Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
+export PARKMESH_LAB ?= demo
+export PYTHONPATH := $(CURDIR)/molecule/lab
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+TWIN := .venv/bin/python -m twin
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## Build the whole system in the lab on this machine (root; Debian 12 or 13)
+	@scripts/demo
+
+car: ## Send a car to community A's entrance: make car PLATE=1234BCD
+	@$(TWIN) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
+
+lab-up: venv ## Start the lab only: emulator, networks, hosts
+	@$(TWIN) preflight && $(TWIN) up
+
+lab-down: ## Remove exactly what the lab made
+	@$(TWIN) down
+
+lab-status: ## Show what of the lab is there
+	@$(TWIN) status
+
+venv: ## Install what the project needs on this machine
+	@scripts/bootstrap test
+
+test: ## Run all tests, linters first
+	@scripts/bootstrap test
+	@.venv/bin/python scripts/run_tests.py
+
+test-quick: ## Run only what needs no containers
+	@scripts/bootstrap test
+	@.venv/bin/python scripts/run_tests.py --only lint,unit
+
+lint: venv ## Run the linters
+	@.venv/bin/python scripts/run_tests.py --only lint
+
+bench: venv ## Measure; prints figures and ratios
+	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
+
+clean: ## Remove the lab, the venv and every cache of this clone
+	@[ ! -x .venv/bin/python ] || $(TWIN) down --all
+	@rm -rf .venv .cache dist test-results .lab

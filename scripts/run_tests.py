@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Run the test stages from quick to slow and end with one line that sums them: `N passed, N failed, N skipped`.
+
+Every stage runs even when an earlier one failed, so that one run tells everything; what was skipped is printed with its
+reason. A linter counts as one test.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "test-results"
+BIN = ROOT / ".venv" / "bin"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. With ``junit`` its counts are read from that file, else the exit code counts as one test."""
+
+    name: str
+    command: Sequence[str]
+    junit: Path | None = None
+
+
+@dataclass
+class Tally:
+    passed: int = 0
+    failed: int = 0
+    skipped: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+def pytest(name: str, *arguments: str) -> Step:
+    junit = RESULTS / f"{name}.xml"
+    return Step(name, ["pytest", "-q", f"--junit-xml={junit}", "-o", f"junit_suite_name={name}", *arguments], junit)
+
+
+def shell_scripts() -> list[str]:
+    """Every tracked or new file that says in its first line that a shell runs it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = []
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as stream:
+                if stream.readline().startswith((b"#!/bin/sh", b"#!/usr/bin/env bash", b"#!/bin/bash")):
+                    found.append(name)
+    return found
+
+
+def stages() -> dict[str, list[Step]]:
+    """The stages in the order they run: what fails fastest comes first, what needs containers last."""
+    return {
+        "lint": [
+            Step("ruff check", ["ruff", "check", "."]),
+            Step("ruff format", ["ruff", "format", "--check", "."]),
+            Step("mypy app", ["mypy", "app/src"]),
+            Step("mypy plugins", ["mypy", "module_utils", "library", "inventory_plugins", "filter_plugins", "scripts"]),
+            Step("mypy lab", ["mypy", "-p", "twin"]),
+            Step("yamllint", ["yamllint", "--strict", "."]),
+            Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"]),
+            Step("shellcheck", ["shellcheck", *shell_scripts()]),
+        ],
+        "unit": [
+            pytest("unit", "tests/unit"),
+            pytest("app", "app/tests"),
+            pytest("overlay", "molecule/lab/overlay/tests"),
+        ],
+        "emulator": [pytest("emulator", "tests/emulator")],
+        "lab": [
+            pytest("twin", "tests/lab"),
+            Step("molecule", ["molecule", "test", "--scenario-name", "lab"], RESULTS / "molecule.xml"),
+        ],
+    }
+
+
+def count(step: Step, returncode: int) -> Tally:
+    """What a step's run amounts to. A run that wrote no result, or failed without a failed test, is a failure."""
+    tally = Tally()
+    if step.junit is not None and step.junit.exists():
+        for case in ET.parse(step.junit).getroot().iter("testcase"):  # noqa: S314 - written by our own pytest run
+            name = f"{case.get('classname')}::{case.get('name')}"
+            skipped = case.find("skipped")
+            if case.find("failure") is not None or case.find("error") is not None:
+                tally.failed += 1
+                tally.failures.append(name)
+            elif skipped is not None:
+                tally.skipped.append(f"{name}: {skipped.get('message', 'no reason given')}")
+            else:
+                tally.passed += 1
+        if returncode and not tally.failed:
+            tally.failed += 1
+            tally.failures.append(f"{step.name} (exit {returncode}, no failed test)")
+    elif returncode:
+        tally.failed, tally.failures = 1, [f"{step.name} (exit {returncode})"]
+    else:
+        tally.passed = 1
+    return tally
+
+
+def run(step: Step) -> Tally:
+    environment = dict(os.environ)
+    environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
+    environment["PYTHONPATH"] = f"{ROOT / 'molecule' / 'lab'}{os.pathsep}{ROOT / 'app' / 'src'}"
+    environment["PARKMESH_LAB"] = "test"
+    environment["PARKMESH_TEST_RESULTS"] = str(RESULTS)
+    if step.junit is not None:
+        step.junit.unlink(missing_ok=True)
+    started = time.monotonic()
+    print(f"\n=== {step.name}", flush=True)
+    returncode = subprocess.run(
+        step.command, cwd=ROOT, env=environment, check=False, stdin=subprocess.DEVNULL
+    ).returncode
+    tally = count(step, returncode)
+    word = "FAILED" if tally.failed else "ok"
+    print(f"=== {step.name}: {word} in {time.monotonic() - started:.0f} s", flush=True)
+    return tally
+
+
+def summarise(tallies: Iterable[Tally]) -> int:
+    """Print what failed and what was skipped, then the line that counts; returns the exit code."""
+    tallies = list(tallies)
+    skipped = [line for tally in tallies for line in tally.skipped]
+    failures = [line for tally in tallies for line in tally.failures]
+    print()
+    for line in skipped:
+        print(f"skipped: {line}")
+    for line in failures:
+        print(f"failed: {line}")
+    passed = sum(tally.passed for tally in tallies)
+    failed = sum(tally.failed for tally in tallies)
+    print(f"{passed} passed, {failed} failed, {len(skipped)} skipped")
+    return 1 if failed or not passed else 0
+
+
+def main() -> None:
+    every = stages()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", help=f"stages to run, comma-separated ({', '.join(every)})")
+    options = parser.parse_args()
+    wanted = options.only.split(",") if options.only else list(every)
+    unknown = [name for name in wanted if name not in every]
+    if unknown:
+        parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(every)}")
+    RESULTS.mkdir(exist_ok=True)
+    sys.exit(summarise([run(step) for name in wanted for step in every[name]]))
+
+
+if __name__ == "__main__":
+    main()
