@@ -1,0 +1,205 @@
+"""Filters that compile ZeroTier's rule language and say what rules do with a packet."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import ansible.module_utils
+from ansible.errors import AnsibleFilterError
+
+# Modules get the project's module_utils in their archive; on the control node they are found beside this folder.
+_MODULE_UTILS = str(Path(__file__).resolve().parent.parent / "module_utils")
+if _MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_MODULE_UTILS)
+
+if TYPE_CHECKING:
+    from module_utils import zerotier_rule_compiler as compiler
+    from module_utils import zerotier_rules as rules
+else:
+    from ansible.module_utils import zerotier_rule_compiler as compiler
+    from ansible.module_utils import zerotier_rules as rules
+
+TCP_FLAGS: Final = ("fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr")
+PACKET_KEYS: Final = (
+    "ethertype",
+    "source",
+    "destination",
+    "protocol",
+    "source_port",
+    "destination_port",
+    "tcp_flags",
+    "icmp_type",
+    "icmp_code",
+    "tos",
+    "size",
+    "vlan",
+    "source_mac",
+    "destination_mac",
+    "ip_authenticated",
+)
+NODE_KEYS: Final = ("address", "tags", "capabilities")
+
+
+def _plain(value: Any) -> Any:
+    """The value as plain data: filters get lazy containers."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def compile_rules(source: str, tags: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Compile a source; ``tags`` are definitions by name that it may use beside its own."""
+    try:
+        compiled = compiler.compile_rules(source, _plain(tags))
+    except compiler.RuleCompileError as error:
+        raise AnsibleFilterError(f"zerotier_compile_rules: {error}") from error
+    return {
+        "rules": compiled.rules,
+        "capabilities": compiled.capabilities,
+        "tags": compiled.tags,
+        "tags_by_name": compiled.tags_by_name,
+        "capabilities_by_name": compiled.capabilities_by_name,
+        "rule_lines": compiled.rule_lines,
+    }
+
+
+def _known(given: Mapping[str, Any], keys: tuple[str, ...], what: str) -> None:
+    unknown = sorted(set(given) - set(keys))
+    if unknown:
+        raise ValueError(f"{what}: {', '.join(unknown)} is none of {', '.join(keys)}")
+
+
+def _number(given: Mapping[str, Any], key: str, names: Mapping[str, int] | None = None) -> int | None:
+    value = given.get(key)
+    if value is None:
+        return None
+    if isinstance(value, str) and names is not None and value in names:
+        return names[value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{key}: {value!r} is no number{' and no known name' if names else ''}")
+    return value
+
+
+def _address(given: Mapping[str, Any], key: str) -> rules.IPAddress | None:
+    return None if given.get(key) is None else ipaddress.ip_address(str(given[key]))
+
+
+def packet_from(given: Mapping[str, Any], sender: str, receiver: str) -> rules.Packet:
+    """A packet from a description; raises ValueError for what can't be in one."""
+    _known(given, PACKET_KEYS, "packet")
+    source, destination = _address(given, "source"), _address(given, "destination")
+    version = next((address.version for address in (source, destination) if address is not None), 4)
+    ethertype = _number(given, "ethertype", compiler.ETHERTYPES)
+    if ethertype is None:
+        ethertype = rules.ETHERTYPE_IPV6 if version == 6 else rules.ETHERTYPE_IPV4
+    flags = given.get("tcp_flags") or []
+    for flag in flags:
+        if flag not in TCP_FLAGS:
+            raise ValueError(f"tcp_flags: {flag!r} is none of {', '.join(TCP_FLAGS)}")
+    is_ip = ethertype in (rules.ETHERTYPE_IPV4, rules.ETHERTYPE_IPV6)
+    tos = _number(given, "tos")
+    size = _number(given, "size")
+    return rules.Packet(
+        zt_source=sender,
+        zt_destination=receiver,
+        ethertype=ethertype,
+        mac_source=str(given.get("source_mac") or "").lower(),
+        mac_destination=str(given.get("destination_mac") or "").lower(),
+        vlan=_number(given, "vlan") or 0,
+        size=64 if size is None else size,
+        ip_source=source if is_ip else None,
+        ip_destination=destination if is_ip else None,
+        ip_protocol=_number(given, "protocol", compiler.IP_PROTOCOLS) if is_ip else None,
+        ip_tos=(tos or 0) if is_ip else None,
+        icmp_type=_number(given, "icmp_type"),
+        icmp_code=_number(given, "icmp_code"),
+        source_port=_number(given, "source_port"),
+        destination_port=_number(given, "destination_port"),
+        tcp_flags=sum(1 << TCP_FLAGS.index(flag) for flag in set(flags)),
+        ip_authenticated=bool(given.get("ip_authenticated", True)),
+    )
+
+
+def _described(verdict: rules.Verdict | None, network: Mapping[str, Any], capability_ids: list[int]) -> dict[str, Any]:
+    if verdict is None:
+        return {}
+    described: dict[str, Any] = {
+        "action": verdict.action,
+        "rule": verdict.rule,
+        "line": None,
+        "capability": None,
+        "redirect_to": verdict.redirect_to,
+        "copies": [{"address": copy.address, "length": copy.length} for copy in verdict.copies],
+        "lenient": verdict.lenient,
+        "rules": [],
+    }
+    if verdict.rule is None or verdict.first_rule is None:
+        return described
+    deciding = network["rules"]
+    if verdict.capability is None:
+        lines = network.get("rule_lines") or []
+        described["line"] = lines[verdict.rule] if verdict.rule < len(lines) else None
+    else:
+        described["capability"] = capability_ids[verdict.capability]
+        deciding = next(entry for entry in network["capabilities"] if entry["id"] == described["capability"])["rules"]
+    described["rules"] = deciding[verdict.first_rule : verdict.rule + 1]
+    return described
+
+
+def _node(given: Mapping[str, Any], what: str, address: str) -> tuple[str, dict[int, int], list[int]]:
+    _known(given, NODE_KEYS, what)
+    tags = {int(tag): int(value) for tag, value in (given.get("tags") or {}).items()}
+    return str(given.get("address") or address).lower(), tags, [int(entry) for entry in given.get("capabilities") or []]
+
+
+def explain(
+    network: Mapping[str, Any] | list[Any],
+    packet: Mapping[str, Any],
+    sender: Mapping[str, Any],
+    receiver: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the sender's and the receiver's filters do with a packet, and by which rule.
+
+    ``network`` is a list of compiled rules, or a dictionary with ``rules`` and perhaps ``capabilities`` and
+    ``rule_lines``. ``sender`` and ``receiver`` have ``tags`` (values by id) and perhaps ``address`` and
+    ``capabilities`` (ids).
+    """
+    try:
+        plain = _plain(network)
+        compiled: dict[str, Any] = {"rules": plain} if isinstance(plain, list) else plain
+        source, sender_tags, held = _node(_plain(sender), "sender", "0000000001")
+        target, receiver_tags, _ = _node(_plain(receiver), "receiver", "0000000002")
+        definitions = {int(entry["id"]): entry["rules"] for entry in compiled.get("capabilities") or []}
+        missing = [str(entry) for entry in held if entry not in definitions]
+        if missing:
+            raise ValueError(f"sender: the network has no capability {', '.join(missing)}")
+        ids = sorted(held)
+        verdict = rules.evaluate_path(
+            rules.RuleSet(compiled["rules"]),
+            packet_from(_plain(packet), source, target),
+            sender_tags=sender_tags,
+            receiver_tags=receiver_tags,
+            capabilities=[rules.RuleSet(definitions[entry]) for entry in ids],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnsibleFilterError(f"zerotier_explain: {error}") from error
+    outbound, inbound = _described(verdict.outbound, compiled, ids), _described(verdict.inbound, compiled, ids)
+    return {
+        "delivered": verdict.delivered,
+        "decided_by": "receiver" if inbound else "sender",
+        "sender": outbound,
+        "receiver": inbound,
+    }
+
+
+class FilterModule:
+    """The filters by name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {"zerotier_compile_rules": compile_rules, "zerotier_explain": explain}

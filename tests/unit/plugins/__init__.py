@@ -1,0 +1,1 @@
+"""Tests of the ZeroTier plugins: rules, clients, modules, inventory and filters."""

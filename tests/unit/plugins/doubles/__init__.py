@@ -1,0 +1,1 @@
+"""Doubles of HTTP services for the tests of the ZeroTier plugins."""
