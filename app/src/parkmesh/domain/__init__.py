@@ -1,0 +1,1 @@
+"""Pure parking rules shared by server and gateway: no I/O, no clock, no randomness."""

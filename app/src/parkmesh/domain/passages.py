@@ -1,0 +1,85 @@
+"""Several reads of one vehicle are one passage.
+
+A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a minute
+are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new read
+belongs to it. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
+neighbours' cars with similar plates stay two passages.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from parkmesh.domain.access import Decision, Reason
+
+MAX_EDITS = 2
+_MIN_SIMILAR_LENGTH = 5
+
+UNMATCHED = frozenset({Reason.NO_PLATE, Reason.UNKNOWN_PLATE, Reason.AMBIGUOUS})
+"""Refusals that may be a misread: no credential was named."""
+
+
+def edits(a: str, b: str) -> int:
+    """Return the Levenshtein distance of two plates: characters inserted, dropped or replaced."""
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, right in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (left != right))
+    return row[-1]
+
+
+def similar(a: str, b: str) -> bool:
+    """Tell whether two reads may be one plate, misread: few edits, on plates long enough for that to mean something."""
+    return a == b or (max(len(a), len(b)) >= _MIN_SIMILAR_LENGTH and edits(a, b) <= MAX_EDITS)
+
+
+class Seen(Struct):
+    """One passage that was recorded: ``at`` is its latest read (ms), ``opened`` whether the barrier confirmed."""
+
+    gate: str
+    direction: str
+    plate: str | None
+    credential_id: str | None
+    outcome: Literal["granted", "denied"]
+    opened: bool
+    at: int
+
+
+class Recent:
+    """The passages of the last ``window_ms`` at every gate; plain data in ``seen``, so that it can be stored."""
+
+    def __init__(self, window_ms: int, seen: list[Seen] | None = None) -> None:
+        self.window_ms = window_ms
+        self.seen = seen or []
+
+    def same(self, gate: str, direction: str, plate: str | None, decision: Decision, at: int) -> Seen | None:
+        """Return the recorded passage that a read at ``at`` (ms) belongs to, or None if it is a new one.
+
+        A granted read whose barrier failed to open is never 'the same': the next read must try again.
+        """
+        self.seen = [passage for passage in self.seen if abs(at - passage.at) <= self.window_ms]
+        for passage in reversed(self.seen):
+            if (passage.gate, passage.direction) != (gate, direction):
+                continue
+            if decision.granted:
+                same_car = passage.plate == plate or passage.credential_id == decision.credential_id
+                if passage.outcome == "granted" and passage.opened and same_car:
+                    return passage
+            elif decision.reason in UNMATCHED:
+                if _misread(passage.plate, plate):
+                    return passage
+            elif passage.outcome == "denied" and passage.plate == plate:
+                return passage
+        return None
+
+    def add(self, passage: Seen) -> None:
+        self.seen.append(passage)
+
+
+def _misread(seen: str | None, plate: str | None) -> bool:
+    """Tell whether an unmatched read is another read of the vehicle whose plate was seen.
+
+    A vehicle without a readable plate, a moment after one at the same gate, counts as the same one.
+    """
+    return plate is None or (seen is not None and similar(seen, plate))

@@ -1,0 +1,152 @@
+"""The gateway process: its parts put together, started in order, and ended so that nothing taken is left undone."""
+
+import asyncio
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import uvicorn
+
+from parkmesh import __version__
+from parkmesh.gateway import relays
+from parkmesh.gateway.config import Config, Listen
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.http import application
+from parkmesh.gateway.mqtt import SensorFeed
+from parkmesh.gateway.spool import Counts, Spool
+from parkmesh.gateway.sync import Sync
+
+log = logging.getLogger("parkmesh.gateway")
+
+
+class ListenError(Exception):
+    """The listening address can't be had."""
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _socket(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((listen.host, listen.port))
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"can't listen on {listen.host}:{listen.port}: {error.strerror}") from None
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the agent decides when to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def status_document(config: Config, counts: Counts, epoch: int, list_version: int) -> dict[str, object]:
+    """Return the part of the status that the spool alone tells; times are ms since 1970."""
+    return {
+        "gateway": config.name,
+        "community": config.community,
+        "version": __version__,
+        "epoch": epoch,
+        "backlog": counts.backlog,
+        "undecided": counts.inbox,
+        "quarantined": counts.quarantine,
+        "dropped": counts.dropped,
+        "access_list_version": list_version,
+    }
+
+
+async def run(config: Config, token: str, *, clock: Callable[[], int] = now_ms) -> None:
+    """Run the gateway until SIGTERM or SIGINT. Raises SpoolError or ListenError where it can't start."""
+    spool = Spool(Path(config.spool), now=clock(), max_bytes=int(config.spool_max_mb * 1024 * 1024))
+    try:
+        with _socket(config.listen) as sock:
+            await _run(config, token, spool, sock, clock)
+    finally:
+        spool.close()
+    log.info("stopped")
+
+
+async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, clock: Callable[[], int]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with (
+        # The overlay and the LAN are reached directly, whatever proxy the environment names.
+        httpx.AsyncClient(trust_env=False) as devices,
+        httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as servers,
+    ):
+        decider = Decider(
+            config,
+            spool,
+            lambda relay: relays.pulse(devices, relay),
+            clock=clock,
+            appended=lambda: sync.wake(),
+        )
+        sync = Sync(config, spool, decider, servers, clock=clock)
+        feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake)
+
+        def status() -> dict[str, object]:
+            return {
+                **status_document(config, spool.counts(), spool.epoch, decider.list_version),
+                "running": True,
+                "last_sync": sync.last_sync,
+                "last_error": sync.last_error,
+                "server": sync.server,
+                "stream": sync.stream_up,
+                "server_skew_ms": decider.server_skew_ms,
+                "mqtt": feed.connected if config.mqtt else None,
+                "silent_cameras": decider.silent_cameras(),
+            }
+
+        listener = _Server(
+            uvicorn.Config(
+                application(decider, status),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                server_header=False,
+                timeout_keep_alive=30,
+                timeout_graceful_shutdown=5,
+                limit_concurrency=256,
+            )
+        )
+        # In the order in which they end: no new messages, then everything taken is settled, then the last push stops.
+        listening = asyncio.create_task(listener.serve(sockets=[sock]))
+        deciding = asyncio.create_task(decider.run())
+        background = [asyncio.create_task(sync.run())]
+        if config.mqtt:
+            background.append(asyncio.create_task(feed.run(config.mqtt)))
+        log.info(
+            "gateway %s %s: listening on %s:%d", config.name, __version__, config.listen.host, sock.getsockname()[1]
+        )
+        stopping = asyncio.create_task(stop.wait())
+        parts = {stopping, listening, deciding, *background}
+        try:
+            # A part that ends by itself is a defect: stop, and let systemd start us again.
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            log.info("stopping")
+            listener.should_exit = True
+            await asyncio.wait({listening})
+            decider.stop()
+            await asyncio.wait({deciding})
+            for task in (stopping, *background):
+                task.cancel()
+            results = await asyncio.gather(*parts, return_exceptions=True)
+            decider.close()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

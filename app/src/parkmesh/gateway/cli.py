@@ -1,0 +1,99 @@
+"""``parkmesh gateway``: run it, ask how it is, check its configuration. Errors are one line; a wrong file exits 2."""
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+import httpx
+
+from parkmesh.gateway import agent
+from parkmesh.gateway import config as configuration
+from parkmesh.gateway.config import Config, ConfigError
+from parkmesh.gateway.spool import SpoolError, peek
+
+DEFAULT_CONFIG = Path("/etc/parkmesh/gateway.json")
+
+_config_option = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    help="The gateway's configuration file (JSON).",
+)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"parkmesh gateway: {message}", err=True)
+    sys.exit(code)
+
+
+def _load(path: Path) -> Config:
+    try:
+        return configuration.load(path)
+    except ConfigError as error:
+        _fail(str(error), 2)
+
+
+@click.group()
+def gateway() -> None:
+    """The community's gateway: devices in, decisions at the edge, a durable spool out."""
+
+
+@gateway.command()
+@_config_option
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning"]), default="info", show_default=True)
+def run(path: Path, log_level: str) -> None:
+    """Run the gateway until SIGTERM."""
+    config = _load(path)
+    try:
+        token = configuration.load_token(Path(config.token_file))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    logging.basicConfig(stream=sys.stdout, level=log_level.upper(), format="%(levelname)s %(message)s")
+    # httpx writes every URL at info.
+    for name in ("httpx", "httpcore", "uvicorn", "mqtt"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        asyncio.run(agent.run(config, token))
+    except (SpoolError, agent.ListenError) as error:
+        _fail(str(error), 1)
+
+
+@gateway.command()
+@_config_option
+def status(path: Path) -> None:
+    """Print the gateway's state as JSON: of the running gateway, else what its spool holds."""
+    config = _load(path)
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    try:
+        response = httpx.get(f"http://{host}:{config.listen.port}/status", timeout=3, trust_env=False)
+        document = response.raise_for_status().json()
+        if document.get("gateway") != config.name:
+            raise ValueError("another gateway listens there")
+    except (httpx.HTTPError, ValueError):
+        try:
+            counts, epoch, list_version = peek(Path(config.spool))
+        except SpoolError as error:
+            _fail(str(error), 1)
+        document = {**agent.status_document(config, counts, epoch, list_version), "running": False}
+    click.echo(json.dumps(document, indent=2))
+
+
+@gateway.command("check-config")
+@_config_option
+def check_config(path: Path) -> None:
+    """Check the configuration file and the token file, and say what they hold."""
+    config = _load(path)
+    try:
+        configuration.load_token(Path(config.token_file))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    click.echo(
+        f"{path}: ok: gateway {config.name} of community {config.community}, {len(config.gates)} gates, "
+        f"{len(config.cameras)} cameras, {len(config.sensors)} sensors, {len(config.servers)} servers"
+    )

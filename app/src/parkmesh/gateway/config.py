@@ -1,0 +1,151 @@
+"""The gateway's configuration file: one JSON document, checked as a whole before anything starts."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from parkmesh.protocol.edge import Direction, Name
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$", max_length=300)]
+DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
+Host = Annotated[str, Meta(min_length=1, max_length=253)]
+Seconds = Annotated[float, Meta(ge=0, le=3600)]
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message is one line and names the file and the place."""
+
+
+class Listen(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where cameras post to. Port 0 takes a free one (tests)."""
+
+    host: Host = "0.0.0.0"  # noqa: S104 -- cameras are on the community's LAN
+    port: Port = 8100
+
+
+class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker that the LoRaWAN server publishes uplinks to."""
+
+    host: Host = "127.0.0.1"
+    port: Port = 1883
+    topics: Annotated[list[str], Meta(min_length=1, max_length=32)] = msgspec.field(
+        default_factory=lambda: ["application/+/device/+/event/up"]
+    )
+
+
+class Camera(Struct, frozen=True, forbid_unknown_fields=True):
+    """A plate-reading camera. With ``secret_path`` it must post to ``/cameras/<name>/<secret_path>/events``."""
+
+    name: Name
+    gate: Name
+    direction: Direction
+    kind: Literal["hikvision"] = "hikvision"
+    secret_path: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")] | None = None
+
+
+class Relay(Struct, frozen=True, forbid_unknown_fields=True):
+    """What moves the barrier: a switch that is turned on for ``pulse_s`` seconds."""
+
+    url: Url
+    kind: Literal["shelly_gen2"] = "shelly_gen2"
+    switch: Annotated[int, Meta(ge=0, le=15)] = 0
+    pulse_s: Annotated[float, Meta(gt=0, le=60)] = 2
+
+
+class Gate(Struct, frozen=True, forbid_unknown_fields=True):
+    name: Name
+    relay: Relay
+
+
+class Sensor(Struct, frozen=True, forbid_unknown_fields=True):
+    """A parking sensor and the space that it watches."""
+
+    dev_eui: DevEui
+    kind: Literal["bosch_tps110", "nwave_nps405"]
+    space: Name
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a gateway knows about its community's devices and its servers."""
+
+    name: Name
+    community: Name
+    spool: str
+    token_file: str
+    servers: Annotated[list[Url], Meta(min_length=1, max_length=256)]
+    listen: Listen = Listen()
+    mqtt: Mqtt | None = None
+    cameras: list[Camera] = []
+    gates: list[Gate] = []
+    sensors: list[Sensor] = []
+    same_plate_window_s: Seconds = 30
+    """Reads of one vehicle at one gate within this time are one passage."""
+    denied_hold_s: Annotated[float, Meta(ge=0, le=30)] = 2
+    """How long a refused read waits for a better read of the same vehicle before it is recorded."""
+    max_event_age_s: Annotated[float, Meta(gt=0, le=300)] = 20
+    """A read that is older than this never opens a gate."""
+    heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30
+    camera_silence_s: Annotated[float, Meta(ge=10)] = 86_400
+    """A camera that sent nothing for this long is reported as silent."""
+    spool_max_mb: Annotated[float, Meta(gt=0, le=100_000)] = 512
+    """Size of waiting records above which sensor states are dropped (with a gap record). Passages never are."""
+
+
+def _duplicates(what: str, names: list[str]) -> str | None:
+    for name in names:
+        if names.count(name) > 1:
+            return f"{what} {name!r} is there twice"
+    return None
+
+
+def _inconsistency(config: Config) -> str | None:
+    """Return what is wrong between the parts, or None."""
+    gates = [gate.name for gate in config.gates]
+    for camera in config.cameras:
+        if camera.gate not in gates:
+            return f"camera {camera.name!r} names the gate {camera.gate!r}, which isn't under gates"
+    if config.sensors and config.mqtt is None:
+        return "there are sensors but no mqtt broker"
+    return (
+        _duplicates("gate", gates)
+        or _duplicates("camera", [camera.name for camera in config.cameras])
+        or _duplicates("sensor", [sensor.dev_eui.lower() for sensor in config.sensors])
+        or _duplicates("server", config.servers)
+    )
+
+
+def parse(text: bytes, source: str) -> Config:
+    """Read a configuration from JSON; raise ConfigError in one line that starts with ``source``."""
+    try:
+        config = msgspec.json.decode(text, type=Config)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{source}: {error}") from None
+    wrong = _inconsistency(config)
+    if wrong:
+        raise ConfigError(f"{source}: {wrong}")
+    return config
+
+
+def load(path: Path) -> Config:
+    """Read the configuration file."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    return parse(text, str(path))
+
+
+def load_token(path: Path) -> str:
+    """Read the gateway's bearer token; the message of a ConfigError never contains it."""
+    try:
+        token = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: the token isn't ASCII text") from None
+    if not token or any(not char.isprintable() or char.isspace() for char in token):
+        raise ConfigError(f"{path}: must hold one token on one line")
+    return token

@@ -1,0 +1,98 @@
+"""Parking sensors' uplinks from the community's MQTT broker: subscribed for good, acknowledged when on disk."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import aiomqtt
+
+from parkmesh.gateway import sensors
+from parkmesh.gateway.backoff import Backoff
+from parkmesh.gateway.config import Config, Mqtt
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.spool import Spool, SpoolError
+from parkmesh.protocol.edge import SpaceState, Times
+
+log = logging.getLogger("parkmesh.gateway")
+
+_MAX_QUARANTINED_TOPIC = 200
+
+
+class SensorFeed:
+    """Turns uplinks into space states in the spool. ``appended`` is called after each."""
+
+    def __init__(
+        self, config: Config, spool: Spool, decider: Decider, *, clock: Callable[[], int], appended: Callable[[], None]
+    ) -> None:
+        self._config, self._spool, self._decider = config, spool, decider
+        self._clock, self._appended = clock, appended
+        self._sensors = {sensor.dev_eui.lower(): sensor for sensor in config.sensors}
+        self.connected = False
+
+    async def take(self, topic: str, payload: bytes) -> None:
+        """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
+        now = self._clock()
+        try:
+            uplink = sensors.parse_chirpstack(payload)
+            sensor = self._sensors.get(uplink.dev_eui)
+            if sensor is None:
+                return
+            reading = sensors.decode(sensor.kind, uplink.f_port, uplink.payload)
+        except sensors.SensorError as error:
+            text = str(error)
+            log.warning("sensor message put in quarantine: %s", text)
+            source = topic[:_MAX_QUARANTINED_TOPIC]
+            await self._decider.on_disk(lambda: self._spool.quarantine(source, now, text, payload))
+            return
+        if reading.occupied is None:
+            return
+        event = SpaceState(
+            seq=1,
+            times=Times(now, uplink.at),
+            space=sensor.space,
+            status="occupied" if reading.occupied else "free",
+            sensor=sensor.dev_eui.lower(),
+        )
+        # The broker delivers at least once; ChirpStack's own id makes it once.
+        once = f"uplink/{uplink.deduplication_id}" if uplink.deduplication_id else None
+        if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):
+            log.info("space %s: %s", event.space, event.status)
+            self._appended()
+
+    async def run(self, broker: Mqtt) -> None:
+        """Stay subscribed until cancelled; reconnect when the broker goes away."""
+        backoff, told = Backoff(), ""
+        while True:
+            try:
+                await self._session(broker, backoff)
+            except aiomqtt.MqttError as error:
+                if str(error) != told:  # once per outage
+                    log.warning("broker %s:%d: %s", broker.host, broker.port, error)
+                told = "" if self.connected else str(error)
+            except SpoolError as error:
+                # Not acknowledged: the broker sends it again after we reconnect.
+                log.error("sensor message not kept: %s", error)
+            self.connected = False
+            await asyncio.sleep(backoff.next_s())
+
+    async def _session(self, broker: Mqtt, backoff: Backoff) -> None:
+        client = aiomqtt.Client(
+            broker.host,
+            broker.port,
+            identifier=f"parkmesh-{self._config.name}",
+            # The broker keeps our subscription and what comes while we are away.
+            clean_session=False,
+        )
+        # aiomqtt has no manual acknowledgement of its own; paho, beneath it, does. Set before connecting.
+        paho = client._client
+        paho.manual_ack_set(True)
+        async with client:
+            for topic in broker.topics:
+                await client.subscribe(topic, qos=1)
+            self.connected = True
+            backoff.reset()
+            log.info("subscribed at broker %s:%d", broker.host, broker.port)
+            async for message in client.messages:
+                payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
+                await self.take(str(message.topic), payload)
+                paho.ack(message.mid, message.qos)

@@ -1,0 +1,432 @@
+"""The gateway's durable memory: one SQLite file that survives kill -9 and power cuts.
+
+It holds the devices' messages that aren't decided yet (inbox), the records on their way to the server (outbox), the
+access list, and small states. Everything is on disk before a method returns (WAL with synchronous=FULL). Pictures are
+never stored.
+
+A record gets its ``seq`` when it is first sent, not when it is appended: so passages overtake sensor states, and
+records dropped on overflow leave no hole in the numbering but an explicit ``Gap`` record with their count. Once
+numbered, a record is sent unchanged until the server has acknowledged it.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, SpaceState, Times
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS inbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, camera TEXT NOT NULL, received INTEGER NOT NULL, body BLOB NOT NULL,
+  passage BLOB);
+CREATE TABLE IF NOT EXISTS known (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS known_at ON known (at);
+CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS waiting_lane ON waiting (lane, id);
+CREATE TABLE IF NOT EXISTS gaps (kind TEXT PRIMARY KEY, dropped INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS numbered (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS access_list (
+  credential_id TEXT PRIMARY KEY, plate TEXT NOT NULL, status TEXT NOT NULL, valid_from INTEGER, valid_until INTEGER)
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS quarantine (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, received INTEGER NOT NULL, error TEXT NOT NULL,
+  body BLOB NOT NULL);
+"""
+
+_LANE_ACCESS, _LANE_SPACE = 0, 1
+_KNOWN_KEPT_MS = 7 * 86_400_000
+_QUARANTINE_ROWS, _QUARANTINE_BODY = 200, 16 * 1024
+_INBOX_ROWS = 5_000
+
+
+class SpoolError(Exception):
+    """The spool can't be used or written; the message names the file and what to do."""
+
+
+class SpoolFullError(SpoolError):
+    """There is no room for the record."""
+
+
+class Read(Struct, frozen=True):
+    """A camera's message that isn't settled: ``passage`` is set once its barrier was about to be opened."""
+
+    id: int
+    camera: str
+    received: int
+    body: bytes
+    passage: Passage | None = None
+
+
+class Counts(Struct, frozen=True):
+    """How full the spool is, in records."""
+
+    inbox: int
+    waiting: int
+    numbered: int
+    quarantine: int
+    dropped: int
+
+    @property
+    def backlog(self) -> int:
+        return self.waiting + self.numbered
+
+
+def _encode(event: Event) -> bytes:
+    return msgspec.json.encode(event)
+
+
+class Spool:
+    """One gateway's spool. Thread-safe; a second process on the same file is refused.
+
+    ``max_bytes`` bounds the waiting records: above it the oldest sensor states go (counted in a gap record). Passages
+    are never dropped; they may exceed the bound until the disk is full, which raises SpoolFullError.
+    """
+
+    def __init__(self, path: Path, *, now: int, max_bytes: int = 512 * 1024 * 1024) -> None:
+        self.path, self.max_bytes = path, max_bytes
+        self._mutex = threading.RLock()
+        self._lock_file = self._lock()
+        try:
+            self._db = self._open(now)
+        except BaseException:
+            self._lock_file.close()
+            raise
+        self.epoch = self._meta("epoch")
+        self._bytes: int = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()[0]
+
+    # opening
+
+    def _lock(self) -> TextIO:
+        path = self.path.with_name(self.path.name + ".lock")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            lock = path.open("w", encoding="ascii")
+        except OSError as error:
+            raise SpoolError(f"{path}: {error.strerror}; the gateway's user must be able to write there") from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise SpoolError(f"{self.path}: another gateway process is using it") from None
+        return lock
+
+    def _open(self, now: int) -> sqlite3.Connection:
+        try:
+            return self._connect(now)
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise self._error(error) from None
+        # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
+        for suffix in ("", "-wal", "-shm"):
+            broken = self.path.with_name(self.path.name + suffix)
+            if broken.exists():
+                broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
+        try:
+            db = self._connect(now)
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                db.execute("INSERT INTO gaps VALUES ('spool', 1, ?)", (now,))
+        except sqlite3.Error as error:
+            raise self._error(error) from None
+        return db
+
+    def _connect(self, now: int) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                corrupt = sqlite3.DatabaseError("quick_check failed")
+                corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise corrupt
+            db.executescript(_SCHEMA)
+            # The epoch is the creation's time: a new spool's is larger than any before it.
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (now,))
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0)")
+        except BaseException:
+            db.close()
+            raise
+        directory = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+        return db
+
+    def close(self) -> None:
+        with self._mutex:
+            self._db.close()
+            self._lock_file.close()
+
+    # transactions
+
+    def _error(self, error: sqlite3.Error) -> SpoolError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_FULL:
+            return SpoolFullError(f"{self.path}: the disk is full; free some space on it")
+        return SpoolError(f"{self.path}: {error}")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            held = self._bytes
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                self._bytes = held
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise self._error(error) from None
+                raise
+
+    def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        with self._mutex:
+            try:
+                return query(self._db)
+            except sqlite3.Error as error:
+                raise self._error(error) from None
+
+    def _meta(self, key: str) -> int:
+        value: int = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()[0]
+        return value
+
+    # what devices send
+
+    def receive(self, camera: str, received: int, event_id: str, body: bytes) -> Read | None:
+        """Keep a camera's message; None if the camera sent the same event before (then nothing changes)."""
+        with self._transaction() as db:
+            if not self._is_new(db, f"{camera}/{event_id}", received):
+                return None
+            if db.execute("SELECT count(*) FROM inbox").fetchone()[0] >= _INBOX_ROWS:
+                raise SpoolFullError(f"{self.path}: {_INBOX_ROWS} camera messages are waiting for a decision")
+            cursor = db.execute("INSERT INTO inbox (camera, received, body) VALUES (?, ?, ?)", (camera, received, body))
+        return Read(cursor.lastrowid or 0, camera, received, body)
+
+    def _is_new(self, db: sqlite3.Connection, key: str, at: int) -> bool:
+        db.execute("DELETE FROM known WHERE at < ?", (at - _KNOWN_KEPT_MS,))
+        return db.execute("INSERT OR IGNORE INTO known VALUES (?, ?)", (key, at)).rowcount == 1
+
+    def unsettled(self) -> list[Read]:
+        """Return the camera messages that a crash or a stop left undecided, oldest first."""
+        rows = self._read(lambda db: db.execute("SELECT id, camera, received, body, passage FROM inbox ORDER BY id"))
+        return [
+            Read(i, camera, received, body, passage and msgspec.json.decode(passage, type=Passage))
+            for i, camera, received, body, passage in rows
+        ]
+
+    def opening(self, read_id: int, passage: Passage) -> None:
+        """Note that the barrier is about to be opened for a message, with the record to keep if we die meanwhile.
+
+        After a crash the record stands and the barrier is not opened a second time.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE inbox SET passage = ? WHERE id = ?", (_encode(passage), read_id))
+
+    def settle(self, read_ids: list[int], event: Event | None, states: dict[str, bytes] | None = None) -> None:
+        """In one step: forget camera messages, append the record that came of them, and store changed states."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM inbox WHERE id = ?", [(read_id,) for read_id in read_ids])
+            for key, value in (states or {}).items():
+                db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
+            if event is not None:
+                self._append(db, event)
+
+    def quarantine(self, source: str, received: int, error: str, body: bytes) -> None:
+        """Keep the start of a message that can't be understood, for a person to look at; the oldest give way."""
+        with self._transaction() as db:
+            db.execute(
+                "INSERT INTO quarantine (source, received, error, body) VALUES (?, ?, ?, ?)",
+                (source, received, error[:500], body[:_QUARANTINE_BODY]),
+            )
+            db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (_QUARANTINE_ROWS,))
+
+    def state(self, key: str) -> bytes | None:
+        row = self._read(lambda db: db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone())
+        return row[0] if row else None
+
+    # records for the server
+
+    def append(self, event: Event, *, once: str | None = None) -> bool:
+        """Append a record; with ``once``, only if no record with that key was appended in the last week."""
+        with self._transaction() as db:
+            if once is not None and not self._is_new(db, once, event.times.received):
+                return False
+            self._append(db, event)
+        return True
+
+    def _append(self, db: sqlite3.Connection, event: Event) -> None:
+        body, lane = _encode(event), _LANE_SPACE if isinstance(event, SpaceState) else _LANE_ACCESS
+        db.execute("INSERT INTO waiting (lane, body) VALUES (?, ?)", (lane, body))
+        self._bytes += len(body)
+        if self._bytes > self.max_bytes:
+            self._make_room(db, event.times.received)
+
+    def _make_room(self, db: sqlite3.Connection, now: int) -> None:
+        dropped = 0
+        for i, length in db.execute(
+            "SELECT id, length(body) FROM waiting WHERE lane = ? ORDER BY id", (_LANE_SPACE,)
+        ).fetchall():
+            if self._bytes <= self.max_bytes:
+                break
+            db.execute("DELETE FROM waiting WHERE id = ?", (i,))
+            self._bytes -= length
+            dropped += 1
+        if dropped:
+            db.execute(
+                "INSERT INTO gaps VALUES ('space_state', ?, ?) "
+                "ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped",
+                (dropped, now),
+            )
+            db.execute("UPDATE meta SET value = value + ? WHERE key = 'dropped'", (dropped,))
+
+    def batch(self, limit: int) -> list[msgspec.Raw]:
+        """Return up to ``limit`` records to send, as JSON, in rising ``seq`` without gaps.
+
+        What was numbered before and isn't acknowledged comes first and unchanged; then gaps, passages, sensor states.
+        """
+        with self._transaction() as db:
+            have = db.execute("SELECT count(*) FROM numbered").fetchone()[0]
+            if have < limit:
+                self._number(db, limit - have)
+            rows = db.execute("SELECT body FROM numbered ORDER BY seq LIMIT ?", (limit,)).fetchall()
+        return [msgspec.Raw(body) for (body,) in rows]
+
+    def _number(self, db: sqlite3.Connection, count: int) -> None:
+        seq = self._meta("next_seq")
+        events: list[Event] = []
+        for kind, dropped, since in db.execute("SELECT kind, dropped, since FROM gaps LIMIT ?", (count,)).fetchall():
+            events.append(Gap(1, Times(since), kind, dropped))
+            db.execute("DELETE FROM gaps WHERE kind = ?", (kind,))
+        rows = db.execute("SELECT id, body FROM waiting ORDER BY lane, id LIMIT ?", (count - len(events),)).fetchall()
+        for i, body in rows:
+            events.append(msgspec.json.decode(body, type=Event))
+            db.execute("DELETE FROM waiting WHERE id = ?", (i,))
+            self._bytes -= len(body)
+        if not events:
+            return
+        for number, event in enumerate(events, seq):
+            db.execute(
+                "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
+            )
+        db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (seq + len(events),))
+
+    def acknowledge(self, epoch: int, acked: int) -> int:
+        """Delete what the server has: numbered records of this epoch at or below ``acked``. Return how many went."""
+        if epoch != self.epoch:
+            return 0
+        with self._transaction() as db:
+            if acked >= self._meta("next_seq"):
+                raise SpoolError(f"the server acknowledged {acked}, which was never sent")
+            return db.execute("DELETE FROM numbered WHERE seq <= ?", (acked,)).rowcount
+
+    def renumber(self, *, above: int, lost: int, now: int) -> None:
+        """Start a new epoch, larger than ``above``, with everything that isn't acknowledged.
+
+        For a server that can't go on with the present one: a database restored from a backup misses ``lost`` records
+        that were acknowledged and deleted here (a gap record says so), or a wrong clock gave us too small an epoch.
+        """
+        epoch = max(now, self.epoch + 1, above + 1)
+        with self._transaction() as db:
+            rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
+            db.execute("DELETE FROM numbered")
+            for number, (body,) in enumerate(rows, 1):
+                event: Event = msgspec.json.decode(body, type=Event)
+                db.execute(
+                    "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
+                )
+            if lost > 0:
+                db.execute(
+                    "INSERT INTO gaps VALUES ('lost_by_server', ?, ?) "
+                    "ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped",
+                    (lost, now),
+                )
+            db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (len(rows) + 1,))
+            db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
+        self.epoch = epoch
+
+    def counts(self) -> Counts:
+        inbox, waiting, gaps, numbered, quarantine = self._read(
+            lambda db: db.execute(
+                "SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM waiting), (SELECT count(*) FROM gaps), "
+                "(SELECT count(*) FROM numbered), (SELECT count(*) FROM quarantine)"
+            ).fetchone()
+        )
+        return Counts(inbox, waiting + gaps, numbered, quarantine, self._read(lambda _: self._meta("dropped")))
+
+    # the access list
+
+    def access_list(self) -> tuple[int, list[AccessEntry]]:
+        """Return the active list's version (0: none yet) and entries."""
+
+        def query(db: sqlite3.Connection) -> tuple[int, list[AccessEntry]]:
+            rows = db.execute(
+                "SELECT credential_id, plate, status, valid_from, valid_until FROM access_list"
+            ).fetchall()
+            return self._meta("list_version"), [AccessEntry(*row) for row in rows]
+
+        return self._read(query)
+
+    def activate(self, update: AccessList) -> None:
+        """Make a full list or a difference the active list, as a whole or not at all."""
+        with self._transaction() as db:
+            if update.full:
+                db.execute("DELETE FROM access_list")
+            db.executemany(
+                "DELETE FROM access_list WHERE credential_id = ?", [(credential,) for credential in update.removed]
+            )
+            db.executemany(
+                "INSERT OR REPLACE INTO access_list VALUES (?, ?, ?, ?, ?)",
+                [(e.credential_id, e.plate, e.status, e.valid_from, e.valid_until) for e in update.entries],
+            )
+            db.execute("UPDATE meta SET value = ? WHERE key = 'list_version'", (update.version,))
+
+    # commands
+
+    def claim(self, command_id: str, passage: Passage) -> int | None:
+        """Note that a command is about to be carried out; None if it was before: it must not be repeated.
+
+        Returns the id to ``settle`` with the final record. After a crash, ``unsettled`` returns ``passage`` instead.
+        """
+        now = passage.times.received
+        with self._transaction() as db:
+            if not self._is_new(db, f"command/{command_id}", now):
+                return None
+            cursor = db.execute(
+                "INSERT INTO inbox (camera, received, body, passage) VALUES ('', ?, x'', ?)", (now, _encode(passage))
+            )
+        return cursor.lastrowid
+
+
+def peek(path: Path) -> tuple[Counts, int, int]:
+    """Read counts, epoch and access-list version of a spool that another process may be using."""
+    try:
+        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None, timeout=5)
+    except sqlite3.Error as error:
+        raise SpoolError(f"{path}: {error}") from None
+    try:
+        row = db.execute(
+            "SELECT (SELECT count(*) FROM inbox), (SELECT count(*) FROM waiting) + (SELECT count(*) FROM gaps), "
+            "(SELECT count(*) FROM numbered), (SELECT count(*) FROM quarantine), "
+            "(SELECT value FROM meta WHERE key = 'dropped'), (SELECT value FROM meta WHERE key = 'epoch'), "
+            "(SELECT value FROM meta WHERE key = 'list_version')"
+        ).fetchone()
+    except sqlite3.Error as error:
+        raise SpoolError(f"{path}: {error}") from None
+    finally:
+        db.close()
+    return Counts(*row[:5]), row[5], row[6]

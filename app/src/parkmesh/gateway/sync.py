@@ -1,0 +1,226 @@
+"""The gateway's side of the edge API: events up, access list and commands down, through whichever server answers.
+
+Four loops that fail and recover on their own. The servers of the configuration are tried in turn; one that failed is
+left at once, and only a whole round without an answer waits (back-off with jitter, at least the server's Retry-After).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import httpx
+import msgspec
+
+from parkmesh import __version__
+from parkmesh.gateway import sse
+from parkmesh.gateway.backoff import Backoff, retry_after_s
+from parkmesh.gateway.config import Config
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.spool import Spool, SpoolError
+from parkmesh.protocol.edge import AccessList, Command, EventAck, Heartbeat, HeartbeatAck
+
+log = logging.getLogger("parkmesh.gateway")
+
+BATCH = 500
+TIMEOUT = httpx.Timeout(15.0, connect=3.0)
+STREAM_SILENCE_S = 45.0
+"""A stream without even a ping for this long is dead."""
+STREAM_STEADY_S = STREAM_SILENCE_S + 15
+"""A stream that lasted longer than any time-out worked."""
+
+
+class _ListChanged(msgspec.Struct):
+    version: int
+
+
+class _Conflict(msgspec.Struct):
+    """A 409 on events: what the server would take."""
+
+    expected_epoch: int
+    expected_seq: int
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
+
+
+class _Failed(Exception):
+    """A call didn't work. ``asked_s`` is the server's Retry-After; ``worked``: it did for a good while before."""
+
+    def __init__(self, text: str, asked_s: float | None = None, *, worked: bool = False) -> None:
+        super().__init__(text)
+        self.asked_s, self.worked = asked_s, worked
+        self.conflict: _Conflict | None = None
+
+
+class Sync:
+    """Keeps one gateway in step with the servers. ``clock`` gives ms since 1970."""
+
+    def __init__(
+        self, config: Config, spool: Spool, decider: Decider, client: httpx.AsyncClient, *, clock: Callable[[], int]
+    ) -> None:
+        self._config, self._spool, self._decider, self._client, self._clock = config, spool, decider, client, clock
+        self._servers = [server.rstrip("/") for server in config.servers]
+        self._current = 0
+        self._more_events = asyncio.Event()
+        self._list_wanted = asyncio.Event()
+        self.last_sync: int | None = None
+        self.last_error: str | None = None
+        self.stream_up = False
+
+    def wake(self) -> None:
+        """A record was appended: push it now."""
+        self._more_events.set()
+
+    @property
+    def server(self) -> str:
+        return self._servers[self._current]
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        self._more_events.set()
+        self._list_wanted.set()
+        async with asyncio.TaskGroup() as loops:
+            for name, step in (
+                ("events", self._push),
+                ("access list", self._pull),
+                ("stream", self._listen),
+                ("heartbeat", self._beat),
+            ):
+                loops.create_task(self._forever(name, step))
+
+    async def _forever(self, what: str, step: Callable[[str], Awaitable[None]]) -> None:
+        """Repeat a step; after a failure go on with the next server, after a round of failures wait first."""
+        backoff, failed, asked_s, told = Backoff(), 0, None, set[str]()
+        while True:
+            server = self.server
+            try:
+                await step(server)
+            except (_Failed, httpx.HTTPError, msgspec.DecodeError, ValueError, SpoolError) as error:
+                # An httpx error often has no text of its own.
+                text = f"{what} at {server}: {str(error) or type(error).__name__}"
+                if text not in told:  # once per outage: a line that is down for a week must not fill the journal
+                    log.warning("%s", text)
+                    told.add(text)
+                self.last_error = text
+                if self.server == server:
+                    self._current = (self._current + 1) % len(self._servers)
+                if isinstance(error, _Failed):
+                    asked_s = max(filter(None, (asked_s, error.asked_s)), default=None)
+                    if error.worked:
+                        backoff.reset()
+                        told.clear()
+                failed += 1
+                if failed % len(self._servers) == 0:
+                    await asyncio.sleep(backoff.next_s(asked_s))
+                    asked_s = None
+            else:
+                failed, asked_s = 0, None
+                told.clear()
+                backoff.reset()
+
+    async def _call(self, method: str, url: str, body: bytes | None = None) -> bytes:
+        response = await self._client.request(
+            method, url, content=body, headers={"Content-Type": "application/json"} if body else None, timeout=TIMEOUT
+        )
+        try:
+            self._check(response)
+        except _Failed as failure:
+            if response.status_code == 409:
+                with suppress(msgspec.DecodeError):
+                    failure.conflict = msgspec.json.decode(response.content, type=_Conflict)
+            raise
+        self.last_sync, self.last_error = self._clock(), None
+        return response.content
+
+    @staticmethod
+    def _check(response: httpx.Response) -> None:
+        if response.status_code != 200:
+            raise _Failed(
+                f"HTTP {response.status_code}", retry_after_s(response.headers.get("Retry-After"), time.time())
+            )
+
+    async def _push(self, server: str) -> None:
+        """Send one batch, or wait until there is something to send."""
+        self._more_events.clear()
+        records = await self._decider.on_disk(lambda: self._spool.batch(BATCH))
+        if not records:
+            await self._more_events.wait()
+            return
+        body = msgspec.json.encode({"epoch": self._spool.epoch, "events": records})
+        try:
+            answer = await self._call("POST", f"{server}/edge/v1/events", body)
+        except _Failed as failure:
+            if failure.conflict is not None:
+                await self._start_over(failure.conflict, records)
+            raise
+        ack = msgspec.json.decode(answer, type=EventAck)
+        if await self._decider.on_disk(lambda: self._spool.acknowledge(ack.epoch, ack.acked)) == 0:
+            raise _Failed(f"the server acknowledged nothing new (epoch {ack.epoch}, seq {ack.acked})")
+
+    async def _start_over(self, conflict: _Conflict, records: list[msgspec.Raw]) -> None:
+        """Follow a server that can't take our numbering: number what it doesn't have anew."""
+        first = msgspec.json.decode(records[0], type=_Numbered).seq
+        same_epoch = conflict.expected_epoch == self._spool.epoch
+        lost = first - conflict.expected_seq if same_epoch else 0
+        now = self._clock()
+        await self._decider.on_disk(lambda: self._spool.renumber(above=conflict.expected_epoch, lost=lost, now=now))
+        log.error("the server can't go on with our numbering (it lost %d records); started a new epoch", lost)
+
+    async def _pull(self, server: str) -> None:
+        """Fetch the access list when it is wanted."""
+        await self._list_wanted.wait()
+        # Cleared before the request: what is announced while it runs is fetched again.
+        self._list_wanted.clear()
+        held = self._decider.list_version
+        try:
+            content = await self._call("GET", f"{server}/edge/v1/access-list?version={held}")
+            update = msgspec.json.decode(content, type=AccessList)
+            if update.full or update.version != held:
+                await self._decider.activate(update)
+        except BaseException:
+            self._list_wanted.set()
+            raise
+
+    async def _listen(self, server: str) -> None:
+        """Follow the stream until it ends. Commands act at once and are never stored for later."""
+        timeout, started, ended = httpx.Timeout(STREAM_SILENCE_S, connect=3.0), time.monotonic(), "the stream ended"
+        try:
+            async with self._client.stream("GET", f"{server}/edge/v1/stream", timeout=timeout) as response:
+                self._check(response)
+                self.stream_up = True
+                # What changed while nobody listened.
+                self._list_wanted.set()
+                async for event in sse.events(response.aiter_lines()):
+                    if event.name == "access-list":
+                        changed = msgspec.json.decode(event.data, type=_ListChanged)
+                        if changed.version != self._decider.list_version:
+                            self._list_wanted.set()
+                    elif event.name == "command":
+                        self._decider.command(msgspec.json.decode(event.data, type=Command))
+        except httpx.HTTPError as error:
+            ended = str(error) or type(error).__name__
+        finally:
+            self.stream_up = False
+        # Servers end their streams when they are replaced; that is no reason to wait longer each time.
+        raise _Failed(ended, worked=time.monotonic() - started > STREAM_STEADY_S)
+
+    async def _beat(self, server: str) -> None:
+        counts = await self._decider.on_disk(self._spool.counts)
+        sent = self._clock()
+        beat = Heartbeat(
+            sent=sent,
+            version=__version__,
+            backlog=counts.backlog,
+            access_list_version=self._decider.list_version,
+            silent_cameras=self._decider.silent_cameras(),
+        )
+        answer = await self._call("POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
+        ack = msgspec.json.decode(answer, type=HeartbeatAck)
+        # The server's clock decides when credentials and commands expire; half the round trip is close enough.
+        self._decider.server_skew_ms = ack.server_time - (sent + self._clock()) // 2
+        if ack.access_list_version != self._decider.list_version:
+            self._list_wanted.set()
+        await asyncio.sleep(self._config.heartbeat_s)

@@ -1,0 +1,165 @@
+"""Leasing an overlay slot: one DynamoDB item per slot, one conditional write per lease.
+
+A slot is taken over only when EC2 says that its holder is terminated, or has no such instance although the lease is
+old enough for EC2 to know a new one. Never by the clock alone: a paused or cut-off instance keeps its address.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from msgspec import Struct
+
+ATTEMPTS = 12
+_FIRST_PAUSE_S, _MOST_PAUSE_S = 0.5, 8.0
+EC2_KNOWS_AFTER_MS = 600_000
+"""EC2's answers lag behind launches: an unknown holder counts as gone only when its lease is older than this."""
+_HOLDERS_PER_CALL = 200
+
+
+class SlotError(Exception):
+    """No slot can be had; the message says why and what to do."""
+
+
+class Slot(Struct, frozen=True):
+    """One item of the slot table. ``holder`` is an instance id, None when free; ``leased_at`` is ms since 1970."""
+
+    number: int
+    address: str
+    ip: str
+    holder: str | None = None
+    leased_at: int = 0
+
+
+def candidates(slots: Iterable[Slot], me: str, gone: frozenset[str], source: random.Random) -> list[Slot]:
+    """Return the slots worth trying, best first: my own (after a reboot), free ones, those of holders that are gone.
+
+    Within a kind the order is random, so that instances which boot together don't all try the same slot.
+    """
+
+    def rank(slot: Slot) -> int | None:
+        if slot.holder == me:
+            return 0
+        if slot.holder is None:
+            return 1
+        return 2 if slot.holder in gone else None
+
+    ranked = [(order, source.random(), slot) for slot in slots if (order := rank(slot)) is not None]
+    return [slot for _, _, slot in sorted(ranked, key=lambda item: item[:2])]
+
+
+def gone_holders(slots: Iterable[Slot], states: dict[str, str], now: int) -> frozenset[str]:
+    """Return the holders that are gone for good. ``states``: instance id to EC2 state, missing if EC2 knows none."""
+    return frozenset(
+        slot.holder
+        for slot in slots
+        if slot.holder is not None
+        and (
+            states[slot.holder] == "terminated" if slot.holder in states else now - slot.leased_at > EC2_KNOWS_AFTER_MS
+        )
+    )
+
+
+class SlotTable:
+    """The slot table and EC2's word on its holders. The clients are boto3's; ``ec2`` makes one where it is needed.
+
+    EC2 is asked only when no slot is free, and its client alone costs half a second of every boot.
+    """
+
+    def __init__(self, table: str, dynamodb: Any, ec2: Callable[[], Any]) -> None:
+        self._table, self._dynamodb, self._ec2 = table, dynamodb, ec2
+
+    def read(self) -> list[Slot]:
+        """Return all slots as of now (consistent read)."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+        return sorted(
+            (
+                Slot(
+                    number=int(item["slot"]["N"]),
+                    address=item["address"]["S"],
+                    ip=item["ip"]["S"],
+                    holder=item["holder"]["S"] if "holder" in item else None,
+                    leased_at=int(item["leased_at"]["N"]) if "leased_at" in item else 0,
+                )
+                for page in pages
+                for item in page["Items"]
+            ),
+            key=lambda slot: slot.number,
+        )
+
+    def take(self, slot: Slot, me: str, now: int) -> bool:
+        """Lease the slot if it is still as it was read; False if somebody else was quicker."""
+        values = {":me": {"S": me}, ":now": {"N": str(now)}}
+        if slot.holder is None:
+            condition = "attribute_exists(slot) AND attribute_not_exists(holder)"
+        else:
+            condition, values[":was"] = "holder = :was", {"S": slot.holder}
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key={"slot": {"N": str(slot.number)}},
+                UpdateExpression="SET holder = :me, leased_at = :now",
+                ConditionExpression=condition,
+                ExpressionAttributeValues=values,
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def states(self, holders: list[str]) -> dict[str, str]:
+        """Return EC2's state of each of these instances that it knows."""
+        states: dict[str, str] = {}
+        ec2 = self._ec2()
+        for start in range(0, len(holders), _HOLDERS_PER_CALL):
+            # A filter, unlike a list of ids, isn't an error when one is unknown.
+            wanted = [{"Name": "instance-id", "Values": holders[start : start + _HOLDERS_PER_CALL]}]
+            for page in ec2.get_paginator("describe_instances").paginate(Filters=wanted):
+                for reservation in page["Reservations"]:
+                    for instance in reservation["Instances"]:
+                        states[instance["InstanceId"]] = instance["State"]["Name"]
+        return states
+
+
+def lease(
+    table: SlotTable,
+    me: str,
+    *,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    sleep: Callable[[float], None] = time.sleep,
+    source: random.Random | None = None,
+) -> Slot:
+    """Lease a slot for instance ``me`` and return it as the table has it now; raise SlotError when none can be had."""
+    source = source or random.SystemRandom()
+    slots: list[Slot] = []
+    for attempt in range(ATTEMPTS):
+        try:
+            slots = table.read()
+            gone: frozenset[str] = frozenset()
+            if not any(slot.holder in (None, me) for slot in slots):
+                gone = gone_holders(slots, table.states([slot.holder for slot in slots if slot.holder]), clock())
+            for slot in candidates(slots, me, gone, source):
+                now = clock()
+                if table.take(slot, me, now):
+                    return Slot(slot.number, slot.address, slot.ip, me, now)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code in ("ResourceNotFoundException", "AccessDeniedException", "UnauthorizedOperation"):
+                raise SlotError(f"the slot table can't be used: {code}: {error.response['Error']['Message']}") from None
+            if attempt == ATTEMPTS - 1:
+                raise SlotError(f"the slot table can't be used: {error}") from None
+        except BotoCoreError as error:
+            if attempt == ATTEMPTS - 1:
+                raise SlotError(f"the slot table can't be used: {error}") from None
+        if attempt < ATTEMPTS - 1:
+            ceiling = min(_MOST_PAUSE_S, _FIRST_PAUSE_S * 2**attempt)
+            sleep(source.uniform(ceiling / 4, ceiling))
+    if not slots:
+        raise SlotError("the slot table is empty: provision the overlay's slots first")
+    raise SlotError(
+        f"all {len(slots)} overlay slots are held by instances that aren't terminated; "
+        "provision more slots than the group's largest size plus its surge"
+    )

@@ -1,0 +1,155 @@
+"""The edge API: what a gateway and a server say to each other over the overlay (port 8001).
+
+Every body is JSON of one of these structs. All times are integers, milliseconds since the Unix epoch (UTC).
+
+| call | body -> answer |
+|---|---|
+| ``POST /edge/v1/events`` | ``EventBatch`` -> ``EventAck`` |
+| ``GET /edge/v1/access-list?version=N`` | ``AccessList`` (``full`` is true unless N is a version the server can diff) |
+| ``POST /edge/v1/heartbeat`` | ``Heartbeat`` -> ``HeartbeatAck`` |
+| ``GET /edge/v1/stream`` | events: ``access-list`` (data ``{"version": n}``), ``command`` (``Command``), ``ping`` |
+
+A gateway authenticates with ``Authorization: Bearer <gateway token>``; the server keeps only the token's SHA-256.
+Errors are problem details (RFC 9457). 503 carries ``Retry-After``. A batch that leaves a gap, or whose epoch is below
+the gateway's, is refused whole with 409; ``expected_epoch`` and ``expected_seq`` say what the server takes next.
+
+Exactly-once effect: events of one gateway carry ``(epoch, seq)``; ``seq`` starts at 1 and has no gaps within an epoch.
+A new spool starts a new, larger epoch. The server applies a batch and advances the mark in one transaction and
+acknowledges the highest contiguous ``seq``; the gateway deletes only at or below it.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+EDGE_PORT = 8001
+WEB_PORT = 8000
+MAX_BATCH = 1000
+
+Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
+Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
+Plate = Annotated[str, Meta(max_length=16)]
+Text = Annotated[str, Meta(max_length=200)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Sequence = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+Direction = Literal["entry", "exit"]
+Decision = Literal["granted", "denied"]
+SpaceStatus = Literal["free", "occupied", "unknown"]
+
+
+class Times(Struct, frozen=True, forbid_unknown_fields=True):
+    """The clocks of one observation: the device's own (often wrong, may be absent) and the gateway's at receipt."""
+
+    received: Millis
+    device: Millis | None = None
+
+
+class Passage(Struct, frozen=True, tag="passage", tag_field="type", forbid_unknown_fields=True):
+    """A vehicle asked to pass a gate and the gateway decided.
+
+    ``reason`` is a word of ``parkmesh.domain.access.Reason``; ``opened`` tells whether the barrier confirmed the pulse
+    (None: not tried, because the decision was ``denied``). ``device_event_id`` is the camera's own id, for tracing.
+    """
+
+    seq: Sequence
+    times: Times
+    gate: Name
+    direction: Direction
+    plate: Plate
+    decision: Decision
+    reason: Text
+    opened: bool | None = None
+    credential_id: Text | None = None
+    access_list_version: Count = 0
+    confidence: Annotated[float, Meta(ge=0, le=1)] | None = None
+    camera: Text | None = None
+    device_event_id: Text | None = None
+
+
+class SpaceState(Struct, frozen=True, tag="space_state", tag_field="type", forbid_unknown_fields=True):
+    """A sensor reported the state of one space. ``space`` is the space's name within the community, e.g. ``a-01``."""
+
+    seq: Sequence
+    times: Times
+    space: Name
+    status: SpaceStatus
+    sensor: Text | None = None
+
+
+class Gap(Struct, frozen=True, tag="gap", tag_field="type", forbid_unknown_fields=True):
+    """The spool overflowed and dropped ``dropped`` records of ``kind``: an explicit record instead of silence."""
+
+    seq: Sequence
+    times: Times
+    kind: Text
+    dropped: Sequence
+
+
+Event = Passage | SpaceState | Gap
+
+
+class EventBatch(Struct, frozen=True, forbid_unknown_fields=True):
+    """Consecutive events of one epoch, in rising ``seq`` order without gaps."""
+
+    epoch: Sequence
+    events: Annotated[list[Event], Meta(min_length=1, max_length=MAX_BATCH)]
+
+
+class EventAck(Struct, frozen=True):
+    """Everything at or below ``acked`` of ``epoch`` is durable on the server."""
+
+    epoch: int
+    acked: int
+
+
+class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True):
+    """One plate's standing at this community's gates.
+
+    ``plate`` is normalised (``parkmesh.domain.plates.normalise``). ``status`` ``revoked`` must be kept by the gateway:
+    a fuzzy match never opens when a revoked plate fits too. ``valid_*`` bound the entry; None is unbounded.
+    """
+
+    credential_id: str
+    plate: Plate
+    status: Literal["active", "revoked"]
+    valid_from: Millis | None = None
+    valid_until: Millis | None = None
+
+
+class AccessList(Struct, frozen=True, forbid_unknown_fields=True):
+    """The community's access list. ``full``: replace everything; else upsert ``entries`` and delete ``removed`` ids.
+
+    The gateway builds the new list aside and activates it in one step.
+    """
+
+    version: int
+    full: bool
+    entries: list[AccessEntry]
+    removed: list[str] = []
+
+
+class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
+    """A gateway's health, every ``interval`` of its settings."""
+
+    sent: Millis
+    version: Text
+    backlog: Count
+    access_list_version: Count
+    silent_cameras: Annotated[list[Text], Meta(max_length=256)] = []
+
+
+class HeartbeatAck(Struct, frozen=True):
+    """``server_time`` lets the gateway report its clock's skew; ``access_list_version`` is the newest one."""
+
+    server_time: Millis
+    access_list_version: int
+
+
+class Command(Struct, frozen=True, forbid_unknown_fields=True):
+    """Open a gate now. Refused by the gateway at or after ``expires``; never replayed after a reconnect."""
+
+    id: str
+    gate: Name
+    expires: Millis
+    reason: Text

@@ -1,0 +1,1 @@
+"""The central application: REST, live pages and the edge API, on PostgreSQL."""

@@ -1,0 +1,193 @@
+"""The ASGI application of the edge door. Raw routes and msgspec: ingestion is the hot path."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from parkmesh.protocol.edge import Command, EventBatch, Heartbeat, HeartbeatAck
+from parkmesh.server import database, problems
+from parkmesh.server.edge import access_list, ingest
+from parkmesh.server.edge.streams import End, NewVersion, Stream, Streams
+from parkmesh.server.guard import BodyLimit, RequestLog
+from parkmesh.server.problems import Problem
+
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes. A batch of 1000 passages with every text at its longest, in UTF-8, stays below it."""
+PING_S = 15.0
+
+T = TypeVar("T")
+_events = msgspec.json.Decoder(EventBatch)
+_heartbeat = msgspec.json.Decoder(Heartbeat)
+_encode = msgspec.json.encode
+
+
+def create(pool: database.Pool, streams: Streams) -> Starlette:
+    """Return the edge application. ``pool`` connects as the application's role."""
+    app = Starlette(
+        routes=[
+            Route("/edge/v1/events", post_events, methods=["POST"]),
+            Route("/edge/v1/access-list", get_access_list, methods=["GET"]),
+            Route("/edge/v1/heartbeat", post_heartbeat, methods=["POST"]),
+            Route("/edge/v1/stream", get_stream, methods=["GET"]),
+        ],
+        middleware=[Middleware(RequestLog, door="edge"), Middleware(BodyLimit, limit=MAX_BODY)],
+        exception_handlers=problems.HANDLERS,
+    )
+    app.state.pool = pool
+    app.state.streams = streams
+    return app
+
+
+def unauthorised() -> Problem:
+    """Return the answer to a missing or unknown token."""
+    return Problem(
+        401,
+        "Authorization: Bearer with this gateway's token is required.",
+        headers={"WWW-Authenticate": 'Bearer realm="parkmesh edge"'},
+    )
+
+
+def token_of(request: Request) -> bytes:
+    """Return the SHA-256 of the bearer token; raise ``Problem`` 401 where there is none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not 16 <= len(token) <= 512:
+        raise unauthorised()
+    return hashlib.sha256(token.encode("latin-1")).digest()
+
+
+async def body_of(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return the decoded body; raise ``Problem`` 400 for what is not JSON, 422 for JSON of another form."""
+    body = await request.body()
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise Problem(422, str(error), kind="invalid") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(400, f"The body is not JSON: {error}", kind="malformed") from None
+
+
+def _json(value: object) -> Response:
+    return Response(_encode(value), media_type="application/json")
+
+
+async def post_events(request: Request) -> Response:
+    token = token_of(request)
+    batch = await body_of(request, _events)
+    try:
+        ack = await ingest.store(request.app.state.pool, token, batch)
+    except ingest.NotIdentified:
+        raise unauthorised() from None
+    return _json(ack)
+
+
+async def post_heartbeat(request: Request) -> Response:
+    token = token_of(request)
+    beat = await body_of(request, _heartbeat)
+    row = await database.fetchrow(
+        request.app.state.pool,
+        "SELECT * FROM edge_heartbeat($1, $2, $3, $4, $5, $6)",
+        token,
+        beat.sent,
+        ingest.storable(beat.version),
+        beat.backlog,
+        beat.access_list_version,
+        [ingest.storable(camera) for camera in beat.silent_cameras],
+    )
+    if row["access_list_version"] is None:
+        raise unauthorised()
+    return _json(HeartbeatAck(server_time=row["server_time"], access_list_version=row["access_list_version"]))
+
+
+async def get_access_list(request: Request) -> Response:
+    token = token_of(request)
+    text = request.query_params.get("version", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Problem(422, "version: expected the number of a version", kind="invalid")
+    pool = request.app.state.pool
+    async with (
+        pool.acquire(timeout=database.ACQUIRE_S) as connection,
+        connection.transaction(readonly=True, isolation="repeatable_read"),
+    ):
+        community_id, _ = await _enter(connection, token)
+        answer = await access_list.read(connection, community_id, int(text))
+    return _json(answer)
+
+
+async def get_stream(request: Request) -> Response:
+    token = token_of(request)
+    pool = request.app.state.pool
+    community_id, gateway_id, _ = await _standing(pool, token)
+    streams: Streams = request.app.state.streams
+    return StreamingResponse(
+        _frames(pool, token, streams, community_id, gateway_id),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _frames(
+    pool: database.Pool, token: bytes, streams: Streams, community_id: int, gateway_id: int
+) -> AsyncGenerator[bytes]:
+    """Yield the frames of one gateway's stream; what is pushed is never older than what was sent before."""
+    stream = streams.open(community_id, gateway_id)
+    try:
+        sent = -1
+        # Registered first, read second: a version that comes in between is pushed, not missed.
+        stream.offer(NewVersion((await _standing(pool, token))[2]))
+        while True:
+            item = await _next(stream)
+            if isinstance(item, End):
+                return
+            if item is None:
+                yield _frame("ping", {"time": int(time.time() * 1000)})
+            elif isinstance(item, Command):
+                if item.expires > time.time() * 1000:
+                    yield _frame("command", item)
+            else:
+                version = item.version if isinstance(item, NewVersion) else (await _standing(pool, token))[2]
+                if version > sent:
+                    sent = version
+                    yield _frame("access-list", {"version": version})
+    except Problem:
+        # The token was changed while the stream was open; the gateway hears why when it connects again.
+        return
+    finally:
+        streams.close(stream)
+
+
+async def _next(stream: Stream) -> object:
+    try:
+        async with asyncio.timeout(PING_S):
+            return await stream.items.get()
+    except TimeoutError:
+        return None
+
+
+def _frame(event: str, data: object) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (event.encode(), _encode(data))
+
+
+async def _enter(connection: database.Connection, token: bytes) -> tuple[int, int]:
+    """Enter the community of the gateway that holds the token for the rest of the transaction."""
+    row = await connection.fetchrow("SELECT * FROM edge_identify($1)", token)
+    if row["gateway_id"] is None:
+        raise unauthorised()
+    return row["community_id"], row["gateway_id"]
+
+
+async def _standing(pool: database.Pool, token: bytes) -> tuple[int, int, int]:
+    """Return a gateway's community, its id and the newest version of its access list."""
+    async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
+        community_id, gateway_id = await _enter(connection, token)
+        version = await connection.fetchval("SELECT access_list_version FROM community WHERE id = $1", community_id)
+        return community_id, gateway_id, version

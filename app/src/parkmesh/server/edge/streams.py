@@ -1,0 +1,102 @@
+"""The open streams of gateways: pushes of new access lists and of commands, within the process that holds each."""
+
+import asyncio
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from parkmesh.protocol.edge import Command
+
+QUEUE = 64
+"""Frames that wait for one gateway before its stream is closed as too slow."""
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """The community's access list has this version now."""
+
+    version: int
+
+
+class Resync:
+    """Notifications may have been missed: read the current version again."""
+
+
+class End:
+    """Close the stream; the gateway connects again, here or elsewhere."""
+
+
+Item = NewVersion | Command | Resync | End
+
+
+@dataclass(eq=False)
+class Stream:
+    """One gateway's open stream."""
+
+    community_id: int
+    gateway_id: int
+    items: asyncio.Queue[Item] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+
+    def offer(self, item: Item) -> None:
+        """Queue an item; a stream that does not keep up is emptied and ended."""
+        try:
+            self.items.put_nowait(item)
+        except asyncio.QueueFull:
+            while not self.items.empty():
+                self.items.get_nowait()
+            self.items.put_nowait(End())
+
+
+class Streams:
+    """All streams of this process. A gateway has one: a new one ends the one before."""
+
+    def __init__(self) -> None:
+        self._of_community: defaultdict[int, dict[int, Stream]] = defaultdict(dict)
+        self._ending = False
+
+    def open(self, community_id: int, gateway_id: int) -> Stream:
+        """Register a gateway's stream."""
+        stream = Stream(community_id, gateway_id)
+        before = self._of_community[community_id].get(gateway_id)
+        if before:
+            before.offer(End())
+        self._of_community[community_id][gateway_id] = stream
+        if self._ending:
+            stream.offer(End())
+        return stream
+
+    def close(self, stream: Stream) -> None:
+        """Forget a stream, unless a newer one took its place."""
+        of_community = self._of_community.get(stream.community_id, {})
+        if of_community.get(stream.gateway_id) is stream:
+            del of_community[stream.gateway_id]
+        if not of_community:
+            self._of_community.pop(stream.community_id, None)
+
+    def new_version(self, community_id: int, version: int) -> None:
+        for stream in self._of_community.get(community_id, {}).values():
+            stream.offer(NewVersion(version))
+
+    def command(self, community_id: int, encoded: str) -> None:
+        command = msgspec.json.decode(encoded, type=Command)
+        for stream in self._of_community.get(community_id, {}).values():
+            stream.offer(command)
+
+    def end_gateway(self, gateway_id: int) -> None:
+        for of_community in self._of_community.values():
+            if gateway_id in of_community:
+                of_community[gateway_id].offer(End())
+
+    def resync(self) -> None:
+        self._offer_all(Resync())
+
+    def end(self) -> None:
+        """End all streams, and those that open from now on: the server is going."""
+        self._ending = True
+        self._offer_all(End())
+
+    def _offer_all(self, item: Item) -> None:
+        for of_community in self._of_community.values():
+            for stream in of_community.values():
+                stream.offer(item)

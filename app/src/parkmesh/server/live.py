@@ -1,0 +1,265 @@
+"""Live pages: what a community's page shows now, and what changed since, to every browser that looks at it.
+
+A feed exists per community as long as somebody looks. It wakes on the database's notifications, reads at most
+``1 / PAUSE_S`` times a second, and hands the difference to all its viewers: 200 viewers cost one read.
+A viewer that joins, or that did not keep up, gets a whole snapshot first, so that differences always have their base.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from parkmesh.server import database, logs, reads
+from parkmesh.server.web.words import local_day, local_time, reason_text
+
+PAUSE_S = 0.5
+PING_S = 15.0
+PASSAGES = 30
+RETRY_MS = 2000
+STREAM_LIFE_S = 3600.0
+"""Seconds after which a page connects again and its session is checked anew."""
+QUEUE = 8
+
+_log = logging.getLogger(__name__)
+
+
+class PassageRow(msgspec.Struct, frozen=True):
+    """A passage as the page writes it: texts are ready to show. ``at`` (ms since 1970) and ``id`` order them."""
+
+    id: int
+    at: int
+    time: str
+    day: str
+    gate: str
+    direction: str
+    plate: str
+    decision: str
+    reason: str
+    opened: bool | None
+
+
+class SpaceTile(msgspec.Struct, frozen=True):
+    name: str
+    status: str
+
+
+class GatewayHealth(msgspec.Struct, frozen=True):
+    """``seen`` is the last heartbeat in ms since 1970, None before the first."""
+
+    name: str
+    seen: int | None
+    backlog: int | None
+
+
+@dataclass
+class State:
+    """What the page shows."""
+
+    passages: list[PassageRow] = field(default_factory=list)
+    spaces: list[SpaceTile] = field(default_factory=list)
+    gateways: list[GatewayHealth] = field(default_factory=list)
+
+
+class Update(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a viewer gets: rows to add and states to set, each by its key, so that a snapshot is an update like any."""
+
+    passages: list[PassageRow] = []
+    spaces: list[SpaceTile] = []
+    gateways: list[GatewayHealth] = []
+
+
+def passage_row(passage: reads.Passage, zone: ZoneInfo) -> PassageRow:
+    return PassageRow(
+        id=passage.id,
+        at=int(passage.received_at.timestamp() * 1000),
+        time=local_time(passage.received_at, zone),
+        day=local_day(passage.received_at, zone),
+        gate=passage.gate_title,
+        direction=passage.direction,
+        plate=passage.plate,
+        decision=passage.decision,
+        reason=reason_text(passage.reason, passage.decision, passage.opened),
+        opened=passage.opened,
+    )
+
+
+def gateway_health(gateway: reads.Gateway) -> GatewayHealth:
+    seen = gateway.last_heartbeat_at
+    return GatewayHealth(gateway.name, int(seen.timestamp() * 1000) if seen else None, gateway.backlog)
+
+
+def difference(before: State, after: State) -> Update:
+    """Return what is new in ``after``."""
+    known_passages = {row.id for row in before.passages}
+    known_spaces = {tile.name: tile.status for tile in before.spaces}
+    return Update(
+        passages=[row for row in after.passages if row.id not in known_passages],
+        spaces=[tile for tile in after.spaces if known_spaces.get(tile.name) != tile.status],
+        gateways=after.gateways if after.gateways != before.gateways else [],
+    )
+
+
+def visible(update: Update, plates: frozenset[str] | None) -> Update:
+    """Return the part of an update that somebody may see who sees the passages of ``plates`` only (None: all)."""
+    if plates is None:
+        return update
+    return msgspec.structs.replace(update, passages=[row for row in update.passages if row.plate in plates])
+
+
+@dataclass(eq=False)
+class Viewer:
+    """One open page. ``None`` in the queue ends it."""
+
+    user_id: int
+    plates: frozenset[str] | None
+    updates: asyncio.Queue[Update | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    behind: bool = True
+
+    def offer(self, update: Update) -> None:
+        """Queue an update, or remember that this viewer needs a snapshot."""
+        try:
+            self.updates.put_nowait(visible(update, self.plates))
+        except asyncio.QueueFull:
+            self.behind = True
+
+    def end(self) -> None:
+        while not self.updates.empty():
+            self.updates.get_nowait()
+        self.updates.put_nowait(None)
+
+
+class Feed:
+    """The updates of one community to its viewers."""
+
+    def __init__(self, pool: database.Pool, community_id: int) -> None:
+        self._pool = pool
+        self._community_id = community_id
+        self._state = State()
+        self._stale = "psg"
+        self._woken = asyncio.Event()
+        self.viewers: set[Viewer] = set()
+        self.task: asyncio.Task[None] | None = None
+
+    def wake(self, changed: str) -> None:
+        """Something of ``changed`` (p passages, s spaces, g gateways) is new."""
+        self._stale += changed
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Serve the viewers until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            stale, self._stale = self._stale, ""
+            try:
+                await self._publish(stale)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the page's next update must not depend on it
+                _log.warning("a live page could not be read", extra={"fields": {"cause": logs.describe(error)}})
+                self.wake(stale)
+                await asyncio.sleep(2)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _publish(self, stale: str) -> None:
+        before, self._state = self._state, await self._read(stale)
+        update = difference(before, self._state)
+        worth_sending = update != Update()
+        for viewer in self.viewers:
+            if viewer.behind and viewer.updates.empty():
+                viewer.behind = False
+                state = self._state
+                viewer.offer(Update(state.passages, state.spaces, state.gateways))
+            elif worth_sending and not viewer.behind:
+                viewer.offer(update)
+        if any(viewer.behind for viewer in self.viewers):
+            # Its queue is full: look again when it may have emptied it.
+            self._woken.set()
+
+    async def _read(self, stale: str) -> State:
+        state = State(self._state.passages, self._state.spaces, self._state.gateways)
+        if not stale:
+            return state
+        identity = self._community_id
+        async with database.in_community(self._pool, identity, read_only=True) as connection:
+            if "p" in stale:
+                zone = ZoneInfo((await reads.community(connection, identity)).time_zone)
+                latest = await reads.passages(connection, identity, limit=PASSAGES)
+                state.passages = [passage_row(passage, zone) for passage in latest]
+            if "s" in stale:
+                state.spaces = [SpaceTile(item.name, item.status) for item in await reads.spaces(connection, identity)]
+            if "g" in stale:
+                state.gateways = [gateway_health(item) for _, item in await reads.gateways(connection, identity)]
+        return state
+
+
+class Feeds:
+    """The feeds of this process."""
+
+    def __init__(self, pool: database.Pool) -> None:
+        self._pool = pool
+        self._feeds: dict[int, Feed] = {}
+        self._ending = False
+
+    def changed(self, community_id: int, what: str) -> None:
+        """Wake a community's feed, if anybody looks at it."""
+        if feed := self._feeds.get(community_id):
+            feed.wake(what)
+
+    def resync(self) -> None:
+        """Wake all feeds: notifications may have been missed."""
+        for feed in self._feeds.values():
+            feed.wake("psg")
+
+    def end_user(self, user_id: int) -> None:
+        """End the pages of a user whose session or rights ended; his browser comes back and is checked."""
+        for feed in self._feeds.values():
+            for viewer in feed.viewers:
+                if viewer.user_id == user_id:
+                    viewer.end()
+
+    def end(self) -> None:
+        """End all pages, and those that open from now on: the server is going."""
+        self._ending = True
+        for feed in self._feeds.values():
+            for viewer in feed.viewers:
+                viewer.end()
+
+    async def watch(self, community_id: int, user_id: int, plates: frozenset[str] | None) -> AsyncGenerator[bytes]:
+        """Yield the frames of one page's event stream."""
+        viewer = Viewer(user_id, plates)
+        feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
+        feed.viewers.add(viewer)
+        if feed.task is None:
+            feed.task = asyncio.create_task(feed.run(), name=f"feed of community {community_id}")
+        feed.wake("")
+        if self._ending:
+            viewer.end()
+        ends = asyncio.get_running_loop().time() + STREAM_LIFE_S
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while True:
+                update = await self._next(viewer)
+                if update is None or asyncio.get_running_loop().time() > ends:
+                    yield b"event: reconnect\ndata: {}\n\n"
+                    return
+                if update == Update():
+                    yield b": still here\n\n"
+                else:
+                    yield b"event: update\ndata: " + msgspec.json.encode(update) + b"\n\n"
+        finally:
+            feed.viewers.discard(viewer)
+            if not feed.viewers and self._feeds.get(community_id) is feed:
+                del self._feeds[community_id]
+                feed.task.cancel()
+
+    @staticmethod
+    async def _next(viewer: Viewer) -> Update | None:
+        """Return the next update, None at the end, or an empty one after a while without news."""
+        try:
+            async with asyncio.timeout(PING_S):
+                return await viewer.updates.get()
+        except TimeoutError:
+            return Update()

@@ -1,0 +1,64 @@
+"""Structured log lines on stdout: one JSON object each, for journald and whatever collects it.
+
+No secret may appear in them. Besides not logging any, the formatter replaces the process's known secrets wherever they
+turn up, and shows a database error by its type and SQLSTATE only: PostgreSQL's details quote the row, plates included.
+"""
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+
+class JsonLines(logging.Formatter):
+    """Format a record as one line of JSON; ``extra={"fields": {...}}`` adds members."""
+
+    def __init__(self, server_id: str, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._server_id = server_id
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "server": self._server_id,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            line |= fields
+        if record.exc_info and record.exc_info[1] is not None:
+            line["error"] = describe(record.exc_info[1])
+            line["stack"] = [
+                f"{frame.filename.rpartition('/site-packages/')[2]}:{frame.lineno} {frame.name}"
+                for frame in traceback.extract_tb(record.exc_info[2])
+            ]
+        text = json.dumps(line, default=str, ensure_ascii=False)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception's type and message, without the row that a database error quotes."""
+    sqlstate = getattr(error, "sqlstate", None)
+    if sqlstate:
+        return f"{type(error).__name__} (SQLSTATE {sqlstate})"
+    return f"{type(error).__name__}: {error}"
+
+
+def configure(server_id: str, secrets: Iterable[str], level: int = logging.INFO) -> None:
+    """Send every logger of the process to stdout as JSON lines."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines(server_id, secrets))
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for chatty in ("uvicorn", "uvicorn.error", "uvicorn.access", "alembic"):
+        logger = logging.getLogger(chatty)
+        logger.handlers.clear()
+        logger.propagate = True
+    logging.getLogger("uvicorn.access").disabled = True
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -1,0 +1,88 @@
+"""The process's one listening connection: what PostgreSQL's NOTIFY tells every server.
+
+| channel | payload |
+|---|---|
+| ``parkmesh_live`` | ``<community id>:<what changed>``: p passages, s spaces, g gateways |
+| ``parkmesh_access_list`` | ``<community id>:<version>`` |
+| ``parkmesh_command`` | ``<community id>:<protocol.edge.Command as JSON>`` |
+| ``parkmesh_gateway`` | id of a gateway whose token changed |
+| ``parkmesh_user`` | id of a user whose session or rights ended |
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from parkmesh.server import database, logs
+
+CHANNELS = (
+    "parkmesh_live",
+    "parkmesh_access_list",
+    "parkmesh_command",
+    "parkmesh_gateway",
+    "parkmesh_user",
+)
+PROBE_S = 10.0
+MAX_PAUSE_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Keeps listening, and says after every new connection that something may have been missed.
+
+    ``on_message(channel, payload)`` and ``on_connected()`` are called on the event loop and must not block.
+    """
+
+    def __init__(
+        self, url: str, name: str, on_message: Callable[[str, str], None], on_connected: Callable[[], None]
+    ) -> None:
+        self._url = url
+        self._name = name
+        self._on_message = on_message
+        self._on_connected = on_connected
+
+    async def run(self) -> None:
+        """Listen until cancelled."""
+        pause = 0.1
+        while True:
+            try:
+                connection = await database.connect(self._url, self._name, 0)
+                try:
+                    pause = 0.1
+                    await self._listen(connection)
+                finally:
+                    with contextlib.suppress(Exception):
+                        connection.terminate()
+            except (database.DatabaseUnavailable, OSError, TimeoutError) as error:
+                _log.warning("not listening to the database", extra={"fields": {"cause": logs.describe(error)}})
+            except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                _log.warning("the listening connection was lost", extra={"fields": {"cause": logs.describe(error)}})
+            # Servers that lost the same database must not come back in step.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311
+            pause = min(pause * 2, MAX_PAUSE_S)
+
+    async def _listen(self, connection: database.Connection) -> None:
+        closed = asyncio.Event()
+        connection.add_termination_listener(lambda _: closed.set())
+        for channel in CHANNELS:
+            await connection.add_listener(channel, self._received)
+        self._on_connected()
+        while not closed.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PROBE_S):
+                    await closed.wait()
+            if not closed.is_set():
+                # A peer that vanished without a word would otherwise be waited for for ever.
+                await connection.execute("SELECT 1", timeout=PROBE_S / 2)
+
+    def _received(self, _connection: Any, _pid: int, channel: str, payload: str) -> None:
+        try:
+            self._on_message(channel, payload)
+        except Exception:  # noqa: BLE001 - one bad message must not end the listening
+            _log.exception("a notification could not be handled", extra={"fields": {"channel": channel}})

@@ -1,0 +1,112 @@
+"""Errors as problem details (RFC 9457), for both doors of the server."""
+
+import json
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any
+
+import asyncpg
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from parkmesh.server import logs
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_S = 2
+
+_log = logging.getLogger(__name__)
+
+
+class Problem(HTTPException):
+    """An answer other than success. ``members`` are added to the problem details; ``kind`` names the type of problem.
+
+    It is an ``HTTPException`` so that frameworks let it pass through while they read a body.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(status, detail, headers)
+        self.kind = kind
+        self.members = members
+
+
+def response(
+    status: int,
+    detail: str,
+    *,
+    kind: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """Return problem details as a response."""
+    body = {
+        "type": f"urn:parkmesh:problem:{kind}" if kind else "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        **members,
+    }
+    return Response(json.dumps(body), status, headers, MEDIA_TYPE)
+
+
+def not_found() -> Problem:
+    """Return the one answer for what doesn't exist and for what the asker may not know to exist."""
+    return Problem(404, "There is nothing here that you may see.")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if isinstance(error, Problem):
+        return response(error.status_code, error.detail, kind=error.kind, headers=error.headers, **error.members)
+    if not isinstance(error, HTTPException):
+        raise error
+    return response(error.status_code, error.detail, headers=error.headers)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    _log.warning("the database could not be reached", extra={"fields": {"cause": logs.describe(error)}})
+    return response(
+        503,
+        "The service is not available at the moment; try again soon.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
+
+
+async def _not_storable(request: Request, error: Exception) -> Response:
+    _log.warning("a value could not be stored", extra={"fields": {"cause": type(error).__name__}})
+    return response(422, "A value is outside of what can be stored.", kind="invalid")
+
+
+async def _driver(request: Request, error: Exception) -> Response:
+    # The driver refuses a value with an InterfaceError that is a ValueError too; the others are lost connections.
+    return await (_not_storable if isinstance(error, ValueError) else _unavailable)(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return response(500, "Something went wrong on our side; it has been logged.")
+
+
+HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+    HTTPException: _http,
+    # The database is away, starting, or out of connections.
+    OSError: _unavailable,
+    TimeoutError: _unavailable,
+    asyncpg.InterfaceError: _driver,
+    asyncpg.PostgresConnectionError: _unavailable,
+    asyncpg.CannotConnectNowError: _unavailable,
+    asyncpg.TooManyConnectionsError: _unavailable,
+    asyncpg.AdminShutdownError: _unavailable,
+    asyncpg.QueryCanceledError: _unavailable,
+    asyncpg.InvalidAuthorizationSpecificationError: _unavailable,
+    # Values that passed validation and that the database still refuses: the asker's fault, never a 500.
+    asyncpg.DataError: _not_storable,
+    Exception: _unexpected,
+}

@@ -1,0 +1,133 @@
+"""``parkmesh serve``: both doors in one process, and an orderly end.
+
+On SIGTERM readiness goes first, so that the load balancer stops sending; after the drain time live pages and gateways'
+streams are ended (their clients connect again, elsewhere), both doors close, and work in flight ends.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from parkmesh.server import database, live, settings
+from parkmesh.server.edge import app as edge_app
+from parkmesh.server.edge.streams import Streams
+from parkmesh.server.notifications import Listener
+from parkmesh.server.web import app as web_app
+
+WEB_CONNECTIONS = 6
+EDGE_CONNECTIONS = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Door(uvicorn.Server):
+    """A uvicorn server whose process handles the signals itself: there are two of them in it."""
+
+    def __init__(self, app: ASGIApp, name: str, stop_s: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                lifespan="off",
+                ws="none",
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=int(stop_s),
+            )
+        )
+        self.name = name
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+async def until_signal(config: settings.Settings, web_socket: socket.socket, edge_socket: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(config, web_socket, edge_socket, stop)
+
+
+async def serve(
+    config: settings.Settings, web_socket: socket.socket, edge_socket: socket.socket, stop: asyncio.Event
+) -> None:
+    """Serve both doors on bound sockets until ``stop`` is set, then drain and end."""
+    condition = web_app.Condition()
+    name = f"parkmesh/{config.server_id}"
+    async with (
+        database.create_pool(config.database_url, f"{name}/web", WEB_CONNECTIONS) as web_pool,
+        database.create_pool(config.database_url, f"{name}/edge", EDGE_CONNECTIONS) as edge_pool,
+    ):
+        feeds, streams = live.Feeds(web_pool), Streams()
+        listener = Listener(
+            config.database_url,
+            f"{name}/listener",
+            lambda channel, payload: dispatch(channel, payload, feeds, streams),
+            lambda: resync(feeds, streams),
+        )
+        web = Door(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
+        gateways = Door(edge_app.create(edge_pool, streams), "edge", config.stop_s)
+        listening = asyncio.create_task(listener.run(), name="listener")
+        doors = [
+            asyncio.create_task(door.serve(sockets=[sock]), name=door.name)
+            for door, sock in ((web, web_socket), (gateways, edge_socket))
+        ]
+        _log.info(
+            "serving",
+            extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}},
+        )
+        stopping = asyncio.create_task(stop.wait(), name="signal")
+        await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            condition.draining = True
+            _log.info("draining", extra={"fields": {"seconds": config.drain_s}})
+            await asyncio.sleep(config.drain_s)
+        feeds.end()
+        streams.end()
+        web.should_exit = gateways.should_exit = True
+        stopping.cancel()
+        results = await asyncio.gather(*doors, return_exceptions=True)
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await listening
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+    _log.info("stopped")
+
+
+def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) -> None:
+    """Hand a notification of the database to those whom it concerns (see ``notifications`` for the payloads)."""
+    identity, _, rest = payload.partition(":")
+    if channel == "parkmesh_live":
+        feeds.changed(int(identity), rest)
+    elif channel == "parkmesh_access_list":
+        streams.new_version(int(identity), int(rest))
+    elif channel == "parkmesh_command":
+        streams.command(int(identity), rest)
+    elif channel == "parkmesh_gateway":
+        streams.end_gateway(int(identity))
+    elif channel == "parkmesh_user":
+        feeds.end_user(int(identity))
+
+
+def resync(feeds: live.Feeds, streams: Streams) -> None:
+    """Bring everybody up to date after a time in which notifications may have been missed."""
+    feeds.resync()
+    streams.resync()
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,97 @@
+"""What a server process is told by its environment, checked once at the start."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from urllib.parse import unquote, urlsplit
+
+# A server is reached from its load balancer, which lives in private address space and appends the client's address.
+PRIVATE_NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"
+MIN_SECRET_LENGTH = 16
+
+
+class SettingError(ValueError):
+    """A variable of the environment is missing or unusable; the message names it and never shows its value."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of ``parkmesh serve``. ``drain_s`` and ``stop_s`` are seconds."""
+
+    database_url: str = field(repr=False)
+    session_secret: str = field(repr=False)
+    public_url: str | None
+    server_id: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
+    drain_s: float
+    stop_s: float = 20.0
+
+    @property
+    def secure_cookies(self) -> bool:
+        return (self.public_url or "").startswith("https://")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the texts that no log line may show."""
+        return (self.session_secret, *database_secrets(self.database_url))
+
+
+def database_secrets(url: str) -> tuple[str, ...]:
+    """Return the password in a database address in both its spellings, or nothing."""
+    password = urlsplit(url).password
+    return (password, unquote(password)) if password else ()
+
+
+def required(environment: Mapping[str, str], name: str, purpose: str) -> str:
+    """Return a variable's value; raise ``SettingError`` naming it and its ``purpose`` where it is absent or empty."""
+    value = environment.get(name, "").strip()
+    if not value:
+        raise SettingError(f"{name} is not set: {purpose}")
+    return value
+
+
+def database_url(environment: Mapping[str, str]) -> str:
+    """Return PARKMESH_DATABASE_URL, a ``postgresql://`` address."""
+    url = required(environment, "PARKMESH_DATABASE_URL", "the address of the database, postgresql://user:…@host/name")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("postgresql", "postgres") and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise SettingError("PARKMESH_DATABASE_URL is not an address of the form postgresql://user:…@host:port/name")
+    return url
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the server's settings; raise ``SettingError`` at the first unusable one."""
+    url = database_url(environment)
+    secret = required(environment, "PARKMESH_SESSION_SECRET", "the key that protects forms, the same on every server")
+    if len(secret) < MIN_SECRET_LENGTH:
+        raise SettingError(f"PARKMESH_SESSION_SECRET is shorter than {MIN_SECRET_LENGTH} characters")
+    public_url = environment.get("PARKMESH_PUBLIC_URL", "").strip() or None
+    if public_url and urlsplit(public_url).scheme not in ("http", "https"):
+        raise SettingError("PARKMESH_PUBLIC_URL is not an http:// or https:// address")
+    try:
+        proxies = tuple(
+            ip_network(text)
+            for text in environment.get("PARKMESH_TRUSTED_PROXIES", PRIVATE_NETWORKS).replace(",", " ").split()
+        )
+    except ValueError as error:
+        raise SettingError(f"PARKMESH_TRUSTED_PROXIES: {error}") from None
+    try:
+        drain_s = float(environment.get("PARKMESH_DRAIN_SECONDS", "5"))
+    except ValueError:
+        raise SettingError("PARKMESH_DRAIN_SECONDS is not a number of seconds") from None
+    if not 0 <= drain_s <= 600:
+        raise SettingError("PARKMESH_DRAIN_SECONDS is not between 0 and 600")
+    return Settings(
+        database_url=url,
+        session_secret=secret,
+        public_url=public_url,
+        server_id=environment.get("PARKMESH_SERVER_ID", "").strip() or socket.gethostname(),
+        trusted_proxies=proxies,
+        drain_s=drain_s,
+    )

@@ -1,0 +1,28 @@
+"""Listening sockets of the server's two doors."""
+
+import socket
+
+# Not all Pythons name them: numbers of linux/in.h and linux/in6.h.
+_IP_FREEBIND = 15
+_IPV6_FREEBIND = 78
+
+
+def listen(host: str, port: int, *, before_up: bool = False) -> socket.socket:
+    """Bind and return a TCP socket; port 0 takes a free one.
+
+    ``before_up`` allows an address that no interface has yet: the overlay's comes up after the server. Raises
+    ``OSError`` with a message that names the address.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if before_up and family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        elif before_up:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+    return sock

@@ -1,0 +1,1 @@
+"""Simulated cameras, sensors and relays that speak the real devices' protocols."""

@@ -1,0 +1,84 @@
+"""The site file: which simulated devices a community has and where its gateway and broker are."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from parkmesh.gateway.config import DevEui, Host, Port, Url
+from parkmesh.protocol.edge import Name
+
+
+class SiteError(Exception):
+    """The site file can't be used, or lacks what was asked for; one line."""
+
+
+class Broker(Struct, frozen=True, forbid_unknown_fields=True):
+    host: Host
+    port: Port = 1883
+
+
+class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):
+    """One simulated relay and where it listens."""
+
+    name: Name
+    port: Port
+    listen: Host = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """Where a simulator on the same host reaches it."""
+        return f"http://{'127.0.0.1' if self.listen == '0.0.0.0' else self.listen}:{self.port}"  # noqa: S104
+
+
+class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
+    """One simulated camera; ``relay`` is the one that moves its gate's barrier."""
+
+    name: Name
+    gate: Name
+    relay: Name | None = None
+    secret_path: str | None = None
+
+
+class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):
+    dev_eui: DevEui
+    kind: Literal["bosch_tps110", "nwave_nps405"]
+    space: Name
+
+
+class Site(Struct, frozen=True, forbid_unknown_fields=True):
+    """All of a site's devices. ``plates`` are those that random traffic uses besides unknown ones."""
+
+    gateway: Url
+    broker: Broker | None = None
+    relays: list[RelaySite] = []
+    cameras: list[CameraSite] = []
+    sensors: list[SensorSite] = []
+    plates: list[Annotated[str, Meta(max_length=16)]] = []
+
+    def camera(self, name: str | None) -> CameraSite:
+        """Return the camera of this name, or the first one."""
+        for camera in self.cameras:
+            if name in (None, camera.name):
+                return camera
+        raise SiteError(f"the site has no camera {name!r}" if name else "the site has no camera")
+
+    def relay_of(self, camera: CameraSite) -> RelaySite | None:
+        return next((relay for relay in self.relays if relay.name == camera.relay), None)
+
+    def sensor(self, space: str) -> SensorSite:
+        for sensor in self.sensors:
+            if sensor.space == space:
+                return sensor
+        raise SiteError(f"the site has no sensor at space {space!r}")
+
+
+def load(path: Path) -> Site:
+    """Read a site file; raise SiteError in one line that names the file and the place."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Site)
+    except OSError as error:
+        raise SiteError(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SiteError(f"{path}: {error}") from None

@@ -1,0 +1,114 @@
+"""Keep a site's simulated devices running: relays that listen, cars and sensors that come and go at random."""
+
+import asyncio
+import logging
+import random
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import aiomqtt
+import httpx
+import uvicorn
+
+from parkmesh.simulator import camera, lorawan
+from parkmesh.simulator.drive import DriveError, events_url, post
+from parkmesh.simulator.relay import Switch, application
+from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError
+
+log = logging.getLogger("parkmesh.simulator")
+
+_LETTERS = "BCDFGHJKLMNPRSTVWXYZ"
+_STRANGERS = 0.2
+"""Share of cars that nobody knows, where the site names plates."""
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def bind(relay: RelaySite) -> socket.socket:
+    """Take a relay's port; raise SiteError where it isn't free."""
+    sock = socket.socket(socket.AF_INET6 if ":" in relay.listen else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((relay.listen, relay.port))
+    except OSError as error:
+        sock.close()
+        raise SiteError(f"relay {relay.name}: can't listen on {relay.listen}:{relay.port}: {error.strerror}") from None
+    return sock
+
+
+async def serve_relay(relay: RelaySite, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve one simulated relay on a bound socket until ``stop``."""
+    server = _Server(uvicorn.Config(application(Switch(relay.name)), log_config=None, access_log=False, lifespan="off"))
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    log.info("relay %s: listening on %s:%d", relay.name, relay.listen, sock.getsockname()[1])
+    await stop.wait()
+    server.should_exit = True
+    await serving
+
+
+async def publish(broker: Broker, sensor: SensorSite, occupied: bool, moment: datetime) -> None:
+    """Publish one state of one sensor; return when the broker has it (QoS 1)."""
+    frame = lorawan.state_frame(sensor.kind, occupied)
+    async with aiomqtt.Client(broker.host, broker.port, timeout=5) as client:
+        await client.publish(
+            lorawan.topic(sensor.dev_eui), lorawan.uplink(sensor.dev_eui, frame, moment), qos=1, timeout=5
+        )
+
+
+def random_plate(source: random.Random) -> str:
+    """Return a plate of Spain's scheme since 2000: four digits, three consonants."""
+    return f"{source.randrange(10_000):04d}" + "".join(source.choices(_LETTERS, k=3))
+
+
+async def _repeat(
+    per_minute: float, source: random.Random, stop: asyncio.Event, act: Callable[[], Awaitable[None]]
+) -> None:
+    """Act at random moments, ``per_minute`` times a minute on average (a Poisson process), until ``stop``."""
+    while not stop.is_set():
+        try:
+            async with asyncio.timeout(source.expovariate(per_minute / 60)):
+                await stop.wait()
+        except TimeoutError:
+            try:
+                await act()
+            except (DriveError, aiomqtt.MqttError) as error:
+                log.warning("%s", error)
+
+
+async def run(
+    site: Site, *, cars_per_minute: float, sensors_per_minute: float, source: random.Random,
+    now: Callable[[], datetime], stop: asyncio.Event,
+) -> None:  # fmt: skip
+    """Run the site's relays, and random traffic at its cameras and sensors, until ``stop``."""
+    sockets = [bind(relay) for relay in site.relays]
+    occupied = {sensor.space: False for sensor in site.sensors}
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as devices:
+
+        async def car() -> None:
+            at = source.choice(site.cameras)
+            stranger = not site.plates or source.random() < _STRANGERS
+            plate = random_plate(source) if stranger else source.choice(site.plates)
+            shot = camera.shot(plate, now(), confidence=source.randint(80, 99))
+            await post(client, events_url(site.gateway, at.name, at.secret_path), shot)
+            log.info("%s at %s", plate, at.name)
+
+        async def sensor(broker: Broker) -> None:
+            at = source.choice(site.sensors)
+            await publish(broker, at, not occupied[at.space], now())
+            occupied[at.space] = not occupied[at.space]
+            log.info("space %s is now %s", at.space, "occupied" if occupied[at.space] else "free")
+
+        for relay, sock in zip(site.relays, sockets, strict=True):
+            devices.create_task(serve_relay(relay, sock, stop))
+        if site.cameras and cars_per_minute > 0:
+            devices.create_task(_repeat(cars_per_minute, source, stop, car))
+        if site.sensors and site.broker and sensors_per_minute > 0:
+            broker = site.broker
+            devices.create_task(_repeat(sensors_per_minute, source, stop, lambda: sensor(broker)))
+        await stop.wait()

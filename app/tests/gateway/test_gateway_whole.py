@@ -1,0 +1,249 @@
+"""The gateway as it runs: its process, real HTTP on loopback to cameras, relay and servers, killed and cut off."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from edge_server import TOKEN, EdgeServer
+from parkmesh.protocol.edge import AccessEntry, Command, Gap
+from parkmesh.simulator import camera, drive
+from processes import GatewaySite, parkmesh, run_simulate, wait_for
+from starlette.responses import Response
+
+ANA = AccessEntry("ana", "1234BCD", "active")
+BOB = AccessEntry("bob", "5678FGH", "active")
+EVE = AccessEntry("eve", "6666JKL", "revoked")
+
+
+@pytest.fixture
+def server() -> Iterator[EdgeServer]:
+    with EdgeServer([ANA, BOB, EVE]) as running:
+        yield running
+
+
+@pytest.fixture
+def site(server: EdgeServer, tmp_path: Path) -> Iterator[GatewaySite]:
+    running = GatewaySite(tmp_path, [server.url], TOKEN)
+    try:
+        running.start_relay()
+        running.start_gateway()
+        wait_for(lambda: running.status()["access_list_version"] == 1, "the access list")
+        yield running
+    finally:
+        running.stop()
+
+
+def car(site: GatewaySite, *args: str) -> tuple[int, str]:
+    return run_simulate("car", "--site", str(site.site_path), "--wait", "10", *args)
+
+
+def send(site: GatewaySite, plate: str) -> None:
+    body, kind = camera.multipart(camera.shot(plate, drive.now()))
+    url = f"http://127.0.0.1:{site.port}/cameras/cam-in/events"
+    assert httpx.post(url, content=body, headers={"Content-Type": kind}, timeout=10).status_code == 200
+
+
+def test_a_car_drives_through_and_a_stranger_does_not(site: GatewaySite, server: EdgeServer) -> None:
+    code, line = car(site, "1234 BCD")
+    assert code == 0
+    assert line.startswith("1234 BCD at cam-in: the barrier opened after ")
+    code, line = car(site, "9999XYZ", "--wait", "0.5")
+    assert code == 3
+    assert "9999XYZ at cam-in: the barrier stayed closed" in line
+    assert car(site, "6666JKL", "--wait", "0.5", "--expect", "closed")[0] == 0
+    code, text = car(site, "5678FGH", "--expect", "opened", "--json")
+    assert code == 0
+    assert json.loads(text)["opened"] is True
+    assert car(site, "1234BCD", "--wait", "0.5", "--late", "60", "--retransmission", "--expect", "closed")[0] == 0
+    wait_for(lambda: len(server.events) == 5, "five passages at the server")
+    assert [(p.plate, p.decision, p.reason, p.opened) for p in server.passages()] == [
+        ("1234BCD", "granted", "exact", True),
+        ("9999XYZ", "denied", "unknown_plate", None),
+        ("6666JKL", "denied", "revoked", None),
+        ("5678FGH", "granted", "exact", True),
+        ("1234BCD", "denied", "stale", None),
+    ]
+    assert site.pulses() == 2
+    wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+    # The log names no plate in full and no token, and SIGTERM ends cleanly.
+    assert site.gateway is not None
+    assert site.gateway.stop() == 0
+    log = site.gateway.log
+    assert "12…D granted (exact)" in log
+    assert log.rstrip().endswith("INFO stopped")
+    for secret in ("1234BCD", "9999XYZ", "5678FGH", TOKEN):
+        assert secret not in log
+
+
+def test_a_revocation_and_commands_arrive_by_the_stream(site: GatewaySite, server: EdgeServer) -> None:
+    wait_for(lambda: server.listeners == 1, "the stream")
+    server.change_list([AccessEntry("ana", "1234BCD", "revoked")])
+    wait_for(lambda: site.status()["access_list_version"] == 2, "the new list")
+    assert server.list_requests[-1] == 1  # a difference to version 1 was asked for
+    send(site, "1234BCD")
+    wait_for(lambda: len(server.events) == 1, "the refusal")
+    assert server.passages()[0].reason == "revoked"
+    server.change_list([], removed=["bob"])
+    wait_for(lambda: site.status()["access_list_version"] == 3, "the removal")
+    send(site, "5678FGH")
+    wait_for(lambda: len(server.events) == 2, "the refusal")
+    assert server.passages()[1].reason == "unknown_plate"
+
+    now = server.now()
+    server.command(Command("late", "in", now - 1, "desk"))
+    server.command(Command("once", "in", now + 10_000, "desk"))
+    wait_for(lambda: site.pulses() == 1, "the barrier")
+    before = server.streams_opened
+    server.end_streams()
+    wait_for(lambda: server.streams_opened > before, "the stream again")
+    server.command(Command("once", "in", now + 10_000, "desk"))  # replayed: must not open
+    server.command(Command("other", "in", server.now() + 10_000, "desk"))
+    wait_for(lambda: len(server.events) == 4, "two records of commands")
+    assert [(p.reason, p.device_event_id) for p in server.passages()[2:]] == [("command", "once"), ("command", "other")]
+    assert site.pulses() == 2
+
+
+def test_cut_off_the_gate_decides_and_nothing_is_lost(site: GatewaySite, server: EdgeServer) -> None:
+    server.fault = lambda _: Response(status_code=503, headers={"Retry-After": "1"})
+    server.end_streams()
+    plates = [f"{number:04d}" + "KLMNPRST"[number % 8] * 3 for number in range(0, 8_000, 1_111)]
+    assert car(site, "1234BCD")[0] == 0
+    for plate in plates:
+        send(site, plate)
+    wait_for(lambda: site.status()["backlog"] == len(plates) + 1, "the backlog")
+    # The gateway dies, too, and comes back while the line is still down.
+    assert site.gateway is not None
+    site.gateway.stop(signal.SIGKILL)
+    site.start_gateway()
+    assert site.status()["access_list_version"] == 1
+    send(site, "5678FGH")
+    wait_for(lambda: site.pulses() == 2, "the barrier, decided from the stored list")
+    assert server.events == []
+    server.fault = lambda _: None
+    expected = ["1234BCD", *plates, "5678FGH"]
+    wait_for(lambda: len(server.events) >= len(expected), "the backlog at the server")
+    wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+    assert sorted(p.plate for p in server.passages()) == sorted(expected)
+    assert [event.seq for event in server.events] == list(range(1, len(expected) + 1))
+
+
+def test_a_lost_answer_doubles_nothing(site: GatewaySite, server: EdgeServer) -> None:
+    faults = iter([Response(status_code=500), Response(b"<html>proxy</html>", 200), Response(b"{}", 200)])
+    server.fault = lambda call: next(faults, None) if call == "after-events" else None
+    send(site, "1111KKK")
+    send(site, "2222LLL")
+    wait_for(lambda: len(server.events) >= 2, "both passages")
+    wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+    assert next(faults, None) is None
+    assert sorted(p.plate for p in server.passages()) == ["1111KKK", "2222LLL"]
+
+
+def test_killed_at_any_moment_every_accepted_message_arrives_once(site: GatewaySite, server: EdgeServer) -> None:
+    accepted = []
+    for i in range(4):
+        for letter in "BFKP":
+            plate = f"{i}{i}{i}{i}{letter}{letter}{letter}"
+            send(site, plate)
+            accepted.append(plate)
+        assert site.gateway is not None
+        site.gateway.stop(signal.SIGKILL)
+        site.start_gateway()
+    wait_for(lambda: len(server.events) >= len(accepted), "all passages")
+    wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+    assert sorted(p.plate for p in server.passages()) == sorted(accepted)
+
+
+def test_a_restored_server_is_followed(site: GatewaySite, server: EdgeServer) -> None:
+    for plate in ("1111KKK", "2222LLL"):
+        send(site, plate)
+    wait_for(lambda: len(server.events) == 2 and site.status()["backlog"] == 0, "two passages")
+    [epoch] = server.marks
+    server.marks = {epoch: 1}  # the backup is older than the second passage
+    send(site, "3333MMM")
+    wait_for(lambda: len(server.events) == 4, "the third, and a gap")
+    assert {type(event) for event in server.events[2:]} == {type(server.events[0]), Gap}
+    [gap] = [event for event in server.events if isinstance(event, Gap)]
+    assert (gap.kind, gap.dropped) == ("lost_by_server", 1)
+    assert max(server.marks) > epoch
+
+
+def test_the_next_server_is_tried_at_once(server: EdgeServer, tmp_path: Path) -> None:
+    with EdgeServer([ANA]) as dying:
+        site = GatewaySite(tmp_path, ["http://127.0.0.1:1", dying.url, server.url], TOKEN)
+        try:
+            site.start_relay()
+            site.start_gateway()
+            wait_for(
+                lambda: dying.listeners == 1 and site.status()["access_list_version"] == 1, "the first live server"
+            )
+            send(site, "1111KKK")
+            wait_for(lambda: len(dying.events) == 1, "a passage at the first")
+            # It is replaced: the database behind both is one.
+            server.marks, server.version = dict(dying.marks), 2
+            dying.fault = lambda _: Response(status_code=503)
+            dying.end_streams()
+            send(site, "2222LLL")
+            wait_for(lambda: len(server.events) == 1, "a passage at the second")
+            wait_for(lambda: site.status()["access_list_version"] == 2, "the list of the second")
+            assert [p.plate for p in (*dying.passages(), *server.passages())] == ["1111KKK", "2222LLL"]
+        finally:
+            site.stop()
+
+
+def test_heartbeats_tell_the_state(site: GatewaySite, server: EdgeServer) -> None:
+    server.clock_ahead_ms = 60_000
+    wait_for(lambda: len(server.heartbeats) >= 2, "heartbeats")
+    assert server.heartbeats[-1].access_list_version == 1
+    wait_for(lambda: abs(site.status()["server_skew_ms"] - 60_000) < 5_000, "the skew")
+
+
+def test_a_wrong_token_keeps_the_gate_working(server: EdgeServer, tmp_path: Path) -> None:
+    site = GatewaySite(tmp_path, [server.url], "another-token-of-somebody")
+    try:
+        site.start_relay()
+        site.start_gateway()
+        wait_for(lambda: site.status()["last_error"], "the error in the status")
+        assert "HTTP 401" in site.status()["last_error"]
+        send(site, "1111KKK")
+        wait_for(lambda: site.status()["backlog"] == 1, "the passage in the backlog")
+        assert server.events == []
+    finally:
+        site.stop()
+
+
+def test_a_dead_relay_is_told(site: GatewaySite, server: EdgeServer) -> None:
+    site.stop_relay()
+    send(site, "1234BCD")
+    wait_for(lambda: len(server.events) == 1, "the passage")
+    assert server.passages()[0].opened is False
+
+
+def test_the_port_is_taken(site: GatewaySite, tmp_path: Path) -> None:
+    second = tmp_path / "second.json"
+    second.write_text(json.dumps({**site.config, "spool": str(tmp_path / "second" / "spool.db")}))
+    done = subprocess.run(
+        parkmesh("gateway", "run", "--config", str(second)), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"parkmesh gateway: can't listen on 127.0.0.1:{site.port}: Address already in use\n"
+
+
+def test_status_of_a_running_and_of_a_stopped_gateway(site: GatewaySite) -> None:
+    def status() -> dict[str, object]:
+        command = parkmesh("gateway", "status", "--config", str(site.config_path))
+        document: dict[str, object] = json.loads(
+            subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        )
+        return document
+
+    running = status()
+    assert (running["running"], running["access_list_version"], running["gateway"]) == (True, 1, "gateway-a")
+    assert site.gateway is not None
+    site.gateway.stop()
+    stopped = status()
+    assert (stopped["running"], stopped["access_list_version"]) == (False, 1)
+    assert stopped["epoch"] == running["epoch"]

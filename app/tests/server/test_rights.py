@@ -1,0 +1,195 @@
+"""No row of one community is visible to another: in the database, and through every route of the API."""
+
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from parkmesh.server import database
+from running_server import Database, Server
+from two_communities import rows
+
+Gateway = Callable[[str], httpx.AsyncClient]
+People = Callable[[str], Any]
+
+
+async def test_every_table_has_row_level_security_forced(owner: Any) -> None:
+    tables = await owner.fetch(
+        """
+        SELECT relname, relrowsecurity AND relforcerowsecurity AS forced,
+               EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'community_id') AS tenant,
+               ARRAY(SELECT polname::text FROM pg_policy p WHERE p.polrelid = c.oid) AS policies
+        FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+          AND relname <> 'alembic_version'
+        """
+    )
+    assert len(tables) >= 17
+    assert [table["relname"] for table in tables if not table["forced"]] == []
+    assert [table["relname"] for table in tables if table["tenant"] and "tenant" not in table["policies"]] == []
+    views = await owner.fetch(
+        """
+        SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('v', 'm')
+          AND NOT coalesce('security_invoker=true' = ANY(reloptions), false)
+        """
+    )
+    assert views == []
+
+
+async def test_the_community_leads_every_key_of_a_tenants_table(owner: Any) -> None:
+    wrong = await owner.fetch(
+        """
+        SELECT i.indexrelid::regclass::text AS name FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = 'community_id'
+        WHERE c.relnamespace = 'public'::regnamespace AND i.indisunique AND i.indkey[0] <> t.attnum
+        """
+    )
+    # A gateway is found by its token before its community is known.
+    assert [row["name"] for row in wrong] == ["gateway_token_sha256_key"]
+
+
+async def _tenant_tables(connection: Any) -> list[str]:
+    found = await connection.fetch(
+        """
+        SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'community_id'
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')
+        """
+    )
+    return [row["relname"] for row in found]
+
+
+async def test_a_transaction_sees_its_community_and_without_one_nothing(filled: Database, owner: Any) -> None:
+    (a,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
+    (b,) = await rows(owner, "b", "SELECT id FROM community WHERE id = $1")
+    tables = await _tenant_tables(owner)
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        async with pool.acquire() as connection:
+            for table in [*tables, "community", "app_user", "web_session"]:
+                assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608
+        async with database.in_community(pool, a["id"]) as connection:
+            for table in tables:
+                foreign = f"SELECT count(*) FROM {table} WHERE community_id <> $1"  # noqa: S608
+                assert await connection.fetchval(foreign, a["id"]) == 0, table
+            assert await connection.fetchval("SELECT count(*) FROM gate") == 2
+            assert await connection.fetchval("SELECT count(*) FROM app_user") == 0
+            changed = await connection.execute("UPDATE gate SET title = 'x' WHERE community_id = $1", b["id"])
+            assert changed == "UPDATE 0"
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                async with connection.transaction():
+                    await connection.execute("INSERT INTO unit (community_id, name) VALUES ($1, 'x')", b["id"])
+        async with pool.acquire() as connection:
+            # The setting ended with its transaction: a pooled connection carries no community over.
+            assert await connection.fetchval("SELECT count(*) FROM gate") == 0
+
+
+async def test_the_desk_sees_names_and_health_and_nothing_else(filled: Database, owner: Any) -> None:
+    tables = await _tenant_tables(owner)
+    async with database.create_pool(filled.app, "test", 1) as pool, database.at_desk(pool) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM community") == 2
+        assert await connection.fetchval("SELECT count(*) FROM gateway") == 2
+        for table in sorted({*tables, "app_user", "web_session"} - {"gateway"}):
+            assert await connection.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608
+
+
+def _routes(openapi: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (method, path)
+        for path, methods in openapi["paths"].items()
+        for method in methods
+        if "{community}" in path and method in ("get", "put", "post", "patch", "delete")
+    ]
+
+
+BODIES = {
+    "/api/v1/communities/{community}/credentials/{plate}": {"status": "revoked"},
+    "/api/v1/communities/{community}/gates/{gate}/open": {"reason": "curiosity"},
+}
+
+
+async def test_every_route_answers_404_for_another_community(
+    server: Server, people: People, owner: Any, subtests: pytest.Subtests
+) -> None:
+    outsiders = [await people("resident@a.example"), await people("administrator@a.example")]
+    openapi = (await outsiders[0].get("/api/v1/openapi.json")).json()
+    routes = _routes(openapi)
+    assert len(routes) >= 7
+    for method, path in routes:
+        assert method == "get" or path in BODIES, f"say in BODIES what {path} takes"
+        for outsider in outsiders:
+            for community in ("b", "nowhere", "a%00"):
+                target = path.format(community=community, plate="1234BCD", gate="main-in")
+                with subtests.test(f"{method} {target}"):
+                    answer = await outsider.request(method, target, json=BODIES.get(path))
+                    assert answer.status_code == 404, answer.text
+                    assert answer.headers["content-type"] == "application/problem+json"
+    for page in ("/communities/b", "/communities/b/stream"):
+        with subtests.test(page):
+            session = outsiders[0].headers["authorization"].removeprefix("Bearer ")
+            answer = await outsiders[0].get(page, headers={"cookie": f"parkmesh-session={session}"})
+            assert answer.status_code == 404
+    status = await rows(owner, "b", "SELECT DISTINCT status FROM credential WHERE community_id = $1")
+    assert status == [{"status": "active"}]
+    assert await rows(owner, "b", "SELECT FROM audit_entry WHERE community_id = $1") == []
+
+
+async def test_without_a_session_every_route_answers_401(server: Server, subtests: pytest.Subtests) -> None:
+    async with httpx.AsyncClient(base_url=server.web) as client:
+        openapi = (await client.get("/api/v1/openapi.json")).json()
+        for method, path in _routes(openapi):
+            with subtests.test(f"{method} {path}"):
+                target = path.format(community="a", plate="1234BCD", gate="main-in")
+                answer = await client.request(method, target, json=BODIES.get(path))
+                assert answer.status_code == 401
+
+
+async def test_residents_see_their_own_passages_and_may_change_nothing(people: People, gateway: Gateway) -> None:
+    times = {"received": 1_790_000_000_000}
+    passage = {"type": "passage", "times": times, "gate": "main-in", "direction": "entry", "decision": "granted"}
+    events = [
+        passage | {"seq": seq, "plate": plate, "reason": "exact"}
+        for seq, plate in enumerate(("1234BCD", "5678AXX", "1234BCD"), 1)
+    ]
+    async with gateway("gateway-a") as client:
+        await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
+    resident, administrator = await people("resident@a.example"), await people("administrator@a.example")
+    own = (await resident.get("/api/v1/communities/a/passages")).json()["items"]
+    assert [item["plate"] for item in own] == ["1234BCD", "1234BCD"]
+    assert len((await administrator.get("/api/v1/communities/a/passages")).json()["items"]) == 3
+    assert (await resident.get("/api/v1/communities/a/gateways")).status_code == 403
+    assert (await resident.get("/api/v1/communities/a/credentials")).status_code == 403
+    revoke = await resident.put("/api/v1/communities/a/credentials/1234BCD", json={"status": "revoked"})
+    assert revoke.status_code == 403
+    for person in (resident, administrator):
+        opened = await person.post("/api/v1/communities/a/gates/main-in/open", json={"reason": "no reason"})
+        assert opened.status_code == 403
+
+
+async def test_passages_come_in_pages_without_gaps_or_doubles(people: People, gateway: Gateway) -> None:
+    passage = {"type": "passage", "gate": "main-in", "direction": "entry", "decision": "denied", "reason": "no_plate"}
+    # Several in one instant: the place of a page is not a time alone.
+    events = [
+        passage | {"seq": seq, "plate": f"P{seq}", "times": {"received": 1_790_000_000_000 + seq // 4}}
+        for seq in range(1, 24)
+    ]
+    async with gateway("gateway-a") as client:
+        await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
+    desk = await people("desk@parkmesh.example")
+    seen: list[str] = []
+    cursor = None
+    while True:
+        params = {"limit": "5"} | ({"cursor": cursor} if cursor else {})
+        page = (await desk.get("/api/v1/communities/a/passages", params=params)).json()
+        seen += [item["plate"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == [f"P{seq}" for seq in range(23, 0, -1)]
+
+
+async def test_a_change_of_rights_acts_at_once(people: People, owner: Any) -> None:
+    administrator = await people("administrator@a.example")
+    assert (await administrator.get("/api/v1/communities/a/gateways")).status_code == 200
+    await rows(owner, "a", "UPDATE membership SET role = 'resident' WHERE community_id = $1")
+    assert (await administrator.get("/api/v1/communities/a/gateways")).status_code == 403
+    await rows(owner, "a", "DELETE FROM membership WHERE community_id = $1")
+    assert (await administrator.get("/api/v1/communities/a/gates")).status_code == 404
