@@ -1,0 +1,1 @@
+"""The lab: a twin of production on one machine (AWS emulator, podman containers, networks). See docs/lab.md."""

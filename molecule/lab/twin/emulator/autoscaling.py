@@ -1,0 +1,145 @@
+"""Corrections to moto's Auto Scaling, and what it lacks: spread over zones, and instance refresh."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from moto.autoscaling.models import (
+    ASG_NAME_TAG,
+    AutoScalingBackend,
+    FakeAutoScalingGroup,
+    InstanceState,
+    TerminateInstanceActivity,
+)
+
+from . import instance_refresh
+
+_TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
+
+
+def correct() -> None:
+    _launches()
+    _registration()
+    _termination()
+    instance_refresh.install()
+
+
+def template_version(instance: Any) -> str | None:
+    """Version of the launch template that an instance was started from."""
+    return next((tag["value"] for tag in instance.get_tags() if tag["key"] == _TEMPLATE_VERSION_TAG), None)
+
+
+def _launches() -> None:
+    """A group's instance gets all its template says, in the zone with the fewest, and remembers the version.
+
+    Amazon EC2 Auto Scaling User Guide, "Distribute instances across Availability Zones"; API Reference, Instance:
+    LaunchTemplate is "the launch template for the instance". moto puts all in one subnet, drops metadata options and
+    the instance profile, and reports the group's default version for every instance.
+    """
+    replace = FakeAutoScalingGroup.replace_autoscaling_group_instances
+
+    def launch(self: Any, count_needed: int, propagated_tags: dict[str, str]) -> None:
+        if self.ec2_launch_template is None or not self.vpc_zone_identifier:
+            replace(self, count_needed, propagated_tags)
+            return
+        version = self.ec2_launch_template.get_version(self.launch_template_version)
+        tags = {**propagated_tags, **self.instance_tags, ASG_NAME_TAG: self.name}
+        for _ in range(count_needed):
+            reservation = self.ec2_backend.run_instances(
+                version.image_id,
+                1,
+                version.user_data,
+                [],
+                instance_type=version.instance_type,
+                is_instance_type_default=False,
+                tags={"instance": tags},
+                subnet_id=_emptiest_subnet(self),
+                launch_template={"LaunchTemplateId": self.ec2_launch_template.id, "Version": str(version.number)},
+                metadata_options=version.data.get("MetadataOptions", {}),
+                region_name=self.region,
+            )
+            instance = reservation.instances[0]
+            profile = version.data.get("IamInstanceProfile")
+            if profile:
+                self.ec2_backend.associate_iam_instance_profile(
+                    instance.id,
+                    iam_instance_profile_name=profile.get("Name"),
+                    iam_instance_profile_arn=profile.get("Arn"),
+                )
+            instance.autoscaling_group = self
+            self.instance_states.append(
+                InstanceState(instance, protected_from_scale_in=self.new_instances_protected_from_scale_in)
+            )
+        if self.name in self.autoscaling_backend.autoscaling_groups:
+            self.autoscaling_backend.update_attached_target_groups(self.name)
+
+    def launch_template(self: Any) -> dict[str, str] | None:
+        template = self.auto_scaling_group.ec2_launch_template
+        if template is None:
+            return None
+        return {
+            "LaunchTemplateId": template.id,
+            "LaunchTemplateName": template.name,
+            "Version": template_version(self.instance) or str(template.default_version_number),
+        }
+
+    FakeAutoScalingGroup.replace_autoscaling_group_instances = launch
+    InstanceState.launch_template = property(launch_template)
+
+
+def _emptiest_subnet(group: Any) -> str:
+    """The subnet with the fewest instances of the group's present template, then with the fewest at all."""
+    target = str(group.ec2_launch_template.get_version(group.launch_template_version).number)
+    states = group.active_instances()
+    held = Counter(state.instance.subnet_id for state in states)
+    current = Counter(state.instance.subnet_id for state in states if template_version(state.instance) == target)
+    subnets: list[str] = group.vpc_zone_identifier.split(",")
+    return min(subnets, key=lambda subnet: (current[subnet], held[subnet]))
+
+
+def _registration() -> None:
+    """Only instances in service are registered with the group's target groups.
+
+    Amazon EC2 Auto Scaling User Guide, "Amazon EC2 Auto Scaling instance lifecycle": Terminating instances leave first.
+    """
+
+    def update_attached_target_groups(self: Any, group_name: str) -> None:
+        group = self.autoscaling_groups[group_name]
+        if not group.target_group_arns:
+            return
+        for target_group in self.elbv2_backend.describe_target_groups(
+            target_group_arns=group.target_group_arns, load_balancer_arn=None, names=None
+        ):
+            target_group.register(
+                [
+                    {"Id": state.instance.id, "Port": target_group.port}
+                    for state in group.active_instances()
+                    if state.instance.id not in target_group.targets
+                ]
+            )
+
+    AutoScalingBackend.update_attached_target_groups = update_attached_target_groups
+
+
+def _termination() -> None:
+    """TerminateInstanceInAutoScalingGroup keeps the instance's group tag and replaces it unless told to decrement.
+
+    Amazon EC2 Auto Scaling API Reference, TerminateInstanceInAutoScalingGroup. moto detaches the instance first.
+    """
+
+    def terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:
+        state = next(
+            state
+            for group in self.autoscaling_groups.values()
+            for state in group.instance_states
+            if state.instance.id == instance_id
+        )
+        group = state.auto_scaling_group
+        original_capacity = group.desired_capacity
+        group.instance_states.remove(state)
+        self.ec2_backend.terminate_instances([instance_id])
+        group.set_desired_capacity(original_capacity - 1 if should_decrement else original_capacity)
+        return TerminateInstanceActivity(state.instance, original_capacity)
+
+    AutoScalingBackend.terminate_instance = terminate_instance

@@ -1,0 +1,26 @@
+"""What the lab's compute driver adds to the emulator: images made of containers, and health measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+TargetHealth = tuple[str, str | None, str | None]
+
+
+@dataclass
+class Hooks:
+    """Callables the emulator calls; None leaves the emulator's own answer.
+
+    image_created(image_id, instance_id): called within CreateImage, before the image is available. An exception makes
+        the image fail.
+    target_health(target_group_arn, target_id, port): (state, reason, description) as DescribeTargetHealth reports
+        them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for the emulator's own answer. It is
+        called with the emulator's state locked: answer from memory, and don't call the emulator.
+    """
+
+    image_created: Callable[[str, str], None] | None = None
+    target_health: Callable[[str, str, int], TargetHealth | None] | None = None
+
+
+hooks = Hooks()

@@ -1,0 +1,131 @@
+"""Who a lab is: its id, its name prefix, its folders and its ports, all derived from the clone and PARKMESH_LAB.
+
+Two clones on one machine, or two labs of one clone, never share a name: the id carries the lab's name and a hash of the
+clone's path, and everything that is created is named and labelled with it.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin.errors import TwinError
+
+ROOT = Path(__file__).resolve().parents[3]
+LABEL = "parkmesh.lab"
+BASE_LABEL = "parkmesh.base"
+REGION = "eu-west-1"
+ACCOUNT = "123456789012"
+SUITES = ("trixie", "bookworm")
+
+# The demonstration has ports a person remembers; other labs get a pair of their own, so that the tests run beside it.
+DEMO_HTTP_PORT = 8080
+DEMO_AWS_PORT = 4566
+PORT_BASE = 20000
+PORT_PAIRS = 4000
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A lab's fixed facts. `http_port` and `aws_port` are loopback ports of the host."""
+
+    name: str
+    root: Path
+    suite: str
+    http_port: int
+    aws_port: int
+
+    @property
+    def id(self) -> str:
+        return lab_id(self.name, self.root)
+
+    @property
+    def prefix(self) -> str:
+        return f"parkmesh-{self.id}-"
+
+    @property
+    def label(self) -> str:
+        return f"{LABEL}={self.id}"
+
+    @property
+    def state(self) -> Path:
+        return self.root / ".lab" / self.name
+
+    @property
+    def cache(self) -> Path:
+        return self.root / ".cache" / "twin"
+
+    @property
+    def lab_json(self) -> Path:
+        return self.state / "lab.json"
+
+    @property
+    def secrets(self) -> Path:
+        return self.state / "secrets"
+
+    @property
+    def aws_endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    @property
+    def load_balancer_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
+
+    def thing(self, name: str) -> str:
+        """The container, volume or network name of one thing of this lab."""
+        return f"{self.prefix}{name}"
+
+    def image(self, ami_id: str) -> str:
+        """The local image that stands for an AMI baked in this lab."""
+        return f"localhost/parkmesh-{self.id}-image:{ami_id}"
+
+
+def lab_id(name: str, root: Path) -> str:
+    return f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
+
+
+def from_environment(environment: Mapping[str, str], root: Path = ROOT) -> Lab:
+    """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_HTTP_PORT and LAB_AWS_PORT describe.
+
+    Raises:
+        TwinError: a variable holds something that cannot be used; the text names the variable.
+    """
+    name = environment.get("PARKMESH_LAB") or "demo"
+    if not re.fullmatch(r"[a-z][a-z0-9]{0,15}", name):
+        raise TwinError(
+            f"PARKMESH_LAB={name!r}: a lab's name is a lower-case letter followed by up to 15 letters or digits"
+        )
+    suite = environment.get("LAB_DEBIAN") or SUITES[0]
+    if suite not in SUITES:
+        raise TwinError(f"LAB_DEBIAN={suite!r}: choose one of {', '.join(SUITES)}")
+    http_default, aws_default = default_ports(name, root)
+    http_port = _port(environment, "LAB_HTTP_PORT", http_default)
+    aws_port = _port(environment, "LAB_AWS_PORT", aws_default)
+    if http_port == aws_port:
+        raise TwinError(f"LAB_HTTP_PORT and LAB_AWS_PORT are both {http_port}: give them two different ports")
+    return Lab(name=name, root=root, suite=suite, http_port=http_port, aws_port=aws_port)
+
+
+def default_ports(name: str, root: Path) -> tuple[int, int]:
+    """(HTTP, AWS) loopback ports of a lab for which none were chosen."""
+    if name == "demo":
+        return DEMO_HTTP_PORT, DEMO_AWS_PORT
+    digest = hashlib.sha256(lab_id(name, root).encode()).digest()
+    pair = int.from_bytes(digest[:4], "big") % PORT_PAIRS
+    return PORT_BASE + 2 * pair, PORT_BASE + 2 * pair + 1
+
+
+def mac_address(lab: str, thing: str) -> str:
+    """A fixed, locally administered MAC: with a random one, neighbours keep a stale entry after a restart."""
+    digest = hashlib.sha256(f"{lab}/{thing}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
+    text = environment.get(variable)
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not 1024 <= int(text) <= 65535:
+        raise TwinError(f"{variable}={text!r}: give a port between 1024 and 65535")
+    return int(text)
