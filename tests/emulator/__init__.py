@@ -1,0 +1,1 @@
+"""The AWS playbooks and the emulator that they are tried on."""

@@ -1,0 +1,237 @@
+"""The AWS playbooks on the emulator: check, build, repeat, roll, destroy. Each test builds on those before.
+
+What only containers can show (configuring a builder, health, a server's boot) is in molecule/lab.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from .conftest import Aws, Run
+
+NETWORK = "playbooks/provision-network.yml"
+DATA = "playbooks/provision-data.yml"
+BAKE = "tests/emulator/playbooks/bake.yml"
+SERVICE = "playbooks/deploy-service.yml"
+DESTROY = "playbooks/destroy-aws.yml"
+STEPS = [(NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())]
+STEP_NAMES = ["network", "data", "image", "service"]
+
+
+def resources(aws: Aws) -> dict[str, list[str]]:
+    """Every kind of resource that the playbooks can make, by its identifiers."""
+    ec2, elb, rds = aws.client("ec2"), aws.client("elbv2"), aws.client("rds")
+    nat = ec2.describe_nat_gateways()["NatGateways"]
+    instances = [each for group in ec2.describe_instances()["Reservations"] for each in group["Instances"]]
+    found: dict[str, list[str]] = {
+        "vpc": [each["VpcId"] for each in ec2.describe_vpcs()["Vpcs"]],
+        "subnet": [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]],
+        "route table": [each["RouteTableId"] for each in ec2.describe_route_tables()["RouteTables"]],
+        "internet gateway": [
+            each["InternetGatewayId"] for each in ec2.describe_internet_gateways()["InternetGateways"]
+        ],
+        "egress gateway": [
+            each["EgressOnlyInternetGatewayId"]
+            for each in ec2.describe_egress_only_internet_gateways()["EgressOnlyInternetGateways"]
+        ],
+        "nat gateway": [each["NatGatewayId"] for each in nat if each["State"] != "deleted"],
+        "address": [each["AllocationId"] for each in ec2.describe_addresses()["Addresses"]],
+        "endpoint": [
+            each["VpcEndpointId"]
+            for each in ec2.describe_vpc_endpoints()["VpcEndpoints"]
+            if each["State"].lower() != "deleted"
+        ],
+        "security group": [each["GroupId"] for each in ec2.describe_security_groups()["SecurityGroups"]],
+        "network interface": [
+            each["NetworkInterfaceId"] for each in ec2.describe_network_interfaces()["NetworkInterfaces"]
+        ],
+        "instance": [each["InstanceId"] for each in instances if each["State"]["Name"] != "terminated"],
+        "volume": [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]],
+        "image": [each["ImageId"] for each in ec2.describe_images(Owners=["self"])["Images"]],
+        "snapshot": [each["SnapshotId"] for each in ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]],
+        "launch template": [each["LaunchTemplateId"] for each in ec2.describe_launch_templates()["LaunchTemplates"]],
+        "group": [
+            each["AutoScalingGroupName"]
+            for each in aws.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        ],
+        "load balancer": [each["LoadBalancerArn"] for each in elb.describe_load_balancers()["LoadBalancers"]],
+        "target group": [each["TargetGroupArn"] for each in elb.describe_target_groups()["TargetGroups"]],
+        "database": [each["DBInstanceIdentifier"] for each in rds.describe_db_instances()["DBInstances"]],
+        "database snapshot": [each["DBSnapshotIdentifier"] for each in rds.describe_db_snapshots()["DBSnapshots"]],
+        "database subnets": [each["DBSubnetGroupName"] for each in rds.describe_db_subnet_groups()["DBSubnetGroups"]],
+        "database parameters": [
+            each["DBParameterGroupName"] for each in rds.describe_db_parameter_groups()["DBParameterGroups"]
+        ],
+        "table": aws.client("dynamodb").list_tables()["TableNames"],
+        "secret": [each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]],
+        "role": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
+        "instance profile": [
+            each["InstanceProfileName"] for each in aws.client("iam").list_instance_profiles()["InstanceProfiles"]
+        ],
+    }
+    return {kind: sorted(identifiers) for kind, identifiers in found.items()}
+
+
+def group(aws: Aws) -> dict[str, Any]:
+    answer = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["parkmesh-test-app"])
+    found: dict[str, Any] = answer["AutoScalingGroups"][0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def before(aws: Aws) -> dict[str, list[str]]:
+    return resources(aws)
+
+
+@pytest.fixture(scope="module")
+def built(aws: Aws, before: dict[str, list[str]]) -> dict[str, Run]:
+    runs = {}
+    for name, (playbook, arguments) in zip(STEP_NAMES, STEPS, strict=True):
+        runs[name] = aws.play(playbook, *arguments)
+        assert runs[name].status == 0, runs[name].output
+    return runs
+
+
+@pytest.mark.parametrize(("playbook", "arguments"), STEPS, ids=STEP_NAMES)
+def test_a_check_of_an_empty_environment_foretells_changes_and_makes_none(
+    aws: Aws, before: dict[str, list[str]], playbook: str, arguments: tuple[str, ...]
+) -> None:
+    run = aws.play(playbook, "--check", *arguments)
+    assert run.status == 0, run.output
+    assert run.changed > 0
+    assert resources(aws) == before
+
+
+def test_a_first_run_builds_everything(built: dict[str, Run]) -> None:
+    assert all(run.changed > 0 for run in built.values())
+
+
+@pytest.mark.parametrize(("playbook", "arguments"), STEPS, ids=STEP_NAMES)
+def test_a_second_run_changes_nothing(
+    aws: Aws, built: dict[str, Run], playbook: str, arguments: tuple[str, ...]
+) -> None:
+    secrets = {
+        each["Name"]: each["LastChangedDate"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]
+    }
+    run = aws.play(playbook, *arguments)
+    assert (run.status, run.changed) == (0, 0), run.output
+    assert secrets == {
+        each["Name"]: each["LastChangedDate"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]
+    }
+
+
+@pytest.mark.parametrize(("playbook", "arguments"), STEPS, ids=STEP_NAMES)
+def test_a_check_of_a_built_environment_is_quiet(
+    aws: Aws, built: dict[str, Run], playbook: str, arguments: tuple[str, ...]
+) -> None:
+    run = aws.play(playbook, "--check", *arguments)
+    assert (run.status, run.changed) == (0, 0), run.output
+
+
+def test_no_run_prints_a_secret(aws: Aws, built: dict[str, Run]) -> None:
+    manager = aws.client("secretsmanager")
+    texts = [manager.get_secret_value(SecretId=each)["SecretString"] for each in resources(aws)["secret"]]
+    secrets = [json.loads(text)["password"] if text.startswith("{") else text for text in texts]
+    assert len(secrets) == 3
+    assert all(len(secret) == 40 for secret in secrets)
+    assert not [name for name, run in built.items() if any(secret in run.output for secret in secrets)]
+
+
+def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[str, Run]) -> None:
+    (version,) = aws.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName="parkmesh-test-app", Versions=["$Latest"]
+    )["LaunchTemplateVersions"]
+    data = version["LaunchTemplateData"]
+    endpoint = aws.client("rds").describe_db_instances()["DBInstances"][0]["Endpoint"]
+    assert json.loads(base64.b64decode(data["UserData"])) == {
+        "project": "parkmesh",
+        "environment": "test",
+        "region": "eu-west-1",
+        "aws_endpoint_url": None,
+        "database": {
+            "host": endpoint["Address"],
+            "port": 5432,
+            "name": "parkmesh",
+            "owner_secret_id": "parkmesh-test-database-owner",
+            "app_secret_id": "parkmesh-test-database-app",
+        },
+        "session_secret_id": "parkmesh-test-session",
+        "public_url": "http://parkmesh.example",
+        "overlay": {
+            "slot_table": "parkmesh-test-slots",
+            "slot_secret_prefix": "parkmesh-test-overlay-slot-",
+        },
+    }
+    assert data["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_each_tier_is_reached_from_the_one_above_only(aws: Aws, built: dict[str, Run]) -> None:
+    groups = {
+        each["GroupName"].removeprefix("parkmesh-test-"): each
+        for each in aws.client("ec2").describe_security_groups()["SecurityGroups"]
+        if each["GroupName"].startswith("parkmesh-test-")
+    }
+    admitted = {
+        name: sorted(
+            (rule["FromPort"], source)
+            for rule in each["IpPermissions"]
+            for source in [
+                *(pair["GroupId"] for pair in rule["UserIdGroupPairs"]),
+                *(block["CidrIp"] for block in rule["IpRanges"]),
+                *(block["CidrIpv6"] for block in rule["Ipv6Ranges"]),
+            ]
+        )
+        for name, each in groups.items()
+    }
+    assert admitted == {
+        "alb": [(80, "0.0.0.0/0"), (80, "::/0"), (443, "0.0.0.0/0"), (443, "::/0")],
+        "app": [(8000, groups["alb"]["GroupId"])],
+        "data": [(5432, groups["app"]["GroupId"])],
+    }
+    assert groups["data"]["IpPermissionsEgress"] == []
+
+
+def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[str, Run]) -> None:
+    images, instances = resources(aws)["image"], resources(aws)["instance"]
+    run = aws.play(BAKE, "-e", "release=broken", "-e", "sealed=false")
+    assert run.status != 0
+    assert "was not configured and sealed" in run.output
+    assert (resources(aws)["image"], resources(aws)["instance"]) == (images, instances)
+
+
+def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aws, built: dict[str, Run]) -> None:
+    aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName="parkmesh-test-app", DesiredCapacity=3)
+    assert aws.play(BAKE, "-e", "release=two").status == 0
+    run = aws.play(SERVICE)
+    assert run.status == 0, run.output
+    (newest,) = [
+        each["ImageId"]
+        for each in aws.client("ec2").describe_images(Owners=["self"])["Images"]
+        if {"Key": "Release", "Value": "two"} in each["Tags"]
+    ]
+    members = [each["InstanceId"] for each in group(aws)["Instances"]]
+    reservations = aws.client("ec2").describe_instances(InstanceIds=members)["Reservations"]
+    assert [each["ImageId"] for reservation in reservations for each in reservation["Instances"]] == [newest] * 3
+
+
+def test_destroying_needs_the_name_of_what_goes(aws: Aws, built: dict[str, Run]) -> None:
+    standing = resources(aws)
+    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-production")
+    assert run.status != 0
+    assert "destroy_confirm=parkmesh-test" in run.output
+    assert resources(aws) == standing
+
+
+def test_destroying_leaves_nothing(aws: Aws, before: dict[str, list[str]], built: dict[str, Run]) -> None:
+    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test")
+    assert run.status == 0, run.output
+    assert resources(aws) == before
+
+
+def test_destroying_nothing_changes_nothing(aws: Aws, built: dict[str, Run]) -> None:
+    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test")
+    assert (run.status, run.changed) == (0, 0), run.output
