@@ -1,0 +1,48 @@
+"""Every role says what it takes, and says the same in its argument specs, its defaults and its README."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+
+
+def options(role: Path) -> dict[str, dict[str, Any]]:
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    merged: dict[str, dict[str, Any]] = {}
+    for entry in specs.values():
+        merged.update(entry.get("options", {}))
+    return merged
+
+
+def defaults(role: Path) -> dict[str, Any]:
+    path = role / "defaults" / "main.yml"
+    return (yaml.safe_load(path.read_text()) or {}) if path.exists() else {}
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_defaults_and_argument_specs_agree(role: Path) -> None:
+    specified = {name: spec["default"] for name, spec in options(role).items() if "default" in spec}
+    assert specified == defaults(role)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_no_option_is_required_and_has_a_default(role: Path) -> None:
+    both = [name for name, spec in options(role).items() if spec.get("required") and "default" in spec]
+    assert both == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_inputs_carry_the_role_s_name(role: Path) -> None:
+    # The project's name, environment and region are the same for every role and carry no prefix.
+    shared = {"project", "parkmesh_environment", "aws_region"}
+    assert [name for name in options(role) if not name.startswith(f"{role.name}_") and name not in shared] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_readme_says_how_a_second_run_a_dry_run_and_the_way_back_behave(role: Path) -> None:
+    text = (role / "README.md").read_text()
+    assert [word for word in ("Outcome", "Idempotence", "Check mode", "Rollback") if word not in text] == []

@@ -1,0 +1,64 @@
+"""The test runner counts what happened and never turns silence into success."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "run_tests.py"
+
+
+@pytest.fixture
+def runner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("run_tests", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclasses look their module up by name.
+    monkeypatch.setitem(sys.modules, "run_tests", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+RESULT = """<testsuites><testsuite>
+<testcase classname="a" name="one"/>
+<testcase classname="a" name="two"><failure message="no"/></testcase>
+<testcase classname="a" name="three"><error message="no"/></testcase>
+<testcase classname="a" name="four"><skipped message="no broker here"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_counts_come_from_the_result_file(runner: ModuleType, tmp_path: Path) -> None:
+    junit = tmp_path / "r.xml"
+    junit.write_text(RESULT)
+    tally = runner.count(runner.Step("s", [], junit), 1)
+    assert (tally.passed, tally.failed, tally.skipped) == (1, 2, ["a::four: no broker here"])
+
+
+@pytest.mark.parametrize(
+    "text", [None, "<testsuites/>", '<testsuites><testcase classname="a" name="one"/></testsuites>']
+)
+def test_a_run_that_broke_off_is_a_failure_whatever_it_wrote(
+    runner: ModuleType, tmp_path: Path, text: str | None
+) -> None:
+    junit = tmp_path / "r.xml"
+    if text is not None:
+        junit.write_text(text)
+    assert runner.count(runner.Step("s", [], junit), 2).failed == 1
+
+
+def test_the_last_line_sums_the_stages_and_skipped_ones_are_told(
+    runner: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tallies = [runner.Tally(passed=2), runner.Tally(passed=1, skipped=["x: no daemon"])]
+    assert runner.summarise(tallies) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "skipped: x: no daemon" in lines
+    assert lines[-1] == "3 passed, 0 failed, 1 skipped"
+
+
+def test_nothing_passed_is_a_failure(runner: ModuleType) -> None:
+    assert runner.summarise([runner.Tally()]) == 1
+    assert runner.summarise([runner.Tally(passed=1, failed=1, failures=["x"])]) == 1
