@@ -52,7 +52,9 @@ def install_dependencies(lock: Path, into: Path, python: str, arch: str) -> None
     command = [str(uv) if uv.exists() else "uv", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
     command += ["--only-binary", ":all:", "--python-version", python, "--python-platform", f"{arch}-manylinux_2_28"]
     command += ["--python", sys.executable, "--target", str(into), "--requirement", str(lock)]
-    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    # A network with a certificate authority of its own tells the system about it, not uv.
+    environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if result.returncode:
         sys.exit(f"build_release: the dependencies in {lock} could not be installed:\n{result.stderr.strip()}")
 
