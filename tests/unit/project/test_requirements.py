@@ -29,7 +29,8 @@ def test_every_collection_the_playbooks_name_is_pinned() -> None:
         for path in (ROOT / folder).rglob("*.yml"):
             named |= set(
                 re.findall(
-                    r"\b((?:amazon|community|ansible|containers)\.(?!builtin)[a-z]+)\.[a-z0-9_]+", path.read_text()
+                    r"(?<![\w-])((?:amazon|community|ansible|containers)\.(?!builtin)[a-z]+)\.[a-z0-9_]+",
+                    path.read_text(),
                 )
             )
     assert named

@@ -38,7 +38,7 @@ def test_no_option_is_required_and_has_a_default(role: Path) -> None:
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_inputs_carry_the_role_s_name(role: Path) -> None:
     # The project's name, environment and region are the same for every role and carry no prefix.
-    shared = {"project", "parkmesh_environment", "aws_region"}
+    shared = {"project", "parkmesh_environment", "parkmesh_public_url", "aws_region"}
     assert [name for name in options(role) if not name.startswith(f"{role.name}_") and name not in shared] == []
 
 
