@@ -1,0 +1,76 @@
+"""What role parking_gateway writes is what the gateway reads, and docs/gateway.md describes all of it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from ansible.plugins.filter.core import FilterModule
+from parkmesh.gateway import config
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles" / "parking_gateway"
+GIVEN_APART = {"name", "community", "spool", "token_file", "servers", "listen", "mqtt", "cameras", "gates", "sensors"}
+
+
+def written(**inputs: Any) -> config.Config:
+    values = {
+        **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        "parking_gateway_name": "gateway-a",
+        "parking_gateway_community": "a",
+        "parking_gateway_servers": ["http://10.242.0.11:8001"],
+        **inputs,
+    }
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 -- JSON, not a page
+    environment.filters.update(FilterModule().filters())
+    text = environment.from_string((ROLE / "templates" / "gateway.json.j2").read_text()).render(values)
+    return config.parse(text.encode(), "gateway.json")
+
+
+def optional_settings() -> dict[str, Any]:
+    specs = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    options: dict[str, Any] = specs["options"]["parking_gateway_settings"]["options"]
+    return options
+
+
+def test_without_settings_the_gateway_s_own_defaults_hold() -> None:
+    assert written().max_event_age_s == 20
+    assert written().spool_max_mb == 512
+
+
+def test_each_setting_reaches_the_configuration() -> None:
+    given = {"denied_hold_s": 1, "max_event_age_s": 11, "heartbeat_s": 12, "camera_silence_s": 13, "spool_max_mb": 14}
+    assert set(given) == set(optional_settings())
+    made = written(parking_gateway_settings=given)
+    assert {key: getattr(made, key) for key in given} == given
+
+
+def test_every_key_of_the_configuration_has_an_input() -> None:
+    assert set(config.Config.__struct_fields__) == GIVEN_APART | {"same_plate_window_s"} | set(optional_settings())
+
+
+def test_a_camera_s_secret_path_reaches_the_configuration() -> None:
+    made = written(
+        parking_gateway_gates=[{"name": "in", "relay": {"url": "http://192.0.2.31"}}],
+        parking_gateway_cameras=[{"name": "cam", "gate": "in", "direction": "entry", "secret_path": "a-secret-path"}],
+    )
+    assert made.cameras[0].secret_path == "a-secret-path"
+
+
+def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
+    text = (ROOT / "docs" / "gateway.md").read_text()
+    example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert example
+    assert config.parse(example[1].encode(), "docs/gateway.md").name
+    keys = [
+        *config.Config.__struct_fields__,
+        *(f"listen.{key}" for key in config.Listen.__struct_fields__),
+        *(f"mqtt.{key}" for key in config.Mqtt.__struct_fields__),
+        *(f"cameras[].{key}" for key in config.Camera.__struct_fields__),
+        *(f"gates[].{key}" for key in config.Gate.__struct_fields__),
+        *(f"sensors[].{key}" for key in config.Sensor.__struct_fields__),
+        *config.Relay.__struct_fields__,
+    ]
+    containers = {"listen", "cameras", "gates", "sensors"}
+    assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
