@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from twin import names
+from twin import ports
 from twin.errors import TwinError
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    lab = names.from_environment(os.environ)
+    lab = ports.settle(os.environ)
     # Each command imports what it needs: the daemon's AWS libraries take a second that the others don't have to wait.
     match options.command:
         case "preflight":

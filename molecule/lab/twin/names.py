@@ -6,7 +6,7 @@ clone's path, and everything that is created is named and labelled with it.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,8 +85,20 @@ def lab_id(name: str, root: Path) -> str:
     return f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
 
 
-def from_environment(environment: Mapping[str, str], root: Path = ROOT) -> Lab:
+def from_environment(
+    environment: Mapping[str, str],
+    root: Path = ROOT,
+    *,
+    recorded: tuple[int, int] | None = None,
+    claimed: Collection[int] = (),
+) -> Lab:
     """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_HTTP_PORT and LAB_AWS_PORT describe.
+
+    Args:
+        environment: what was given; it wins over everything below.
+        root: the clone.
+        recorded: (HTTP, AWS) ports that the lab has already.
+        claimed: ports of other labs on this machine.
 
     Raises:
         TwinError: a variable holds something that cannot be used; the text names the variable.
@@ -99,18 +111,29 @@ def from_environment(environment: Mapping[str, str], root: Path = ROOT) -> Lab:
     suite = environment.get("LAB_DEBIAN") or SUITES[0]
     if suite not in SUITES:
         raise TwinError(f"LAB_DEBIAN={suite!r}: choose one of {', '.join(SUITES)}")
-    http_default, aws_default = default_ports(name, root)
-    http_port = _port(environment, "LAB_HTTP_PORT", http_default)
-    aws_port = _port(environment, "LAB_AWS_PORT", aws_default)
+    given = _port(environment, "LAB_HTTP_PORT"), _port(environment, "LAB_AWS_PORT")
+    defaults = recorded or default_ports(name, root, given, claimed)
+    http_port, aws_port = given[0] or defaults[0], given[1] or defaults[1]
     if http_port == aws_port:
         raise TwinError(f"LAB_HTTP_PORT and LAB_AWS_PORT are both {http_port}: give them two different ports")
     return Lab(name=name, root=root, suite=suite, http_port=http_port, aws_port=aws_port)
 
 
-def default_ports(name: str, root: Path) -> tuple[int, int]:
-    """(HTTP, AWS) loopback ports of a lab for which none were chosen."""
+def default_ports(
+    name: str,
+    root: Path,
+    given: tuple[int | None, int | None] = (None, None),
+    claimed: Collection[int] = (),
+) -> tuple[int, int]:
+    """(HTTP, AWS) loopback ports of a new lab, of which those not `given` are used.
+
+    The demonstration leaves the well-known pair to another lab that has one of those it would use. A stranger's port is
+    not avoided: the preflight names it, and a person decides.
+    """
     if name == "demo":
-        return DEMO_HTTP_PORT, DEMO_AWS_PORT
+        known = DEMO_HTTP_PORT, DEMO_AWS_PORT
+        if not any(port in claimed for port, chosen in zip(known, given, strict=True) if chosen is None):
+            return known
     digest = hashlib.sha256(lab_id(name, root).encode()).digest()
     pair = int.from_bytes(digest[:4], "big") % PORT_PAIRS
     return PORT_BASE + 2 * pair, PORT_BASE + 2 * pair + 1
@@ -122,10 +145,10 @@ def mac_address(lab: str, thing: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
-def _port(environment: Mapping[str, str], variable: str, default: int) -> int:
+def _port(environment: Mapping[str, str], variable: str) -> int | None:
     text = environment.get(variable)
     if not text:
-        return default
+        return None
     if not re.fullmatch(r"[0-9]{1,5}", text) or not 1024 <= int(text) <= 65535:
         raise TwinError(f"{variable}={text!r}: give a port between 1024 and 65535")
     return int(text)

@@ -21,6 +21,8 @@ from twin.progress import step
 REPOSITORY = "http://download.zerotier.com"
 REPOSITORY_TIMEOUT_S = 2.0
 BUILDER = Path(__file__).resolve().parent.parent / "overlay" / "build.py"
+# The package embeds the project's rule evaluator.
+RULES = BUILDER.parents[3] / "module_utils" / "zerotier_rules.py"
 
 Choice = dict[str, Any]
 
@@ -98,13 +100,23 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def sources() -> list[Path]:
+    """Every file that the double's package is made from."""
+    inside = (path for path in BUILDER.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return sorted([*inside, RULES])
+
+
+def fingerprint_of(files: list[Path]) -> str:
+    """A hash of names and contents."""
+    root = BUILDER.parents[3]
+    return hashlib.sha256(
+        b"\0".join(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() for path in files)
+    ).hexdigest()
+
+
 def _build_double(target: Path) -> None:
     """Build the double's package unless it was built from these very sources before."""
-    folder = BUILDER.parent
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    fingerprint = hashlib.sha256(
-        b"\0".join(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() for path in files)
-    ).hexdigest()
+    fingerprint = fingerprint_of(sources())
     stamp = target.with_suffix(".sources")
     if target.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return

@@ -1,225 +1,102 @@
-"""What must be true before anything starts: each problem is one line that says what was found and what to do.
+"""What keeps the lab from starting, said before anything is installed: `python3 molecule/lab/twin/preflight.py`.
 
-`problems` is pure; `gather` reads the machine. Run by its path (`python3 molecule/lab/twin/preflight.py`) with any
-Python from 3.11 it needs nothing installed, and leaves out what an installation still brings.
+The system's `python3` may be of any age, and a traceback would be a poor answer: this file keeps to syntax that every
+Python 3 reads. With an old one it looks for a newer one on this machine and hands over; where there is none it says so,
+with what it can tell itself. The checks proper are in `checks`.
 """
+# ruff: noqa: UP032
 
 import os
 import platform
-import shutil
-import socket
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-if __name__ == "__main__":
-    # By its path, Python would look for this package beside the file instead of around it.
-    sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from twin import names, processes
-from twin.errors import TwinError
-from twin.names import Lab
-from twin.podman import Podman, PodmanError
-
-# Measured on Debian 12, amd64: the base image takes 0.6 GB and about as much again while it is built, two baked images
-# 0.5 GB, the database 0.1 GB, running containers 0.1 GB; the clone's own folders (Python environment, archive of the
-# base image, built packages) 1.1 GB. Half as much again is room to work.
-NEEDED_CONTAINERS_GB = 3.0
-NEEDED_REPOSITORY_GB = 1.7
-
-SUPPORTED_RELEASES = {"12": "bookworm", "13": "trixie"}
-SUPPORTED_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
-PROGRAMS = {
-    "podman": "podman",
-    "mmdebstrap": "mmdebstrap",
-    "nsenter": "util-linux",
-    "ip": "iproute2",
-    "ssh-keygen": "openssh-client",
-}
+NEEDED = (3, 11)
+SUPPORTED_RELEASES = ("12", "13")
+SUPPORTED_MACHINES = ("x86_64", "aarch64")
+OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
+# Debian's own first: supported systems have one that will do, whatever somebody put in front of it on the path.
+CANDIDATES = ("/usr/bin/python3", "python3.14", "python3.13", "python3.12", "python3.11")
 
 
-@dataclass(frozen=True)
-class Volume:
-    """A folder that fills, the device it is on, and gigabytes there: free now, needed by the lab."""
-
-    path: str
-    device: int
-    free_gb: float
-    needed_gb: float
-
-
-@dataclass(frozen=True)
-class Port:
-    """A loopback port that the lab wants. `holder` is None while it is free, else who has it ('' when not visible)."""
-
-    number: int
-    variable: str
-    holder: str | None
-    ours: bool = False
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a machine is like, as far as the lab cares."""
-
-    user_id: int
-    system: Mapping[str, str]
-    machine: str
-    volumes: tuple[Volume, ...]
-    missing_programs: tuple[str, ...]
-    podman_error: str | None
-    has_tun: bool
-    ports: tuple[Port, ...]
-
-
-def problems(facts: Facts) -> list[str]:
-    """One line per problem; empty when the lab can start."""
+def basic_problems(user_id: int, system: "dict[str, str]", machine: str) -> "list[str]":
+    """One line per problem with the user and the system; `system` has the fields of os-release."""
     found = []
-    if facts.user_id != 0:
+    if user_id != 0:
         found.append(
-            f"not root (user id {facts.user_id}): the lab makes networks and systemd containers; run it as root"
+            "not root (user id {}): the lab makes networks and systemd containers; run it as root".format(user_id)
         )
-    release = facts.system.get("VERSION_ID", "")
-    if (
-        facts.system.get("ID") != "debian"
-        or release not in SUPPORTED_RELEASES
-        or facts.machine not in SUPPORTED_MACHINES
-    ):
-        name = facts.system.get("PRETTY_NAME") or facts.system.get("ID") or "an unknown system"
+    supported = system.get("ID") == "debian" and system.get("VERSION_ID") in SUPPORTED_RELEASES
+    if not supported or machine not in SUPPORTED_MACHINES:
         found.append(
-            f"unsupported system: found {name} on {facts.machine}; supported are Debian 12 and 13 on amd64 and arm64"
+            "unsupported system: found {} on {}; supported are Debian 12 and 13 on amd64 and arm64".format(
+                system.get("PRETTY_NAME") or system.get("ID") or "an unknown system", machine
+            )
         )
-    if facts.missing_programs:
-        packages = sorted({PROGRAMS[program] for program in facts.missing_programs})
-        found.append(f"missing: {', '.join(facts.missing_programs)}; run: apt-get install {' '.join(packages)}")
-    if facts.podman_error:
-        found.append(f"podman does not work here: {facts.podman_error}")
-    if not facts.has_tun:
-        found.append("no /dev/net/tun, which the overlay needs; run: modprobe tun")
-    found += _too_full(facts.volumes)
-    found += [_taken(port) for port in facts.ports if port.holder is not None and not port.ours]
     return found
 
 
-def _too_full(volumes: Iterable[Volume]) -> list[str]:
-    by_device: dict[int, list[Volume]] = {}
-    for volume in volumes:
-        by_device.setdefault(volume.device, []).append(volume)
-    found = []
-    for group in by_device.values():
-        needed, free = sum(volume.needed_gb for volume in group), min(volume.free_gb for volume in group)
-        if free < needed:
-            paths = " and ".join(volume.path for volume in group)
-            found.append(f"disk too small: {free:.1f} GB free for {paths}, {needed:.1f} GB needed")
-    return found
-
-
-def _taken(port: Port) -> str:
-    who = f" by {port.holder}" if port.holder else ""
-    return f"port {port.number} on 127.0.0.1 is taken{who}; free it or choose another with {port.variable}=<port>"
-
-
-def gather(lab: Lab, podman: Podman, *, images_present: bool = False, installed: bool = True) -> Facts:
-    """Read the machine.
-
-    Args:
-        images_present: the lab's base image exists already and needs no room.
-        installed: programs that are missing are a problem; before an installation they are not.
-    """
-    missing = tuple(program for program in PROGRAMS if shutil.which(program) is None)
-    podman_error: str | None = None
-    graph = Path("/var/lib/containers")
-    ours: set[int] = set()
-    if "podman" not in missing and os.geteuid() == 0:
+def os_release(paths: "tuple[str, ...]" = OS_RELEASE) -> "dict[str, str]":
+    """The fields of the first of these files that is there; without one, what the kernel calls itself."""
+    for path in paths:
         try:
-            graph = Path(podman.json("info")["store"]["graphRoot"])
-            ours = _published(podman, lab)
-        except (PodmanError, KeyError, ValueError) as error:
-            podman_error = str(error) if installed else None
-    if processes.find_daemons(lab.name, lab.root):
-        ours.add(lab.aws_port)
-    factor = 0.4 if images_present else 1.0
-    return Facts(
-        user_id=os.geteuid(),
-        system=_os_release(),
-        machine=platform.machine(),
-        volumes=(
-            _volume(graph, NEEDED_CONTAINERS_GB * factor),
-            _volume(lab.root, NEEDED_REPOSITORY_GB * factor),
-        ),
-        missing_programs=missing if installed else (),
-        podman_error=podman_error,
-        has_tun=Path("/dev/net/tun").exists(),
-        ports=tuple(
-            Port(number, variable, holder_of(number), ours=number in ours)
-            for number, variable in ((lab.http_port, "LAB_HTTP_PORT"), (lab.aws_port, "LAB_AWS_PORT"))
-        ),
-    )
-
-
-def _os_release() -> dict[str, str]:
-    try:
-        return platform.freedesktop_os_release()
-    except OSError:
-        return {"ID": platform.system()}
-
-
-def _volume(path: Path, needed_gb: float) -> Volume:
-    while not path.exists():
-        path = path.parent
-    return Volume(str(path), path.stat().st_dev, shutil.disk_usage(path).free / 1e9, needed_gb)
-
-
-def _published(podman: Podman, lab: Lab) -> set[int]:
-    """Loopback ports that this lab's own containers publish."""
-    rows = podman.json("ps", "--filter", f"label={lab.label}")
-    return {int(port["host_port"]) for row in rows for port in row.get("Ports") or []}
-
-
-def holder_of(port: int) -> str | None:
-    """None when the loopback port is free, else who listens there ('' when that is not visible)."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except PermissionError:
-            return "the system (a privileged port)"
+            with open(path, encoding="utf-8", errors="replace") as handle:  # noqa: PTH123
+                text = handle.read()
         except OSError:
-            return _listener(port)
-    return None
+            continue
+        fields = {}
+        for line in text.splitlines():
+            key, equals, value = line.strip().partition("=")
+            if equals and not key.startswith("#"):
+                try:
+                    fields[key] = "".join(shlex.split(value))
+                except ValueError:
+                    fields[key] = value
+        return fields
+    return {"ID": platform.system()}
 
 
-def _listener(port: int) -> str:
+def hand_over() -> None:
+    """Go on under a Python that is new enough; returns when there is none.
+
+    Variables for the old Python (PYTHONHOME, PYTHONPATH) are not for the new one.
+    """
+    test = "import sys; sys.exit(sys.version_info < {})".format(NEEDED)
+    for candidate in CANDIDATES:
+        try:
+            usable = subprocess.call([candidate, "-E", "-c", test], stderr=subprocess.DEVNULL) == 0
+        except OSError:
+            continue
+        if usable:
+            os.execvp(candidate, [candidate, "-E", os.path.abspath(__file__)])  # noqa: PTH100, S606
+
+
+def check() -> "list[str]":
+    """All that can be found out before anything is installed, one line per problem."""
+    basic = basic_problems(os.geteuid(), os_release(), platform.machine())
+    if sys.version_info < NEEDED:
+        hand_over()
+        old = "Python {}.{} is too old to look at the rest: run: apt-get install python3".format(*sys.version_info[:2])
+        return basic or [old]
+    # By its path, Python would look for this package beside the file instead of around it.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    from twin import ports, up
+    from twin.errors import TwinError
+
     try:
-        answer = subprocess.run(
-            ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes", "sport", "=", f":{port}"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    for line in answer.splitlines():
-        if 'users:(("' in line:
-            program, _, rest = line.partition('users:(("')[2].partition('"')
-            pid = rest.partition("pid=")[2].partition(",")[0]
-            return f"{program} (process {pid})"
-    return ""
+        return up.check(ports.settle(os.environ), installed=False)
+    except TwinError as error:
+        return basic + [str(error)]  # noqa: RUF005
+    except OSError as error:
+        # What another user may not read; the first lines say most likely why.
+        return basic or ["the machine could not be looked at: {}".format(error)]
 
 
 def main() -> int:
-    """The preflight before anything is installed."""
-    from twin import up
-
-    try:
-        found = up.check(names.from_environment(os.environ), installed=False)
-    except TwinError as error:
-        found = [str(error)]
+    found = check()
     for line in found:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(line + "\n")
     return 1 if found else 0
 
 

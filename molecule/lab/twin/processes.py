@@ -25,12 +25,12 @@ class Identity:
 
 
 def identify(pid: int, proc: Path = PROC) -> Identity | None:
-    """Who runs under a pid now; None when nobody does (or only a zombie)."""
+    """Who runs under a pid now; None when nobody does (or only a zombie), or when that is hidden from this user."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
         command = (proc / str(pid) / "cmdline").read_bytes()
         boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     # The second field is the program's name in parentheses and may itself hold spaces or parentheses.
     fields = stat.rpartition(")")[2].split()
@@ -71,11 +71,18 @@ def daemon_command(lab: str, root: Path) -> list[str]:
 
 def find_daemons(lab: str, root: Path, proc: Path = PROC) -> list[Identity]:
     """Daemons of this lab that run now, also those whose pid file was lost."""
-    wanted = tuple(daemon_command(lab, root)[1:])
+    return [identity for identity, owner in daemons(proc) if owner == (lab, root)]
+
+
+def daemons(proc: Path = PROC) -> list[tuple[Identity, tuple[str, Path]]]:
+    """Every lab daemon that runs on this machine, with the (lab, clone) that its command line names."""
     found = []
     for entry in proc.iterdir():
-        if entry.name.isdigit() and (identity := identify(int(entry.name), proc)) and identity.command[1:] == wanted:
-            found.append(identity)
+        if not entry.name.isdigit() or (identity := identify(int(entry.name), proc)) is None:
+            continue
+        lab, root = identity.command[5:6], identity.command[7:8]
+        if lab and root and identity.command[1:] == tuple(daemon_command(lab[0], Path(root[0]))[1:]):
+            found.append((identity, (lab[0], Path(root[0]))))
     return found
 
 

@@ -11,7 +11,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from twin import hosts, overlay_package, preflight, processes, state
+from twin import checks, hosts, overlay_package, processes, state
 from twin.base_image import BaseImage
 from twin.engine import settings_for_this_machine
 from twin.errors import TwinError
@@ -41,10 +41,10 @@ def engine(lab: Lab, *, write: bool = True) -> tuple[Podman, str | None]:
 
 
 def check(lab: Lab, *, installed: bool = True) -> list[str]:
-    """The preflight's lines; empty when the lab can start. `installed` as in `preflight.gather`."""
+    """The preflight's lines; empty when the lab can start. `installed` as in `checks.gather`."""
     podman, _ = engine(lab, write=False)
     facts = state.load(lab)
-    found = preflight.problems(preflight.gather(lab, podman, images_present=facts is not None, installed=installed))
+    found = checks.problems(checks.gather(lab, podman, images_present=facts is not None, installed=installed))
     if facts is not None:
         found += moved_ports(lab, facts)
     return found

@@ -1,12 +1,14 @@
 """The lab's names, address plan and settings: what is chosen, and what is refused."""
 
+import shutil
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from twin import down, engine, names, state, subnets, summary
+from twin import down, engine, names, ports, processes, state, subnets, summary
 from twin.errors import TwinError
 
 NETWORKS = st.builds(
@@ -69,6 +71,92 @@ def test_labs_of_one_clone_share_neither_names_nor_ports() -> None:
     assert not {demo.http_port, demo.aws_port} & {test.http_port, test.aws_port}
     assert demo.state != test.state
     assert not test.thing("ops").startswith(demo.prefix)
+
+
+PAIR = names.default_ports("demo", Path("/srv/one"), claimed={8080})
+
+
+@pytest.mark.parametrize(
+    ("environment", "recorded", "claimed", "expected"),
+    [
+        ({}, None, set(), (8080, 4566)),
+        ({}, None, {8080}, PAIR),
+        ({}, None, {4566}, PAIR),
+        ({}, None, {9000}, (8080, 4566)),
+        ({}, (8080, 4566), {8080, 4566}, (8080, 4566)),
+        ({}, PAIR, set(), PAIR),
+        ({"LAB_HTTP_PORT": "9000"}, None, set(), (9000, 4566)),
+        ({"LAB_HTTP_PORT": "9000"}, None, {8080}, (9000, 4566)),
+        ({"LAB_HTTP_PORT": "9000"}, None, {4566}, (9000, PAIR[1])),
+        ({"LAB_AWS_PORT": "9000"}, PAIR, set(), (PAIR[0], 9000)),
+        ({"LAB_HTTP_PORT": "8080", "LAB_AWS_PORT": "4566"}, PAIR, {8080, 4566}, (8080, 4566)),
+    ],
+)
+def test_given_ports_win_then_recorded_then_well_known_unless_another_lab_has_them(
+    environment: dict[str, str], recorded: tuple[int, int] | None, claimed: set[int], expected: tuple[int, int]
+) -> None:
+    lab = names.from_environment(environment, Path("/srv/one"), recorded=recorded, claimed=claimed)
+    assert (lab.http_port, lab.aws_port) == expected
+
+
+def test_clones_that_leave_the_well_known_ports_get_pairs_of_their_own() -> None:
+    pairs = [names.default_ports("demo", Path(root), claimed={8080}) for root in ("/srv/one", "/srv/two")]
+    assert len({port for pair in pairs for port in pair}) == 4
+    assert not {8080, 4566} & {port for pair in pairs for port in pair}
+
+
+def test_published_ports_of_other_labs_are_theirs() -> None:
+    rows: list[dict[str, Any]] = [
+        {"Labels": {"parkmesh.lab": "demo-654321"}, "Ports": [{"host_port": 8080}, {"host_port": 9001}]},
+        {"Labels": {"parkmesh.lab": "demo-654321"}, "Ports": None},
+        {"Labels": {"parkmesh.lab": "demo-123456"}, "Ports": [{"host_port": 9002}]},
+        {"Labels": None, "Ports": [{"host_port": 9003}]},
+    ]
+    assert ports.published_by_others(rows, "demo-123456") == {8080, 9001}
+
+
+@pytest.mark.parametrize(
+    "facts", [{}, [], {"ports": None}, {"ports": {"http": "8080", "aws": 4566}}, {"ports": {"http": 8080}}]
+)
+def test_a_record_without_ports_is_none(facts: object) -> None:
+    assert ports.pair(facts) is None
+
+
+def test_ports_of_a_running_daemon_of_another_clone_are_claimed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there, broken = tmp_path / "here", tmp_path / "there", tmp_path / "broken"
+    (there / ".lab" / "demo").mkdir(parents=True)
+    (there / ".lab" / "demo" / "lab.json").write_text('{"ports": {"http": 8080, "aws": 4566}}')
+    proc = tmp_path / "proc"
+    (proc / "sys/kernel/random").mkdir(parents=True)
+    (proc / "sys/kernel/random/boot_id").write_text("boot\n")
+    commands = [
+        *(processes.daemon_command("demo", root) for root in (here, there, broken)),
+        ["vim", "-m", "twin", "daemon"],
+        [*processes.daemon_command("demo", there), "--more"],
+    ]
+    for pid, command in enumerate(commands, start=10):
+        (proc / str(pid)).mkdir()
+        (proc / str(pid) / "stat").write_text(f"{pid} (python) S " + "0 " * 40)
+        (proc / str(pid) / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in command))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert [owner for _, owner in sorted(processes.daemons(proc), key=lambda found: found[0].pid)] == [
+        ("demo", here),
+        ("demo", there),
+        ("demo", broken),
+    ]
+    assert ports.claimed_by_others(names.Lab("demo", here, "trixie", 8080, 4566), proc) == {8080, 4566}
+    assert ports.claimed_by_others(names.Lab("demo", there, "trixie", 8080, 4566), proc) == set()
+
+
+def test_a_lab_that_stands_keeps_the_ports_it_has(tmp_path: Path) -> None:
+    lab = names.from_environment({}, tmp_path)
+    lab.state.mkdir(parents=True)
+    lab.lab_json.write_text('{"ports": {"http": 9001, "aws": 9002}}')
+    settled = ports.settle({}, tmp_path)
+    assert (settled.root, settled.http_port, settled.aws_port) == (tmp_path, 9001, 9002)
+    assert ports.settle({"LAB_AWS_PORT": "9003"}, tmp_path).aws_port == 9003
 
 
 @pytest.mark.parametrize(
