@@ -17,6 +17,7 @@ from parkmesh.server.guard import BodyLimit, RequestLog
 from parkmesh.server.live import Feeds
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import api, pages
+from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
 
 MAX_BODY = 64 * 1024
@@ -48,7 +49,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.router.routes += [
         Route("/healthz", live),
         Route("/readyz", ready),
-        Mount("/static", pages.StaticFilesWithVersions(directory=pages.STATIC), name="static"),
+        Mount("/static", rendering.StaticFilesWithVersions(directory=rendering.STATIC), name="static"),
         *pages.ROUTES,
     ]
     app.state.pool = pool
@@ -61,7 +62,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
 async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return pages.error_page(request, error)
+    return rendering.error_page(request, error)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
