@@ -20,6 +20,7 @@ PRIVILEGES = {
     "app_user": "SIu",
     "audit_entry": "SI",
     "community": "SIu",
+    "community_rules": "SIU",
     "credential": "SIU",
     "gap": "SI",
     "gate": "SIU",

@@ -1,7 +1,6 @@
 """What people do to a community: revoke and restore credentials, open gates. Each act is written to the audit trail in
 the transaction that does it."""
 
-import json
 import secrets
 import time
 from typing import Literal
@@ -9,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from parkmesh.protocol.edge import Command
-from parkmesh.server import database
+from parkmesh.server import audit, database
 from parkmesh.server.principals import Principal
 
 COMMAND_LIFE_MS = 10_000
@@ -33,7 +32,7 @@ async def set_credential_status(
         )
         if changed:
             action = "credential.revoke" if status == "revoked" else "credential.restore"
-            await _audit(connection, community_id, principal, action, plate, {})
+            await audit.record(connection, principal, community_id, action, plate, {})
             return True
         known: bool = await connection.fetchval(
             "SELECT EXISTS (SELECT FROM credential WHERE community_id = $1 AND plate = $2)", community_id, plate
@@ -61,26 +60,8 @@ async def open_gate(
             reason=reason,
         )
         detail = {"command": command.id, "reason": reason}
-        await _audit(connection, community_id, principal, "gate.open", gate, detail)
+        await audit.record(connection, principal, community_id, "gate.open", gate, detail)
         await connection.execute(
             "SELECT pg_notify('parkmesh_command', $1)", f"{community_id}:{msgspec.json.encode(command).decode()}"
         )
     return command
-
-
-async def _audit(
-    connection: database.Connection,
-    community_id: int,
-    principal: Principal,
-    action: str,
-    what: str,
-    detail: dict[str, str],
-) -> None:
-    await connection.execute(
-        "INSERT INTO audit_entry (community_id, user_id, action, object, detail) VALUES ($1, $2, $3, $4, $5)",
-        community_id,
-        principal.user_id,
-        action,
-        what,
-        json.dumps(detail),
-    )
