@@ -218,6 +218,17 @@ def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aw
     assert [each["ImageId"] for reservation in reservations for each in reservation["Instances"]] == [newest] * 3
 
 
+def test_images_that_were_never_deployed_don_t_push_out_the_one_in_use(aws: Aws, built: dict[str, Run]) -> None:
+    in_use = group(aws)["Instances"][0]["InstanceId"]
+    (reservation,) = aws.client("ec2").describe_instances(InstanceIds=[in_use])["Reservations"]
+    for release in ("three", "four"):
+        run = aws.play(BAKE, "-e", f"release={release}")
+        assert run.status == 0, run.output
+    standing = resources(aws)["image"]
+    assert reservation["Instances"][0]["ImageId"] in standing
+    assert len(standing) == 3, "the two to keep and the one in use; the others went"
+
+
 def test_destroying_needs_the_name_of_what_goes(aws: Aws, built: dict[str, Run]) -> None:
     standing = resources(aws)
     run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-production")
