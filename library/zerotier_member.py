@@ -15,6 +15,7 @@ author: parkmesh project (@parkmesh)
 extends_documentation_fragment:
   - zerotier
   - zerotier.network
+  - zerotier.member
 attributes:
   check_mode:
     support: full
@@ -34,45 +35,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  address:
-    description: The node's address, 10 hexadecimal digits.
-    type: str
-    required: true
-    aliases: [node_id]
-  name:
-    description: The member's name.
-    type: str
-  description:
-    description: A text about the member. A controller keeps none; it is left out there with a warning.
-    type: str
-  authorized:
-    description: Whether the member may take part in the network.
-    type: bool
-  active_bridge:
-    description: Whether the member may bridge other Ethernet addresses.
-    type: bool
-  no_auto_assign_ips:
-    description: Whether the member gets no addresses from the pools.
-    type: bool
-  ip_assignments:
-    description: The member's addresses without prefix length, all of them; an empty list takes them away.
-    type: list
-    elements: str
-  tags:
-    description:
-      - Values of tags by the tag's name or id; tags that aren't named are kept, V(null) takes one away.
-      - A value is a number, the name of an enum or flag, or a list of flags.
-      - "Example: V({role: app, community: 1})."
-    type: dict
-  tag_definitions:
-    description:
-      - The names of tags and their values, as M(zerotier_network) returns them in C(tags_by_name).
-      - A controller keeps numbers only, so that names have to be given here; Central v1 knows them.
-    type: dict
-  capabilities:
-    description: The ids of the member's capabilities, all of them; on Central v1 also their names.
-    type: list
-    elements: raw
 seealso:
   - module: zerotier_members
   - module: zerotier_network
@@ -123,17 +85,6 @@ else:
     from ansible.module_utils import zerotier_module as common
     from ansible.module_utils import zerotier_reconcile as reconcile
 
-SETTINGS = (
-    "name",
-    "description",
-    "authorized",
-    "active_bridge",
-    "no_auto_assign_ips",
-    "ip_assignments",
-    "tags",
-    "capabilities",
-)
-
 
 def present(parameters: Mapping[str, Any], connection: Client, check_mode: bool) -> dict[str, Any]:
     """Make the member be as wanted and return the module's result."""
@@ -144,12 +95,12 @@ def present(parameters: Mapping[str, Any], connection: Client, check_mode: bool)
     member = connection.member(network.id, address) if network.id else None
     wanted = {
         name: parameters[name]
-        for name in SETTINGS
+        for name in common.MEMBER_SETTINGS
         if parameters[name] is not None and name not in connection.unsupported_member_settings
     }
     if "capabilities" in wanted:
         wanted["capabilities"] = reconcile.capability_ids(wanted["capabilities"], network)
-    definitions = reconcile.tag_definitions(network, parameters["tag_definitions"])
+    definitions = model.tag_definitions(network, parameters["tag_definitions"])
     changes, after = reconcile.plan_member(wanted, member, definitions)
     if changes.get("ip_assignments"):
         others = connection.members(network.id) if network.id else []
@@ -196,16 +147,8 @@ def main() -> None:
         {
             **common.NETWORK_ARGUMENTS,
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "address": {"type": "str", "required": True, "aliases": ["node_id"]},
-            "name": {"type": "str"},
-            "description": {"type": "str"},
-            "authorized": {"type": "bool"},
-            "active_bridge": {"type": "bool"},
-            "no_auto_assign_ips": {"type": "bool"},
-            "ip_assignments": {"type": "list", "elements": "str"},
-            "tags": {"type": "dict"},
-            "tag_definitions": {"type": "dict"},
-            "capabilities": {"type": "list", "elements": "raw"},
+            **common.MEMBER_ARGUMENTS,
+            **common.TAG_ARGUMENTS,
         },
         mutually_exclusive=[("network_id", "network_name")],
     )

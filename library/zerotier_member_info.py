@@ -57,7 +57,6 @@ members:
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -83,17 +82,7 @@ def read(parameters: Mapping[str, Any], connection: Client, check_mode: bool) ->
         members = sorted(connection.members(network.id), key=lambda member: member.address)
     if parameters["presence"]:
         presence = connection.presence()
-        members = [
-            replace(
-                member,
-                last_seen=member.last_seen or seen.last_seen,
-                physical_address=member.physical_address or seen.physical_address,
-                client_version=member.client_version or seen.client_version,
-            )
-            if (seen := presence.get(member.address)) is not None
-            else member
-            for member in members
-        ]
+        members = [model.with_presence(member, presence) for member in members]
     return {"changed": False, "network_id": network.id, "members": [member.as_dict() for member in members]}
 
 

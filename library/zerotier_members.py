@@ -16,6 +16,7 @@ author: parkmesh project (@parkmesh)
 extends_documentation_fragment:
   - zerotier
   - zerotier.network
+  - zerotier.members
 attributes:
   check_mode:
     support: full
@@ -27,46 +28,6 @@ attributes:
     support: full
     description: Shows the settings that change, by member.
 options:
-  members:
-    description: The members. See M(zerotier_member) for what each option means.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      address:
-        description: The node's address, 10 hexadecimal digits.
-        type: str
-        required: true
-        aliases: [node_id]
-      name:
-        description: The member's name.
-        type: str
-      description:
-        description: A text about the member.
-        type: str
-      authorized:
-        description: Whether the member may take part in the network.
-        type: bool
-      active_bridge:
-        description: Whether the member may bridge other Ethernet addresses.
-        type: bool
-      no_auto_assign_ips:
-        description: Whether the member gets no addresses from the pools.
-        type: bool
-      ip_assignments:
-        description: The member's addresses, all of them.
-        type: list
-        elements: str
-      tags:
-        description: Values of tags by name or id; V(null) takes one away.
-        type: dict
-      capabilities:
-        description: The ids of the member's capabilities, all of them.
-        type: list
-        elements: raw
-  tag_definitions:
-    description: The names of tags and their values, as M(zerotier_network) returns them in C(tags_by_name).
-    type: dict
   purge:
     description: Whether members that aren't listed are de-authorised, cleared and deleted, in that order.
     type: bool
@@ -139,11 +100,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from module_utils import zerotier_model as model
     from module_utils import zerotier_module as common
     from module_utils import zerotier_reconcile as reconcile
     from module_utils.zerotier_client import Client
     from module_utils.zerotier_model import Member
 else:
+    from ansible.module_utils import zerotier_model as model
     from ansible.module_utils import zerotier_module as common
     from ansible.module_utils import zerotier_reconcile as reconcile
 
@@ -180,7 +143,7 @@ def reconcile_members(parameters: Mapping[str, Any], connection: Client, check_m
         parameters["members"],
         members.values(),
         network,
-        reconcile.tag_definitions(network, parameters["tag_definitions"]),
+        model.tag_definitions(network, parameters["tag_definitions"]),
         purge=parameters["purge"],
         purge_authorized_only=parameters["purge_authorized_only"],
         unsupported=connection.unsupported_member_settings,
@@ -215,23 +178,8 @@ def main() -> None:
     module = common.create_module(
         {
             **common.NETWORK_ARGUMENTS,
-            "members": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "address": {"type": "str", "required": True, "aliases": ["node_id"]},
-                    "name": {"type": "str"},
-                    "description": {"type": "str"},
-                    "authorized": {"type": "bool"},
-                    "active_bridge": {"type": "bool"},
-                    "no_auto_assign_ips": {"type": "bool"},
-                    "ip_assignments": {"type": "list", "elements": "str"},
-                    "tags": {"type": "dict"},
-                    "capabilities": {"type": "list", "elements": "raw"},
-                },
-            },
-            "tag_definitions": {"type": "dict"},
+            "members": {"type": "list", "elements": "dict", "required": True, "options": common.MEMBER_ARGUMENTS},
+            **common.TAG_ARGUMENTS,
             "purge": {"type": "bool", "default": False},
             "purge_limit": {"type": "int", "default": 10},
             "purge_authorized_only": {"type": "bool", "default": False},

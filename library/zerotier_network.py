@@ -121,6 +121,7 @@ options:
       - The rules in ZeroTier's rule language, compiled before they are written. Excludes O(rules).
       - Tags and capabilities that it defines are written too, with those of O(tags) and O(capabilities).
       - Central v1 gets the source itself, unless O(tags) or O(capabilities) are given beside it.
+      - Central v2 takes rules in no other way, so that tags and capabilities have to be defined in the source there.
     type: str
   tags:
     description:

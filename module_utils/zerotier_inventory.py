@@ -29,6 +29,21 @@ HOSTNAME_SOURCES: Final = (
     "physical_address",
 )
 HOST_ADDRESS_SOURCES: Final = ("managed_ipv4", "managed_ipv6", "rfc4193", "6plane", "physical_address")
+# What of a member is needed here; a cache keeps no more than that.
+MEMBER_FIELDS: Final = (
+    "address",
+    "name",
+    "description",
+    "authorized",
+    "rejected",
+    "active_bridge",
+    "ip_assignments",
+    "tags",
+    "capabilities",
+    "last_seen",
+    "physical_address",
+    "client_version",
+)
 FILTER_KEYS: Final = ("address", "name", "network", "authorized", "online", "tags")
 # What a name of a member has to look like to be a host's: no pattern characters, no white space.
 _HOSTNAME: Final = re.compile(r"\w[\w.:-]*", re.UNICODE)
@@ -62,7 +77,9 @@ class Host:
 
 
 def check_options(options: Options) -> None:
-    """Raise InventoryOptionError for an unknown source or key of a filter."""
+    """Raise InventoryOptionError for an unknown source or key of a filter, or a prefix that makes no variable."""
+    if not f"{options.hostvars_prefix}name".isidentifier():
+        raise InventoryOptionError(f"hostvars_prefix: {options.hostvars_prefix!r} begins no name of a variable")
     for what, given, known in (
         ("hostnames", options.hostnames, HOSTNAME_SOURCES),
         ("ansible_host", options.ansible_host, HOST_ADDRESS_SOURCES),
@@ -132,8 +149,11 @@ class _Tags:
 
 
 def _first(version: int, addresses: Iterable[str]) -> str | None:
-    wanted = [ip for ip in map(ipaddress.ip_address, addresses) if ip.version == version]
-    return str(min(wanted, key=int)) if wanted else None
+    """The lowest address of an IP version; ``addresses`` are in canonical spelling."""
+    wanted = [text for text in addresses if (":" in text) == (version == 6)]
+    return (
+        min(wanted, key=lambda text: int(ipaddress.ip_address(text))) if len(wanted) > 1 else next(iter(wanted), None)
+    )
 
 
 @dataclass(slots=True)
@@ -225,7 +245,7 @@ def hosts(
 ) -> list[Host]:
     """The hosts of all records, ordered by node address.
 
-    A record is ``{"network": Network.as_dict(), "definitions": tags by name, "members": [Member.as_dict(), …]}``.
+    A record is ``{"network": {id, name, v6_assign_mode}, "definitions": tags by name, "members": [MEMBER_FIELDS, …]}``.
     ``now`` is in seconds since the epoch; ``group_name`` makes a name fit for a group; ``note`` hears about names that
     couldn't be used.
     """

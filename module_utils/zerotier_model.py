@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypedDict, cast
 
@@ -195,7 +195,7 @@ class Member:
             authorized=self.authorized,
             active_bridge=self.active_bridge,
             no_auto_assign_ips=self.no_auto_assign_ips,
-            ip_assignments=sorted(self.ip_assignments, key=_address_key),
+            ip_assignments=_sorted_addresses(self.ip_assignments),
             tags=dict(sorted(self.tags.items())),
             capabilities=sorted(self.capabilities, key=str),
         )
@@ -221,7 +221,35 @@ class Member:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """When a control plane last heard from a node (ms since the epoch), and from where."""
+
+    last_seen: int | None
+    physical_address: str | None
+    client_version: str | None
+
+
+def with_presence(member: Member, presence: Mapping[str, Presence]) -> Member:
+    """The member with what is known of its node's presence, where the member itself doesn't tell."""
+    seen = presence.get(member.address)
+    if seen is None:
+        return member
+    return replace(
+        member,
+        last_seen=member.last_seen or seen.last_seen,
+        physical_address=member.physical_address or seen.physical_address,
+        client_version=member.client_version or seen.client_version,
+    )
+
+
 V6_ASSIGN_MODES: Final = ("6plane", "rfc4193", "zt")
+
+
+def _sorted_addresses(addresses: Iterable[str]) -> list[str]:
+    given = list(addresses)
+    # Thousands of members have one address each, and reading an address is what sorting costs.
+    return sorted(given, key=_address_key) if len(given) > 1 else given
 
 
 def _address_key(text: str) -> tuple[int, int]:
@@ -485,7 +513,7 @@ def _wanted_assignments(value: object) -> list[str]:
         raise SettingsError(f"ip_assignments: {', '.join(addresses)} has an address twice")
     if len(addresses) > MAXIMUM_ADDRESSES:
         raise SettingsError(f"ip_assignments: {len(addresses)} are more than the {MAXIMUM_ADDRESSES} that nodes take")
-    return sorted(addresses, key=_address_key)
+    return _sorted_addresses(addresses)
 
 
 def resolve_tags(value: object, tags_by_name: Mapping[str, Any]) -> dict[str, int]:
@@ -528,6 +556,16 @@ def _tag_value(tag: str, wanted: object, definition: Mapping[str, Any]) -> int:
     raise SettingsError(
         f"tags.{tag}: {wanted!r} is no number and none of its names ({', '.join(sorted(names)) or 'none'})"
     )
+
+
+def tag_definitions(network: Network, given: Mapping[str, Any] | None, what: str = "tag_definitions") -> dict[str, Any]:
+    """The names of tags and their values: those that the control plane keeps, overridden by the given ones."""
+    definitions: dict[str, Any] = dict(network.tags_by_name)
+    for name, definition in (given or {}).items():
+        if not isinstance(definition, Mapping) or not isinstance(definition.get("id"), int):
+            raise SettingsError(f"{what}.{name}: a dictionary with a numeric id was expected")
+        definitions[str(name)] = dict(definition)
+    return definitions
 
 
 def differences(wanted: Mapping[str, Any], current: Mapping[str, Any]) -> dict[str, Any]:

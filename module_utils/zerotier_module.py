@@ -17,16 +17,18 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from module_utils import zerotier_client as client
+    from module_utils import zerotier_connect as connecting
     from module_utils import zerotier_http as http
     from module_utils import zerotier_model as model
+    from module_utils.zerotier_client import Client, NotApplied
     from module_utils.zerotier_model import Network
     from module_utils.zerotier_rule_compiler import RuleCompileError
     from module_utils.zerotier_rules import RuleError
 elif _requests is not None:
-    from ansible.module_utils import zerotier_client as client
+    from ansible.module_utils import zerotier_connect as connecting
     from ansible.module_utils import zerotier_http as http
     from ansible.module_utils import zerotier_model as model
+    from ansible.module_utils.zerotier_client import NotApplied
     from ansible.module_utils.zerotier_rule_compiler import RuleCompileError
     from ansible.module_utils.zerotier_rules import RuleError
 
@@ -48,6 +50,19 @@ NETWORK_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
     "network_id": {"type": "str"},
     "network_name": {"type": "str"},
 }
+MEMBER_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {
+    "address": {"type": "str", "required": True, "aliases": ["node_id"]},
+    "name": {"type": "str"},
+    "description": {"type": "str"},
+    "authorized": {"type": "bool"},
+    "active_bridge": {"type": "bool"},
+    "no_auto_assign_ips": {"type": "bool"},
+    "ip_assignments": {"type": "list", "elements": "str"},
+    "tags": {"type": "dict"},
+    "capabilities": {"type": "list", "elements": "raw"},
+}
+MEMBER_SETTINGS: Final = tuple(name for name in MEMBER_ARGUMENTS if name != "address")
+TAG_ARGUMENTS: Final[dict[str, dict[str, Any]]] = {"tag_definitions": {"type": "dict"}}
 
 
 def create_module(arguments: Mapping[str, Any], **options: Any) -> AnsibleModule:
@@ -62,7 +77,7 @@ def create_module(arguments: Mapping[str, Any], **options: Any) -> AnsibleModule
     return module
 
 
-def connect(module: AnsibleModule) -> client.Client:
+def connect(module: AnsibleModule) -> Client:
     """A client from the module's arguments; ends the module when they don't give one."""
     parameters = module.params
     token = parameters["token"]
@@ -76,8 +91,8 @@ def connect(module: AnsibleModule) -> client.Client:
             module.fail_json(msg=f"token_file {parameters['token_file']} can't be read: {reason}")
         if token.strip():
             module.no_log_values.add(token.strip())
-    return client.connect(
-        client.Connection(
+    return connecting.connect(
+        connecting.Connection(
             api=parameters["api"],
             token=token,
             url=parameters["url"],
@@ -94,7 +109,7 @@ def failing(module: AnsibleModule) -> Iterator[None]:
     """End the module with one clear message when the control plane, or what was asked of it, is at fault."""
     try:
         yield
-    except client.NotApplied as error:
+    except NotApplied as error:
         module.fail_json(msg=str(error), changed=True, not_applied=error.settings)
     except http.ApiError as error:
         module.fail_json(msg=str(error), status=error.status)
@@ -104,7 +119,7 @@ def failing(module: AnsibleModule) -> Iterator[None]:
         module.fail_json(msg=str(error))
 
 
-def find_network(connection: client.Client, network_id: str | None, name: str | None) -> Network | None:
+def find_network(connection: Client, network_id: str | None, name: str | None) -> Network | None:
     """The network with this id, or the only one with this name; None when there is none.
 
     Raises SettingsError when several have the name.
@@ -122,7 +137,7 @@ def find_network(connection: client.Client, network_id: str | None, name: str | 
 
 
 def require_network(
-    connection: client.Client, network_id: str | None, name: str | None, *, check_mode: bool = False
+    connection: Client, network_id: str | None, name: str | None, *, check_mode: bool = False
 ) -> Network:
     """Like find_network, but a missing network is an error.
 

@@ -19,16 +19,6 @@ else:
     from ansible.module_utils.zerotier_rule_compiler import compile_rules
 
 
-def tag_definitions(network: Network, given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The names of tags and their values: those that the control plane keeps, overridden by the given ones."""
-    definitions: dict[str, Any] = dict(network.tags_by_name)
-    for name, definition in (given or {}).items():
-        if not isinstance(definition, Mapping) or not isinstance(definition.get("id"), int):
-            raise model.SettingsError(f"tag_definitions.{name}: a dictionary with a numeric id was expected")
-        definitions[str(name)] = definition
-    return definitions
-
-
 def capability_ids(wanted: object, network: Network) -> object:
     """Capabilities with the names that the control plane knows turned into ids; anything else stays as it is."""
     if not isinstance(wanted, list):

@@ -72,6 +72,7 @@ def stages() -> dict[str, list[Step]]:
             Step("mypy lab", ["mypy", "-p", "twin"]),
             Step("yamllint", ["yamllint", "--strict", "."]),
             Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"]),
+            Step("validate-modules", ["python", "scripts/sanity.py"]),
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
         ],
         "unit": [

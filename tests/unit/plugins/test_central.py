@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible.module_utils import zerotier_client as zt
+from ansible.module_utils import zerotier_connect as zt
 from ansible.module_utils import zerotier_http as http
 from ansible.module_utils import zerotier_model as model
 
@@ -199,11 +199,92 @@ def test_the_rate_limit_is_waited_for() -> None:
 # v2
 
 
-@pytest.mark.parametrize("settings", [{"rules_source": "accept;"}, {"tags": {"role": {"id": 1}}}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tags": {"role": {"id": 1}}},
+        {"rules": [{"type": "ACTION_ACCEPT"}]},
+        {"rules_source": RULES, "tags": {"community": {"id": 9}}},
+    ],
+)
 def test_v2_refuses_what_it_cant_write(run_module: RunModule, v2: Central, settings: dict[str, Any]) -> None:
     with pytest.raises(ModuleFailed, match=r"can't be written to Central v2"):
         run_on(run_module, v2, "zerotier_network", name="n", **settings)
     assert v2.networks == {}
+
+
+def test_v2_gets_the_rules_as_source(run_module: RunModule, v2: Central) -> None:
+    first = run_on(run_module, v2, "zerotier_network", name="n", rules_source=RULES)
+    assert v2.rules[first["network_id"]] == {"kind": "custom", "config": {"source": RULES}}
+    assert not run_on(run_module, v2, "zerotier_network", name="n", rules_source=RULES)["changed"]
+
+
+def test_v2_rules_of_another_kind_are_replaced_only_when_rules_are_wanted(run_module: RunModule, v2: Central) -> None:
+    network = run_on(run_module, v2, "zerotier_network", **NETWORK)["network_id"]
+    v2.rules[network] = {"kind": "isolation", "config": {"blockNonIP": True}}
+    assert not run_on(run_module, v2, "zerotier_network", **NETWORK)["changed"]
+    assert v2.rules[network]["kind"] == "isolation"
+    assert run_on(run_module, v2, "zerotier_network", **NETWORK, rules_source="accept;")["changed"]
+    assert v2.rules[network]["kind"] == "custom"
+
+
+def test_v2_lists_are_summaries_and_the_networks_are_read_in_full(run_module: RunModule, v2: Central) -> None:
+    run_on(run_module, v2, "zerotier_network", **NETWORK)
+    for read in (connect(v2.url).networks(), connect(v2.url).networks_named("office")):
+        assert [(network.mtu, network.v6_assign_mode["rfc4193"]) for network in read] == [(1400, True)]
+
+
+def test_v2_updates_name_only_what_changes(run_module: RunModule, v2: Central) -> None:
+    network = run_on(run_module, v2, "zerotier_network", **NETWORK)["network_id"]
+    v2.requests.clear()
+    run_on(run_module, v2, "zerotier_network", network_id=network, mtu=1500)
+    assert v2.writes() == [("POST", f"/v2/network/{network}", {"config": {"mtu": 1500}})]
+
+
+def test_v2_members_are_authorised_by_requests_of_their_own(run_module: RunModule, v2: Central) -> None:
+    network = run_on(run_module, v2, "zerotier_network", **NETWORK)["network_id"]
+    v2.requests.clear()
+    run_on(run_module, v2, "zerotier_member", network_id=network, address=NODE, name="desk", authorized=True)
+    where = f"/v2/network/{network}/member"
+    assert v2.writes() == [
+        ("POST", where, [{"deviceId": NODE, "name": "desk"}]),
+        ("POST", f"{where}/{NODE}/authorize", None),
+    ]
+    v2.requests.clear()
+    run_on(run_module, v2, "zerotier_member", network_id=network, address=NODE, authorized=False)
+    assert v2.writes() == [("POST", f"{where}/{NODE}/de-authorize", None)]
+
+
+def test_v2_what_is_forbidden_and_listed_is_an_error(v2: Central) -> None:
+    listed = answer(200, {"items": [{"id": "8056c2e21c000001", "name": "theirs"}]})
+    with scripted([answer(403, {"message": "no"}), listed]) as server, pytest.raises(http.Forbidden):
+        connect(server.url + "/api/v2").network("8056c2e21c000001")
+
+
+def test_v2_a_member_that_is_written_and_not_authorised_is_reported(run_module: RunModule) -> None:
+    network, member = {"id": "8056c2e21c000001", "config": {}}, {"deviceId": NODE, "name": "a"}
+    replies = [answer(200, network), answer(404, b""), answer(200, member), answer(200, member), answer(500, b"")]
+    with (
+        scripted(replies) as server,
+        pytest.raises(ModuleFailed, match=f"the other settings of .* {NODE} were written"),
+    ):
+        run_module(
+            "zerotier_member",
+            url=server.url + "/api/v2",
+            token=TOKEN,
+            retries=0,
+            network_id="8056c2e21c000001",
+            address=NODE,
+            name="b",
+            authorized=True,
+        )
+
+
+@pytest.mark.parametrize("path", ["/api/v2", "/api/v2/", "/api/v2beta"])
+def test_v2_is_asked_below_one_base(path: str) -> None:
+    with scripted([answer(200, {"items": []})]) as server:
+        assert connect(server.url + path).networks() == []
+    assert server.requests[0].path == "/api/v2/network"
 
 
 def test_v2_wants_a_network_group(run_module: RunModule, v2: Central) -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.module_utils import zerotier_client as zt
+from ansible.module_utils import zerotier_connect as zt
 from ansible.module_utils import zerotier_http as http
 from ansible.module_utils import zerotier_model as model
+from ansible.module_utils.zerotier_client import Client, NotApplied
+from ansible.module_utils.zerotier_model import Presence
 
 from .conftest import KINDS, OVERLAY, Controller
 from .doubles.scripted import Reply, answer, scripted
@@ -19,12 +21,12 @@ from .doubles.scripted import Reply, answer, scripted
 NODE = "aabbccddee"
 
 
-def connect(url: str, token: str, **options: Any) -> zt.Client:
+def connect(url: str, token: str, **options: Any) -> Client:
     return zt.connect(zt.Connection(**{"api": "controller", "url": url, "token": token, "retries": 0, **options}))
 
 
 @pytest.fixture
-def client(controller: Controller) -> zt.Client:
+def client(controller: Controller) -> Client:
     return connect(controller.url, controller.token + "\n")
 
 
@@ -40,7 +42,7 @@ def test_a_wrong_token_is_unauthorized(controller: Controller) -> None:
         connect(controller.url, "wrong").networks()
 
 
-def test_networks_are_listed_with_their_settings(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_networks_are_listed_with_their_settings(client: Client, make_network: MakeNetwork) -> None:
     ids = {make_network(name=f"n{number}", mtu=1400) for number in range(3)}
     networks = client.networks()
     assert {network.id for network in networks} == ids
@@ -50,11 +52,11 @@ def test_networks_are_listed_with_their_settings(client: zt.Client, make_network
     ]
 
 
-def test_a_network_that_doesnt_exist_is_none(client: zt.Client, controller: Controller) -> None:
+def test_a_network_that_doesnt_exist_is_none(client: Client, controller: Controller) -> None:
     assert client.network(f"{controller.address}abcdef") is None
 
 
-def test_members_of_a_network_that_doesnt_exist_are_an_error(client: zt.Client, controller: Controller) -> None:
+def test_members_of_a_network_that_doesnt_exist_are_an_error(client: Client, controller: Controller) -> None:
     with pytest.raises(http.NotFound, match="has no network"):
         client.members(f"{controller.address}abcdef")
 
@@ -84,7 +86,7 @@ WANTED = {
 }
 
 
-def test_every_setting_is_kept_and_compares_equal(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_every_setting_is_kept_and_compares_equal(client: Client, make_network: MakeNetwork) -> None:
     wanted = model.wanted_network(WANTED)
     created = client.create_network(wanted)
     assert model.differences(wanted, created.settings()) == {}
@@ -93,7 +95,7 @@ def test_every_setting_is_kept_and_compares_equal(client: zt.Client, make_networ
     assert model.differences(wanted, again.settings()) == {}
 
 
-def test_emptied_settings_are_kept_too(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_emptied_settings_are_kept_too(client: Client, make_network: MakeNetwork) -> None:
     created = client.create_network(model.wanted_network(WANTED))
     empty = model.wanted_network(
         {"routes": [], "ip_assignment_pools": [], "rules": [], "tags": [], "capabilities": [], "dns": {}}
@@ -101,18 +103,18 @@ def test_emptied_settings_are_kept_too(client: zt.Client, make_network: MakeNetw
     assert model.differences(empty, client.update_network(created.id, empty).settings()) == {}
 
 
-def test_a_network_of_another_controller_is_refused(client: zt.Client, controller: Controller) -> None:
+def test_a_network_of_another_controller_is_refused(client: Client, controller: Controller) -> None:
     with pytest.raises(model.SettingsError, match="isn't this controller's"):
         client.create_network(model.wanted_network({"name": "x"}), network_id="1234567890abcdef")
     assert controller.ask("GET", "/controller/network/1234567890abcdef").status_code == 404
 
 
-def test_a_chosen_id_is_used(client: zt.Client, clean_controller: Controller) -> None:
+def test_a_chosen_id_is_used(client: Client, clean_controller: Controller) -> None:
     wanted = f"{clean_controller.address}00beef"
     assert client.create_network(model.wanted_network({"name": "x"}), network_id=wanted).id == wanted
 
 
-def test_a_member_that_never_joined_is_pre_authorised(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_a_member_that_never_joined_is_pre_authorised(client: Client, make_network: MakeNetwork) -> None:
     network = make_network(name="n", routes=[{"target": "10.1.0.0/16"}])
     wanted = model.wanted_member(
         {
@@ -131,12 +133,12 @@ def test_a_member_that_never_joined_is_pre_authorised(client: zt.Client, make_ne
     assert [entry.as_dict() for entry in client.members(network)] == [member.as_dict()]
 
 
-def test_an_empty_network_has_no_members(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_an_empty_network_has_no_members(client: Client, make_network: MakeNetwork) -> None:
     assert client.members(make_network(name="n")) == []
 
 
 def test_removing_takes_the_rights_away_before_deleting(
-    client: zt.Client, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+    client: Client, make_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = make_network(name="n", routes=[{"target": "10.1.0.0/16"}])
     client.update_member(
@@ -157,7 +159,7 @@ def test_removing_takes_the_rights_away_before_deleting(
     client.delete_member(network, NODE)  # it may be gone already
 
 
-def test_many_members_are_written_and_read_back_at_once(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_many_members_are_written_and_read_back_at_once(client: Client, make_network: MakeNetwork) -> None:
     network = make_network(name="n", routes=[{"target": "10.1.0.0/16"}])
     changes = {
         f"{number:010x}": model.wanted_member({"name": f"m{number}", "authorized": True, "tags": {"1": number}})
@@ -169,27 +171,27 @@ def test_many_members_are_written_and_read_back_at_once(client: zt.Client, make_
     }
 
 
-def test_a_dropped_setting_is_reported(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_a_dropped_setting_is_reported(client: Client, make_network: MakeNetwork) -> None:
     network = make_network(name="n")
     # What the checks before a write refuse, and the controller would silently drop.
-    with pytest.raises(zt.NotApplied, match="mtu: wanted 500, found 1280"):
+    with pytest.raises(NotApplied, match="mtu: wanted 500, found 1280"):
         client.update_network(network, model.NetworkSettings(mtu=500))
-    with pytest.raises(zt.NotApplied, match="ip_assignments"):
+    with pytest.raises(NotApplied, match="ip_assignments"):
         client.update_member(network, NODE, model.MemberSettings(ip_assignments=["10.1.0.1/24"]))
     failures = client.update_members(network, {NODE: model.MemberSettings(ip_assignments=["10.1.0.1/24"])}, [NODE])
     assert "ip_assignments" in failures[NODE]
 
 
 def test_a_member_written_in_upper_case_beside_us_is_read_in_lower_case(
-    client: zt.Client, make_network: MakeNetwork, controller: Controller
+    client: Client, make_network: MakeNetwork, controller: Controller
 ) -> None:
     network = make_network(name="n")
     controller.ask("POST", f"/controller/network/{network}/member/{NODE.upper()}", {"authorized": True})
     assert [member.address for member in client.members(network)] == [NODE]
 
 
-def test_peers_tell_presence(client: zt.Client) -> None:
-    assert all(isinstance(entry, zt.Presence) for entry in client.presence().values())
+def test_peers_tell_presence(client: Client) -> None:
+    assert all(isinstance(entry, Presence) for entry in client.presence().values())
 
 
 # What the recorded controller said, word for word
@@ -225,8 +227,8 @@ def test_recorded_members_are_read() -> None:
 def test_recorded_peers_are_read() -> None:
     with scripted([_recorded("peers")]) as server:
         presence = connect(server.url, "t").presence()
-    assert presence["6579e9f909"] == zt.Presence(1795346693604, "10.99.0.11", "1.14.1")
-    assert presence["62f865ae71"] == zt.Presence(None, None, None)
+    assert presence["6579e9f909"] == Presence(1795346693604, "10.99.0.11", "1.14.1")
+    assert presence["62f865ae71"] == Presence(None, None, None)
 
 
 @pytest.mark.parametrize("name", ["malformed-net", "malformed-mem", "malformed-create"])
@@ -240,11 +242,54 @@ def test_a_recorded_write_that_was_half_dropped_is_reported() -> None:
     wanted = model.NetworkSettings(
         routes=[{"target": "10.1.0.0/16", "via": None}, {"target": "10.7.0.0/16", "via": None}]
     )
-    with scripted([status, kept, kept]) as server, pytest.raises(zt.NotApplied, match="routes"):
+    with scripted([status, kept, kept]) as server, pytest.raises(NotApplied, match="routes"):
         connect(server.url, "t").update_network("5d38c9707d00beef", wanted)
 
 
 # Other controllers
+
+
+# Nothing is half written in silence
+
+
+def test_a_member_that_couldnt_be_read_back_was_written() -> None:
+    with (
+        scripted([answer(200, {}), answer(500, b"")]) as server,
+        pytest.raises(http.ServerFailure, match=r"the member aaaaaaaaaa was written, but .*500"),
+    ):
+        connect(server.url, "t").update_member("8056c2e21c000001", "aaaaaaaaaa", {"name": "a"})
+
+
+def test_a_created_network_whose_settings_failed_is_named() -> None:
+    replies = [answer(200, {"controller": True}), answer(200, {"id": "8056c2e21c000001"}), answer(401, {})]
+    with scripted(replies) as server, pytest.raises(http.Unauthorized, match="8056c2e21c000001 was created, but"):
+        connect(server.url, "t").create_network({"mtu": 1500})
+
+
+def test_a_member_that_was_cleared_and_not_deleted_is_reported() -> None:
+    with (
+        scripted([answer(200, {}), answer(500, b"")]) as server,
+        pytest.raises(http.ServerFailure, match="cleared, but"),
+    ):
+        connect(server.url, "t").remove_member("8056c2e21c000001", "aaaaaaaaaa")
+
+
+def test_when_a_set_cant_be_read_back_every_written_member_is_reported() -> None:
+    changes: dict[str, model.MemberSettings] = {"aaaaaaaaaa": {"name": "a"}, "bbbbbbbbbb": {"name": "b"}}
+    with scripted([answer(200, {}), answer(409, b""), answer(200, b"<html>")]) as server:
+        failures = connect(server.url, "t", parallel=1).update_members("8056c2e21c000001", changes, changes)
+    assert "written, but it couldn't be read back" in failures["aaaaaaaaaa"]
+    assert "409" in failures["bbbbbbbbbb"]
+
+
+def test_once_the_token_is_refused_the_rest_isnt_tried() -> None:
+    changes: dict[str, model.MemberSettings] = {f"{number:010x}": {"name": "a"} for number in range(1, 6)}
+    with scripted([answer(200, {}), answer(401, {}), answer(401, {})]) as server:
+        failures = connect(server.url, "t", parallel=1).update_members("8056c2e21c000001", changes, changes)
+    assert sorted(failures) == sorted(changes)
+    assert failures["0000000005"].startswith("not tried: ")
+    # Two writes, and the attempt to read back what the first of them did.
+    assert len(server.requests) == 3
 
 
 def test_without_the_bulk_endpoints_members_are_read_one_by_one() -> None:
@@ -316,7 +361,7 @@ def test_no_representation_shows_the_token(controller: Controller) -> None:
     assert controller.token not in repr(connection) + repr(zt.connect(connection))
 
 
-def test_every_request_uses_a_connection_of_its_own(client: zt.Client, make_network: MakeNetwork) -> None:
+def test_every_request_uses_a_connection_of_its_own(client: Client, make_network: MakeNetwork) -> None:
     network = make_network(name="n")
     with scripted([answer(200, {"data": []}), answer(200, {"data": []})]) as server:
         double = connect(server.url, "t")

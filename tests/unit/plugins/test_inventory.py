@@ -15,6 +15,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleParserError
 from ansible.inventory.data import InventoryData
+from ansible.module_utils import zerotier_expressions as expressions
 from ansible.module_utils import zerotier_inventory as transform
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader, inventory_loader
@@ -171,6 +172,7 @@ def test_filters(options: dict[str, Any], names: set[str]) -> None:
     ("options", "message"),
     [
         ({"hostnames": ["nickname"]}, "'nickname' is none of"),
+        ({"hostvars_prefix": "zero-tier "}, "hostvars_prefix"),
         ({"ansible_host": ["address"]}, "ansible_host"),
         ({"include_filters": [{}]}, "include_filters.0."),
         ({"include_filters": [{"color": 1}]}, "'color' is none of"),
@@ -253,6 +255,72 @@ def test_members_of_a_controller_become_hosts(parse: Parse, fleet: dict[str, Any
     assert groups["zerotier_pending"] == [C]
     assert inventory.hosts["gateway-a"].vars["ansible_host"] == "10.242.1.1"
     assert inventory.hosts["gateway-a"].vars["shown"] == "GATEWAY-A"
+
+
+CONSTRUCTED: dict[str, Any] = {
+    "groups": {
+        "gateways": "zerotier_tags.role | default('') == 'gateway'",
+        "odd": "zerotier_odd",
+        "missing": "zerotier_tags.nothing.at_all",
+        "every": "true",
+    },
+    "keyed_groups": [
+        {"key": "zerotier_tags.role | string", "prefix": "role"},
+        {"key": "zerotier_tags", "prefix": "tag", "parent_group": "tags"},
+        {"key": "zerotier_ip_assignments | length | string", "prefix": "addresses", "separator": ""},
+    ],
+    "compose": {"zerotier_odd": "(zerotier_address | int(base=16)) % 2 == 1"},
+}
+
+
+@pytest.mark.parametrize(
+    "spoiler", ["inventory_hostname != ''", "lookup('env', 'NOTHING') == ''", "zerotier_name == '"]
+)
+def test_hosts_that_are_alike_are_in_the_groups_that_each_would_be_in(
+    parse: Parse, clean_controller: Controller, monkeypatch: pytest.MonkeyPatch, spoiler: str
+) -> None:
+    made = clean_controller.ask("POST", "/controller/network", {"name": "parkmesh"}).json()["id"]
+    for number in range(1, 25):
+        body = {"tags": [[1, number % 3]] if number % 4 else [], "ipAssignments": ["10.0.0.1"] * (number % 2)}
+        clean_controller.ask("POST", f"/controller/network/{made}/member/{number:010x}", body)
+    reach = {"url": clean_controller.url, "token_file": clean_controller.token_file, "tags": {"role": {"id": 1}}}
+    evaluated: list[str] = []
+    plugin = type(inventory_loader.get("zerotier"))
+    construct = plugin._add_host_to_composed_groups
+
+    def counted(self: Any, groups: Any, variables: Any, host: str, **options: Any) -> None:
+        evaluated.append(host)
+        construct(self, groups, variables, host, **options)
+
+    monkeypatch.setattr(plugin, "_add_host_to_composed_groups", counted)
+    alike = parse({**reach, **CONSTRUCTED}).get_groups_dict()
+    assert len(evaluated) < 24
+    evaluated.clear()
+    # An expression that more than the plugin's own variables decide makes every host be evaluated.
+    each = parse({**reach, **CONSTRUCTED, "groups": {**CONSTRUCTED["groups"], "spoiler": spoiler}}).get_groups_dict()
+    assert len(evaluated) == 24
+    each.pop("spoiler", None)
+    assert alike == each
+    assert len(alike["odd"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("zerotier_tags.role == 'app'", {"zerotier_tags"}),
+        ("a | default(b) in [c d]", None),
+        ("now().hour > zerotier_x", {"now", "zerotier_x"}),
+        ("lookup('env', 'X')", {"lookup"}),
+        ("100 | random < 10", None),
+        ("zerotier_ip_assignments | ansible.builtin.shuffle | first", None),
+        ("'{{ zerotier_name }}' == 'a'", None),
+        ("[x for x in y", None),
+        (True, set()),
+        ("true", set()),
+    ],
+)
+def test_the_names_that_an_expression_uses(expression: object, names: set[str] | None) -> None:
+    assert expressions.names_used([expression]) == names
 
 
 def test_what_an_api_says_is_never_a_template(parse: Parse, fleet: dict[str, Any]) -> None:
@@ -408,15 +476,14 @@ def test_the_plugin_takes_its_own_files(ansible_plugins: None, tmp_path: Path, n
     assert inventory_loader.get("zerotier").verify_file(str(tmp_path / name)) is taken
 
 
-def _ansible(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-    }
+def _ansible(
+    program: str, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program of Ansible's in the project's root, whose ansible.cfg it finds there."""
     return subprocess.run(
         [str(Path(sys.executable).parent / program), *arguments],
-        env=environment,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"} if environment is None else environment,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
@@ -431,6 +498,44 @@ def test_ansible_inventory_lists_the_hosts(fleet: dict[str, Any], tmp_path: Path
     assert done.returncode == 0, done.stderr
     listed = json.loads(done.stdout)
     assert set(listed["_meta"]["hostvars"]) == {"slot-1", "gateway-a", C}
+
+
+def test_a_hostile_name_stays_text_in_a_task(fleet: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "zerotier.yml"
+    file.write_text(yaml.safe_dump({"plugin": "zerotier", **fleet}))
+    done = _ansible("ansible", C, "-i", str(file), "-m", "ansible.builtin.debug", "-a", "var=zerotier_name")
+    assert done.returncode == 0, done.stderr
+    assert "{{ lookup('pipe', 'id') }}" in done.stdout.replace("''", "'")
+    assert "uid=" not in done.stdout
+
+
+def test_awx_syncs_it(fleet: dict[str, Any], tmp_path: Path) -> None:
+    """What AWX runs in the project's root, with a credential's variables in an environment that has little else."""
+    file = tmp_path / "overlay.zerotier.yml"
+    plain = {key: value for key, value in fleet.items() if key not in ("url", "token_file")}
+    file.write_text(yaml.safe_dump({"plugin": "zerotier", **plain}))
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "ZEROTIER_URL": fleet["url"],
+        "ZEROTIER_TOKEN": Path(fleet["token_file"]).read_text(),
+    }
+    arguments = ["--list", "--export", "-i", str(file), "--playbook-dir", str(tmp_path)]
+    done = _ansible("ansible-inventory", *arguments, environment=environment)
+    assert done.returncode == 0, done.stderr
+    listed = json.loads(done.stdout)
+    assert listed["zerotier_role_gateway"]["hosts"] == ["gateway-a"]
+    # AWX keeps what isn't marked as unsafe for a template.
+    assert listed["_meta"]["hostvars"][C]["zerotier_name"] == {"__ansible_unsafe": "{{ lookup('pipe', 'id') }}"}
+    assert environment["ZEROTIER_TOKEN"].strip() not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "library").glob("zerotier_*.py")))
+def test_ansible_doc_shows_the_modules(module: str) -> None:
+    done = _ansible("ansible-doc", "-t", "module", module)
+    assert done.returncode == 0, done.stderr
+    assert "EXAMPLES" in done.stdout
+    assert "failed" not in done.stderr.lower()
 
 
 def test_ansible_doc_shows_the_plugin() -> None:

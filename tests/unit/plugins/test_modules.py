@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -462,6 +465,26 @@ def test_a_node_that_cant_be_asked_says_why(node: Run, arguments: dict[str, Any]
         node(**arguments)
 
 
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access("/dev/net/tun", os.R_OK | os.W_OK), reason="joining needs root and /dev/net/tun"
+)
+def test_a_node_joins_and_leaves_a_network_of_its_own_controller(run: Run, node: Run, controller: Controller) -> None:
+    network = run("zerotier_network", **NETWORK)["network_id"]
+    run("zerotier_member", network_id=network, address=controller.address, authorized=True)
+    # Nothing of the network reaches this host's addresses and routes.
+    joined = {"network_id": network, "allow_managed": False}
+    first = node(**joined, wait=True, wait_for_address=False)
+    try:
+        assert (first["changed"], first["network"]["status"]) == (True, "OK")
+        assert first["network"]["allow_managed"] is False
+        assert not node(**joined, wait=True, wait_for_address=False)["changed"]
+        assert [entry["id"] for entry in controller.ask("GET", "/network").json()] == [network]
+    finally:
+        left = node(network_id=network, state="left")
+    assert left["changed"]
+    assert controller.ask("GET", "/network").json() == []
+
+
 class _Service:
     """What the node's API answers, in memory: a join makes the network appear with the next statuses."""
 
@@ -661,6 +684,33 @@ def test_examples_and_return_values_are_yaml(name: str) -> None:
     module = load("library", name)
     assert isinstance(yaml.safe_load(module.EXAMPLES), list)
     assert all({"description", "returned", "type"} <= set(entry) for entry in yaml.safe_load(module.RETURN).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("zerotier_network", {"name": "n"}),
+        ("zerotier_member", {"network_id": NWID, "address": GATEWAY}),
+        ("zerotier_members", {"network_id": NWID, "members": []}),
+        ("zerotier_network_info", {}),
+        ("zerotier_member_info", {"network_id": NWID}),
+    ],
+)
+def test_without_requests_a_module_says_what_it_needs(name: str, arguments: dict[str, Any]) -> None:
+    program = f"""
+import importlib.util, sys
+sys.modules["requests"] = None
+import ansible.module_utils
+ansible.module_utils.__path__.append({str(ROOT / "module_utils")!r})
+from ansible.module_utils.testing import patch_module_args
+found = importlib.util.spec_from_file_location("module", {str(ROOT / "library" / f"{name}.py")!r})
+module = importlib.util.module_from_spec(found)
+found.loader.exec_module(module)
+with patch_module_args({arguments!r}):
+    module.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert "required Python library (requests)" in json.loads(done.stdout.splitlines()[-1])["msg"], done.stderr
 
 
 def test_every_module_is_tested() -> None:

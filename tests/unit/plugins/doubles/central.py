@@ -1,7 +1,7 @@
 """A double of ZeroTier Central's APIs v1 and v2.
 
 v1 is built from the official OpenAPI document of Central v1: every path, status and field that it answers is in that
-document. v2 is built from what third parties wrote about the beta; no specification of it was at hand.
+document. v2 is in central_v2.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from .central_v2 import v2
+
 TOKEN = "central-token"
 Answer = tuple[int, Any]
 _MEMBER_FIELDS = ("activeBridge", "authorized", "capabilities", "ipAssignments", "noAutoAssignIps", "tags")
@@ -27,6 +29,7 @@ class Central:
     url: str = ""
     networks: dict[str, dict[str, Any]] = field(default_factory=dict)
     members: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    rules: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, str, Any]] = field(default_factory=list)
 
     def writes(self) -> list[tuple[str, str, Any]]:
@@ -152,57 +155,11 @@ def _update_v1(network: dict[str, Any], body: Any) -> None:
     network["config"].update({k: value for k, value in body.get("config", {}).items() if k in network["config"]})
 
 
-def v2(central: Central, method: str, path: str, body: Any) -> Answer:
-    """Answer one request to v2."""
-    if (found := re.fullmatch(r"/network-group/([^/]+)/network", path)) is not None and method == "POST":
-        network = {"id": f"8056c2e21c{len(central.networks) + 1:06x}", "description": "", **body}
-        network["config"] = {**body.get("config", {})}
-        central.networks[network["id"]] = network
-        central.members[network["id"]] = {}
-        return 200, network
-    if (found := re.fullmatch(r"/network/(\w{16})/member/(\w{10})(/[a-z-]+)?", path)) is not None:
-        network_id, node, act = found.groups()
-        member = central.members.get(network_id, {}).get(node)
-        if member is None:
-            return 404, None
-        if act:
-            member["status"] = {"/authorize": "authorized", "/de-authorize": "not_authorized", "/reject": "rejected"}[
-                act
-            ]
-        elif method == "PATCH":
-            member.update(body)
-        return 200, member
-    if (found := re.fullmatch(r"/network/(\w{16})/member", path)) is not None:
-        members = central.members.get(found.group(1))
-        if members is None:
-            return 404, None
-        for entry in body or []:
-            if method == "POST":
-                new = {"deviceId": entry["deviceId"], "networkId": found.group(1), "status": "not_authorized"}
-                members.setdefault(entry["deviceId"], new)
-            else:
-                members.pop(entry["deviceId"], None)
-        return 200, list(members.values())
-    if (found := re.fullmatch(r"/network/(\w{16})", path)) is not None:
-        network = central.networks.get(found.group(1), {})
-        if not network:
-            return 404, None
-        if method == "DELETE":
-            del central.networks[found.group(1)]
-        elif method == "PATCH":
-            network["config"].update(body.pop("config", {}))
-            network.update(body)
-        return 200, network
-    if path == "/network":
-        return 200, {"items": list(central.networks.values()), "stats": None}
-    return 404, None
-
-
 @contextmanager
 def serve(version: str) -> Iterator[Central]:
     """Run the double of ``v1`` or ``v2``."""
     central = Central()
-    respond: Callable[[Central, str, str, Any], Answer] = v1 if version == "v1" else v2
+    respond: Callable[[Any, str, str, Any], Answer] = v1 if version == "v1" else v2
     scheme = "token" if version == "v1" else "Bearer"
     lock = threading.Lock()
 
@@ -212,7 +169,7 @@ def serve(version: str) -> Iterator[Central]:
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length", "0"))
             body = json.loads(self.rfile.read(length)) if length else None
-            path = self.path.removeprefix(f"/api/{version}")
+            path = self.path.removeprefix("/api").removeprefix("/v1")
             with lock:
                 central.requests.append((self.command, path, body))
                 authorized = self.headers.get("Authorization") == f"{scheme} {TOKEN}"
