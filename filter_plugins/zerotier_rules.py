@@ -41,6 +41,11 @@ PACKET_KEYS: Final = (
     "ip_authenticated",
 )
 NODE_KEYS: Final = ("address", "tags", "capabilities")
+# What a client's own port is in explanations: one that systems choose from by themselves.
+CLIENT_PORT: Final = 50000
+LAST_PORT: Final = 65535
+PORT_MATCHES: Final = ("MATCH_IP_SOURCE_PORT_RANGE", "MATCH_IP_DEST_PORT_RANGE")
+ACCESS_PROTOCOLS: Final = ("arp", "icmp", "tcp", "udp")
 
 
 def _plain(value: Any) -> Any:
@@ -197,9 +202,117 @@ def explain(
     }
 
 
+def _question(protocol: str, port: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The packet that opens a conversation and the one that answers it, without addresses."""
+    match protocol:
+        case "arp":
+            return {"ethertype": "arp", "destination_mac": "ff:ff:ff:ff:ff:ff"}, {"ethertype": "arp"}
+        case "icmp":
+            echo = {"protocol": "icmp4", "icmp_code": 0}
+            return {**echo, "icmp_type": 8}, {**echo, "icmp_type": 0}
+        case _:
+            there = {"protocol": protocol, "source_port": CLIENT_PORT, "destination_port": port}
+            back = {"protocol": protocol, "source_port": port, "destination_port": CLIENT_PORT}
+            flags = {"tcp_flags": ["syn"]} if protocol == "tcp" else {}
+            return {**there, **flags}, {**back, **({"tcp_flags": ["syn", "ack"]} if flags else {})}
+
+
+def _reason(verdict: dict[str, Any], compiled: dict[str, Any], source: list[str]) -> str:
+    """Which rule decided, in the words of the source."""
+    side = verdict["decided_by"]
+    decision = verdict[side]
+    if decision["rule"] is None:
+        return f"no rule accepts it (at the {side})"
+    if decision["capability"] is not None:
+        return f"capability {decision['capability']}"
+    lines = compiled["rule_lines"][decision["rule"] - len(decision["rules"]) + 1 : decision["rule"] + 1]
+    text = " ".join(" ".join(source[min(lines) - 1 : max(lines)]).split())
+    return f"line {min(lines)}: {text}"
+
+
+def _port_starts(compiled: dict[str, Any]) -> list[int]:
+    """Ports from which on rules may decide otherwise than before: one of each kind is enough to know them all."""
+    rule_lists = [compiled["rules"], *(entry["rules"] for entry in compiled["capabilities"])]
+    matches = [rule for entries in rule_lists for rule in entries if rule["type"] in PORT_MATCHES]
+    starts = {1} | {int(rule["start"]) for rule in matches} | {int(rule["end"]) + 1 for rule in matches}
+    return sorted(start for start in starts if 1 <= start <= LAST_PORT)
+
+
+def _ports_text(ranges: list[tuple[int, int]]) -> str:
+    merged: list[tuple[int, int]] = []
+    for first, last in ranges:
+        if merged and merged[-1][1] + 1 == first:
+            merged[-1] = (merged[-1][0], last)
+        else:
+            merged.append((first, last))
+    if merged == [(1, LAST_PORT)]:
+        return "every port"
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in merged)
+
+
+def explain_access(
+    source: str,
+    sender: Mapping[str, Any],
+    receiver: Mapping[str, Any],
+    protocol: str | None = None,
+    port: int | None = None,
+) -> list[dict[str, Any]]:
+    """Whether a sender can open conversations with a receiver by the rules of a source, and by which rule.
+
+    Without a port all of them are told, those that are treated alike together; without a protocol ARP, ICMP echo, TCP
+    and UDP. ``sender`` and ``receiver`` have ``ip``, ``tags`` and perhaps ``address`` and ``capabilities``.
+    """
+    try:
+        compiled = compile_rules(source)
+        nodes = [_plain(sender), _plain(receiver)]
+        here, there = ({key: node[key] for key in NODE_KEYS if node.get(key) is not None} for node in nodes)
+        addresses = [node.get("ip") for node in nodes]
+        if protocol is not None and protocol not in ACCESS_PROTOCOLS:
+            raise ValueError(f"protocol: {protocol!r} is none of {', '.join(ACCESS_PROTOCOLS)}")
+        if port is not None and (protocol in ("arp", "icmp") or not 1 <= port <= LAST_PORT):
+            raise ValueError(f"port: {port} isn't from 1 to {LAST_PORT}, or {protocol} has no ports")
+        found: list[dict[str, Any]] = []
+        for asked in (protocol,) if protocol else ("tcp",) if port else ACCESS_PROTOCOLS:
+            with_ports = asked in ("tcp", "udp")
+            starts = [port] if port else _port_starts(compiled) if with_ports else [0]
+            groups: dict[tuple[Any, ...], list[tuple[int, int]]] = {}
+            for start, following in zip(starts, [*starts[1:], None], strict=True):
+                opening, answer = _question(asked, start)
+                verdicts = [
+                    explain(
+                        compiled,
+                        {**packet, "source": addresses[one], "destination": addresses[1 - one]},
+                        *((here, there) if one == 0 else (there, here)),
+                    )
+                    for one, packet in enumerate((opening, answer))
+                ]
+                outcome = tuple(
+                    (verdict["delivered"], _reason(verdict, compiled, source.splitlines())) for verdict in verdicts
+                )
+                last = start if port else LAST_PORT if following is None else following - 1
+                groups.setdefault(outcome, []).append((start, last))
+            for ((goes, goes_by), (returns, returns_by)), ranges in groups.items():
+                found.append(
+                    {
+                        "protocol": asked,
+                        "ports": _ports_text(ranges) if with_ports else "",
+                        "possible": goes and returns,
+                        "there": {"delivered": goes, "by": goes_by},
+                        "back": {"delivered": returns, "by": returns_by},
+                    }
+                )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AnsibleFilterError(f"zerotier_explain_access: {error}") from error
+    return found
+
+
 class FilterModule:
     """The filters by name."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
-        return {"zerotier_compile_rules": compile_rules, "zerotier_explain": explain}
+        return {
+            "zerotier_compile_rules": compile_rules,
+            "zerotier_explain": explain,
+            "zerotier_explain_access": explain_access,
+        }

@@ -61,6 +61,10 @@ def shell_scripts() -> list[str]:
     return found
 
 
+# Whole playbooks against the doubles: minutes, so not among the quick ones.
+PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
+
+
 def stages() -> dict[str, list[Step]]:
     """The stages in the order they run: what fails fastest comes first, what needs containers last."""
     return {
@@ -76,11 +80,14 @@ def stages() -> dict[str, list[Step]]:
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
         ],
         "unit": [
-            pytest("unit", "tests/unit"),
+            pytest("unit", "tests/unit", f"--ignore={PLAYBOOKS}"),
             pytest("app", "app/tests"),
             pytest("overlay", "molecule/lab/overlay/tests"),
         ],
-        "emulator": [pytest("emulator", "tests/emulator")],
+        "emulator": [
+            pytest("overlay-playbooks", PLAYBOOKS),
+            pytest("emulator", "tests/emulator"),
+        ],
         "lab": [
             pytest("twin", "tests/lab"),
             Step("molecule", ["molecule", "test", "--scenario-name", "lab"], RESULTS / "molecule.xml"),

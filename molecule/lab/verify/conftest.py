@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 
 import boto3
 import pytest
+import requests
 import testinfra
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -85,6 +87,36 @@ class Lab:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def play(self, playbook: str, **extra: object) -> str:
+        """Run a playbook on the lab's inventory and return what it printed."""
+        done = subprocess.run(
+            [
+                str(Path(sys.executable).with_name("ansible-playbook")),
+                *("-i", str(ROOT / "inventory" / "lab"), str(ROOT / "playbooks" / f"{playbook}.yml")),
+                *(argument for name, value in extra.items() for argument in ("-e", f"{name}={value}")),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def controller(self, method: str, path: str, body: object = None) -> Any:
+        """Ask the overlay's controller, as somebody does who changes things by hand."""
+        answer = requests.request(
+            method,
+            f"http://{self.facts['hosts']['overlay']['address']}:9993/controller/network{path}",
+            json=body,
+            headers={"X-ZT1-Auth": (STATE / "secrets" / "controller-authtoken").read_text().strip()},
+            timeout=10,
+        )
+        answer.raise_for_status()
+        return answer.json()
+
     def app_servers(self) -> dict[str, str]:
         """Instance id to container name, of the instances that the group has in service."""
         group = self.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]
@@ -104,6 +136,19 @@ def lab() -> Lab:
     if facts.get("containers_conf"):
         os.environ["CONTAINERS_CONF"] = facts["containers_conf"]
     return Lab(facts)
+
+
+def overlay_address(lab: Lab, container: str) -> str:
+    """The overlay address that a container has."""
+    addresses = json.loads(lab.podman("exec", container, "ip", "-j", "-4", "address"))
+    found = [a["local"] for link in addresses for a in link["addr_info"] if a["local"].startswith("10.242.")]
+    assert len(found) == 1, found
+    return str(found[0])
+
+
+def connects(lab: Lab, thing: str, address: str, port: int) -> bool:
+    """Whether one of the lab's own hosts can open a TCP connection."""
+    return lab.run(thing, "nc", "-z", "-w", "2", address, str(port)).returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -6,20 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import STATE, Lab, eventually
+from conftest import STATE, Lab, connects, eventually, overlay_address
 
 SLOTS = [f"10.242.0.{number}" for number in range(11, 17)]
-
-
-def overlay_address(lab: Lab, container: str) -> str:
-    addresses = json.loads(lab.podman("exec", container, "ip", "-j", "-4", "address"))
-    found = [a["local"] for link in addresses for a in link["addr_info"] if a["local"].startswith("10.242.")]
-    assert len(found) == 1, found
-    return str(found[0])
-
-
-def connects(lab: Lab, thing: str, address: str, port: int) -> bool:
-    return lab.run(thing, "nc", "-z", "-w", "2", address, str(port)).returncode == 0
 
 
 def test_two_app_servers_serve_in_two_zones_with_a_slot_each(lab: Lab) -> None:

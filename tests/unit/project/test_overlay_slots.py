@@ -111,3 +111,116 @@ def test_the_secret_is_json_with_what_an_instance_reads_at_boot(slots: ModuleTyp
         "moon_id": "000000aaaaaaaaa9",
         "moon": "AAAA",
     }
+
+
+@pytest.fixture
+def states(monkeypatch: pytest.MonkeyPatch, pool: Any) -> dict[str, str]:
+    """What EC2 says of instances."""
+    known: dict[str, str] = {}
+    monkeypatch.setattr(pool, "states", lambda holders: {h: known[h] for h in holders if h in known})
+    return known
+
+
+def lease(leases: Any, slot: int, holder: str, leased_at: int) -> None:
+    leases.update_item(
+        TableName="slots",
+        Key={"slot": {"N": str(slot)}},
+        UpdateExpression="SET holder = :holder, leased_at = :at",
+        ExpressionAttributeValues={":holder": {"S": holder}, ":at": {"N": str(leased_at)}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("holder", "state", "age_ms", "free"),
+    [
+        ("i-1", "running", 10**9, False),
+        ("i-1", "shutting-down", 10**9, False),
+        ("i-1", "terminated", 0, True),
+        ("i-1", None, 60_000, False),
+        ("i-1", None, 700_000, True),
+        ("rotation", None, 0, True),
+    ],
+)
+def test_a_slot_is_free_when_its_holder_is_gone_for_good(
+    slots: ModuleType, pool: Any, leases: Any, states: dict[str, str], holder: str, state: str, age_ms: int, free: bool
+) -> None:
+    slots.reconcile(pool, SLOTS, IDENTITIES, NETWORK, dry=False)
+    if state:
+        states[holder] = state
+    lease(leases, 1, holder, pool.clock() - age_ms)
+    assert [slot["free"] for slot in slots.gather(pool)] == [free, True]
+
+
+def test_a_reserved_slot_is_nobody_else_s_until_it_has_its_new_identity(
+    slots: ModuleType, pool: Any, leases: Any, states: dict[str, str]
+) -> None:
+    slots.reconcile(pool, SLOTS, IDENTITIES, NETWORK, dry=False)
+    states["i-1"] = "running"
+    lease(leases, 2, "i-1", 1)
+    assert slots.reserve(pool, [1, 2], dry=True)[:2] == (
+        True,
+        [{"slot": 1, "address": "aaaaaaaaa1", "ip": "10.242.0.11"}],
+    )
+    assert "holder" not in pool.items(may_be_absent=False)[1]
+    changed, reserved, held = slots.reserve(pool, [1, 2], dry=False)
+    assert (changed, [slot["slot"] for slot in reserved]) == (True, [1])
+    assert held == [{"slot": 2, "holder": "i-1"}]
+    assert pool.items(may_be_absent=False)[1]["holder"] == {"S": "rotation"}
+    # An interrupted rotation is taken up again.
+    assert slots.reserve(pool, [1], dry=False)[0] is False
+    members = slots.rotate(pool, {1: "bbbbbbbbb1:0:33:44"}, dry=False)
+    assert members == [{"slot": 1, "address": "bbbbbbbbb1", "ip": "10.242.0.11"}]
+    item = pool.items(may_be_absent=False)[1]
+    assert (item["address"], "holder" in item) == ({"S": "bbbbbbbbb1"}, False)
+    secret = pool.secret(1)
+    assert (secret["identity_secret"], secret["ip"], secret["network_id"]) == (
+        "bbbbbbbbb1:0:33:44",
+        "10.242.0.11",
+        NETWORK["network_id"],
+    )
+    assert slots.reconcile(pool, SLOTS, {}, NETWORK, dry=False)[0] is False
+
+
+def test_a_slot_that_an_instance_takes_first_is_not_reserved(slots: ModuleType, pool: Any, leases: Any) -> None:
+    slots.reconcile(pool, SLOTS, IDENTITIES, NETWORK, dry=False)
+    take = pool.reserve
+
+    def quicker(slot: int, was: str | None) -> bool:
+        lease(leases, slot, "i-9", pool.clock())
+        return bool(take(slot, was))
+
+    pool.reserve = quicker
+    changed, reserved, held = slots.reserve(pool, [1], dry=False)
+    assert (changed, reserved, [slot["slot"] for slot in held]) == (False, [], [1])
+    assert pool.items(may_be_absent=False)[1]["holder"] == {"S": "i-9"}
+
+
+def test_only_a_reserved_slot_gets_a_new_identity(slots: ModuleType, pool: Any) -> None:
+    slots.reconcile(pool, SLOTS, IDENTITIES, NETWORK, dry=False)
+    with pytest.raises(slots.PoolError, match="slot 1 isn't reserved"):
+        slots.rotate(pool, {1: "bbbbbbbbb1:0:33:44"}, dry=False)
+    with pytest.raises(slots.PoolError, match="no slot 7"):
+        slots.reserve(pool, [7], dry=False)
+    assert pool.secret(1)["address"] == "aaaaaaaaa1"
+
+
+@pytest.mark.parametrize("recovery_days", [0, 7])
+def test_a_removed_pool_is_made_anew_also_while_its_secrets_could_be_restored(
+    slots: ModuleType, pool: Any, leases: Any, states: dict[str, str], recovery_days: int
+) -> None:
+    slots.reconcile(pool, SLOTS, IDENTITIES, NETWORK, dry=False)
+    states["i-1"] = "running"
+    lease(leases, 1, "i-1", 1)
+    assert slots.remove(pool, force=False, recovery_days=recovery_days, dry=False) == (
+        False,
+        [{"slot": 1, "holder": "i-1"}],
+    )
+    assert slots.remove(pool, force=True, recovery_days=recovery_days, dry=True)[0] is True
+    assert pool.secret(1) is not None
+    assert slots.remove(pool, force=True, recovery_days=recovery_days, dry=False)[0] is True
+    assert slots.remove(pool, force=False, recovery_days=recovery_days, dry=False) == (False, [])
+    assert slots.reconcile(pool, SLOTS, {}, NETWORK, dry=False) == (False, [1, 2], [])
+    new = {1: "bbbbbbbbb1:0:33:44", 2: "bbbbbbbbb2:0:33:44"}
+    assert slots.reconcile(pool, SLOTS, new, NETWORK, dry=False)[0] is True
+    assert pool.secret(1)["address"] == "bbbbbbbbb1"
+    assert slots.reconcile(pool, SLOTS, {}, NETWORK, dry=False)[0] is False
