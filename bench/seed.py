@@ -1,0 +1,83 @@
+"""Ten thousand communities of two hundred spaces: how long they take to seed, and how quick every page of the desk and
+every read of its API is on them.
+
+Only what the operator's desk may read is asked: every GET of the OpenAPI document whose parameters are known here, and
+the pages that lead to it.
+"""
+
+import argparse
+import asyncio
+import time
+
+import _deployment as bench
+import msgspec
+from parkmesh.server import database, sample
+
+PAGES = ("/", "/communities/{community}")
+FILLED_IN = {"community": f"{sample.SEED_PREFIX}00042", "gate": "main-in", "space": "p1-001", "level": "P1"}
+LIMIT_MS = 200
+
+
+async def reads_of(http: bench.Http) -> list[str]:
+    """Return the addresses to ask: pages, and reads of the API with known parameters only."""
+    _, body = await http.request("GET", "/api/v1/openapi.json")
+    paths = [path for path, methods in msgspec.json.decode(body)["paths"].items() if "get" in methods]
+    found = []
+    for path in [*PAGES, *sorted(paths)]:
+        try:
+            found.append(path.format(**FILLED_IN))
+        except KeyError:
+            continue
+    return found
+
+
+async def measure(options: argparse.Namespace, base: bench.Database, server: bench.Server) -> None:
+    token = await bench.sign_in(base)
+    headers = {"Cookie": f"parkmesh-session={token}", "Accept": "text/html"}
+    api = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    async with bench.Http(server.web, **headers) as pages, bench.Http(server.web, **api) as interface:
+        slow = 0
+        for path in await reads_of(interface):
+            http = interface if path.startswith("/api/") else pages
+            # The first answer of a process also loads templates; the desk asks more than once.
+            status, body = await http.request("GET", path)
+            times, size = [], len(body)
+            for _ in range(options.repeats):
+                began = time.perf_counter()
+                status, _ = await http.request("GET", path)
+                times.append((time.perf_counter() - began) * 1000)
+            if status >= 400:
+                print(f"{path:<62} {status:>10}", flush=True)
+                continue
+            p95 = bench.quantile(times, 0.95)
+            slow += p95 > LIMIT_MS
+            bench.report(f"{path} ({size / 1000:.0f} kB)"[:62], p95, "ms p95", LIMIT_MS)
+    bench.report("reads above the limit", slow, "", 0)
+
+
+async def seed(options: argparse.Namespace, base: bench.Database) -> None:
+    connection = await database.connect(base.addresses.owner, "bench", 5)
+    cpu_s = base.cpu_s()
+    try:
+        took = await sample.seed(connection, options.communities, spaces=options.spaces)
+        limit = 300 * options.communities * options.spaces / 2_000_000
+        name = f"{options.communities} communities of {options.spaces} spaces seeded within"
+        bench.report(name, took.total_seconds(), "s", round(limit, 1))
+        bench.report("PostgreSQL's CPU for it", base.cpu_s() - cpu_s, "s")
+        await connection.execute("ANALYZE")
+    finally:
+        await connection.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--communities", type=int, default=10_000)
+    parser.add_argument("--spaces", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=40)
+    options = parser.parse_args()
+    with bench.postgres() as base:
+        asyncio.run(seed(options, base))
+        with bench.server(base) as server:
+            bench.report("start to ready", server.ready_s, "s", 2)
+            asyncio.run(measure(options, base, server))
+            bench.report("server memory", server.rss_mb(), "MB", 250)
