@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo car lab-up lab-down lab-status venv test test-quick lint bench clean
+.PHONY: help demo app car lab-up lab-down lab-status venv test test-quick lint bench clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -14,6 +14,9 @@ help: ## List the targets
 
 demo: ## Build the whole system in the lab on this machine (root; Debian 12 or 13)
 	@scripts/demo
+
+app: venv ## Run the application alone, with sample data, on this machine (no lab, any user)
+	@PYTHONPATH=$(CURDIR)/app/src .venv/bin/python -m parkmesh serve --embedded
 
 car: ## Send a car to community A's entrance: make car PLATE=1234BCD
 	@$(TWIN) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]

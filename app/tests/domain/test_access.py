@@ -1,5 +1,6 @@
 """The decision: exact opens, a doubt never does."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import pytest
@@ -114,3 +115,50 @@ def test_revoking_never_opens(plate: str, entries: list[AccessEntry]) -> None:
         revoked = AccessEntry(e.credential_id, e.plate, "revoked", e.valid_from, e.valid_until)
         after = access.decide(plate, [*entries[:i], revoked, *entries[i + 1 :]], NOW)
         assert before.granted or not after.granted
+
+
+@dataclass(frozen=True)
+class Rules:
+    anti_passback: Literal["off", "soft", "hard"] = "off"
+    lots_per_unit: int | None = None
+
+
+HOUSE = [
+    AccessEntry("ana", "1234BCD", "active", unit="1A"),
+    AccessEntry("ana-2", "4321DCB", "active", unit="1A"),
+    AccessEntry("bob", "5678FGH", "active", unit="2B", lots=1),
+    AccessEntry("staff", "9999KKK", "active"),
+]
+
+
+@pytest.mark.parametrize(
+    ("plate", "direction", "rules", "inside", "outcome"),
+    [
+        ("1234BCD", "entry", Rules(), {"1234BCD": True}, ("granted", "exact")),
+        ("1234BCD", "entry", Rules("soft"), {"1234BCD": True}, ("granted", "anti_passback")),
+        ("1234BCD", "entry", Rules("hard"), {"1234BCD": True}, ("denied", "anti_passback")),
+        ("1234BC0", "entry", Rules("hard"), {"1234BCD": True}, ("denied", "anti_passback")),  # a misread of it
+        ("1234BCD", "entry", Rules("hard"), {"1234BCD": False}, ("granted", "exact")),
+        ("1234BCD", "entry", Rules("hard"), {}, ("granted", "exact")),  # nothing is known: nobody is locked out
+        ("1234BCD", "exit", Rules("hard"), {"1234BCD": False}, ("granted", "anti_passback")),  # nor in
+        ("1234BCD", "exit", Rules("hard"), {}, ("granted", "exact")),
+        ("4321DCB", "entry", Rules(lots_per_unit=1), {"1234BCD": True}, ("denied", "lots_full")),
+        ("4321DCB", "entry", Rules(lots_per_unit=2), {"1234BCD": True}, ("granted", "exact")),
+        ("4321DCB", "entry", Rules(lots_per_unit=1), {"5678FGH": True}, ("granted", "exact")),
+        ("4321DCB", "exit", Rules(lots_per_unit=0), {"1234BCD": True}, ("granted", "exact")),
+        ("1234BCD", "entry", Rules(lots_per_unit=1), {"1234BCD": True}, ("granted", "exact")),  # its own lot
+        ("5678FGH", "entry", Rules(lots_per_unit=0), {}, ("granted", "exact")),  # the unit has one of its own
+        ("9999KKK", "entry", Rules(lots_per_unit=0), {}, ("granted", "exact")),  # no unit, no lots
+        ("0000XXX", "entry", Rules("hard", 0), {}, ("denied", "unknown_plate")),
+        (None, "entry", Rules("hard", 0), {}, ("denied", "no_plate")),
+    ],
+)
+def test_rules(
+    plate: str | None,
+    direction: Literal["entry", "exit"],
+    rules: Rules,
+    inside: dict[str, bool],
+    outcome: tuple[str, str],
+) -> None:
+    decision = access.judge(plate, HOUSE, NOW, direction, rules, inside)
+    assert (decision.outcome, decision.reason) == outcome

@@ -21,9 +21,11 @@ from parkmesh.protocol.edge import (
     Event,
     EventAck,
     EventBatch,
+    GateRules,
     Heartbeat,
     HeartbeatAck,
     Passage,
+    Servers,
 )
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -42,6 +44,9 @@ class EdgeServer:
         self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
         self.entries = entries or []
         self.version = 1
+        self.epoch = 0
+        self.rules: GateRules | None = None
+        self.live: list[str] | None = None
         self.differences: dict[int, AccessList] = {}
         self.list_requests: list[int] = []
         self.events: list[Event] = []
@@ -117,8 +122,10 @@ class EdgeServer:
             return refusal
         held = int(request.query_params["version"])
         self.list_requests.append(held)
+        if self.epoch and int(request.query_params["epoch"]) != self.epoch:
+            return _json(AccessList(self.version, True, self.entries, epoch=self.epoch, rules=self.rules))
         if held == self.version:
-            return _json(AccessList(self.version, False, []))
+            return _json(AccessList(self.version, False, [], epoch=self.epoch))
         if held + 1 == self.version and held in self.differences:
             return _json(self.differences[held])
         return _json(AccessList(self.version, True, self.entries))
@@ -127,7 +134,13 @@ class EdgeServer:
         if refusal := self._refuse(request):
             return refusal
         self.heartbeats.append(msgspec.json.decode(await request.body(), type=Heartbeat))
-        return _json(HeartbeatAck(self.now(), self.version))
+        return _json(HeartbeatAck(self.now(), self.version, self.epoch))
+
+    async def _servers(self, request: Request) -> Response:
+        """Answer as a server of the first release where the test named no live ones."""
+        if refusal := self._refuse(request):
+            return refusal
+        return Response(status_code=404) if self.live is None else _json(Servers(self.live))
 
     async def _stream(self, request: Request) -> Response:
         if refusal := self._refuse(request):
@@ -155,6 +168,7 @@ class EdgeServer:
                 Route("/edge/v1/access-list", self._access_list),
                 Route("/edge/v1/heartbeat", self._heartbeat, methods=["POST"]),
                 Route("/edge/v1/stream", self._stream),
+                Route("/edge/v1/servers", self._servers),
             ]
         )
 

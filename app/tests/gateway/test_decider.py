@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,7 +17,7 @@ from parkmesh.gateway.hikvision import PoisonError
 from parkmesh.gateway.http import application
 from parkmesh.gateway.relays import RelayError
 from parkmesh.gateway.spool import Spool, SpoolError
-from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, Passage
+from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, Whereabouts
 from parkmesh.simulator import camera
 
 NOW = 1_700_000_000_000
@@ -191,10 +192,142 @@ async def test_the_window_survives_a_restart(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:
         await post(decider, world.shot("1234BCD"))
-    world.now += 5_000
+    world.now += 1_000
     async with world.gateway(spool) as decider:
         await post(decider, world.shot("1234BCD"))
     assert len(records(spool)) == len(world.pulses) == 1
+
+
+async def test_a_car_that_still_stands_there_after_the_pulse_is_opened_for_again(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        for wait_ms, pulses in ((0, 1), (1_900, 1), (200, 2), (1_000, 2), (1_100, 3)):
+            world.now += wait_ms
+            await post(decider, world.shot("1234BCD"))
+            await settled(spool)
+            await until(lambda pulses=pulses: len(world.pulses) == pulses)
+    assert brief(spool) == [("1234BCD", "exact", True)]
+
+
+async def test_the_window_is_not_prolonged_by_reads(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        for _ in range(5):
+            await post(decider, world.shot("1234BCD"))
+            await settled(spool)
+            world.now += 10_000
+    assert len(records(spool)) == 2
+    assert len(world.pulses) == 5
+
+
+def ruled(version: int, **rules: Any) -> AccessList:
+    """Return the list with a second car of Ana's unit, and rules."""
+    entries = [
+        AccessEntry("ana", "1234BCD", "active", unit="1A"),
+        AccessEntry("ana-2", "4321DCB", "active", unit="1A"),
+        AccessEntry("bob", "5678FGH", "active", unit="2B"),
+    ]
+    return AccessList(version, True, entries, epoch=5, rules=GateRules(**rules))
+
+
+async def drive(world: World, decider: Decider, spool: Spool, *steps: tuple[str, str]) -> None:
+    """Let cars come to a gate one after the other, each in its own minute."""
+    for plate, name in steps:
+        await post(decider, world.shot(plate), name)
+        await settled(spool)
+        world.now += 60_000
+
+
+@pytest.mark.parametrize(
+    ("anti_passback", "second"),
+    [("off", ("exact", True)), ("soft", ("anti_passback", True)), ("hard", ("anti_passback", None))],
+)
+async def test_anti_passback(world: World, anti_passback: str, second: tuple[str, bool | None]) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, anti_passback=anti_passback, refusal_hold_s=0))
+        await drive(world, decider, spool, ("1234BCD", "cam-in"), ("1234BCD", "cam-in"), ("1234BCD", "cam-out"))
+    async with world.gateway(spool) as decider:  # what it knows survives a restart
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+    assert [(reason, opened) for _, reason, opened in brief(spool)] == [
+        ("exact", True),
+        second,
+        ("exact", True),
+        ("exact", True),
+    ]
+
+
+async def test_a_correction_lets_a_locked_out_car_in(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
+        await drive(world, decider, spool, ("1234BCD", "cam-in"), ("1234BCD", "cam-in"))
+        late = AccessList(9, False, [], epoch=5, presence=[Whereabouts("1234BCD", False, NOW - 1)])
+        await decider.activate(late)  # older than what the gate saw: it changes nothing
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+        await decider.activate(AccessList(10, False, [], epoch=5, presence=[Whereabouts("1234BCD", False, world.now)]))
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+    assert [reason for _, reason, _ in brief(spool)] == ["exact", "anti_passback", "anti_passback", "exact"]
+
+
+async def test_a_unit_brings_in_no_more_cars_than_it_has_lots(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, lots_per_unit=1, refusal_hold_s=0))
+        cars = ("1234BCD", "cam-in"), ("4321DCB", "cam-in"), ("5678FGH", "cam-in"), ("1234BCD", "cam-out")
+        await drive(world, decider, spool, *cars, ("4321DCB", "cam-in"))
+    assert [reason for _, reason, _ in brief(spool)] == ["exact", "lots_full", "exact", "exact", "exact"]
+
+
+async def test_one_car_refused_by_a_rule_several_times_is_one_record(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, lots_per_unit=0, refusal_hold_s=0))
+        for _ in range(3):
+            await post(decider, world.shot("1234BCD"))
+            await settled(spool)
+            world.now += 2_000
+    assert brief(spool) == [("1234BCD", "lots_full", None)]
+
+
+async def test_the_barrier_waits_and_asks_again_before_it_opens(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, entry_hold_s=1))
+        await post(decider, world.shot("1234BCD"))
+        await post(decider, world.shot("5678FGH"))
+        await post(decider, world.shot("1234BC"))  # the same car, misread
+        await until(lambda: len(decider._gates["in"].waiting) == 2)
+        assert (world.pulses, spool.counts().inbox) == ([], 3)
+        await decider.activate(AccessList(9, False, [AccessEntry("bob", "5678FGH", "revoked")], epoch=5))
+        world.now += 1_000
+        await settled(spool)
+    assert brief(spool) == [("1234BCD", "exact", True), ("5678FGH", "revoked", None)]
+    assert len(world.pulses) == 1
+
+
+async def test_who_waits_when_the_gateway_stops_is_decided_anew(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, entry_hold_s=60))
+        await post(decider, world.shot("1234BCD"))
+        await until(lambda: len(decider._gates["in"].waiting) == 1)
+    assert (world.pulses, spool.counts().inbox) == ([], 1)
+    world.now += 120_000
+    async with world.gateway(spool):
+        await settled(spool)
+    assert brief(spool) == [("1234BCD", "stale", None)]
+
+
+async def test_the_configurations_defaults_hold_until_a_server_tells_rules(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        assert not decider.rules_known
+        await decider.activate(ruled(8, refusal_hold_s=3600))
+        assert decider.rules_known
+        await post(decider, world.shot("9999XYZ"))
+        await until(lambda: len(decider._gates["in"].held) == 1)
+        assert decider._gates["in"].held[0].due == world.now + 3_600_000
 
 
 async def test_the_same_event_again_changes_nothing(world: World) -> None:

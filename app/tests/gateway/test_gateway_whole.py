@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_server import TOKEN, EdgeServer
-from parkmesh.protocol.edge import AccessEntry, Command, Gap
+from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules
 from parkmesh.simulator import camera, drive
 from processes import GatewaySite, parkmesh, run_simulate, wait_for
 from starlette.responses import Response
@@ -190,6 +190,39 @@ def test_the_next_server_is_tried_at_once(server: EdgeServer, tmp_path: Path) ->
             wait_for(lambda: len(server.events) == 1, "a passage at the second")
             wait_for(lambda: site.status()["access_list_version"] == 2, "the list of the second")
             assert [p.plate for p in (*dying.passages(), *server.passages())] == ["1111KKK", "2222LLL"]
+        finally:
+            site.stop()
+
+
+def test_a_restored_list_is_taken_whole_though_its_version_is_the_same(site: GatewaySite, server: EdgeServer) -> None:
+    wait_for(lambda: server.listeners == 1, "the stream")
+    # The database came back from before Bob was on the list, and something else took the version that is held here.
+    server.entries, server.epoch, server.rules = [ANA], 77, GateRules(lots_per_unit=3)
+    wait_for(lambda: site.status()["access_list_epoch"] == 77, "the list of the other epoch, told by a heartbeat")
+    send(site, "5678FGH")
+    wait_for(lambda: len(server.events) == 1, "the refusal")
+    assert server.passages()[0].reason == "unknown_plate"
+    asked = len(server.list_requests)
+    wait_for(lambda: len(server.heartbeats) > 2, "more heartbeats")
+    assert len(server.list_requests) - asked <= 1, "the same list is fetched again and again"
+
+
+def test_the_live_servers_are_called(server: EdgeServer, tmp_path: Path) -> None:
+    with EdgeServer([ANA, BOB]) as configured:
+        configured.live = [server.url + "/"]
+        site = GatewaySite(tmp_path, [configured.url], TOKEN)
+        try:
+            site.start_relay()
+            site.start_gateway()
+            wait_for(lambda: site.status()["server"] == server.url, "the live server")
+            send(site, "1111KKK")
+            wait_for(lambda: len(server.events) == 1, "a passage at the live server")
+            # It goes without a word: the configuration's servers are still there.
+            server.fault = lambda _: Response(status_code=503)
+            server.end_streams()
+            configured.marks = dict(server.marks)
+            send(site, "2222LLL")
+            wait_for(lambda: len(configured.events) == 1, "a passage at the configured one")
         finally:
             site.stop()
 

@@ -210,7 +210,8 @@ async def test_a_revoked_plate_is_pushed_and_the_difference_carries_it(
         assert full["full"] is True
         async with client.stream("GET", "/edge/v1/stream") as response:
             pushed = frames(response)
-            assert await asyncio.wait_for(anext(pushed), 5) == ("access-list", {"version": full["version"]})
+            name, data = await asyncio.wait_for(anext(pushed), 5)
+            assert (name, data["version"]) == ("access-list", full["version"])
             answer = await admin.put("/api/v1/communities/a/credentials/1234-bcd", json={"status": "revoked"})
             assert (answer.status_code, answer.json()) == (200, {"plate": "1234BCD", "status": "revoked"})
             name, data = await asyncio.wait_for(anext(pushed), 5)
@@ -277,8 +278,12 @@ async def test_a_command_reaches_the_stream_of_its_community_only(
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(to_b), 0.3)
     audit = await rows(owner, "a", "SELECT action, object, detail FROM audit_entry WHERE community_id = $1")
-    assert [(entry["action"], entry["object"]) for entry in audit] == [("gate.open", "main-in")]
-    assert json.loads(audit[0]["detail"]) == {"command": command["id"], "reason": "ambulance"}
+    assert [(entry["action"], entry["object"]) for entry in audit] == [("gate.open", "gate/main-in")]
+    assert json.loads(audit[0]["detail"]) == {
+        "command": command["id"],
+        "reason": "ambulance",
+        "role": "operator",
+    }
 
 
 async def test_a_new_token_ends_the_stream_and_the_old_one_is_refused(filled: Database, gateway: Gateway) -> None:

@@ -10,14 +10,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import pytest
 from parkmesh.server import run, sockets
 from parkmesh.server.web import security
-from parkmesh.server.web.api import paging
 from running_server import SESSION_SECRET, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, rows
 
@@ -293,7 +291,7 @@ async def test_live_pages_survive_a_lost_connection_to_the_database(
 
 BAD_REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/api/v1/nothing", {}, 404),
-    ("POST", "/api/v1/communities", {}, 405),
+    ("PUT", "/api/v1/communities", {}, 405),
     ("GET", "/api/v1/communities/a/passages?limit=0", {}, 422),
     ("GET", "/api/v1/communities/a/passages?limit=x", {}, 422),
     ("GET", "/api/v1/communities/a/passages?cursor=x", {}, 422),
@@ -311,7 +309,7 @@ BAD_REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/v1/communities/a/gates/main-in/open", {"json": {"reason": "a\x00b"}}, 422),
     ("POST", "/api/v1/communities/a/gates/main-in/open", {"content": b'{"reason": "\\ud800 it"}'}, 422),
     ("POST", "/api/v1/communities/a/gates/nowhere/open", {"json": {"reason": "good reason"}}, 404),
-    ("POST", "/api/v1/communities/a/gates/%00/open", {"json": {"reason": "good reason"}}, 422),
+    ("POST", "/api/v1/communities/a/gates/%00/open", {"json": {"reason": "good reason"}}, 404),
     ("POST", "/api/v1/sessions", {"json": {"email": "a\x00@b", "password": "x"}}, 422),
     ("POST", "/api/v1/sessions", {"json": {"email": "x" * 300, "password": "x"}}, 422),
     ("POST", "/sign-out", {"json": {}}, 303),
@@ -330,11 +328,6 @@ async def test_bad_requests_are_problems(people: People, subtests: pytest.Subtes
             if status != 303:
                 assert answer.headers["content-type"] == "application/problem+json"
                 assert answer.json()["status"] == status
-
-
-def test_a_cursor_is_read_as_it_was_written() -> None:
-    place = (datetime(2026, 11, 22, 10, 30, 0, 123456, UTC), 2**40)
-    assert paging.decode_cursor(paging.encode_cursor(*place)) == place
 
 
 async def test_the_openapi_document_names_every_answer(server: Server) -> None:

@@ -1,10 +1,14 @@
 """Who may pass a gate: the one decision that gateway and server share.
 
-The rule: an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one credential
-of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate.
+The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
+credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate.
+
+The rules (``admit``), for whom the list lets in: anti-passback (a car that is inside doesn't come in again) and lots
+(no more cars of a unit inside than it has lots). Nobody is ever kept from leaving, and a car of which nothing is
+known may come in: what was missed must not lock people in or out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -26,6 +30,8 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     AMBIGUOUS = "ambiguous"
     STALE = "stale"
+    ANTI_PASSBACK = "anti_passback"
+    LOTS_FULL = "lots_full"
 
 
 class Entry(Protocol):
@@ -41,6 +47,23 @@ class Entry(Protocol):
     def valid_from(self) -> int | None: ...
     @property
     def valid_until(self) -> int | None: ...
+    @property
+    def unit(self) -> str | None: ...
+    @property
+    def lots(self) -> int | None: ...
+
+
+class Rules(Protocol):
+    """The rules that ``admit`` applies (``protocol.edge.GateRules`` has them).
+
+    ``anti_passback``: ``soft`` lets a car in that is inside already and says so, ``hard`` refuses it.
+    ``lots_per_unit``: cars of a unit inside at once, unless its entries say otherwise; None is no limit.
+    """
+
+    @property
+    def anti_passback(self) -> Literal["off", "soft", "hard"]: ...
+    @property
+    def lots_per_unit(self) -> int | None: ...
 
 
 class Decision(Struct, frozen=True):
@@ -105,3 +128,65 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
     if refusal is not None:
         return Decision("denied", refusal, only.credential_id)
     return Decision("granted", Reason.FUZZY, only.credential_id)
+
+
+def vehicle(plate: str, decision: Decision, entries: Iterable[Entry]) -> str:
+    """Return the plate of the vehicle that was read as ``plate``: the credential's, where the read was a misread."""
+    if decision.reason is Reason.EXACT:
+        return plate
+    return next((entry.plate for entry in entries if entry.credential_id == decision.credential_id), plate)
+
+
+def admit(
+    plate: str,
+    decision: Decision,
+    entries: Collection[Entry],
+    direction: Literal["entry", "exit"],
+    rules: Rules,
+    inside: Mapping[str, bool],
+) -> Decision:
+    """Apply the rules to a read that the list lets pass; ``inside`` says where plates are, as far as it is known.
+
+    A granted passage that contradicts what is known has the reason ``ANTI_PASSBACK``, so that it can be looked at.
+    """
+    if not decision.granted:
+        return decision
+    car = vehicle(plate, decision, entries)
+    entering = direction == "entry"
+    contradiction = rules.anti_passback != "off" and inside.get(car) is entering
+    marked = Decision("granted", Reason.ANTI_PASSBACK, decision.credential_id) if contradiction else decision
+    if not entering:
+        return marked
+    if contradiction and rules.anti_passback == "hard":
+        return Decision("denied", Reason.ANTI_PASSBACK, decision.credential_id)
+    if not inside.get(car) and not _has_lot(car, decision, entries, rules, inside):
+        return Decision("denied", Reason.LOTS_FULL, decision.credential_id)
+    return marked
+
+
+def _has_lot(
+    car: str, decision: Decision, entries: Collection[Entry], rules: Rules, inside: Mapping[str, bool]
+) -> bool:
+    """Tell whether the unit of the deciding credential has a lot left. A car without a unit needs none."""
+    of_unit = {entry.unit: entry.lots for entry in entries if entry.credential_id == decision.credential_id}
+    for unit, own_lots in of_unit.items():
+        lots = rules.lots_per_unit if own_lots is None else own_lots
+        if unit is None or lots is None:
+            continue
+        parked = {entry.plate for entry in entries if entry.unit == unit and inside.get(entry.plate)} - {car}
+        if len(parked) >= lots:
+            return False
+    return True
+
+
+def judge(
+    plate: str | None,
+    entries: Collection[Entry],
+    now: int,
+    direction: Literal["entry", "exit"],
+    rules: Rules,
+    inside: Mapping[str, bool],
+) -> Decision:
+    """Decide on a read by list and rules: what a gateway does at the gate, and what the server foretells."""
+    decision = decide(plate, entries, now)
+    return decision if plate is None else admit(plate, decision, entries, direction, rules, inside)

@@ -1,8 +1,9 @@
 """Several reads of one vehicle are one passage.
 
-A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a minute
-are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new read
-belongs to it. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
+A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a
+minute are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new
+read belongs to it. The window begins with the passage and is not prolonged by reads: a car that stays is a new one
+some day. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
 neighbours' cars with similar plates stay two passages.
 """
 
@@ -35,7 +36,10 @@ def similar(a: str, b: str) -> bool:
 
 
 class Seen(Struct):
-    """One passage that was recorded: ``at`` is its latest read (ms), ``opened`` whether the barrier confirmed."""
+    """One passage that was recorded at ``at`` (ms); ``opened`` tells whether the barrier confirmed.
+
+    Until ``open_until`` (ms) the relay's pulse lasts: a read after it means that the car still stands there.
+    """
 
     gate: str
     direction: str
@@ -44,6 +48,7 @@ class Seen(Struct):
     outcome: Literal["granted", "denied"]
     opened: bool
     at: int
+    open_until: int = 0
 
 
 class Recent:

@@ -106,6 +106,8 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "last_error": sync.last_error,
                 "server": sync.server,
                 "stream": sync.stream_up,
+                "access_list_epoch": decider.list_epoch,
+                "rules_known": decider.rules_known,
                 "server_skew_ms": decider.server_skew_ms,
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_cameras": decider.silent_cameras(),

@@ -1,7 +1,10 @@
 """From a camera's message to a decided, durable record: persisted, decided here, barrier opened, passage appended.
 
 Each gate has one worker, so its reads are taken in their order and a slow relay keeps no other gate. A worker holds
-refused reads back for a moment: a better read of the same vehicle replaces them, and one car is one record.
+refused reads back for a moment: a better read of the same vehicle replaces them, and one car is one record. Where the
+community wants a wait before its barrier opens, granted reads wait too, and are decided again when it is over.
+
+The community's rules come with the access list; until a server has told them, the configuration's defaults hold.
 """
 
 import asyncio
@@ -22,7 +25,7 @@ from parkmesh.gateway.config import Camera, Config, Relay
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.relays import RelayError
 from parkmesh.gateway.spool import Read, Spool, SpoolError
-from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Direction, Passage, Times
+from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Direction, GateRules, Passage, Times, Whereabouts
 
 T = TypeVar("T")
 log = logging.getLogger("parkmesh.gateway")
@@ -41,6 +44,16 @@ class _Held(Struct):
     due: int
 
 
+class _Waiting(Struct):
+    """A granted read that waits for its barrier: further reads of the same vehicle join it."""
+
+    read: Read
+    read_ids: list[int]
+    plate: str
+    credential_id: str | None
+    due: int
+
+
 class _Gate:
     """One gate's relay, queue and short memory."""
 
@@ -49,6 +62,7 @@ class _Gate:
         self.queue: asyncio.Queue[Read | Command | None] = asyncio.Queue()
         self.stopping = False
         self.held: list[_Held] = []
+        self.waiting: list[_Waiting] = []
 
 
 class Decider:
@@ -73,17 +87,16 @@ class Decider:
         self.cameras: dict[str, Camera] = {camera.name: camera for camera in config.cameras}
         self._clocks = {name: self._stored(f"clock/{name}", CameraClock) or CameraClock() for name in self.cameras}
         directions = {camera.gate: camera.direction for camera in reversed(config.cameras)}
-        window_ms = int(config.same_plate_window_s * 1000)
         self._gates = {
             gate.name: _Gate(
                 gate.name,
                 gate.relay,
                 directions.get(gate.name, "entry"),
-                Recent(window_ms, self._stored(f"recent/{gate.name}", list[Seen])),
+                Recent(0, self._stored(f"recent/{gate.name}", list[Seen])),
             )
             for gate in config.gates
         }
-        self.list_version, self._entries = spool.access_list()
+        self._take_over(*self._known())
         # Read before anything new can arrive: what comes from now on reaches the workers through their queues.
         self._left = spool.unsettled()
         self.last_seen: dict[str, int] = {}
@@ -136,12 +149,27 @@ class Decider:
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
-        def store() -> tuple[int, list[AccessEntry]]:
+        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, dict[str, bool]]:
             self._spool.activate(update)
-            return self._spool.access_list()
+            return self._known()
 
-        self.list_version, self._entries = await self.on_disk(store)
+        self._take_over(*await self.on_disk(store))
         log.info("access list %d is active: %d credentials", self.list_version, len(self._entries))
+
+    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, dict[str, bool]]:
+        version, entries = self._spool.access_list()
+        return version, self._spool.list_epoch, entries, self._spool.rules(), self._spool.presence()
+
+    def _take_over(
+        self, version: int, epoch: int, entries: list[AccessEntry], rules: GateRules | None, inside: dict[str, bool]
+    ) -> None:
+        self.list_version, self.list_epoch, self._entries, self._inside = version, epoch, entries, inside
+        self.rules_known = rules is not None
+        self._rules = rules or GateRules()
+        self._refusal_hold_ms = rules.refusal_hold_s * 1000 if rules else int(self._config.denied_hold_s * 1000)
+        window_ms = rules.same_plate_window_s * 1000 if rules else int(self._config.same_plate_window_s * 1000)
+        for gate in self._gates.values():
+            gate.recent.window_ms = window_ms
 
     def silent_cameras(self) -> list[str]:
         """Return the cameras that sent nothing for longer than the configured silence."""
@@ -184,6 +212,7 @@ class Decider:
                     await self._obey(gate, item)
                 elif item is not None:
                     await self._decide(gate, item)
+                await self._end_waits(gate)
                 await self._release(gate, self._clock())
             except SpoolError as error:
                 log.error("gate %s: %s", gate.name, error)
@@ -198,10 +227,11 @@ class Decider:
             log.error("gate %s: %s", gate.name, error)
 
     async def _next(self, gate: _Gate) -> Read | Command | None:
-        """Wait for the next thing to do; None when a held read is due or the gate is stopping."""
-        if not gate.held:
+        """Wait for the next thing to do; None when a held or waiting read is due or the gate is stopping."""
+        due = [*(held.due for held in gate.held), *(waiting.due for waiting in gate.waiting)]
+        if not due:
             return await gate.queue.get()
-        wait_ms = max(0, min(held.due for held in gate.held) - self._clock())
+        wait_ms = max(0, min(due) - self._clock())
         try:
             async with asyncio.timeout(wait_ms / 1000):
                 return await gate.queue.get()
@@ -220,7 +250,81 @@ class Decider:
         stale = self._stale(camera, alert, read, now)
         if stale and decision.granted:
             decision = Decision("denied", Reason.STALE, decision.credential_id)
-        passage = Passage(
+        passage = self._passage(gate, camera, read, alert, plate, decision)
+        if stale:  # the record of an earlier moment has nothing to do with the vehicle that stands here now
+            await self._settle([read.id], passage)
+            self._tell(gate, passage)
+            return
+        # By the list alone first: the rules are for a car that wants in, not for one that was let in a moment ago.
+        waiting = next((w for w in gate.waiting if self._joins(w, plate, decision)), None)
+        same = self._same(gate, camera.direction, plate, decision, now)
+        if waiting is not None:
+            waiting.read_ids.append(read.id)
+        elif same is not None and decision.granted and now >= same.open_until:
+            await self._open_again(gate, read, same)
+        elif same is not None:
+            await self._settle([read.id], None)
+        elif (decision := self._judge(plate, camera.direction)).granted:
+            passage = self._passage(gate, camera, read, alert, plate, decision)
+            hold_s = self._rules.entry_hold_s if camera.direction == "entry" else self._rules.exit_hold_s
+            if hold_s:
+                due = now + hold_s * 1000
+                gate.waiting.append(_Waiting(read, [], plate or "", decision.credential_id, due))
+            else:
+                await self._grant(gate, read, [], passage, plate)
+        elif self._same(gate, camera.direction, plate, decision, now) is not None:
+            await self._settle([read.id], None)
+        else:
+            passage = self._passage(gate, camera, read, alert, plate, decision)
+            self._hold(gate, read, passage, plate, decision, now)
+
+    def _same(self, gate: _Gate, direction: Direction, plate: str | None, decision: Decision, now: int) -> Seen | None:
+        """Return the passage that a read belongs to. A car that has since been seen to go the other way, or was said
+        to be elsewhere, makes a new one."""
+        same = gate.recent.same(gate.name, direction, plate, decision, now)
+        if same is None or not decision.granted:
+            return same
+        inside = self._inside.get(access.vehicle(plate or "", decision, self._entries))
+        return same if inside is None or inside is (direction == "entry") else None
+
+    def _judge(self, plate: str | None, direction: Direction) -> Decision:
+        now = self._clock() + self.server_skew_ms
+        return access.judge(plate, self._entries, now, direction, self._rules, self._inside)
+
+    def _joins(self, waiting: _Waiting, plate: str | None, decision: Decision) -> bool:
+        """Tell whether a read is another one of the vehicle whose barrier is about to open."""
+        if decision.granted:
+            return waiting.plate == plate or waiting.credential_id == decision.credential_id
+        return decision.reason in passages.UNMATCHED and (plate is None or passages.similar(waiting.plate, plate))
+
+    async def _end_waits(self, gate: _Gate) -> None:
+        """Open for those whose wait is over, if they may still pass. Who still waits at a stop is decided anew later:
+        his reads are in the inbox."""
+        now = self._clock()
+        for waiting in [w for w in gate.waiting if w.due <= now]:
+            read, camera = waiting.read, self.cameras[waiting.read.camera]
+            alert, decision = hikvision.parse(read.body), self._judge(waiting.plate, camera.direction)
+            passage = self._passage(gate, camera, read, alert, waiting.plate, decision)
+            if decision.granted:
+                await self._grant(gate, read, waiting.read_ids, passage, waiting.plate)
+            else:
+                await self._settle([read.id, *waiting.read_ids], passage)
+                self._remember(gate, passage, waiting.plate)
+                self._tell(gate, passage)
+            gate.waiting.remove(waiting)
+
+    async def _open_again(self, gate: _Gate, read: Read, seen: Seen) -> None:
+        """Open for a vehicle that still stands there after its pulse: the same passage, so no second record."""
+        seen.open_until = self._clock() + int(gate.relay.pulse_s * 1000)
+        # The read is settled before the barrier moves: whatever happens next, this read never opens twice.
+        await self._settle([read.id], None, self._memory(gate))
+        log.info("gate %s: %s still stands there", gate.name, plates.masked(seen.plate))
+        await self._open(gate)
+
+    def _passage(
+        self, gate: _Gate, camera: Camera, read: Read, alert: hikvision.Alert, plate: str | None, decision: Decision
+    ) -> Passage:
+        return Passage(
             seq=1,
             times=Times(read.received, alert.at),
             gate=gate.name,
@@ -234,18 +338,6 @@ class Decider:
             camera=camera.name,
             device_event_id=alert.event_id,
         )
-        if stale:  # the record of an earlier moment has nothing to do with the vehicle that stands here now
-            await self._settle([read.id], passage)
-            self._tell(gate, passage)
-            return
-        same = gate.recent.same(gate.name, camera.direction, plate, decision, now)
-        if same is not None:
-            same.at = now
-            await self._settle([read.id], None, self._memory(gate))
-        elif decision.granted:
-            await self._grant(gate, read, passage, plate)
-        else:
-            self._hold(gate, read, passage, plate, decision, now)
 
     def _stale(self, camera: Camera, alert: hikvision.Alert, read: Read, now: int) -> bool:
         """Tell whether a read is too old to open a gate: sent late by the camera, or kept here too long."""
@@ -256,18 +348,35 @@ class Decider:
         clock.learn(alert.at, read.received, bound)
         return min(before, clock.age_ms(alert.at, read.received)) > bound
 
-    async def _grant(self, gate: _Gate, read: Read, passage: Passage, plate: str | None) -> None:
+    async def _grant(self, gate: _Gate, read: Read, more_reads: list[int], passage: Passage, plate: str | None) -> None:
         # Held reads of the same vehicle were bad ones of this passage.
         worse = [held for held in gate.held if _misread_of(held, plate)]
-        read_ids = [read.id, *(read_id for held in worse for read_id in held.read_ids)]
+        read_ids = [read.id, *more_reads, *(read_id for held in worse for read_id in held.read_ids)]
         unconfirmed = msgspec.structs.replace(passage, opened=False)
         await self.on_disk(lambda: self._spool.opening(read.id, unconfirmed))
         opened = await self._open(gate)
         passage = msgspec.structs.replace(passage, opened=opened)
         self._remember(gate, passage, plate)
         gate.held = [held for held in gate.held if held not in worse]
-        await self._settle(read_ids, passage, self._memory(gate))
+        moved = self._move(passage) if opened else None
+        while True:
+            try:
+                await self._settle(read_ids, passage, self._memory(gate), moved)
+                break
+            except SpoolError as error:
+                # The barrier has moved: this read must not be decided again.
+                log.error("gate %s: %s", gate.name, error)
+                if gate.stopping:
+                    return  # the unconfirmed record is in the inbox, for the next start
+                await asyncio.sleep(_DISK_RETRY_S)
         self._tell(gate, passage)
+
+    def _move(self, passage: Passage) -> Whereabouts:
+        """Note where the vehicle of a passage is now."""
+        decision = Decision("granted", Reason(passage.reason), passage.credential_id)
+        car, inside = access.vehicle(passage.plate, decision, self._entries), passage.direction == "entry"
+        self._inside[car] = inside
+        return Whereabouts(car, inside, passage.times.received)
 
     async def _open(self, gate: _Gate) -> bool:
         started = time.monotonic()
@@ -289,8 +398,7 @@ class Decider:
                 if surer and held.passage.reason in passages.UNMATCHED:
                     held.passage, held.plate = passage, plate
                 return
-        due = now + int(self._config.denied_hold_s * 1000)
-        gate.held.append(_Held([read.id], passage, plate, due))
+        gate.held.append(_Held([read.id], passage, plate, now + self._refusal_hold_ms))
 
     async def _release(self, gate: _Gate, now: int | None) -> None:
         """Record the held reads whose time is up (None: all)."""
@@ -329,18 +437,25 @@ class Decider:
     # keeping
 
     def _remember(self, gate: _Gate, passage: Passage, plate: str | None) -> None:
-        gate.recent.add(_seen(passage, plate, self._clock()))
+        seen = _seen(passage, plate, self._clock())
+        if passage.opened:
+            seen.open_until = seen.at + int(gate.relay.pulse_s * 1000)
+        gate.recent.add(seen)
 
     def _memory(self, gate: _Gate) -> dict[str, bytes]:
         return {f"recent/{gate.name}": msgspec.json.encode(gate.recent.seen)}
 
     async def _settle(
-        self, read_ids: list[int], passage: Passage | None, states: dict[str, bytes] | None = None
+        self,
+        read_ids: list[int],
+        passage: Passage | None,
+        states: dict[str, bytes] | None = None,
+        moved: Whereabouts | None = None,
     ) -> None:
         states = states or {}
         if passage is not None and passage.camera in self._clocks:
             states[f"clock/{passage.camera}"] = msgspec.json.encode(self._clocks[passage.camera])
-        await self.on_disk(lambda: self._spool.settle(read_ids, passage, states))
+        await self.on_disk(lambda: self._spool.settle(read_ids, passage, states, moved))
         if passage is not None:
             self._appended()
 

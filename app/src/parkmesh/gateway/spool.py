@@ -21,7 +21,17 @@ from typing import TextIO, TypeVar
 import msgspec
 from msgspec import Struct
 
-from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, SpaceState, Times
+from parkmesh.protocol.edge import (
+    AccessEntry,
+    AccessList,
+    Event,
+    Gap,
+    GateRules,
+    Passage,
+    SpaceState,
+    Times,
+    Whereabouts,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +50,10 @@ CREATE TABLE IF NOT EXISTS numbered (seq INTEGER PRIMARY KEY, body BLOB NOT NULL
 CREATE TABLE IF NOT EXISTS access_list (
   credential_id TEXT PRIMARY KEY, plate TEXT NOT NULL, status TEXT NOT NULL, valid_from INTEGER, valid_until INTEGER)
   WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS access_unit (
+  credential_id TEXT PRIMARY KEY, unit TEXT NOT NULL, lots INTEGER) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS presence (
+  plate TEXT PRIMARY KEY, inside INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS quarantine (
   id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, received INTEGER NOT NULL, error TEXT NOT NULL,
   body BLOB NOT NULL);
@@ -48,6 +62,8 @@ CREATE TABLE IF NOT EXISTS quarantine (
 _LANE_ACCESS, _LANE_SPACE = 0, 1
 _KNOWN_KEPT_MS = 7 * 86_400_000
 _QUARANTINE_ROWS, _QUARANTINE_BODY = 200, 16 * 1024
+_QUARANTINE_KEPT_MS = 72 * 3_600_000
+_OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
 
 
@@ -154,7 +170,7 @@ class Spool:
             db.executescript(_SCHEMA)
             # The epoch is the creation's time: a new spool's is larger than any before it.
             db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (now,))
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0)")
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0), ('list_epoch', 0)")
         except BaseException:
             db.close()
             raise
@@ -237,9 +253,18 @@ class Spool:
         with self._transaction() as db:
             db.execute("UPDATE inbox SET passage = ? WHERE id = ?", (_encode(passage), read_id))
 
-    def settle(self, read_ids: list[int], event: Event | None, states: dict[str, bytes] | None = None) -> None:
-        """In one step: forget camera messages, append the record that came of them, and store changed states."""
+    def settle(
+        self,
+        read_ids: list[int],
+        event: Event | None,
+        states: dict[str, bytes] | None = None,
+        moved: Whereabouts | None = None,
+    ) -> None:
+        """In one step: forget camera messages, append the record that came of them, store changed states and where a
+        plate is now."""
         with self._transaction() as db:
+            if moved is not None:
+                self._place(db, [moved])
             db.executemany("DELETE FROM inbox WHERE id = ?", [(read_id,) for read_id in read_ids])
             for key, value in (states or {}).items():
                 db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
@@ -254,6 +279,12 @@ class Spool:
                 (source, received, error[:500], body[:_QUARANTINE_BODY]),
             )
             db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (_QUARANTINE_ROWS,))
+
+    def forget(self, now: int) -> None:
+        """Delete what has been kept long enough: messages in quarantine hold plates, and so does who is outside."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM quarantine WHERE received < ?", (now - _QUARANTINE_KEPT_MS,))
+            db.execute("DELETE FROM presence WHERE NOT inside AND at < ?", (now - _OUTSIDE_KEPT_MS,))
 
     def state(self, key: str) -> bytes | None:
         row = self._read(lambda db: db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone())
@@ -375,25 +406,65 @@ class Spool:
 
         def query(db: sqlite3.Connection) -> tuple[int, list[AccessEntry]]:
             rows = db.execute(
-                "SELECT credential_id, plate, status, valid_from, valid_until FROM access_list"
+                "SELECT credential_id, plate, status, valid_from, valid_until, unit, lots "
+                "FROM access_list LEFT JOIN access_unit USING (credential_id)"
             ).fetchall()
             return self._meta("list_version"), [AccessEntry(*row) for row in rows]
 
         return self._read(query)
+
+    @property
+    def list_epoch(self) -> int:
+        """Return which history the list's version counts; 0 where the server doesn't say."""
+        return self._read(lambda _: self._meta("list_epoch"))
+
+    def rules(self) -> GateRules | None:
+        """Return the community's rules, None where no server has told any."""
+        stored = self.state("rules")
+        try:
+            return None if stored is None else msgspec.json.decode(stored, type=GateRules)
+        except msgspec.DecodeError:
+            return None  # of a later release that we were put back from
+
+    def presence(self) -> dict[str, bool]:
+        """Return which plates are inside (True) and outside, as far as it is known here."""
+        rows = self._read(lambda db: db.execute("SELECT plate, inside FROM presence").fetchall())
+        return {plate: bool(inside) for plate, inside in rows}
 
     def activate(self, update: AccessList) -> None:
         """Make a full list or a difference the active list, as a whole or not at all."""
         with self._transaction() as db:
             if update.full:
                 db.execute("DELETE FROM access_list")
-            db.executemany(
-                "DELETE FROM access_list WHERE credential_id = ?", [(credential,) for credential in update.removed]
-            )
+                db.execute("DELETE FROM access_unit")
+            changed = [(credential,) for credential in update.removed]
+            db.executemany("DELETE FROM access_list WHERE credential_id = ?", changed)
+            changed += [(e.credential_id,) for e in update.entries]
+            db.executemany("DELETE FROM access_unit WHERE credential_id = ?", changed)
             db.executemany(
                 "INSERT OR REPLACE INTO access_list VALUES (?, ?, ?, ?, ?)",
                 [(e.credential_id, e.plate, e.status, e.valid_from, e.valid_until) for e in update.entries],
             )
-            db.execute("UPDATE meta SET value = ? WHERE key = 'list_version'", (update.version,))
+            # A table of its own: a gateway that is put back to an earlier release writes the other one as it knows it.
+            db.executemany(
+                "INSERT INTO access_unit VALUES (?, ?, ?)",
+                [(e.credential_id, e.unit, e.lots) for e in update.entries if e.unit is not None],
+            )
+            if update.rules is not None:
+                db.execute("INSERT OR REPLACE INTO state VALUES ('rules', ?)", (msgspec.json.encode(update.rules),))
+            self._place(db, update.presence)
+            db.executemany(
+                "UPDATE meta SET value = ? WHERE key = ?",
+                [(update.version, "list_version"), (update.epoch, "list_epoch")],
+            )
+
+    def _place(self, db: sqlite3.Connection, moves: list[Whereabouts]) -> None:
+        """Take over where plates are, unless something later is known of them."""
+        db.executemany(
+            "INSERT INTO presence VALUES (?, ?, ?) "
+            "ON CONFLICT (plate) DO UPDATE SET inside = excluded.inside, at = excluded.at WHERE at <= excluded.at",
+            [(move.plate, move.inside, move.at) for move in moves],
+        )
 
     # commands
 

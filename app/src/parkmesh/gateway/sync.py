@@ -1,10 +1,14 @@
 """The gateway's side of the edge API: events up, access list and commands down, through whichever server answers.
 
-Four loops that fail and recover on their own. The servers of the configuration are tried in turn; one that failed is
-left at once, and only a whole round without an answer waits (back-off with jitter, at least the server's Retry-After).
+Loops that fail and recover on their own. The servers are tried in turn; one that failed is left at once, and only a
+whole round without an answer waits (back-off with jitter, at least the server's Retry-After).
+
+Which servers: those that a server names as live, each gateway in an order of its own, so that all gateways spread over
+all servers; behind them those of the configuration, which are all there is until a server has answered.
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -19,7 +23,16 @@ from parkmesh.gateway.backoff import Backoff, retry_after_s
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.spool import Spool, SpoolError
-from parkmesh.protocol.edge import AccessList, Command, EventAck, Heartbeat, HeartbeatAck
+from parkmesh.protocol.edge import (
+    FEATURE_RULES,
+    AccessList,
+    Command,
+    EventAck,
+    Heartbeat,
+    HeartbeatAck,
+    ListChanged,
+    Servers,
+)
 
 log = logging.getLogger("parkmesh.gateway")
 
@@ -29,10 +42,9 @@ STREAM_SILENCE_S = 45.0
 """A stream without even a ping for this long is dead."""
 STREAM_STEADY_S = STREAM_SILENCE_S + 15
 """A stream that lasted longer than any time-out worked."""
-
-
-class _ListChanged(msgspec.Struct):
-    version: int
+SERVERS_S = 60.0
+"""Seconds between two questions for the servers that are there."""
+MAX_SERVERS = 256
 
 
 class _Conflict(msgspec.Struct):
@@ -55,6 +67,20 @@ class _Failed(Exception):
         self.conflict: _Conflict | None = None
 
 
+def in_own_order(gateway: str, live: list[str], configured: list[str]) -> list[str]:
+    """Return the servers in the order in which a gateway tries them: the live ones as its name has it, then the rest.
+
+    By rendezvous hashing: gateways spread evenly, and a server that comes or goes moves no gateway that it doesn't
+    have to.
+    """
+
+    def place(server: str) -> bytes:
+        return hashlib.sha256(f"{gateway} {server}".encode()).digest()
+
+    live = sorted({server.rstrip("/") for server in live}, key=place)
+    return [*live, *(server for server in configured if server not in live)]
+
+
 class Sync:
     """Keeps one gateway in step with the servers. ``clock`` gives ms since 1970."""
 
@@ -62,7 +88,8 @@ class Sync:
         self, config: Config, spool: Spool, decider: Decider, client: httpx.AsyncClient, *, clock: Callable[[], int]
     ) -> None:
         self._config, self._spool, self._decider, self._client, self._clock = config, spool, decider, client, clock
-        self._servers = [server.rstrip("/") for server in config.servers]
+        self._configured = [server.rstrip("/") for server in config.servers]
+        self._servers = self._configured
         self._current = 0
         self._more_events = asyncio.Event()
         self._list_wanted = asyncio.Event()
@@ -90,6 +117,24 @@ class Sync:
                 ("heartbeat", self._beat),
             ):
                 loops.create_task(self._forever(name, step))
+            loops.create_task(self._look_around())
+
+    async def _look_around(self) -> None:
+        """Ask for the live servers now and then. An answer that doesn't come changes nothing."""
+        while True:
+            with suppress(_Failed, httpx.HTTPError, msgspec.DecodeError):
+                response = await self._client.get(f"{self.server}/edge/v1/servers", timeout=TIMEOUT)
+                self._check(response)
+                self.use(msgspec.json.decode(response.content, type=Servers).servers)
+            await asyncio.sleep(SERVERS_S)
+
+    def use(self, live: list[str]) -> None:
+        """Call the live servers from now on, and keep to the one in use if it is among them."""
+        current = self.server
+        usable = [server for server in live[:MAX_SERVERS] if server.startswith(("http://", "https://"))]
+        self._servers = in_own_order(self._config.name, usable, self._configured)
+        stay = current in (server.rstrip("/") for server in usable)
+        self._current = self._servers.index(current) if stay else 0
 
     async def _forever(self, what: str, step: Callable[[str], Awaitable[None]]) -> None:
         """Repeat a step; after a failure go on with the next server, after a round of failures wait first."""
@@ -174,9 +219,10 @@ class Sync:
         await self._list_wanted.wait()
         # Cleared before the request: what is announced while it runs is fetched again.
         self._list_wanted.clear()
-        held = self._decider.list_version
+        held, epoch = self._decider.list_version, self._decider.list_epoch
+        query = f"version={held}&epoch={epoch}&features={FEATURE_RULES}"
         try:
-            content = await self._call("GET", f"{server}/edge/v1/access-list?version={held}")
+            content = await self._call("GET", f"{server}/edge/v1/access-list?{query}")
             update = msgspec.json.decode(content, type=AccessList)
             if update.full or update.version != held:
                 await self._decider.activate(update)
@@ -195,9 +241,8 @@ class Sync:
                 self._list_wanted.set()
                 async for event in sse.events(response.aiter_lines()):
                     if event.name == "access-list":
-                        changed = msgspec.json.decode(event.data, type=_ListChanged)
-                        if changed.version != self._decider.list_version:
-                            self._list_wanted.set()
+                        changed = msgspec.json.decode(event.data, type=ListChanged)
+                        self._heard_of(changed.version, changed.epoch)
                     elif event.name == "command":
                         self._decider.command(msgspec.json.decode(event.data, type=Command))
         except httpx.HTTPError as error:
@@ -206,6 +251,11 @@ class Sync:
             self.stream_up = False
         # Servers end their streams when they are replaced; that is no reason to wait longer each time.
         raise _Failed(ended, worked=time.monotonic() - started > STREAM_STEADY_S)
+
+    def _heard_of(self, version: int, epoch: int) -> None:
+        """Want the list if it isn't the one that is held. A server that tells no epoch goes by the version alone."""
+        if (version, epoch or self._decider.list_epoch) != (self._decider.list_version, self._decider.list_epoch):
+            self._list_wanted.set()
 
     async def _beat(self, server: str) -> None:
         counts = await self._decider.on_disk(self._spool.counts)
@@ -221,6 +271,6 @@ class Sync:
         ack = msgspec.json.decode(answer, type=HeartbeatAck)
         # The server's clock decides when credentials and commands expire; half the round trip is close enough.
         self._decider.server_skew_ms = ack.server_time - (sent + self._clock()) // 2
-        if ack.access_list_version != self._decider.list_version:
-            self._list_wanted.set()
+        self._heard_of(ack.access_list_version, ack.access_list_epoch)
+        await self._decider.on_disk(lambda: self._spool.forget(self._clock()))
         await asyncio.sleep(self._config.heartbeat_s)

@@ -7,7 +7,16 @@ Every body is JSON of one of these structs. All times are integers, milliseconds
 | ``POST /edge/v1/events`` | ``EventBatch`` -> ``EventAck`` |
 | ``GET /edge/v1/access-list?version=N`` | ``AccessList`` (``full`` is true unless N is a version the server can diff) |
 | ``POST /edge/v1/heartbeat`` | ``Heartbeat`` -> ``HeartbeatAck`` |
-| ``GET /edge/v1/stream`` | events: ``access-list`` (data ``{"version": n}``), ``command`` (``Command``), ``ping`` |
+| ``GET /edge/v1/stream`` | events: ``access-list`` (``ListChanged``), ``command`` (``Command``), ``ping`` |
+| ``GET /edge/v1/servers`` | ``Servers``: who is there to be called, for spreading the calls |
+
+A gateway asks for what it understands: ``GET /edge/v1/access-list?version=N&epoch=E&features=rules``. What came after
+the first release (``epoch`` and what ``features`` names) is in the answer only then, since a gateway refuses members
+that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its own
+configuration.
+
+The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment:
+who holds another epoch takes the full list, whatever the versions say.
 
 A gateway authenticates with ``Authorization: Bearer <gateway token>``; the server keeps only the token's SHA-256.
 Errors are problem details (RFC 9457). 503 carries ``Retry-After``. A batch that leaves a gap, or whose epoch is below
@@ -25,6 +34,7 @@ from msgspec import Meta, Struct
 EDGE_PORT = 8001
 WEB_PORT = 8000
 MAX_BATCH = 1000
+FEATURE_RULES = "rules"
 
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
@@ -103,11 +113,13 @@ class EventAck(Struct, frozen=True):
     acked: int
 
 
-class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True):
+class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One plate's standing at this community's gates.
 
     ``plate`` is normalised (``parkmesh.domain.plates.normalise``). ``status`` ``revoked`` must be kept by the gateway:
     a fuzzy match never opens when a revoked plate fits too. ``valid_*`` bound the entry; None is unbounded.
+    ``unit`` (feature ``rules``) names the unit whose lots the car takes, ``lots`` how many that unit has where it
+    differs from the community's rule.
     """
 
     credential_id: str
@@ -115,18 +127,54 @@ class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True):
     status: Literal["active", "revoked"]
     valid_from: Millis | None = None
     valid_until: Millis | None = None
+    unit: str | None = None
+    lots: Count | None = None
 
 
-class AccessList(Struct, frozen=True, forbid_unknown_fields=True):
+class GateRules(Struct, frozen=True):
+    """The community's rules that act at its gates; ``parkmesh.domain.access`` says what they do.
+
+    ``entry_hold_s`` and ``exit_hold_s`` are waited before the barrier opens; ``refusal_hold_s`` is how long an
+    unmatched read waits for a better one; within ``same_plate_window_s`` of its passage a plate makes no second one.
+    """
+
+    anti_passback: Literal["off", "soft", "hard"] = "off"
+    lots_per_unit: Count | None = None
+    entry_hold_s: Count = 0
+    exit_hold_s: Count = 0
+    refusal_hold_s: Count = 5
+    same_plate_window_s: Sequence = 30
+
+
+class Whereabouts(Struct, frozen=True):
+    """A plate is inside or outside since ``at``, by a person's word or what other deliveries said."""
+
+    plate: Plate
+    inside: bool
+    at: Millis
+
+
+class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The community's access list. ``full``: replace everything; else upsert ``entries`` and delete ``removed`` ids.
 
-    The gateway builds the new list aside and activates it in one step.
+    The gateway builds the new list aside and activates it in one step. With the feature ``rules`` come the community's
+    rules, and of its presence all that is known (``full``) or the corrections made since (else).
     """
 
     version: int
     full: bool
     entries: list[AccessEntry]
     removed: list[str] = []
+    epoch: int = 0
+    rules: GateRules | None = None
+    presence: list[Whereabouts] = []
+
+
+class ListChanged(Struct, frozen=True):
+    """There is a newer access list. ``epoch`` 0: the server doesn't count any."""
+
+    version: int
+    epoch: int = 0
 
 
 class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
@@ -144,6 +192,13 @@ class HeartbeatAck(Struct, frozen=True):
 
     server_time: Millis
     access_list_version: int
+    access_list_epoch: int = 0
+
+
+class Servers(Struct, frozen=True):
+    """Base addresses of the edge doors that take calls now; none where the server doesn't know."""
+
+    servers: list[str]
 
 
 class Command(Struct, frozen=True, forbid_unknown_fields=True):

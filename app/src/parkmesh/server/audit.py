@@ -1,31 +1,161 @@
 """The audit trail: who did what to which object. Written in the transaction of the act, so that neither is without the
-other."""
+other; chained by hashes when it commits (``migrations/versions/0004_audit.py``, ``audit_chain``)."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from msgspec import Struct
 
 from parkmesh.server import database
-from parkmesh.server.principals import Principal
+from parkmesh.server.database import Connection, Pool
+
+
+class Actor(Protocol):
+    """Who acts: a ``Principal`` or a part of the system."""
+
+    @property
+    def actor(self) -> str: ...
+
+    @property
+    def user_id(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class System:
+    """A part of the system that acts by itself, such as ``retention``."""
+
+    part: str
+    user_id: int = 0
+
+    @property
+    def actor(self) -> str:
+        return f"system:{self.part}"
+
+
+@dataclass(frozen=True)
+class User:
+    """A user who is not signed in yet, or not any more."""
+
+    user_id: int
+
+    @property
+    def actor(self) -> str:
+        return f"user:{self.user_id}"
+
+    @property
+    def name(self) -> str:
+        """Return what the trail calls him where he is the object."""
+        return f"user/{self.user_id}"
 
 
 async def record(
-    connection: database.Connection,
-    principal: Principal,
+    connection: Connection,
+    principal: Actor,
     community_id: int,
     action: str,
     what: str,
     detail: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write one entry: ``action`` is ``<object>.<verb>`` (``credential.revoke``), ``what`` names the object.
+    """Write one entry: ``action`` is ``<object>.<verb>`` (``credential.revoke``), ``what`` names the object by its id
+    (``credential/12``): entries outlive people's data, so action and object name nobody.
 
-    ``detail`` holds no secret and no more of a person than the act needs: it outlives the person's data.
+    ``detail`` holds no secret and no more of a person than the act needs; it can be erased (``redact``).
+    ``community_id`` is ``database.OUTSIDE`` for acts outside of communities, in the scope ``identity``, ``provision``.
     """
     await connection.execute(
-        "INSERT INTO audit_entry (community_id, user_id, action, object, detail) VALUES ($1, $2, $3, $4, $5)",
+        """
+        INSERT INTO audit_entry (community_id, user_id, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5, $6)
+        """,
         community_id,
-        principal.user_id,
+        principal.user_id or None,
+        principal.actor,
         action,
         what,
         json.dumps(detail or {}),
     )
+
+
+async def redact(connection: Connection, principal: Actor, community_id: int, entries: Iterable[int]) -> list[int]:
+    """Erase the detail of entries and record that it was done; return the ids of those that had any.
+
+    The chain keeps the salted hash of what was there, so it still holds.
+    """
+    rows = await connection.fetch("SELECT audit_redact($1, $2) AS id", community_id, list(entries))
+    erased = [row["id"] for row in rows]
+    for entry in erased:
+        await record(connection, principal, community_id, "audit.redact", f"audit/{entry}")
+    return erased
+
+
+class Entry(Struct, frozen=True):
+    """One entry. ``seq`` is its place in the chain and ``hash`` the chain's hash there; ``detail`` None: erased."""
+
+    id: int
+    seq: int
+    at: datetime
+    actor: str
+    user_id: int | None
+    action: str
+    object: str
+    detail: dict[str, Any] | None
+    hash: bytes
+
+
+class Filter(Struct, frozen=True):
+    """Which entries to show; None: any. ``action`` is a whole one or its beginning with a full stop (``gate.``)."""
+
+    action: str | None = None
+    actor: str | None = None
+    object: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERYTHING = Filter()
+
+
+async def entries(
+    connection: Connection, community_id: int, *, limit: int, before: int | None = None, only: Filter = EVERYTHING
+) -> list[Entry]:
+    """Return entries, latest first; ``before`` is the id of the last one of the page before."""
+    rows = await connection.fetch(
+        """
+        SELECT e.id, l.seq, e.at, e.actor, e.user_id, e.action, e.object, e.detail, l.hash
+        FROM audit_entry e JOIN audit_link l ON l.community_id = e.community_id AND l.entry_id = e.id
+        WHERE e.community_id = $1 AND ($2::bigint IS NULL OR e.id < $2)
+          AND ($3::text IS NULL OR e.action = $3 OR right($3, 1) = '.' AND starts_with(e.action, $3))
+          AND ($4::text IS NULL OR e.actor = $4) AND ($5::text IS NULL OR e.object = $5)
+          AND ($6::timestamptz IS NULL OR e.at >= $6) AND ($7::timestamptz IS NULL OR e.at < $7)
+        ORDER BY e.id DESC LIMIT $8
+        """,
+        community_id,
+        before,
+        only.action,
+        only.actor,
+        only.object,
+        only.since,
+        only.until,
+        limit,
+    )
+    return [Entry(**{**row, "detail": row["detail"] and json.loads(row["detail"])}) for row in rows]
+
+
+async def names(pool: Pool, community_id: int, found: Iterable[Entry]) -> dict[str, str]:
+    """Return what the users and API keys that acted are called now, by ``actor``."""
+    users = {entry.user_id for entry in found if entry.user_id is not None}
+    keys = [int(entry.actor.removeprefix("api-key:")) for entry in found if entry.actor.startswith("api-key:")]
+    called: dict[str, str] = {}
+    if users:
+        async with database.in_identity(pool) as connection:
+            rows = await connection.fetch("SELECT id, name FROM app_user WHERE id = ANY($1)", list(users))
+        called |= {f"user:{row['id']}": row["name"] for row in rows}
+    if keys:
+        async with database.in_community(pool, community_id, read_only=True) as connection:
+            rows = await connection.fetch(
+                "SELECT id, name FROM api_key WHERE community_id = $1 AND id = ANY($2)", community_id, keys
+            )
+        called |= {f"api-key:{row['id']}": row["name"] for row in rows}
+    return called

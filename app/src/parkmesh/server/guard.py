@@ -1,4 +1,4 @@
-"""ASGI middleware of both doors: limits on bodies, and one log line per request.
+"""ASGI middleware of both doors: limits on bodies, and for each request one log line and its place in the metrics.
 
 Written against ASGI itself so that streams pass through untouched.
 """
@@ -6,11 +6,13 @@ Written against ASGI itself so that streams pass through untouched.
 import asyncio
 import contextlib
 import logging
+import re
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parkmesh.server import problems
+from parkmesh.server import metrics, problems
 from parkmesh.server.problems import Problem
 
 BODY_S = 20.0
@@ -19,29 +21,36 @@ MAX_DISCARDED = 32 * 1024 * 1024
 """Bytes of a refused body that are read before the answer."""
 
 _log = logging.getLogger(__name__)
-_QUIET = frozenset({"/healthz", "/readyz"})
+_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 
 class BodyLimit:
-    """Refuse bodies above ``limit`` bytes with 413 and those that trickle in with 408."""
+    """Refuse bodies above ``limit`` bytes with 413 and those that trickle in with 408.
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    ``larger`` gives paths (a pattern for the whole of each) a limit of their own.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[re.Pattern[str], int] | None = None) -> None:
         self._app = app
         self._limit = limit
+        self._larger = dict(larger or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
+        limit = next((size for pattern, size in self._larger.items() if pattern.fullmatch(path)), self._limit)
         deadline = asyncio.get_running_loop().time() + BODY_S
         received = 0
         complete = False
         for name, value in scope["headers"]:
-            if name == b"content-length" and value.isdigit() and int(value) > self._limit:
+            if name == b"content-length" and value.isdigit() and int(value) > limit:
                 # Outside of the application's error handling: answered here, after a client that is still sending had
                 # a chance to finish, or it would see a broken connection instead of the answer.
                 await _discard(receive, int(value), deadline)
-                problem = self._too_large()
+                problem = self._too_large(limit)
                 await problems.response(problem.status_code, problem.detail, headers=problem.headers)(
                     scope, receive, send
                 )
@@ -58,14 +67,14 @@ class BodyLimit:
                 raise Problem(408, f"The body did not arrive within {BODY_S:g} s.") from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            if received > self._limit:
-                raise self._too_large()
+            if received > limit:
+                raise self._too_large(limit)
             return message
 
         await self._app(scope, limited, send)
 
-    def _too_large(self) -> Problem:
-        return Problem(413, f"The body is larger than {self._limit} bytes.", headers={"Connection": "close"})
+    def _too_large(self, limit: int) -> Problem:
+        return Problem(413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"})
 
 
 async def _discard(receive: Receive, size: int, deadline: float) -> None:
@@ -78,8 +87,18 @@ async def _discard(receive: Receive, size: int, deadline: float) -> None:
                 pass
 
 
+def route_of(scope: Scope) -> str:
+    """Return the pattern of the route that a request took, or its function's name; never the path, which holds plates.
+
+    The framework keeps the whole pattern of a route in routers within routers apart from the route itself.
+    """
+    context = scope.get("fastapi", {}).get("effective_route_context")
+    route, endpoint = context or scope.get("route"), scope.get("endpoint")
+    return str(getattr(route, "path", None) or getattr(endpoint, "__name__", "unmatched"))
+
+
 class RequestLog:
-    """Log method, route, status and duration. The route's pattern or its function, not the path: paths carry plates."""
+    """Log and count method, route, status and duration of requests."""
 
     def __init__(self, app: ASGIApp, door: str) -> None:
         self._app = app
@@ -91,24 +110,36 @@ class RequestLog:
             return
         began = time.perf_counter()
         status = 0
+        # Streams last for hours: what is measured is the time until the answer begins.
+        answered = began
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
+                answered = time.perf_counter()
             await send(message)
 
         try:
             await self._app(scope, receive, noting)
         finally:
-            route, endpoint = scope.get("route"), scope.get("endpoint")
+            route = route_of(scope)
+            metrics.REQUESTS.labels(self._door, _method(scope), route, status).inc()
+            if status:
+                metrics.REQUEST_SECONDS.labels(self._door, route).observe(answered - began)
             fields = {
                 "door": self._door,
                 "method": scope["method"],
-                "route": getattr(route, "path", None) or getattr(endpoint, "__name__", "unmatched"),
+                "route": route,
                 "status": status,
                 "ms": round((time.perf_counter() - began) * 1000, 1),
             }
             # A door that machines knock at all the time is logged where it says something.
             level = logging.INFO if self._door == "web" or status >= 400 else logging.DEBUG
             _log.log(level, "request", extra={"fields": fields})
+
+
+def _method(scope: Scope) -> str:
+    """Return the method as a label: what a client makes up must not make labels."""
+    method: str = scope["method"]
+    return method if method in _METHODS else "other"

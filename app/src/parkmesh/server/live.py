@@ -13,22 +13,30 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from parkmesh.server import database, logs, reads
+from parkmesh.server import database, logs, passages, reads
 from parkmesh.server.web.words import local_day, local_time, reason_text
 
-PAUSE_S = 0.5
+PAUSE_S = 0.4
 PING_S = 15.0
 PASSAGES = 30
 RETRY_MS = 2000
 STREAM_LIFE_S = 3600.0
 """Seconds after which a page connects again and its session is checked anew."""
 QUEUE = 8
+PING = b": still here\n\n"
+
+_SPACES = """
+    SELECT s.name, coalesce(t.status, 'unknown') FROM space s
+    LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id
+    WHERE s.community_id = $1 ORDER BY s.level, s.name
+"""
 
 _log = logging.getLogger(__name__)
 
 
 class PassageRow(msgspec.Struct, frozen=True):
-    """A passage as the page writes it: texts are ready to show. ``at`` (ms since 1970) and ``id`` order them."""
+    """A passage as the page writes it: texts are ready to show, in English. ``at`` (ms since 1970) and ``id`` order
+    them; ``cause`` is the reason's code, for readers of other languages."""
 
     id: int
     at: int
@@ -40,6 +48,7 @@ class PassageRow(msgspec.Struct, frozen=True):
     decision: str
     reason: str
     opened: bool | None
+    cause: str
 
 
 class SpaceTile(msgspec.Struct, frozen=True):
@@ -72,7 +81,7 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     gateways: list[GatewayHealth] = []
 
 
-def passage_row(passage: reads.Passage, zone: ZoneInfo) -> PassageRow:
+def passage_row(passage: passages.Passage, zone: ZoneInfo) -> PassageRow:
     return PassageRow(
         id=passage.id,
         at=int(passage.received_at.timestamp() * 1000),
@@ -84,6 +93,7 @@ def passage_row(passage: reads.Passage, zone: ZoneInfo) -> PassageRow:
         decision=passage.decision,
         reason=reason_text(passage.reason, passage.decision, passage.opened),
         opened=passage.opened,
+        cause=passage.reason,
     )
 
 
@@ -112,24 +122,42 @@ def visible(update: Update, plates: frozenset[str] | None) -> Update:
 
 @dataclass(eq=False)
 class Viewer:
-    """One open page. ``None`` in the queue ends it."""
+    """One open page: the frames that wait for it. ``None`` among them ends it."""
 
     user_id: int
     plates: frozenset[str] | None
-    updates: asyncio.Queue[Update | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     behind: bool = True
 
-    def offer(self, update: Update) -> None:
-        """Queue an update, or remember that this viewer needs a snapshot."""
+    def offer(self, frame: bytes) -> None:
+        """Queue a frame, or remember that this viewer needs a snapshot."""
         try:
-            self.updates.put_nowait(visible(update, self.plates))
+            self.frames.put_nowait(frame)
         except asyncio.QueueFull:
             self.behind = True
 
     def end(self) -> None:
-        while not self.updates.empty():
-            self.updates.get_nowait()
-        self.updates.put_nowait(None)
+        while not self.frames.empty():
+            self.frames.get_nowait()
+        self.frames.put_nowait(None)
+
+
+class Frames:
+    """One update as the frames of those who may see different parts of it. Each is made once: thousands share it."""
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+        self._made: dict[frozenset[str] | None, bytes | None] = {}
+
+    def of(self, viewer: Viewer) -> bytes | None:
+        """Return the viewer's frame, None where there is nothing in it for him."""
+        # Who sees only some passages sees the same as everybody where there are none.
+        plates = viewer.plates if self._update.passages else None
+        if plates not in self._made:
+            part = visible(self._update, plates)
+            encoded = b"event: update\ndata: %s\n\n" % msgspec.json.encode(part)
+            self._made[plates] = encoded if part != Update() else None
+        return self._made[plates]
 
 
 class Feed:
@@ -150,9 +178,15 @@ class Feed:
         self._woken.set()
 
     async def run(self) -> None:
-        """Serve the viewers until cancelled."""
+        """Serve the viewers until cancelled; let those who hear nothing for long know that we are there."""
         while True:
-            await self._woken.wait()
+            try:
+                async with asyncio.timeout(PING_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                for viewer in self.viewers:
+                    viewer.offer(PING)
+                continue
             self._woken.clear()
             stale, self._stale = self._stale, ""
             try:
@@ -165,15 +199,15 @@ class Feed:
 
     async def _publish(self, stale: str) -> None:
         before, self._state = self._state, await self._read(stale)
-        update = difference(before, self._state)
-        worth_sending = update != Update()
+        state = self._state
+        news, whole = Frames(difference(before, state)), Frames(Update(state.passages, state.spaces, state.gateways))
         for viewer in self.viewers:
-            if viewer.behind and viewer.updates.empty():
-                viewer.behind = False
-                state = self._state
-                viewer.offer(Update(state.passages, state.spaces, state.gateways))
-            elif worth_sending and not viewer.behind:
-                viewer.offer(update)
+            catches_up = viewer.behind and viewer.frames.empty()
+            if viewer.behind and not catches_up:
+                continue
+            viewer.behind = False
+            if frame := (whole if catches_up else news).of(viewer):
+                viewer.offer(frame)
         if any(viewer.behind for viewer in self.viewers):
             # Its queue is full: look again when it may have emptied it.
             self._woken.set()
@@ -186,10 +220,10 @@ class Feed:
         async with database.in_community(self._pool, identity, read_only=True) as connection:
             if "p" in stale:
                 zone = ZoneInfo((await reads.community(connection, identity)).time_zone)
-                latest = await reads.passages(connection, identity, limit=PASSAGES)
+                latest = await passages.search(connection, identity, limit=PASSAGES)
                 state.passages = [passage_row(passage, zone) for passage in latest]
             if "s" in stale:
-                state.spaces = [SpaceTile(item.name, item.status) for item in await reads.spaces(connection, identity)]
+                state.spaces = [SpaceTile(*row) for row in await connection.fetch(_SPACES, identity)]
             if "g" in stale:
                 state.gateways = [gateway_health(item) for _, item in await reads.gateways(connection, identity)]
         return state
@@ -202,6 +236,11 @@ class Feeds:
         self._pool = pool
         self._feeds: dict[int, Feed] = {}
         self._ending = False
+
+    @property
+    def open_pages(self) -> int:
+        """Return how many pages are open."""
+        return sum(len(feed.viewers) for feed in self._feeds.values())
 
     def changed(self, community_id: int, what: str) -> None:
         """Wake a community's feed, if anybody looks at it."""
@@ -237,29 +276,15 @@ class Feeds:
         feed.wake("")
         if self._ending:
             viewer.end()
-        ends = asyncio.get_running_loop().time() + STREAM_LIFE_S
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + STREAM_LIFE_S
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
-            while True:
-                update = await self._next(viewer)
-                if update is None or asyncio.get_running_loop().time() > ends:
-                    yield b"event: reconnect\ndata: {}\n\n"
-                    return
-                if update == Update():
-                    yield b": still here\n\n"
-                else:
-                    yield b"event: update\ndata: " + msgspec.json.encode(update) + b"\n\n"
+            while (frame := await viewer.frames.get()) is not None and loop.time() < ends:
+                yield frame
+            yield b"event: reconnect\ndata: {}\n\n"
         finally:
             feed.viewers.discard(viewer)
             if not feed.viewers and self._feeds.get(community_id) is feed:
                 del self._feeds[community_id]
                 feed.task.cancel()
-
-    @staticmethod
-    async def _next(viewer: Viewer) -> Update | None:
-        """Return the next update, None at the end, or an empty one after a while without news."""
-        try:
-            async with asyncio.timeout(PING_S):
-                return await viewer.updates.get()
-        except TimeoutError:
-            return Update()

@@ -7,18 +7,21 @@
 | ``parkmesh_command`` | ``<community id>:<protocol.edge.Command as JSON>`` |
 | ``parkmesh_gateway`` | id of a gateway whose token changed |
 | ``parkmesh_user`` | id of a user whose session or rights ended |
+| ``parkmesh_probe`` | what this module sends itself, to know that it is heard and how late |
 """
 
 import asyncio
 import contextlib
 import logging
 import random
+import secrets
+import time
 from collections.abc import Callable
 from typing import Any
 
 import asyncpg
 
-from parkmesh.server import database, logs
+from parkmesh.server import database, logs, metrics
 
 CHANNELS = (
     "parkmesh_live",
@@ -27,6 +30,7 @@ CHANNELS = (
     "parkmesh_gateway",
     "parkmesh_user",
 )
+PROBE = "parkmesh_probe"
 PROBE_S = 10.0
 MAX_PAUSE_S = 5.0
 
@@ -46,6 +50,8 @@ class Listener:
         self._name = name
         self._on_message = on_message
         self._on_connected = on_connected
+        self._probe = secrets.token_hex(8)
+        self._probed_at = 0.0
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -72,16 +78,27 @@ class Listener:
         connection.add_termination_listener(lambda _: closed.set())
         for channel in CHANNELS:
             await connection.add_listener(channel, self._received)
+        await connection.add_listener(PROBE, self._probe_came)
         self._on_connected()
+        await self._send_probe(connection)
         while not closed.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_S):
                     await closed.wait()
             if not closed.is_set():
                 # A peer that vanished without a word would otherwise be waited for for ever.
-                await connection.execute("SELECT 1", timeout=PROBE_S / 2)
+                await self._send_probe(connection)
+
+    async def _send_probe(self, connection: database.Connection) -> None:
+        self._probed_at = time.perf_counter()
+        await connection.execute("SELECT pg_notify($1, $2)", PROBE, self._probe, timeout=PROBE_S / 2)
+
+    def _probe_came(self, _connection: Any, _pid: int, _channel: str, payload: str) -> None:
+        if payload == self._probe:
+            metrics.NOTIFICATION_LAG.set(time.perf_counter() - self._probed_at)
 
     def _received(self, _connection: Any, _pid: int, channel: str, payload: str) -> None:
+        metrics.NOTIFICATIONS.labels(channel).inc()
         try:
             self._on_message(channel, payload)
         except Exception:  # noqa: BLE001 - one bad message must not end the listening

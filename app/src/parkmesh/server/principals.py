@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
 
-from parkmesh.server import database, passwords, problems
-from parkmesh.server.problems import Problem
+from parkmesh.server import audit, database, limits, passwords, problems
 
 SESSION_LIFE = timedelta(days=7)
-ATTEMPT_WINDOW = timedelta(minutes=15)
-ATTEMPTS_PER_ACCOUNT_AND_ADDRESS = 5
-ATTEMPTS_PER_ADDRESS = 50
+
+SessionMethod = Literal["password", "passkey", "invitation"]
 
 
 class Role(StrEnum):
@@ -27,6 +26,8 @@ class Role(StrEnum):
     OPERATOR = "operator"
     ADMINISTRATOR = "administrator"
     RESIDENT = "resident"
+    READER = "reader"
+    """An API key that may read what administrators read, and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,10 @@ class Membership:
 
 @dataclass(frozen=True)
 class Principal:
-    """A signed-in user with the rights of this moment. ``session`` is the SHA-256 of the session's token."""
+    """Who asks, with the rights of this moment: a signed-in user, or an integrator's API key (``api_key`` is its id).
+
+    ``session`` is the SHA-256 of the token that the request carries. A key has no ``user_id``: it is 0, no user's.
+    """
 
     user_id: int
     email: str
@@ -49,6 +53,12 @@ class Principal:
     operator: bool
     memberships: dict[str, Membership]
     session: bytes
+    api_key: int | None = None
+
+    @property
+    def actor(self) -> str:
+        """Return the name under which the audit trail knows this principal."""
+        return f"user:{self.user_id}" if self.api_key is None else f"api-key:{self.api_key}"
 
     async def membership(self, pool: database.Pool, community: str) -> Membership:
         """Return the user's place in a community; the same 404 where it doesn't exist and where he has none."""
@@ -91,35 +101,58 @@ async def identify(pool: database.Pool, token: str) -> Principal | None:
 
 
 async def sign_in(
-    pool: database.Pool, email: str, password: str, address: IPv4Address | IPv6Address, replaces: str | None = None
+    pool: database.Pool,
+    email: str,
+    password: str,
+    address: IPv4Address | IPv6Address,
+    replaces: str | None = None,
+    device: str = "",
 ) -> str | None:
     """Return the token of a new session, or None where e-mail and password don't belong together.
 
-    ``replaces`` is the token of a session that the browser still held; it is revoked. Raises ``Problem`` 429 after too
-    many attempts from one address, counted in the database so that every server counts the same.
+    ``replaces`` is the token of a session that the browser still held; it is revoked. ``device`` is what the session's
+    owner will know it by (``devices.rough``). Raises ``Problem`` 429 after too many attempts from one address, counted
+    in the database so that every server counts the same.
     """
     account = digest(email.strip().lower())
-    await _reserve_attempt(pool, account, address)
+    await limits.reserve(pool, account, address)
     async with database.in_identity(pool) as connection:
         user = await connection.fetchrow(
             "SELECT id, password_hash FROM app_user WHERE email = $1 AND active", email.strip().lower()
         )
     if not await passwords.verify(user and user["password_hash"], password[: 4 * 1024]):
         return None
-    token = secrets.token_urlsafe(32)
     async with database.in_identity(pool) as connection:
-        await connection.execute(
-            "DELETE FROM sign_in_attempt WHERE account_sha256 = $1 AND address = $2", account, address
-        )
-        await connection.execute("DELETE FROM web_session WHERE expires_at < now() AND user_id = $1", user["id"])
-        await connection.execute(
-            "INSERT INTO web_session (token_sha256, user_id, expires_at) VALUES ($1, $2, now() + $3::interval)",
-            digest(token),
-            user["id"],
-            SESSION_LIFE,
-        )
+        await limits.forget(connection, account, address)
+        await limits.remember(connection, account, address)
+        token = await open_session(connection, user["id"], "password", device)
     if replaces:
         await sign_out(pool, digest(replaces))
+    return token
+
+
+async def open_session(connection: database.Connection, user_id: int, method: SessionMethod, device: str) -> str:
+    """Return the token of a new session of a user who has just proved who he is. Never a token that he brought along.
+
+    ``connection`` is in the identity's scope.
+    """
+    token = secrets.token_urlsafe(32)
+    await connection.execute("DELETE FROM web_session WHERE expires_at < now() AND user_id = $1", user_id)
+    await connection.execute(
+        """
+        INSERT INTO web_session (token_sha256, user_id, expires_at, method, device)
+        VALUES ($1, $2, now() + $3::interval, $4, $5)
+        """,
+        digest(token),
+        user_id,
+        SESSION_LIFE,
+        method,
+        device,
+    )
+    if await connection.fetchval("SELECT operator FROM app_user WHERE id = $1", user_id):
+        # The desk sees every community: that somebody was at it belongs into its trail.
+        user = audit.User(user_id)
+        await audit.record(connection, user, database.OUTSIDE, "session.create", user.name, {"method": method})
     return token
 
 
@@ -128,36 +161,4 @@ async def sign_out(pool: database.Pool, session: bytes) -> None:
     async with database.in_identity(pool) as connection:
         await connection.execute(
             "UPDATE web_session SET revoked_at = now() WHERE token_sha256 = $1 AND revoked_at IS NULL", session
-        )
-
-
-async def _reserve_attempt(pool: database.Pool, account: bytes, address: IPv4Address | IPv6Address) -> None:
-    """Count an attempt before the password is looked at, so that many at once can't slip past the limit."""
-    async with database.in_identity(pool) as connection:
-        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 1))", str(address))
-        await connection.execute(
-            "DELETE FROM sign_in_attempt WHERE address = $1 AND at < now() - $2::interval", address, ATTEMPT_WINDOW
-        )
-        by_pair, by_address, wait_s = await connection.fetchrow(
-            """
-            SELECT count(*) FILTER (WHERE account_sha256 = $2), count(*),
-                   ceil(extract(epoch FROM
-                        coalesce(min(at) FILTER (WHERE account_sha256 = $2), min(at)) + $3::interval - now()))
-            FROM sign_in_attempt WHERE address = $1
-            """,
-            address,
-            account,
-            ATTEMPT_WINDOW,
-        )
-        allowed = by_pair < ATTEMPTS_PER_ACCOUNT_AND_ADDRESS and by_address < ATTEMPTS_PER_ADDRESS
-        if allowed:
-            await connection.execute(
-                "INSERT INTO sign_in_attempt (account_sha256, address) VALUES ($1, $2)", account, address
-            )
-    if not allowed:
-        raise Problem(
-            429,
-            "Too many attempts to sign in from here. Wait a little and try again.",
-            kind="too-many-attempts",
-            headers={"Retry-After": str(max(1, int(wait_s)))},
         )

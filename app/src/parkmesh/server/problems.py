@@ -80,9 +80,22 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     )
 
 
+async def _contended(request: Request, error: Exception) -> Response:
+    _log.warning("two changes got in each other's way", extra={"fields": {"cause": logs.describe(error)}})
+    detail = "Somebody else is changing the same thing; try again."
+    return response(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
 async def _not_storable(request: Request, error: Exception) -> Response:
     _log.warning("a value could not be stored", extra={"fields": {"cause": type(error).__name__}})
     return response(422, "A value is outside of what can be stored.", kind="invalid")
+
+
+async def _conflict(request: Request, error: Exception) -> Response:
+    # The last resort: where a constraint is expected to refuse, the act itself says better what was in the way.
+    _log.warning("a constraint refused a change", extra={"fields": {"cause": logs.describe(error)}})
+    overlap = isinstance(error, asyncpg.ExclusionViolationError)
+    return response(409, "This contradicts what is there already.", kind="overlap" if overlap else "conflict")
 
 
 async def _driver(request: Request, error: Exception) -> Response:
@@ -106,7 +119,12 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     asyncpg.AdminShutdownError: _unavailable,
     asyncpg.QueryCanceledError: _unavailable,
     asyncpg.InvalidAuthorizationSpecificationError: _unavailable,
+    # Two at once got in each other's way; one of them goes first next time.
+    asyncpg.DeadlockDetectedError: _contended,
+    asyncpg.SerializationError: _contended,
+    asyncpg.LockNotAvailableError: _contended,
     # Values that passed validation and that the database still refuses: the asker's fault, never a 500.
     asyncpg.DataError: _not_storable,
+    asyncpg.IntegrityConstraintViolationError: _conflict,
     Exception: _unexpected,
 }

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import asyncpg
 from msgspec import UNSET, UnsetType
 
-from parkmesh.server import database, desired, passwords
+from parkmesh.server import audit, database, desired, passwords
 from parkmesh.server.desired import DocumentError
 
 T = TypeVar("T")
@@ -39,10 +39,26 @@ async def apply(connection: database.Connection, document: desired.Document) -> 
         # Two playbooks at once take turns; rows they both create would otherwise collide.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('parkmesh admin apply', 0))")
         for index, community in enumerate(document.communities):
-            await _Community(connection, done, community, f"$.communities[{index}]").apply()
+            await apply_community(connection, done, community, f"$.communities[{index}]")
         for index, user in enumerate(document.users):
             await _apply_user(connection, done, user, f"$.users[{index}]")
+        if done.changed:
+            # How much, not what: the names of what changed hold addresses and plates.
+            detail = {
+                "communities": [community.name for community in document.communities],
+                "created": len(done.created),
+                "updated": len(done.updated),
+            }
+            actor = audit.System("admin")
+            await audit.record(connection, actor, database.OUTSIDE, "desired-state.apply", "desired-state", detail)
     return done
+
+
+async def apply_community(
+    connection: database.Connection, done: Applied, community: desired.Community, path: str
+) -> None:
+    """Apply one community in a transaction of ``database.provisioning``; ``path`` begins what errors name."""
+    await _Community(connection, done, community, path).apply()
 
 
 class _Community:

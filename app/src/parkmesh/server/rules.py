@@ -2,9 +2,12 @@
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
+from parkmesh.server import audit
 from parkmesh.server.database import Connection
+from parkmesh.server.principals import Principal
 
 
 class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,3 +37,32 @@ async def read(connection: Connection, community_id: int) -> Rules:
         community_id,
     )
     return Rules(**row) if row else Rules()
+
+
+async def lock(connection: Connection, community_id: int) -> Rules:
+    """Return the rules, and keep others from changing them until the transaction ends."""
+    await connection.execute("SELECT FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id)
+    return await read(connection, community_id)
+
+
+async def change(
+    connection: Connection, principal: Principal, community_id: int, present: Rules, wanted: Rules
+) -> Rules:
+    """Put ``wanted`` in the place of ``present``; the audit trail names what changed.
+
+    The gateways hear of what concerns them with the access list.
+    """
+    if wanted != present:
+        values = msgspec.structs.astuple(wanted)
+        numbers = ", ".join(f"${number}" for number in range(2, len(values) + 2))
+        sets = ", ".join(f"{name} = excluded.{name}" for name in Rules.__struct_fields__)
+        await connection.execute(
+            f"INSERT INTO community_rules (community_id, {_COLUMNS}) VALUES ($1, {numbers}) "  # noqa: S608 - our names
+            f"ON CONFLICT (community_id) DO UPDATE SET {sets}",
+            community_id,
+            *values,
+        )
+        before, after = msgspec.structs.asdict(present), msgspec.structs.asdict(wanted)
+        changes = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
+        await audit.record(connection, principal, community_id, "rules.change", "rules", changes)
+    return wanted

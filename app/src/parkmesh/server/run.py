@@ -1,7 +1,8 @@
 """``parkmesh serve``: both doors in one process, and an orderly end.
 
-On SIGTERM readiness goes first, so that the load balancer stops sending; after the drain time live pages and gateways'
-streams are ended (their clients connect again, elsewhere), both doors close, and work in flight ends.
+On SIGTERM readiness goes first, so that the load balancer stops sending, and the list of servers says so to the
+gateways; after the drain time live pages and gateways' streams are ended (their clients connect again, elsewhere), both
+doors close, work in flight ends, and the server leaves the list.
 """
 
 import asyncio
@@ -9,12 +10,14 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from datetime import UTC, datetime
+from ipaddress import ip_address
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from parkmesh.server import database, live, settings
+from parkmesh.server import database, live, servers, settings
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge.streams import Streams
 from parkmesh.server.notifications import Listener
@@ -22,6 +25,7 @@ from parkmesh.server.web import app as web_app
 
 WEB_CONNECTIONS = 6
 EDGE_CONNECTIONS = 4
+LISTENERS = 1
 
 _log = logging.getLogger(__name__)
 
@@ -44,23 +48,37 @@ class Door(uvicorn.Server):
             )
         )
         self.name = name
+        self.opened = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.opened.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         yield
 
 
-async def until_signal(config: settings.Settings, web_socket: socket.socket, edge_socket: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def until_signal(
+    config: settings.Settings,
+    web_socket: socket.socket,
+    edge_socket: socket.socket,
+    started: Callable[[], None] = lambda: None,
+) -> None:
+    """Serve until SIGTERM or SIGINT; call ``started`` once both doors take requests."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await serve(config, web_socket, edge_socket, stop)
+    await serve(config, web_socket, edge_socket, stop, started)
 
 
 async def serve(
-    config: settings.Settings, web_socket: socket.socket, edge_socket: socket.socket, stop: asyncio.Event
+    config: settings.Settings,
+    web_socket: socket.socket,
+    edge_socket: socket.socket,
+    stop: asyncio.Event,
+    started: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve both doors on bound sockets until ``stop`` is set, then drain and end."""
     condition = web_app.Condition()
@@ -78,33 +96,48 @@ async def serve(
         )
         web = Door(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Door(edge_app.create(edge_pool, streams), "edge", config.stop_s)
+        presence = servers.Presence(
+            web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
+            datetime.now(UTC),
+        )  # fmt: skip
         listening = asyncio.create_task(listener.run(), name="listener")
+        announcing = asyncio.create_task(presence.run(), name="presence")
         doors = [
             asyncio.create_task(door.serve(sockets=[sock]), name=door.name)
             for door, sock in ((web, web_socket), (gateways, edge_socket))
         ]
-        _log.info(
-            "serving",
-            extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}},
-        )
         stopping = asyncio.create_task(stop.wait(), name="signal")
-        await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
+        opening = asyncio.create_task(_opened(web, gateways), name="opening")
+        await asyncio.wait([stopping, listening, opening, *doors], return_when=asyncio.FIRST_COMPLETED)
+        if opening.done():
+            _log.info("serving", extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}})
+            started()
+            await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             condition.draining = True
+            presence.drain()
             _log.info("draining", extra={"fields": {"seconds": config.drain_s}})
             await asyncio.sleep(config.drain_s)
         feeds.end()
         streams.end()
         web.should_exit = gateways.should_exit = True
         stopping.cancel()
+        opening.cancel()
         results = await asyncio.gather(*doors, return_exceptions=True)
-        listening.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await listening
+        for task in (listening, announcing):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        await presence.remove()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
     _log.info("stopped")
+
+
+async def _opened(*doors: Door) -> None:
+    for door in doors:
+        await door.opened.wait()
 
 
 def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) -> None:
@@ -126,6 +159,15 @@ def resync(feeds: live.Feeds, streams: Streams) -> None:
     """Bring everybody up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
+
+
+def _everywhere(sock: socket.socket) -> bool:
+    return ip_address(sock.getsockname()[0]).is_unspecified
+
+
+def _url(sock: socket.socket) -> str:
+    """Return where others reach a door; one that listens everywhere is reached by the machine's name."""
+    return f"http://{socket.gethostname()}:{sock.getsockname()[1]}" if _everywhere(sock) else f"http://{_address(sock)}"
 
 
 def _address(sock: socket.socket) -> str:

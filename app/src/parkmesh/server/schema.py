@@ -2,12 +2,20 @@
 
 Every booting server runs it, so it takes an advisory lock, changes nothing when there is nothing to do, and leaves a
 schema alone that a newer release has already brought further (an older server keeps working on it: expand, contract).
+
+Servers work while it runs. Each revision is a transaction of its own, so that its locks end with it, and waits for a
+lock only briefly before it lets go and tries again: whoever comes after a waiting ALTER TABLE waits behind it.
 """
 
+import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
+import logging
+import random
 import secrets
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +34,12 @@ APP_ROLE = "parkmesh_app"
 # Any constant will do, as long as every release uses the same.
 LOCK_KEY = 7_120_451_009
 LOCK_WAIT_S = 300
+"""Seconds for another migration to end, and for a revision to get the locks on its tables."""
+TABLE_LOCK_S = 0.5
+"""Seconds that everybody may have to wait behind a revision that waits for a table. Less than PostgreSQL's
+deadlock_timeout: where a revision and a server wait for each other it is the revision that gives way."""
+
+_log = logging.getLogger(__name__)
 
 
 class MigrationError(Exception):
@@ -67,15 +81,30 @@ async def migrate(url: str, app_password: str, wait_s: float) -> Migrated:
         raise MigrationError("PARKMESH_APP_PASSWORD holds characters outside of printable ASCII")
     lock = await database.connect(url, "parkmesh/migrate", wait_s)
     try:
-        await lock.execute(f"SET lock_timeout = '{LOCK_WAIT_S}s'")
-        await lock.execute("SELECT pg_advisory_lock($1)", LOCK_KEY)
+        await _take_turn(lock)
         role_created = await _ensure_role(lock, app_password)
         before, after, newer = await _upgrade(url)
-    except asyncpg.LockNotAvailableError:
-        raise MigrationError(f"another migration holds the lock for more than {LOCK_WAIT_S} s") from None
+        if not newer:
+            await _look_ahead(lock)
     finally:
         await lock.close()
     return Migrated(before, after, role_created, newer)
+
+
+async def _take_turn(lock: database.Connection) -> None:
+    """Wait for the lock in short statements: a waiting one would hold up an index that is built CONCURRENTLY."""
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while not await lock.fetchval("SELECT pg_try_advisory_lock($1)", LOCK_KEY):
+        if time.monotonic() > deadline:
+            raise MigrationError(f"another migration holds the lock for more than {LOCK_WAIT_S} s")
+        await asyncio.sleep(0.1)
+
+
+async def _look_ahead(connection: database.Connection) -> None:
+    """Make the partitions of the days ahead. A table in use is no reason not to boot: the next one makes them."""
+    await connection.execute(f"SET lock_timeout = {int(TABLE_LOCK_S * 1000)}")
+    with contextlib.suppress(asyncpg.LockNotAvailableError):
+        await connection.execute("SELECT make_passage_partitions()")
 
 
 async def _ensure_role(connection: database.Connection, password: str) -> bool:
@@ -104,14 +133,16 @@ async def _upgrade(url: str) -> tuple[str | None, str | None, bool]:
     head = script.get_current_head()
     known = {revision.revision for revision in script.walk_revisions()}
 
-    def upgrade(connection: sa.Connection) -> tuple[str | None, str | None, bool]:
+    def step(connection: sa.Connection) -> tuple[str | None, str | None]:
+        """Run the next revision; return the ones before and after it, the same where there is none."""
         before = MigrationContext.configure(connection).get_current_revision()
-        if before is not None and before not in known:
-            return before, before, True
-        if before != head:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        return before, head, False
+        if before == head or (before is not None and before not in known):
+            return before, before
+        # Of the connection, not of the transaction: a revision may end it and go on outside of one.
+        connection.execute(sa.text(f"SET lock_timeout = {int(TABLE_LOCK_S * 1000)}"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "+1")
+        return before, MigrationContext.configure(connection).get_current_revision()
 
     # The address goes to the driver as it is, so that both agree on what its options mean.
     engine = create_async_engine(
@@ -119,8 +150,30 @@ async def _upgrade(url: str) -> tuple[str | None, str | None, bool]:
         poolclass=NullPool,
         async_creator=lambda: asyncpg.connect(url, server_settings={"application_name": "parkmesh/migrate"}),
     )
+    gives_up = time.monotonic() + LOCK_WAIT_S
+    done: list[str | None] = []
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(upgrade)
+        while True:
+            try:
+                async with engine.begin() as connection:
+                    before, after = await connection.run_sync(step)
+            except (asyncpg.LockNotAvailableError, sa.exc.DBAPIError) as error:
+                if not _lock_not_available(error):
+                    raise
+                if time.monotonic() > gives_up:
+                    raise MigrationError(f"a table was in use for more than {LOCK_WAIT_S} s") from None
+                _log.warning("a table is in use, trying again", extra={"fields": {"cause": str(error)}})
+                # Those who waited behind us go first.
+                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+                continue
+            done.append(before)
+            if before == after:
+                return done[0], after, after is not None and after not in known
     finally:
         await engine.dispose()
+
+
+def _lock_not_available(error: BaseException) -> bool:
+    """Tell whether a revision did not get a lock in time, said by the driver or by SQLAlchemy for it."""
+    causes = (error, getattr(error, "orig", None))
+    return any(getattr(cause, "sqlstate", None) == asyncpg.LockNotAvailableError.sqlstate for cause in causes)

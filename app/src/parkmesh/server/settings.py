@@ -2,14 +2,16 @@
 
 import os
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 # A server is reached from its load balancer, which lives in private address space and appends the client's address.
 PRIVATE_NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"
 MIN_SECRET_LENGTH = 16
+_TLS_OPTIONS = ("", "sslmode", "sslrootcert")
 
 
 class SettingError(ValueError):
@@ -27,6 +29,7 @@ class Settings:
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...]
     drain_s: float
     stop_s: float = 20.0
+    metrics_token: str | None = field(default=None, repr=False)
 
     @property
     def secure_cookies(self) -> bool:
@@ -35,7 +38,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no log line may show."""
-        return (self.session_secret, *database_secrets(self.database_url))
+        metrics = (self.metrics_token,) if self.metrics_token else ()
+        return (self.session_secret, *metrics, *database_secrets(self.database_url))
 
 
 def database_secrets(url: str) -> tuple[str, ...]:
@@ -53,7 +57,11 @@ def required(environment: Mapping[str, str], name: str, purpose: str) -> str:
 
 
 def database_url(environment: Mapping[str, str]) -> str:
-    """Return PARKMESH_DATABASE_URL, a ``postgresql://`` address."""
+    """Return PARKMESH_DATABASE_URL, a ``postgresql://`` address, as the driver takes it.
+
+    PARKMESH_DATABASE_CA, a file of certificates in PEM, makes the driver insist on TLS with a certificate that one of
+    them signed for the address's host. The address itself may ask for it: ``?sslmode=verify-full&sslrootcert=…``.
+    """
     url = required(environment, "PARKMESH_DATABASE_URL", "the address of the database, postgresql://user:…@host/name")
     try:
         parts = urlsplit(url)
@@ -62,7 +70,29 @@ def database_url(environment: Mapping[str, str]) -> str:
         usable = False
     if not usable:
         raise SettingError("PARKMESH_DATABASE_URL is not an address of the form postgresql://user:…@host:port/name")
+    options = dict(parse_qsl(parts.query))
+    ca_file = environment.get("PARKMESH_DATABASE_CA", "").strip()
+    if ca_file:
+        if options.get("sslmode", "verify-full") != "verify-full" or options.get("sslrootcert", ca_file) != ca_file:
+            raise SettingError("PARKMESH_DATABASE_URL asks for another TLS mode or CA than PARKMESH_DATABASE_CA")
+        others = [pair for pair in parts.query.split("&") if pair.partition("=")[0] not in _TLS_OPTIONS]
+        query = "&".join([*others, "sslmode=verify-full", f"sslrootcert={quote(ca_file, safe='')}"])
+        url = urlunsplit(parts._replace(query=query))
+    for name, file in (("PARKMESH_DATABASE_CA", ca_file), ("sslrootcert", options.get("sslrootcert", ""))):
+        if file and (wrong := _wrong_with_certificates(file)):
+            raise SettingError(f"{name}: {file}: {wrong}")
     return url
+
+
+def _wrong_with_certificates(file: str) -> str | None:
+    """Say why a file holds no certificates to verify with; the driver would say it only at its first connection."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        return "not certificates in PEM"
+    except OSError as error:
+        return error.strerror or "can't be read"
+    return None
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -81,6 +111,9 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         )
     except ValueError as error:
         raise SettingError(f"PARKMESH_TRUSTED_PROXIES: {error}") from None
+    metrics_token = environment.get("PARKMESH_METRICS_TOKEN", "").strip() or None
+    if metrics_token is not None and len(metrics_token) < MIN_SECRET_LENGTH:
+        raise SettingError(f"PARKMESH_METRICS_TOKEN is shorter than {MIN_SECRET_LENGTH} characters")
     try:
         drain_s = float(environment.get("PARKMESH_DRAIN_SECONDS", "5"))
     except ValueError:
@@ -94,4 +127,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         server_id=environment.get("PARKMESH_SERVER_ID", "").strip() or socket.gethostname(),
         trusted_proxies=proxies,
         drain_s=drain_s,
+        metrics_token=metrics_token,
     )

@@ -14,7 +14,9 @@ def listen(host: str, port: int, *, before_up: bool = False) -> socket.socket:
     ``OSError`` with a message that names the address.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # Named, because asyncio sends small answers at once (TCP_NODELAY) only where it reads that this is TCP; else the
+    # second part of an answer waits 40 ms for the other side's delayed acknowledgement of the first.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if before_up and family == socket.AF_INET6:

@@ -4,48 +4,82 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parkmesh.protocol.edge import AccessEntry, AccessList
+from parkmesh.protocol.edge import AccessEntry, AccessList, GateRules, Whereabouts
+from parkmesh.server import rules
 from parkmesh.server.database import Connection
 
-_ENTRIES = "SELECT id, plate, status, valid_from, valid_until FROM credential"
+_ENTRIES = """
+SELECT c.id, c.plate, c.status, c.valid_from, c.valid_until, u.id AS unit, u.lots
+FROM credential c
+LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
+LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
+LEFT JOIN unit u ON u.community_id = c.community_id AND u.id = coalesce(r.unit_id, v.unit_id)
+WHERE c.community_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY($2)) ORDER BY c.id
+"""
+_CHANGED = "SELECT DISTINCT credential_id FROM access_list_change WHERE community_id = $1 AND version > $2"
+_PRESENCE = """
+SELECT p.plate, p.inside, p.at FROM presence p
+WHERE p.community_id = $1 AND ($2::bigint IS NULL OR p.plate IN (
+    SELECT k.plate FROM presence_correction k WHERE k.community_id = $1 AND k.access_list_version > $2))
+"""
 
 
-async def read(connection: Connection, community_id: int, held: int) -> AccessList:
-    """Return the list for a gateway that holds version ``held`` (0: none).
+async def read(
+    connection: Connection, community_id: int, held: int, epoch: int | None = None, *, with_rules: bool = False
+) -> AccessList:
+    """Return the list for a gateway that holds version ``held`` (0: none) of ``epoch`` (None: it knows of no epochs).
 
-    The connection is in a transaction that sees one state of the database. A version that the community has not reached
-    (a restored database) gets the full list.
+    The connection is in a transaction that sees one state of the database. The list is full where the difference can't
+    be told: the version belongs to another epoch, is ahead of the community's (a restored database), or so old that the
+    changes since are forgotten. ``with_rules`` adds what the feature ``rules`` asks for.
     """
-    version: int = await connection.fetchval("SELECT access_list_version FROM community WHERE id = $1", community_id)
-    if not 0 < held <= version:
-        rows = await connection.fetch(f"{_ENTRIES} WHERE community_id = $1 ORDER BY id", community_id)
-        return AccessList(version=version, full=True, entries=_entries(rows))
-    changed = [
-        row["credential_id"]
-        for row in await connection.fetch(
-            "SELECT DISTINCT credential_id FROM access_list_change WHERE community_id = $1 AND version > $2",
-            community_id,
-            held,
-        )
-    ]
-    rows = await connection.fetch(
-        f"{_ENTRIES} WHERE community_id = $1 AND id = ANY($2) ORDER BY id", community_id, changed
+    now = await connection.fetchrow(
+        "SELECT access_list_version, access_list_epoch, access_list_floor FROM community WHERE id = $1", community_id
     )
-    removed = sorted(set(changed) - {row["id"] for row in rows})
-    return AccessList(version=version, full=False, entries=_entries(rows), removed=[str(item) for item in removed])
+    version: int = now["access_list_version"]
+    known = epoch is None or epoch == now["access_list_epoch"]
+    full = not (known and 0 < held <= version and held >= now["access_list_floor"])
+    changed = None if full else [row[0] for row in await connection.fetch(_CHANGED, community_id, held)]
+    rows = [] if changed == [] else await connection.fetch(_ENTRIES, community_id, changed)
+    removed = sorted(set(changed or ()) - {row["id"] for row in rows})
+    return AccessList(
+        version=version,
+        full=full,
+        entries=[entry(row, with_unit=with_rules) for row in rows],
+        removed=[str(item) for item in removed],
+        epoch=0 if epoch is None else now["access_list_epoch"],
+        rules=await gate_rules(connection, community_id) if with_rules else None,
+        presence=await _presence(connection, community_id, None if full else held) if with_rules else [],
+    )
 
 
-def _entries(rows: Sequence[Any]) -> list[AccessEntry]:
-    return [
-        AccessEntry(
-            credential_id=str(row["id"]),
-            plate=row["plate"],
-            status=row["status"],
-            valid_from=_millis(row["valid_from"]),
-            valid_until=_millis(row["valid_until"]),
-        )
-        for row in rows
-    ]
+async def entries(connection: Connection, community_id: int) -> list[AccessEntry]:
+    """Return the whole list with units, as its gateways hold it."""
+    return [entry(row, with_unit=True) for row in await connection.fetch(_ENTRIES, community_id, None)]
+
+
+async def gate_rules(connection: Connection, community_id: int) -> GateRules:
+    """Return those of the community's rules that act at its gates."""
+    found = await rules.read(connection, community_id)
+    return GateRules(**{name: getattr(found, name) for name in GateRules.__struct_fields__})
+
+
+async def _presence(connection: Connection, community_id: int, since: int | None) -> list[Whereabouts]:
+    rows: Sequence[Any] = await connection.fetch(_PRESENCE, community_id, since)
+    return [Whereabouts(row["plate"], row["inside"], int(row["at"].timestamp() * 1000)) for row in rows]
+
+
+def entry(row: Any, *, with_unit: bool) -> AccessEntry:
+    """Return a row of the list's query as an entry."""
+    return AccessEntry(
+        credential_id=str(row["id"]),
+        plate=row["plate"],
+        status=row["status"],
+        valid_from=_millis(row["valid_from"]),
+        valid_until=_millis(row["valid_until"]),
+        unit=str(row["unit"]) if with_unit and row["unit"] is not None else None,
+        lots=row["lots"] if with_unit else None,
+    )
 
 
 def _millis(moment: datetime | None) -> int | None:

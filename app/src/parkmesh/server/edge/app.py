@@ -13,16 +13,23 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from parkmesh.protocol.edge import Command, EventBatch, Heartbeat, HeartbeatAck
+from parkmesh.protocol.edge import FEATURE_RULES, Command, EventBatch, Heartbeat, HeartbeatAck, ListChanged, Servers
 from parkmesh.server import database, problems
 from parkmesh.server.edge import access_list, ingest
-from parkmesh.server.edge.streams import End, NewVersion, Stream, Streams
+from parkmesh.server.edge.admission import Admission
+from parkmesh.server.edge.streams import End, NewVersion, Resync, Stream, Streams
 from parkmesh.server.guard import BodyLimit, RequestLog
 from parkmesh.server.problems import Problem
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes. A batch of 1000 passages with every text at its longest, in UTF-8, stays below it."""
 PING_S = 15.0
+MAX_WAITING = 256
+"""Requests that are in work or wait for it. More would only wait longer; they are told to come back."""
+MAX_WAITING_BYTES = 48 * 1024 * 1024
+"""Bytes of bodies in memory at once."""
+LIVE_S = 30
+"""Seconds after its last sign of life in which a server counts as there."""
 
 T = TypeVar("T")
 _events = msgspec.json.Decoder(EventBatch)
@@ -38,8 +45,13 @@ def create(pool: database.Pool, streams: Streams) -> Starlette:
             Route("/edge/v1/access-list", get_access_list, methods=["GET"]),
             Route("/edge/v1/heartbeat", post_heartbeat, methods=["POST"]),
             Route("/edge/v1/stream", get_stream, methods=["GET"]),
+            Route("/edge/v1/servers", get_servers, methods=["GET"]),
         ],
-        middleware=[Middleware(RequestLog, door="edge"), Middleware(BodyLimit, limit=MAX_BODY)],
+        middleware=[
+            Middleware(RequestLog, door="edge"),
+            Middleware(Admission, requests=MAX_WAITING, size=MAX_WAITING_BYTES),
+            Middleware(BodyLimit, limit=MAX_BODY),
+        ],
         exception_handlers=problems.HANDLERS,
     )
     app.state.pool = pool
@@ -95,7 +107,7 @@ async def post_heartbeat(request: Request) -> Response:
     beat = await body_of(request, _heartbeat)
     row = await database.fetchrow(
         request.app.state.pool,
-        "SELECT * FROM edge_heartbeat($1, $2, $3, $4, $5, $6)",
+        "SELECT * FROM edge_beat($1, $2, $3, $4, $5, $6)",
         token,
         beat.sent,
         ingest.storable(beat.version),
@@ -105,21 +117,47 @@ async def post_heartbeat(request: Request) -> Response:
     )
     if row["access_list_version"] is None:
         raise unauthorised()
-    return _json(HeartbeatAck(server_time=row["server_time"], access_list_version=row["access_list_version"]))
+    return _json(HeartbeatAck(row["server_time"], row["access_list_version"], row["access_list_epoch"]))
+
+
+async def get_servers(request: Request) -> Response:
+    token = token_of(request)
+    async with (
+        request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
+        connection.transaction(readonly=True),
+    ):
+        await _enter(connection, token)
+        found = await connection.fetch(
+            """
+            SELECT edge_url FROM server WHERE last_seen_at > now() - make_interval(secs => $1) AND NOT draining
+            ORDER BY edge_url
+            """,
+            LIVE_S,
+        )
+    return _json(Servers([row["edge_url"] for row in found]))
+
+
+def _number(request: Request, name: str) -> int | None:
+    """Return a query parameter that is a count, None where it is absent; raise ``Problem`` 422 for anything else."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise Problem(422, f"{name}: expected a number of up to 18 digits", kind="invalid")
+    return int(text)
 
 
 async def get_access_list(request: Request) -> Response:
     token = token_of(request)
-    text = request.query_params.get("version", "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise Problem(422, "version: expected the number of a version", kind="invalid")
+    held, epoch = _number(request, "version") or 0, _number(request, "epoch")
+    with_rules = FEATURE_RULES in request.query_params.get("features", "").split(",")
     pool = request.app.state.pool
     async with (
         pool.acquire(timeout=database.ACQUIRE_S) as connection,
         connection.transaction(readonly=True, isolation="repeatable_read"),
     ):
         community_id, _ = await _enter(connection, token)
-        answer = await access_list.read(connection, community_id, int(text))
+        answer = await access_list.read(connection, community_id, held, epoch, with_rules=with_rules)
     return _json(answer)
 
 
@@ -141,9 +179,9 @@ async def _frames(
     """Yield the frames of one gateway's stream; what is pushed is never older than what was sent before."""
     stream = streams.open(community_id, gateway_id)
     try:
-        sent = -1
+        sent: ListChanged | None = None
         # Registered first, read second: a version that comes in between is pushed, not missed.
-        stream.offer(NewVersion((await _standing(pool, token))[2]))
+        stream.offer(Resync())
         while True:
             item = await _next(stream)
             if isinstance(item, End):
@@ -154,10 +192,12 @@ async def _frames(
                 if item.expires > time.time() * 1000:
                     yield _frame("command", item)
             else:
-                version = item.version if isinstance(item, NewVersion) else (await _standing(pool, token))[2]
-                if version > sent:
-                    sent = version
-                    yield _frame("access-list", {"version": version})
+                if isinstance(item, NewVersion) and sent is not None and item.version <= sent.version:
+                    continue
+                newest = (await _standing(pool, token))[2]
+                if newest != sent:
+                    sent = newest
+                    yield _frame("access-list", newest)
     except Problem:
         # The token was changed while the stream was open; the gateway hears why when it connects again.
         return
@@ -185,9 +225,11 @@ async def _enter(connection: database.Connection, token: bytes) -> tuple[int, in
     return row["community_id"], row["gateway_id"]
 
 
-async def _standing(pool: database.Pool, token: bytes) -> tuple[int, int, int]:
+async def _standing(pool: database.Pool, token: bytes) -> tuple[int, int, ListChanged]:
     """Return a gateway's community, its id and the newest version of its access list."""
     async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
         community_id, gateway_id = await _enter(connection, token)
-        version = await connection.fetchval("SELECT access_list_version FROM community WHERE id = $1", community_id)
-        return community_id, gateway_id, version
+        newest = await connection.fetchrow(
+            "SELECT access_list_version, access_list_epoch FROM community WHERE id = $1", community_id
+        )
+        return community_id, gateway_id, ListChanged(*newest)

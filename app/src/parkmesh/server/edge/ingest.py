@@ -3,7 +3,7 @@
 from typing import Any
 
 from parkmesh.protocol.edge import Event, EventAck, EventBatch, Gap, Passage, SpaceState
-from parkmesh.server import database
+from parkmesh.server import database, metrics
 from parkmesh.server.problems import Problem
 
 _CALL = f"SELECT * FROM edge_events({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
@@ -79,6 +79,7 @@ async def store(pool: database.Pool, token: bytes, batch: EventBatch) -> EventAc
     if outcome == "unidentified":
         raise NotIdentified
     if outcome in ("gap", "stale"):
+        metrics.EDGE_BATCHES.labels(outcome).inc()
         detail = (
             f"The batch starts at {first}, the next event of epoch {epoch} is {mark + 1}."
             if outcome == "gap"
@@ -86,4 +87,6 @@ async def store(pool: database.Pool, token: bytes, batch: EventBatch) -> EventAc
         )
         kind = "sequence-gap" if outcome == "gap" else "stale-epoch"
         raise Problem(409, detail, kind=kind, expected_epoch=epoch, expected_seq=mark + 1)
+    metrics.EDGE_BATCHES.labels(outcome).inc()
+    metrics.EDGE_EVENTS.labels(outcome).inc(len(batch.events))
     return EventAck(epoch=epoch, acked=mark)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parkmesh.protocol.edge import Command
+from parkmesh.server import metrics
 
 QUEUE = 64
 """Frames that wait for one gateway before its stream is closed as too slow."""
@@ -62,12 +63,14 @@ class Streams:
         if before:
             before.offer(End())
         self._of_community[community_id][gateway_id] = stream
+        metrics.GATEWAY_STREAMS.inc()
         if self._ending:
             stream.offer(End())
         return stream
 
     def close(self, stream: Stream) -> None:
         """Forget a stream, unless a newer one took its place."""
+        metrics.GATEWAY_STREAMS.dec()
         of_community = self._of_community.get(stream.community_id, {})
         if of_community.get(stream.gateway_id) is stream:
             del of_community[stream.gateway_id]

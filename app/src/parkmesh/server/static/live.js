@@ -3,13 +3,16 @@
 "use strict";
 
 const body = document.body;
+const settings = JSON.parse(body.dataset.stream);
 const list = document.querySelector("[data-passages]");
 const template = document.getElementById("passage-template");
 const liveStatus = document.querySelector("[data-testid=live-status]");
-const STATUS = { free: "Free", occupied: "Occupied", unknown: "Unknown" };
-const DECISION = { granted: "Granted", denied: "Denied" };
-const PASSED = { entry: "in", exit: "out" };
 const RETRY_MS = 3000;
+const words = settings.words;
+const clock = new Intl.DateTimeFormat("en-GB", { timeZone: settings.zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const locale = settings.language === "en" ? "en-GB" : settings.language;
+const day = new Intl.DateTimeFormat(locale, { timeZone: settings.zone, day: "numeric", month: "short", year: "numeric" });
+const relative = new Intl.RelativeTimeFormat(locale, { numeric: "always" });
 
 function showLive(state, text) {
   if (liveStatus.dataset.state === state) return;
@@ -17,24 +20,33 @@ function showLive(state, text) {
   liveStatus.querySelector("[data-live-text]").textContent = text;
 }
 
+function reason(row) {
+  const text = words.reason[row.cause] || row.reason;
+  return row.decision === "granted" && row.opened === false ? `${text}. ${words.notConfirmed}` : text;
+}
+
 function passageRow(row) {
   const item = template.content.firstElementChild.cloneNode(true);
   Object.assign(item.dataset, { id: row.id, at: row.at, plate: row.plate, decision: row.decision, opened: row.opened });
-  item.querySelector("time").textContent = row.time;
-  item.querySelector(".passage-day").textContent = row.day === body.dataset.today ? "" : row.day;
+  const moment = new Date(row.at);
+  const time = item.querySelector("time");
+  time.textContent = clock.format(moment);
+  time.dateTime = moment.toISOString();
+  item.querySelector(".passage-day").textContent = day.format(moment) === day.format(new Date()) ? "" : day.format(moment);
   item.querySelector(".plate").textContent = row.plate || "—";
   const [gate, direction] = item.querySelector(".passage-gate").children;
   gate.textContent = row.gate;
-  direction.textContent = `· ${PASSED[row.direction]}`;
+  direction.textContent = `· ${words.passed[row.direction]}`;
   const chip = item.querySelector(".chip");
   chip.classList.add(row.decision === "granted" ? "good" : "bad");
-  chip.textContent = DECISION[row.decision];
-  item.querySelector(".passage-reason").textContent = row.reason;
+  chip.textContent = words.decision[row.decision];
+  item.querySelector(".passage-reason").textContent = reason(row);
   item.classList.add("fresh");
   return item;
 }
 
 function addPassages(rows) {
+  if (!list) return;
   const known = new Set(Array.from(list.children, (item) => item.dataset.id));
   for (const row of rows) {
     if (known.has(String(row.id))) continue;
@@ -43,7 +55,7 @@ function addPassages(rows) {
     );
     list.insertBefore(passageRow(row), older || null);
   }
-  while (list.children.length > Number(body.dataset.rows)) list.lastElementChild.remove();
+  while (list.children.length > settings.rows) list.lastElementChild.remove();
   document.querySelector("[data-empty]").hidden = list.children.length > 0;
 }
 
@@ -54,11 +66,11 @@ function setSpaces(spaces) {
     tile.classList.remove(tile.dataset.status);
     tile.classList.add(space.status);
     tile.dataset.status = space.status;
-    tile.querySelector(".tile-status").textContent = STATUS[space.status];
+    tile.querySelector("[data-status-text]").textContent = words.status[space.status];
   }
-  for (const status of Object.keys(STATUS)) {
-    document.querySelector(`[data-count="${status}"]`).textContent =
-      document.querySelectorAll(`[data-space][data-status="${status}"]`).length;
+  for (const count of document.querySelectorAll("[data-count]")) {
+    const level = count.closest("[data-level]") || document;
+    count.textContent = level.querySelectorAll(`[data-space][data-status="${count.dataset.count}"]`).length;
   }
 }
 
@@ -71,12 +83,11 @@ function setGateways(gateways) {
 }
 
 function ago(ms) {
-  const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 10) return "seen just now";
-  if (seconds < 60) return `seen ${seconds - (seconds % 5)} s ago`;
-  if (seconds < 3600) return `seen ${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `seen ${Math.floor(seconds / 3600)} h ago`;
-  return `seen ${Math.floor(seconds / 86400)} d ago`;
+  const seconds = Math.max(1, Math.round(ms / 1000));
+  if (seconds < 60) return relative.format(-(seconds < 10 ? seconds : seconds - (seconds % 5)), "second");
+  if (seconds < 3600) return relative.format(-Math.floor(seconds / 60), "minute");
+  if (seconds < 86400) return relative.format(-Math.floor(seconds / 3600), "hour");
+  return relative.format(-Math.floor(seconds / 86400), "day");
 }
 
 function tellAges() {
@@ -84,15 +95,16 @@ function tellAges() {
   const figures = document.querySelectorAll("[data-gateway]");
   for (const figure of figures) {
     const age = figure.dataset.seen ? Date.now() - Number(figure.dataset.seen) : null;
-    const isOnline = age !== null && age < Number(body.dataset.onlineMs);
+    const isOnline = age !== null && age < settings.onlineMs;
     online += isOnline ? 1 : 0;
     figure.dataset.online = String(isOnline);
     const chip = figure.querySelector("[data-gateway-state]");
-    chip.textContent = isOnline ? "Online" : "Offline";
+    chip.textContent = isOnline ? words.online : words.offline;
     chip.className = `chip ${isOnline ? "good" : "bad"}`;
-    figure.querySelector("[data-gateway-seen]").textContent = age === null ? "never seen" : ago(age);
+    figure.querySelector("[data-gateway-seen]").textContent = age === null ? words.never : ago(age);
   }
-  document.querySelector("[data-stale]").hidden = online > 0 || figures.length === 0;
+  const stale = document.querySelector("[data-stale]");
+  if (stale) stale.hidden = online > 0 || figures.length === 0;
 }
 
 async function reconnect() {
@@ -110,8 +122,8 @@ async function reconnect() {
 }
 
 function connect() {
-  const source = new EventSource(body.dataset.stream);
-  source.addEventListener("open", () => showLive("live", "Live"));
+  const source = new EventSource(settings.address);
+  source.addEventListener("open", () => showLive("live", words.live));
   source.addEventListener("update", (event) => {
     const update = JSON.parse(event.data);
     if (update.passages) addPassages(update.passages);
@@ -119,7 +131,7 @@ function connect() {
     if (update.gateways) setGateways(update.gateways);
   });
   source.addEventListener("error", () => {
-    showLive("waiting", "Reconnecting…");
+    showLive("waiting", words.waiting);
     if (source.readyState === EventSource.CLOSED) {
       source.close();
       reconnect();

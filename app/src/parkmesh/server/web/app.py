@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -12,15 +13,19 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from parkmesh import __version__
-from parkmesh.server import database, problems
+from parkmesh.server import csv_import, database, problems
 from parkmesh.server.guard import BodyLimit, RequestLog
 from parkmesh.server.live import Feeds
 from parkmesh.server.settings import Settings
-from parkmesh.server.web import api, pages
+from parkmesh.server.web import api, pages, scrape, security
 from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
 
 MAX_BODY = 64 * 1024
+# Whoever sends a table has been let in before the body is read.
+IMPORTS = re.compile(r"/api/v1/communities/[^/]+/imports/[a-z]+")
+# A form may write each byte as three characters.
+FORM_OF_IMPORTS = re.compile(r"/communities/[^/]+/transfer")
 READY_S = 2.0
 
 
@@ -40,15 +45,24 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        exception_handlers={**problems.HANDLERS, HTTPException: _http_error, RequestValidationError: _invalid},
+        # Such a redirect would be built from the Host that the client names.
+        redirect_slashes=False,
+        exception_handlers={
+            **problems.HANDLERS,
+            HTTPException: _http_error,
+            RequestValidationError: _invalid,
+            Exception: _unexpected,
+        },
     )
-    app.add_middleware(BodyLimit, limit=MAX_BODY)
+    larger = {IMPORTS: csv_import.MAX_BYTES, FORM_OF_IMPORTS: 3 * csv_import.MAX_BYTES + MAX_BODY}
+    app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
     app.add_middleware(RequestLog, door="web")
-    app.include_router(api.router)
+    api.include(app)
     app.router.routes += [
         Route("/healthz", live),
         Route("/readyz", ready),
+        Route("/metrics", scrape.show_metrics),
         Mount("/static", rendering.StaticFilesWithVersions(directory=rendering.STATIC), name="static"),
         *pages.ROUTES,
     ]
@@ -56,6 +70,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.state.feeds = feeds
     app.state.settings = settings
     app.state.condition = condition
+    app.state.fleet = scrape.Fleet(pool)
     return app
 
 
@@ -63,6 +78,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     return rendering.error_page(request, error)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    # Answered outside of the middleware that puts the headers on all other answers.
+    answer = await problems.HANDLERS[Exception](request, error)
+    answer.headers.update(security.headers(secure=request.app.state.settings.secure_cookies))
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

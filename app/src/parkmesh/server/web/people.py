@@ -2,11 +2,13 @@
 
 from starlette.requests import Request
 
-from parkmesh.server import principals
-from parkmesh.server.principals import Principal
+from parkmesh.server import api_keys, principals
+from parkmesh.server.principals import Principal, Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import security
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def bearer_token(request: Request) -> str | None:
@@ -25,18 +27,32 @@ async def by_cookie(request: Request) -> Principal | None:
 
 
 async def required(request: Request) -> Principal:
-    """Return the user of an API request; raise ``Problem`` 401 where there is none.
+    """Return the user or the API key of a request; raise ``Problem`` 401 where there is none.
 
-    With a cookie, a request that changes something must carry the form token too: browsers send cookies unasked.
+    A key works for the routes of its community; one that may only read gets 403 for anything else. With a cookie, a
+    request that changes something must carry the form token too: browsers send cookies unasked.
     """
     settings: Settings = request.app.state.settings
     bearer = bearer_token(request)
     token = bearer or cookie_token(request, settings)
-    principal = await principals.identify(request.app.state.pool, token) if token else None
+    if bearer and bearer.startswith(api_keys.PREFIX):
+        principal = await api_keys.identify(request.app.state.pool, bearer)
+    else:
+        principal = await principals.identify(request.app.state.pool, token) if token else None
     if principal is None:
         raise Problem(
             401, "Sign in first: POST /api/v1/sessions.", headers={"WWW-Authenticate": 'Bearer realm="parkmesh"'}
         )
-    if bearer is None and request.method not in ("GET", "HEAD", "OPTIONS"):
+    if principal.api_key is not None:
+        _check_key(request, principal)
+    if bearer is None and request.method not in READS:
         security.check_csrf(settings, principal.session, request.headers.get(security.CSRF_HEADER))
     return principal
+
+
+def _check_key(request: Request, principal: Principal) -> None:
+    if "community" not in request.path_params and request.url.path != "/api/v1/communities":
+        raise Problem(403, "An API key works for its community's routes only.")
+    reader = all(member.role is Role.READER for member in principal.memberships.values())
+    if reader and request.method not in READS:
+        raise Problem(403, "This API key may read and change nothing.")

@@ -29,14 +29,17 @@ CSRF_HEADER = "X-CSRF-Token"
 CSRF_FIELD = "csrf_token"
 
 
+def headers(*, secure: bool) -> dict[str, str]:
+    """Return the headers of every answer of a site that is reached by https (``secure``) or isn't."""
+    return HEADERS | ({"Strict-Transport-Security": "max-age=31536000; includeSubDomains"} if secure else {})
+
+
 class SecurityHeaders:
     """Put the headers on every answer; nothing but static files may be kept by a cache."""
 
     def __init__(self, app: ASGIApp, secure: bool) -> None:
         self._app = app
-        self._headers = dict(HEADERS)
-        if secure:
-            self._headers["Strict-Transport-Security"] = "max-age=31536000"
+        self._headers = headers(secure=secure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
@@ -83,6 +86,11 @@ def form_cookie(settings: Settings) -> str:
 def set_cookie(response: Response, settings: Settings, name: str, value: str) -> None:
     """Set a cookie that scripts can't read and other sites' forms don't send."""
     response.set_cookie(name, value, path="/", httponly=True, samesite="lax", secure=settings.secure_cookies)
+
+
+def delete_cookie(response: Response, settings: Settings, name: str) -> None:
+    """Take a cookie back that ``set_cookie`` set."""
+    response.delete_cookie(name, path="/", httponly=True, samesite="lax", secure=settings.secure_cookies)
 
 
 def new_form_secret() -> str:

@@ -1,28 +1,191 @@
-"""What pages say: words for reasons, states and times."""
+"""What pages say for the codes of the domain: reasons, states, roles, kinds of space, and what went wrong.
+
+A text is marked here and translated where it is shown.
+"""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-_REASONS = {
-    "exact": "Known plate",
-    "fuzzy": "Known plate, read with a doubt",
-    "command": "Opened by the desk",
-    "no_plate": "No plate read",
-    "unknown_plate": "Unknown plate",
-    "revoked": "Access revoked",
-    "not_yet_valid": "Not valid yet",
-    "expired": "No longer valid",
-    "ambiguous": "More than one plate fits",
-    "stale": "Read arrived too late",
+from parkmesh.server.web.language import N_, Language
+
+REASON = {
+    "exact": N_("Known plate"),
+    "fuzzy": N_("Known plate, read with a doubt"),
+    "command": N_("Opened by hand"),
+    "no_plate": N_("No plate read"),
+    "unknown_plate": N_("Unknown plate"),
+    "revoked": N_("Access revoked"),
+    "not_yet_valid": N_("Not valid yet"),
+    "expired": N_("No longer valid"),
+    "ambiguous": N_("More than one plate fits"),
+    "stale": N_("Read arrived too late"),
+    "anti_passback": N_("Already inside"),
+    "lots_full": N_("No lot left for this unit"),
 }
-STATUS = {"free": "Free", "occupied": "Occupied", "unknown": "Unknown"}
-PASSED = {"entry": "in", "exit": "out"}
-DIRECTION = {"entry": "Entry", "exit": "Exit", "both": "Entry and exit"}
+NOT_CONFIRMED = N_("The barrier did not confirm")
+STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
+DECISION = {"granted": N_("Granted"), "denied": N_("Denied")}
+PASSED = {"entry": N_("in"), "exit": N_("out")}
+DIRECTION = {"entry": N_("Entry"), "exit": N_("Exit"), "both": N_("Entry and exit")}
+ROLE = {"operator": N_("Operator"), "administrator": N_("Administrator"), "resident": N_("Resident")}
+CATEGORY = {
+    "assigned": N_("Assigned"),
+    "shared": N_("Shared"),
+    "visitor": N_("Visitors"),
+}
+HEALTH = {
+    "ok": N_("In order"),
+    "offline": N_("Offline"),
+    "behind": N_("Behind with events"),
+    "outdated": N_("Old access list"),
+    "skewed": N_("Clock is wrong"),
+    "silent": N_("Camera silent"),
+}
+INVITATION = {
+    "pending": N_("Open"),
+    "accepted": N_("Accepted"),
+    "revoked": N_("Revoked"),
+    "expired": N_("Expired"),
+}
+OBJECT = {
+    "booking": N_("Bookings"),
+    "community": N_("Community"),
+    "credential": N_("Plates"),
+    "gate": N_("Gates"),
+    "invitation": N_("Invitations"),
+    "level": N_("Levels"),
+    "member": N_("Accounts"),
+    "passkey": N_("Passkeys"),
+    "password": N_("Passwords"),
+    "presence": N_("Presence"),
+    "resident": N_("Residents"),
+    "rules": N_("Rules"),
+    "session": N_("Sessions"),
+    "sharing": N_("Sharing"),
+    "space": N_("Spaces"),
+    "unit": N_("Units"),
+    "visitor-pass": N_("Visitor passes"),
+}
+PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
+RULE = {
+    "entry_hold_s": N_("Seconds to wait before an entry"),
+    "exit_hold_s": N_("Seconds to wait before an exit"),
+    "refusal_hold_s": N_("Seconds for which a refused plate is held back"),
+    "same_plate_window_s": N_("Seconds in which the same plate counts once"),
+    "visitor_passes_per_unit": N_("Visitor passes for a unit in a month"),
+    "visitor_pass_max_hours": N_("Hours that a visitor pass lasts at most"),
+    "booking_max_hours": N_("Hours that a booking lasts at most"),
+    "booking_days_ahead": N_("Days ahead that can be booked"),
+    "bookings_per_unit": N_("Bookings that a unit may have at once"),
+}
+LIST = {
+    "units": N_("Units"),
+    "residents": N_("Residents"),
+    "people": N_("People"),
+    "plates": N_("Plates"),
+    "credentials": N_("Plates"),
+    "spaces": N_("Spaces"),
+    "passages": N_("Passages"),
+}
+TABLES = {
+    "list": LIST,
+    "rule": RULE,
+    "health": HEALTH,
+    "invitation": INVITATION,
+    "passback": PASSBACK,
+    "object": OBJECT,
+    "reason": REASON,
+    "status": STATUS,
+    "decision": DECISION,
+    "passed": PASSED,
+    "direction": DIRECTION,
+    "role": ROLE,
+    "category": CATEGORY,
+}
+
+DONE = {
+    "vehicle-added": N_("The vehicle is added. The gates know it within seconds."),
+    "vehicle-changed": N_("The vehicle is changed."),
+    "vehicle-removed": N_("The vehicle is removed."),
+    "booked": N_("The space is booked."),
+    "booking-cancelled": N_("The booking is cancelled."),
+    "shared": N_("The space is shared at that time."),
+    "share-stopped": N_("That time is your own again."),
+    "day-blocked": N_("On that day nothing is shared."),
+    "day-unblocked": N_("On that day the space is shared again as usual."),
+    "pass-changed": N_("The pass is changed."),
+    "pass-cancelled": N_("The pass is cancelled. Its link and plate open nothing any more."),
+    "link-new": N_("There is a new link. The one before leads nowhere any more."),
+    "gate-asked": N_("The command to open the gate is on its way. It lives for ten seconds."),
+    "session-ended": N_("That device is signed out."),
+    "sessions-ended": N_("All other devices are signed out."),
+    "password-changed": N_("The password is changed. All other devices are signed out."),
+    "passkey-removed": N_("The passkey is removed."),
+    "passkey-added": N_("The passkey is added. You can sign in with it from now on."),
+    "saved": N_("Saved."),
+    "added": N_("Added."),
+    "removed": N_("Removed."),
+    "revoked": N_("The plate is revoked. Gates that are online refuse it within seconds."),
+    "restored": N_("The plate may pass again."),
+    "invitation-revoked": N_("The invitation is revoked."),
+    "corrected": N_("The correction is written down."),
+    "imported": N_("The file is imported."),
+    "onboarded": N_("The community is there."),
+}
+
+PROBLEM = {
+    "quota": N_("Your unit has used up what it may have of these."),
+    "plate-limit": N_("Your unit holds as many plates as it may."),
+    "plate-not-available": N_("This plate can't be added here. Ask your community's administrators."),
+    "taken": N_("There is one of this name already."),
+    "revoked": N_("Your administrators revoked this plate; only they can change it."),
+    "not-available": N_("The space is not free for the whole of that time."),
+    "over": N_("It is over already."),
+    "plate": N_("This plate can't have a pass. Ask your community's administrators."),
+    "member": N_("This address belongs to a member of the community already."),
+    "invited": N_("This address is invited already. Send that invitation again."),
+    "claim": N_("This link or code is not valid: it was used or revoked, or is too old. Ask for a new one."),
+    "has-account": N_("This address has an account. Sign in with it first."),
+    "other-account": N_("This invitation is for another address than your account's."),
+    "wrong-password": N_("This is not your password."),
+    "in-use": N_("Something else still refers to it."),
+    "own-place": N_("You can't take away your own place; another administrator can."),
+    "csrf": N_("The form has expired. Send it once more."),
+    "overlap": N_("This time overlaps with another one."),
+    "too-many-attempts": N_("Too many attempts from here. Wait a little and try again."),
+    "not-found": N_("There is nothing here that you may see."),
+}
+STATUS_CODE = {
+    403: N_("You may not do this."),
+    404: N_("There is nothing here that you may see."),
+    409: N_("This does not go together with what is there already."),
+    412: N_("Somebody changed this in the meantime. Look at it again, then save."),
+    413: N_("That is too much at once."),
+    429: N_("Too many attempts from here. Wait a little and try again."),
+    503: N_("The service is not available at the moment. Try again soon."),
+}
+
+
+def word(language: Language, table: str, code: str) -> str:
+    """Return the text for a code; a code that is not in the table is shown as it is, made readable."""
+    known = TABLES[table].get(code)
+    return language.gettext(known) if known else code.replace("_", " ").replace("-", " ").capitalize()
+
+
+def reason(language: Language, reason: str, decision: str, opened: bool | None) -> str:
+    """Return why a passage was decided as it was; a barrier that did not answer is said, not hidden."""
+    text = word(language, "reason", reason)
+    return f"{text}. {language.gettext(NOT_CONFIRMED)}" if decision == "granted" and opened is False else text
+
+
+def table(language: Language, name: str) -> dict[str, str]:
+    """Return a whole table in one language, for a page's script."""
+    return {code: language.gettext(text) for code, text in TABLES[name].items()}
 
 
 def reason_text(reason: str, decision: str, opened: bool | None) -> str:
-    """Return why a passage was decided as it was; a barrier that did not answer is said, not hidden."""
-    text = _REASONS.get(reason, reason.replace("_", " ").capitalize())
+    """Return the English text for a passage's reason."""
+    text = REASON.get(reason, reason.replace("_", " ").capitalize())
     return f"{text}; the barrier did not confirm" if decision == "granted" and opened is False else text
 
 
@@ -34,13 +197,3 @@ def local_time(moment: datetime, zone: ZoneInfo) -> str:
 def local_day(moment: datetime, zone: ZoneInfo) -> str:
     """Return the day at the community, short."""
     return moment.astimezone(zone).strftime("%d %b %Y").lstrip("0")
-
-
-def ago(seconds: float | None) -> str:
-    """Return how long ago something was, in the largest fitting unit."""
-    if seconds is None:
-        return "never"
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{int(seconds // size)} {unit} ago"
-    return f"{max(0, int(seconds))} s ago"

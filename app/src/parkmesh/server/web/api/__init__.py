@@ -1,14 +1,63 @@
 """The REST API, version 1. Its document is at ``/api/v1/openapi.json``."""
 
-from fastapi import APIRouter
+from fastapi import FastAPI
 
-from parkmesh.server.web.api import communities, credentials, passages, sessions
+from parkmesh.server.web.api import (
+    api_keys,
+    audit,
+    bookings,
+    communities,
+    credentials,
+    desk,
+    gates,
+    invitations,
+    passages,
+    passkeys,
+    personal_data,
+    presence,
+    residents,
+    rules,
+    servers,
+    sessions,
+    sharing,
+    spaces,
+    tables,
+    units,
+    visitor_passes,
+)
 from parkmesh.server.web.api.common import answers
 
-router = APIRouter(prefix="/api/v1", responses=answers(400, 401, 413, 422, 503))
-for part in (sessions, communities):
-    router.include_router(part.router)
-_in_community = APIRouter(prefix="/communities/{community}", responses=answers(404))
-for part in (communities, passages, credentials):
-    _in_community.include_router(part.in_community)
-router.include_router(_in_community)
+_PREFIX = "/api/v1"
+_EVERYWHERE = answers(400, 401, 413, 422, 503)
+_OUTSIDE = (sessions, passkeys, invitations, communities, desk, audit, servers, visitor_passes)
+_IN_COMMUNITY = (
+    communities,
+    spaces,
+    sharing,
+    bookings,
+    visitor_passes,
+    gates,
+    passages,
+    presence,
+    rules,
+    credentials,
+    units,
+    residents,
+    personal_data,
+    invitations,
+    tables,
+    api_keys,
+    desk,
+    audit,
+)
+
+
+def include(app: FastAPI) -> None:
+    """Add the API's routes. Each part directly: a router within a router is worked out anew at every level, which is
+    most of the time that a server takes to start."""
+    for part in _OUTSIDE:
+        app.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE)
+    for part in _IN_COMMUNITY:
+        app.include_router(
+            part.in_community, prefix=f"{_PREFIX}/communities/{{community}}", responses=_EVERYWHERE | answers(404)
+        )

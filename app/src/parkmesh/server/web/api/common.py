@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.server import problems
 from parkmesh.server.principals import Membership, Principal, Role
@@ -18,6 +18,13 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""The number of an object."""
+
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line that somebody typed: no control characters. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
+
+
 class ProblemDetails(BaseModel):
     """RFC 9457."""
 
@@ -27,11 +34,13 @@ class ProblemDetails(BaseModel):
     detail: str
 
 
+_PROBLEM = ProblemDetails.model_json_schema()
+
+
 def answers(*statuses: int) -> dict[int | str, dict[str, object]]:
     """Return the documentation of answers that carry problem details."""
-    schema = ProblemDetails.model_json_schema()
     return {
-        status: {"description": HTTPStatus(status).phrase, "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+        status: {"description": HTTPStatus(status).phrase, "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}}}
         for status in statuses
     }
 
@@ -49,5 +58,21 @@ async def _staff(member: Annotated[Membership, Depends(_member)]) -> Membership:
     return member
 
 
+async def _person_staff(principal: SignedIn, member: Annotated[Membership, Depends(_staff)]) -> Membership:
+    if principal.api_key is not None:
+        raise Problem(403, "An API key can't do this; a person has to.")
+    return member
+
+
+async def _operator(principal: SignedIn) -> Principal:
+    if not principal.operator:
+        raise problems.not_found()
+    return principal
+
+
 Member = Annotated[Membership, Depends(_member)]
 Staff = Annotated[Membership, Depends(_staff)]
+PersonStaff = Annotated[Membership, Depends(_person_staff)]
+"""Administrators and operators, but no API key."""
+Operator = Annotated[Principal, Depends(_operator)]
+"""The operator's desk; for everybody else what it shows doesn't exist."""

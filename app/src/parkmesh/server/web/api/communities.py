@@ -1,15 +1,16 @@
-"""Communities with their gates, spaces and gateways."""
+"""Communities and their gateways."""
 
-from datetime import UTC, datetime
-from typing import Literal
+from datetime import datetime
 
+import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import database, operations, problems, reads
+from parkmesh.server import database, desk, reads
 from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.common import Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.desk import Search
+from parkmesh.server.web.api.paging import Page
 
 router = APIRouter(tags=["communities"])
 in_community = APIRouter(tags=["communities"])
@@ -22,34 +23,15 @@ class CommunitySummary(BaseModel):
     role: Role
 
 
+class CommunityDetails(CommunitySummary):
+    """``offboarded_at``: when the desk let it go; only the desk sees it since then."""
+
+    offboarded_at: datetime | None
+
+
 class Communities(BaseModel):
     items: list[CommunitySummary]
-
-
-class Gate(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    title: str
-    direction: Literal["entry", "exit", "both"]
-
-
-class Gates(BaseModel):
-    items: list[Gate]
-
-
-class Space(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    level: str
-    category: str
-    status: Literal["free", "occupied", "unknown"]
-    since: datetime | None
-
-
-class Spaces(BaseModel):
-    items: list[Space]
+    next: str | None
 
 
 class Gateway(BaseModel):
@@ -74,51 +56,42 @@ class Gateways(BaseModel):
     items: list[Gateway]
 
 
-class OpenRequest(Body):
-    reason: str = Field(min_length=3, max_length=200, pattern=r"^[^\x00-\x1f]*$")
-
-
-class OpenCommand(BaseModel):
-    """``expires``: a gateway that has not acted by then never will."""
-
-    id: str
-    gate: str
-    expires: datetime
-
-
 @router.get("/communities")
-async def list_communities(request: Request, principal: SignedIn) -> Communities:
-    """List the communities that the user may see."""
+async def list_communities(request: Request, principal: SignedIn, page: Page, search: Search = None) -> Communities:
+    """List the communities that the user may see, by name."""
     pool = request.app.state.pool
+    after = page.after(str)
     if principal.operator:
         async with database.at_desk(pool) as connection:
-            seen = [(item, Role.OPERATOR) for item in await reads.communities(connection)]
+            found = await desk.communities(
+                connection, limit=page.fetch, after=after[0] if after else None, search=search
+            )
+        seen = [(item, Role.OPERATOR) for item in found]
     else:
         seen = []
-        for member in principal.memberships.values():
+        for member in sorted(principal.memberships.values(), key=lambda item: item.community):
+            if (after and member.community <= after[0]) or len(seen) == page.fetch:
+                continue
             async with database.in_community(pool, member.community_id, read_only=True) as connection:
-                seen.append((await reads.community(connection, member.community_id), member.role))
+                community = await reads.community(connection, member.community_id)
+            if search is None or search.lower() in f"{community.name} {community.title}".lower():
+                seen.append((community, member.role))
+    items, following = page.cut(seen, lambda item: (item[0].name,))
     return Communities(
         items=[
             CommunitySummary(name=item.name, title=item.title, time_zone=item.time_zone, role=role)
-            for item, role in seen
-        ]
+            for item, role in items
+        ],
+        next=following,
     )
 
 
-@in_community.get("/gates")
-async def list_gates(request: Request, member: Member) -> Gates:
-    """List the community's gates."""
+@router.get("/communities/{community}", responses=answers(404))
+async def show_community(request: Request, member: Member) -> CommunityDetails:
+    """Show the community and what the asker is to it."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        return Gates(items=[Gate.model_validate(gate) for gate in await reads.gates(connection, member.community_id)])
-
-
-@in_community.get("/spaces")
-async def list_spaces(request: Request, member: Member) -> Spaces:
-    """List the community's spaces with their states."""
-    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = await reads.spaces(connection, member.community_id)
-    return Spaces(items=[Space.model_validate(space) for space in found])
+        found = await desk.details(connection, member.community_id)
+    return CommunityDetails.model_validate({**msgspec.structs.asdict(found), "role": member.role})
 
 
 @in_community.get("/gateways", responses=answers(403))
@@ -127,14 +100,3 @@ async def list_gateways(request: Request, member: Staff) -> Gateways:
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await reads.gateways(connection, member.community_id)
     return Gateways(items=[Gateway.model_validate(gateway) for _, gateway in found])
-
-
-@in_community.post("/gates/{gate}/open", status_code=202, responses=answers(403))
-async def open_gate(request: Request, principal: SignedIn, member: Member, gate: str, body: OpenRequest) -> OpenCommand:
-    """Open a gate from the desk. The command goes to gateways that are connected now, and lives for 10 s."""
-    if member.role is not Role.OPERATOR:
-        raise Problem(403, "Only the operator's desk may open a gate from here.")
-    command = await operations.open_gate(request.app.state.pool, principal, member.community_id, gate, body.reason)
-    if command is None:
-        raise problems.not_found()
-    return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))

@@ -1,59 +1,248 @@
-"""The plates of a community."""
+"""The plates of a community for its staff, and vehicles: the plates that its residents registered."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from parkmesh.domain import plates
-from parkmesh.server import database, operations, problems, reads
-from parkmesh.server.web.api.common import Body, SignedIn, Staff, answers
+from parkmesh.server import credentials, database, problems, units
+from parkmesh.server.principals import Membership, Role
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import MAX_ID, Id, IdInPath, Label, Plate, Search
 
 in_community = APIRouter(tags=["credentials"])
 
+Status = Literal["active", "revoked"]
+
 
 class Credential(BaseModel):
+    """``resident`` and ``unit`` are names; ``visitor``: it belongs to a visitor's pass. Valid until before
+    ``valid_until``."""
+
     model_config = ConfigDict(from_attributes=True)
 
+    id: int
     plate: str
-    status: Literal["active", "revoked"]
+    label: str
+    status: Status
+    resident_id: int | None
     resident: str | None
+    unit_id: int | None
     unit: str | None
+    visitor: bool
     valid_from: datetime | None
     valid_until: datetime | None
 
 
 class CredentialList(BaseModel):
     items: list[Credential]
+    next: str | None
 
 
 class CredentialStatus(Body):
-    status: Literal["active", "revoked"]
+    status: Status
 
 
 class CredentialState(BaseModel):
     plate: str
-    status: Literal["active", "revoked"]
+    status: Status
+
+
+class NewVehicle(Body):
+    """``resident_id``: whose it is; absent: the resident's own who asks, or the community's where staff ask.
+    The validity is set by staff."""
+
+    plate: Plate
+    label: Label = ""
+    resident_id: Id | None = None
+    valid_from: AwareDatetime | None = None
+    valid_until: AwareDatetime | None = None
+
+
+class VehicleChange(Body):
+    """Absent members stay as they are. ``status`` and the validity are changed by staff."""
+
+    plate: Plate = Field(default_factory=str)
+    label: Label = Field(default_factory=str)
+    status: Status = Field(default_factory=lambda: "active")
+    valid_from: AwareDatetime | None = None
+    valid_until: AwareDatetime | None = None
+
+
+_STAFF_ONLY = frozenset({"status", "valid_from", "valid_until"})
 
 
 @in_community.get("/credentials", responses=answers(403))
-async def list_credentials(request: Request, member: Staff) -> CredentialList:
-    """List the community's plates."""
+async def list_credentials(
+    request: Request,
+    member: Staff,
+    page: paging.Page,
+    search: Search = "",
+    resident_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    unit_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+) -> CredentialList:
+    """List the community's plates, those of visitors too."""
+    after = page.after(str, int)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = await reads.credentials(connection, member.community_id)
-    return CredentialList(items=[Credential.model_validate(credential) for credential in found])
+        found = await credentials.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=after,
+            search=search,
+            resident_id=resident_id,
+            unit_id=unit_id,
+        )
+    items, following = page.cut(found, lambda credential: (credential.plate, credential.id))
+    return CredentialList(items=[Credential.model_validate(item) for item in items], next=following)
 
 
 @in_community.put("/credentials/{plate}", responses=answers(403))
 async def put_credential(
     request: Request, principal: SignedIn, member: Staff, plate: str, body: CredentialStatus
 ) -> CredentialState:
-    """Revoke a plate or restore it. Gateways that are online know within seconds."""
+    """Revoke a plate or restore it, whoever holds it. Gateways that are online know within seconds."""
     normal = plates.normalise(plate)
-    pool = request.app.state.pool
-    if normal is None or not await operations.set_credential_status(
-        pool, principal, member.community_id, normal, body.status
-    ):
+    if normal is None:
         raise problems.not_found()
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        if not await credentials.set_status(connection, principal, member.community_id, normal, body.status):
+            raise problems.not_found()
     return CredentialState(plate=normal, status=body.status)
+
+
+def _by_staff(member: Membership) -> bool:
+    return member.role is not Role.RESIDENT
+
+
+async def _visible(
+    connection: database.Connection, member: Membership, vehicle: int, *, lock: bool = False
+) -> credentials.Credential:
+    """Return a vehicle that the member may see: staff any, residents those of their unit."""
+    found = await credentials.get(connection, member.community_id, vehicle, lock=lock)
+    if not _by_staff(member) and found.resident_id != member.resident_id:
+        own = await units.unit_of(connection, member.community_id, member.resident_id)
+        if lock or found.visitor or own is None or found.unit_id != own:
+            raise problems.not_found()
+    return found
+
+
+@in_community.get("/vehicles")
+async def list_vehicles(request: Request, member: Member, page: paging.Page) -> CredentialList:
+    """List vehicles by plate: for residents those of their unit, for staff all."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        after = page.after(str, int)
+        unit = resident = None
+        if not _by_staff(member):
+            unit = await units.unit_of(connection, member.community_id, member.resident_id)
+            # Whoever belongs to no unit sees his own, and whoever is nobody here sees none.
+            resident = None if unit else member.resident_id or 0
+        found = await credentials.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=after,
+            unit_id=unit,
+            resident_id=resident,
+            visitors=False,
+        )
+    items, following = page.cut(found, lambda credential: (credential.plate, credential.id))
+    return CredentialList(items=[Credential.model_validate(item) for item in items], next=following)
+
+
+@in_community.post(
+    "/vehicles",
+    status_code=201,
+    response_model=Credential,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def add_vehicle(request: Request, principal: SignedIn, member: Member, body: NewVehicle) -> Response:
+    """Register a plate. Residents register their own, as many as the unit may hold."""
+    staff = _by_staff(member)
+    if not staff:
+        _forbid_others(member, body.resident_id)
+        _forbid_staffs(body)
+    plate = credentials.spelled(body.plate)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = Credential.model_validate(
+            await credentials.add(
+                connection,
+                principal,
+                member.community_id,
+                resident_id=body.resident_id if staff else member.resident_id,
+                plate=plate,
+                label=body.label,
+                valid_from=body.valid_from,
+                valid_until=body.valid_until,
+                by_staff=staff,
+            )
+        )
+        location = f"/api/v1/communities/{member.community}/vehicles/{made.id}"
+        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+
+
+@in_community.get("/vehicles/{vehicle}", responses=preconditions.READ)
+async def get_vehicle(request: Request, response: Response, member: Member, vehicle: IdInPath) -> Credential:
+    """Read a vehicle. Residents read those of their unit."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Credential.model_validate(await _visible(connection, member, vehicle))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.patch(
+    "/vehicles/{vehicle}",
+    responses={**preconditions.CHANGED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def change_vehicle(
+    request: Request, response: Response, principal: SignedIn, member: Member, vehicle: IdInPath, body: VehicleChange
+) -> Credential:
+    """Change a vehicle's plate or label; as staff its status and validity too. Residents change their own."""
+    staff = _by_staff(member)
+    if not staff:
+        _forbid_staffs(body)
+    changes = body.model_dump(exclude_unset=True)
+    if "plate" in changes:
+        changes["plate"] = credentials.spelled(body.plate)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _visible(connection, member, vehicle, lock=True)
+        preconditions.check(request, Credential.model_validate(present))
+        changed = Credential.model_validate(
+            await credentials.change(connection, principal, member.community_id, present, changes, by_staff=staff)
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/vehicles/{vehicle}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def remove_vehicle(request: Request, principal: SignedIn, member: Member, vehicle: IdInPath) -> Response:
+    """Remove a vehicle. Residents remove their own, unless staff revoked it."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _visible(connection, member, vehicle, lock=True)
+        preconditions.check(request, Credential.model_validate(present))
+        await credentials.remove(connection, principal, member.community_id, present, by_staff=_by_staff(member))
+    return Response(status_code=204)
+
+
+def _forbid_others(member: Membership, resident_id: int | None) -> None:
+    if member.resident_id is None or resident_id not in (None, member.resident_id):
+        raise Problem(403, "Residents register their own vehicles.")
+
+
+def _forbid_staffs(body: NewVehicle | VehicleChange) -> None:
+    if _STAFF_ONLY & body.model_fields_set:
+        raise Problem(403, "Only the community's administrators and the operator's desk may set status and validity.")

@@ -1,4 +1,4 @@
-"""Passages, by pages."""
+"""Passages, searched and by pages."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -6,10 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import database, reads
+from parkmesh.server import database, passages
 from parkmesh.server.principals import Role
+from parkmesh.server.web.api import paging
 from parkmesh.server.web.api.common import Member
-from parkmesh.server.web.api.paging import MAX_PAGE, PAGE, decode_cursor, encode_cursor
+from parkmesh.server.web.api.fields import PRINTABLE
+from parkmesh.server.web.api.times import Moment
 
 in_community = APIRouter(tags=["passages"])
 
@@ -39,21 +41,35 @@ class Passages(BaseModel):
 async def list_passages(
     request: Request,
     member: Member,
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = PAGE,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
+    page: paging.Page,
+    plate: Annotated[
+        str | None, Query(max_length=64, pattern=PRINTABLE, description="Its beginning, in any usual spelling.")
+    ] = None,
+    gate: Annotated[str | None, Query(max_length=63, pattern=PRINTABLE, description="Name of the gate.")] = None,
+    direction: Literal["entry", "exit"] | None = None,
+    decision: Literal["granted", "denied"] | None = None,
+    from_: Annotated[Moment | None, Query(alias="from", description="The first moment.")] = None,
+    until: Annotated[Moment | None, Query(description="The first moment after it.")] = None,
 ) -> Passages:
-    """List passages, latest first. Residents see those of their own plates."""
-    before = decode_cursor(cursor) if cursor else None
+    """List passages, latest first. Residents see those of their own plates and of their unit's."""
+    before = page.after(datetime, int)
+    beginning = passages.beginning_of_plate(plate) if plate else None
+    if plate and beginning is None:
+        return Passages(items=[], next=None)
+    only = passages.Filter(beginning, gate, direction, decision, from_, until)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         own = (
-            await reads.plates_of(connection, member.community_id, member.resident_id)
+            await passages.plates_seen(connection, member.community_id, member.resident_id)
             if member.role is Role.RESIDENT
             else None
         )
-        found = await reads.passages(connection, member.community_id, limit=limit + 1, before=before, plates=own)
-    page = found[:limit]
-    more = len(found) > limit
-    return Passages(
-        items=[Passage.model_validate(passage) for passage in page],
-        next=encode_cursor(page[-1].received_at, page[-1].id) if more else None,
-    )
+        found = await passages.search(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            before=None if before is None else (before[0], before[1]),
+            plates=own,
+            only=only,
+        )
+    items, following = page.cut(found, lambda passage: (passage.received_at, passage.id))
+    return Passages(items=[Passage.model_validate(passage) for passage in items], next=following)

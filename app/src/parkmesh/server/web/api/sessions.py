@@ -1,13 +1,17 @@
-"""Signing in and out by the API."""
+"""Signing in and out by the API, and what somebody does about his own sessions and password."""
 
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from datetime import datetime
+from typing import Annotated, Literal
 
-from parkmesh.server import principals
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from parkmesh.server import accounts, devices, principals
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import security
 from parkmesh.server.web.api.common import Body, SignedIn, answers
+from parkmesh.server.web.api.fields import Password
 
 router = APIRouter(tags=["sessions"])
 
@@ -32,12 +36,42 @@ class CurrentUser(BaseModel):
     csrf_token: str
 
 
+class LiveSession(BaseModel):
+    """``device`` is a rough name, empty where the browser said nothing known; ``current``: the session that asks."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    device: str
+    method: Literal["password", "passkey", "invitation"]
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    current: bool
+
+
+class LiveSessions(BaseModel):
+    items: list[LiveSession]
+
+
+class Ended(BaseModel):
+    """``ended``: how many sessions were revoked."""
+
+    ended: int
+
+
+class PasswordChange(Body):
+    current: Password
+    new: Password
+
+
 @router.post("/sessions", status_code=201, responses=answers(429))
 async def create_session(request: Request, body: Credentials) -> Session:
     """Sign in and get a token."""
     state = request.app.state
     address = security.client_address(request, state.settings)
-    token = await principals.sign_in(state.pool, body.email, body.password, address)
+    device = devices.rough(request.headers.get("user-agent", ""))
+    token = await principals.sign_in(state.pool, body.email, body.password, address, device=device)
     if token is None:
         raise Problem(401, "E-mail and password don't belong together.", kind="sign-in")
     return Session(token=token)
@@ -59,3 +93,40 @@ async def end_session(request: Request, principal: SignedIn) -> Response:
     """Sign out: the token is worthless from now on."""
     await principals.sign_out(request.app.state.pool, principal.session)
     return Response(status_code=204)
+
+
+@router.get("/sessions", responses=answers(403))
+async def list_sessions(request: Request, principal: SignedIn) -> LiveSessions:
+    """List the user's own live sessions."""
+    found = await accounts.sessions(request.app.state.pool, principal)
+    return LiveSessions(items=[LiveSession.model_validate(item) for item in found])
+
+
+@router.delete("/sessions/{session}", status_code=204, responses=answers(403, 404))
+async def revoke_session(
+    request: Request, principal: SignedIn, session: Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+) -> Response:
+    """Revoke one of the user's own sessions."""
+    await accounts.end_session(request.app.state.pool, principal, session)
+    return Response(status_code=204)
+
+
+@router.post("/sessions/revoke-others", responses=answers(403))
+async def revoke_other_sessions(request: Request, principal: SignedIn) -> Ended:
+    """Revoke all sessions of the user but the one that asks."""
+    return Ended(ended=await accounts.end_other_sessions(request.app.state.pool, principal))
+
+
+@router.put("/account/password", responses=answers(403, 429))
+async def change_password(request: Request, principal: SignedIn, body: PasswordChange) -> Session:
+    """Change the password. All sessions end, this one too: go on with the token of the answer."""
+    state = request.app.state
+    token = await accounts.change_password(
+        state.pool,
+        principal,
+        body.current,
+        body.new,
+        security.client_address(request, state.settings),
+        devices.rough(request.headers.get("user-agent", "")),
+    )
+    return Session(token=token)

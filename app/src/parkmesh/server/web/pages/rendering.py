@@ -1,36 +1,49 @@
-"""What all pages share: templates, the session's context, forms, and errors as pages."""
+"""What all pages share: templates, static files, and errors as pages."""
 
 import hashlib
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from parkmesh.server import problems
-from parkmesh.server.principals import Principal, Role
+from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import security, words
+from parkmesh.server.web import language, security, words
+from parkmesh.server.web.language import LANGUAGES, Language
+from parkmesh.server.web.pages import navigation, once
+from parkmesh.server.web.pages.access import Visit
 
 _HERE = Path(__file__).parents[2]
 STATIC = _HERE / "static"
+TEMPLATES = _HERE / "templates"
 
 _VERSIONS = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12] for file in STATIC.iterdir()}
-_templates = Environment(
-    loader=FileSystemLoader(_HERE / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.globals["static"] = lambda name: f"/static/{name}?v={_VERSIONS[name]}"
-_templates.globals["words"] = words
-_templates.globals["Role"] = Role
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_callables(newstyle=True, **language.jinja_callables())  # type: ignore[attr-defined]
+    environment.globals["static"] = lambda name: f"/static/{name}?v={_VERSIONS[name]}"
+    environment.globals["words"] = words
+    environment.globals["Role"] = Role
+    environment.globals["LANGUAGES"] = LANGUAGES
+    return environment
+
+
+_templates = _environment()
 
 
 class StaticFilesWithVersions(StaticFiles):
@@ -42,10 +55,38 @@ class StaticFilesWithVersions(StaticFiles):
         return response
 
 
-def render(template: str, code: int = 200, **context: Any) -> HTMLResponse:
-    context.setdefault("principal", None)
-    context.setdefault("csrf", "")
-    return HTMLResponse(_templates.get_template(template).render(**context), code)
+def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HTMLResponse:
+    """Return a page. Without a session its forms are bound to a cookie that comes with it."""
+    cookie = None
+    if visit.asker:
+        bound_to = visit.asker.session
+    else:
+        name = security.form_cookie(visit.settings)
+        cookie = visit.request.cookies.get(name) or security.new_form_secret()
+        bound_to = cookie.encode("utf-8", "replace")
+    page = _html(
+        template,
+        422 if visit.form.errors and status == 200 else status,
+        visit.language,
+        visit=visit,
+        principal=visit.asker,
+        member=visit.place,
+        form=visit.form,
+        navigation=navigation.of(visit),
+        here=visit.request.url.path,
+        csrf=security.csrf_token(visit.settings, bound_to),
+        once=once.new_key(),
+        done=words.DONE.get(visit.query("done"), ""),
+        **context,
+    )
+    if cookie:
+        security.set_cookie(page, visit.settings, security.form_cookie(visit.settings), cookie)
+    return page
+
+
+def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLResponse:
+    context["word"] = lambda table, key: words.word(reader, table, key)
+    return HTMLResponse(_templates.get_template(template).render(language=reader, **context), code)
 
 
 def error_page(request: Request, error: HTTPException) -> Response:
@@ -54,26 +95,19 @@ def error_page(request: Request, error: HTTPException) -> Response:
     kind = error.kind if isinstance(error, Problem) else None
     if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return problems.response(error.status_code, error.detail, kind=kind, headers=error.headers, **members)
-    page = render("error.html", error.status_code, status=error.status_code, detail=error.detail)
+    reader = language.of(request)
+    known = words.PROBLEM.get(kind or "") or words.STATUS_CODE.get(error.status_code) or error.detail
+    page = _html(
+        "error.html",
+        error.status_code,
+        reader,
+        status=error.status_code,
+        detail=reader.gettext(known),
+        principal=None,
+        member=None,
+        csrf="",
+        navigation=navigation.NOTHING,
+        done="",
+    )
     page.headers.update(error.headers or {})
     return page
-
-
-def session_context(request: Request, principal: Principal) -> dict[str, Any]:
-    return {"principal": principal, "csrf": security.csrf_token(request.app.state.settings, principal.session)}
-
-
-def to_sign_in(request: Request) -> Response:
-    target = request.url.path
-    return RedirectResponse(f"/sign-in?next={quote(target)}" if target != "/" else "/sign-in", 303)
-
-
-async def read_form(request: Request) -> dict[str, str]:
-    """Return a form's fields, the last of each name."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
-        raise Problem(415, "Expected a form.")
-    try:
-        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=20)
-    except ValueError:
-        raise Problem(400, "The form can't be read.", kind="malformed") from None
-    return {name: values[-1] for name, values in fields.items()}

@@ -1,99 +1,134 @@
-"""Signing in and out."""
+"""Signing in and out, and the choice of a language."""
+
+import json
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
+from starlette.responses import RedirectResponse, Response
 
-from parkmesh.server import principals
+from parkmesh.server import devices, passkeys, principals
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import people, security
-from parkmesh.server.web.pages.rendering import read_form, render
+from parkmesh.server.settings import Settings
+from parkmesh.server.web import language, people, security
+from parkmesh.server.web.pages import access, forms
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.rendering import render
 
 
-async def show_sign_in(request: Request) -> Response:
-    if await people.by_cookie(request):
-        return RedirectResponse(security.local_path(request.query_params.get("next", "/")), 303)
-    return _sign_in_page(request, next_path=security.local_path(request.query_params.get("next", "/")))
+async def show_sign_in(visit: Visit) -> Response:
+    next_path = security.local_path(visit.request.query_params.get("next", "/"))
+    if visit.asker:
+        return RedirectResponse(next_path, 303)
+    return _sign_in_page(visit, next_path)
 
 
-def _sign_in_page(
-    request: Request, *, next_path: str, status: int = 200, email: str = "", error: str = ""
-) -> HTMLResponse:
-    settings = request.app.state.settings
-    cookie = request.cookies.get(security.form_cookie(settings)) or security.new_form_secret()
-    page = render(
-        "sign_in.html",
-        status,
-        csrf=security.csrf_token(settings, cookie.encode("utf-8", "replace")),
-        next=next_path,
-        email=email,
-        error=error,
-    )
-    security.set_cookie(page, settings, security.form_cookie(settings), cookie)
-    return page
+def _sign_in_page(visit: Visit, next_path: str, status: int = 200) -> Response:
+    return render(visit, "sign_in.html", status, next=next_path, passkeys_work=passkeys_work(visit))
 
 
-async def sign_in(request: Request) -> Response:
-    state = request.app.state
-    form = await read_form(request)
-    bound_to = request.cookies.get(security.form_cookie(state.settings), "")
-    email, password = form.get("email", ""), form.get("password", "")
-    next_path = security.local_path(form.get("next", "/"))
+def passkeys_work(visit: Visit) -> bool:
+    """Tell whether browsers offer passkeys for this site's address."""
     try:
-        if not bound_to:
-            raise Problem(403, "The form has expired. Try once more.", kind="csrf")
-        security.check_csrf(state.settings, bound_to.encode("utf-8", "replace"), form.get(security.CSRF_FIELD))
+        passkeys.site(visit.settings.public_url)
+    except Problem:
+        return False
+    return True
+
+
+async def sign_in_with_passkey(visit: Visit) -> Response:
+    """Take what the browser's device answered to the question that the page's script asked for."""
+    form, next_path = visit.form, security.local_path(visit.form.value("next"))
+    try:
+        credential = json.loads(form.value("credential"))
+    except (ValueError, RecursionError):
+        credential = None
+    form.fields.pop("credential", None)
+    token = None
+    if isinstance(credential, dict):
+        token = await passkeys.sign_in(
+            visit.pool,
+            passkeys.site(visit.settings.public_url),
+            credential,
+            security.client_address(visit.request, visit.settings),
+            devices.rough(visit.request.headers.get("user-agent", "")),
+            people.cookie_token(visit.request, visit.settings),
+        )
+    if token is None:
+        form.wrong("", visit.language.gettext("This passkey opens nothing here."))
+        return _sign_in_page(visit, next_path, 401)
+    return start_session(visit.settings, token, next_path)
+
+
+async def sign_in(visit: Visit) -> Response:
+    request, form = visit.request, visit.form
+    email, password = form.value("email"), form.value("password")
+    next_path = security.local_path(form.value("next"))
+    # Whoever is signed in and signs in again is bound to the form that he was given before that.
+    visit.asker = None
+    try:
+        access.check_form(visit)
         if "\x00" in email or len(email) > 254 or len(password) > 1024:
             token = None
         else:
             token = await principals.sign_in(
-                state.pool,
+                visit.pool,
                 email,
                 password,
-                security.client_address(request, state.settings),
-                replaces=people.cookie_token(request, state.settings),
+                security.client_address(request, visit.settings),
+                replaces=people.cookie_token(request, visit.settings),
+                device=devices.rough(request.headers.get("user-agent", "")),
             )
     except Problem as problem:
-        page = _sign_in_page(
-            request, next_path=next_path, status=problem.status_code, email=email[:254], error=problem.detail
-        )
+        form.wrong("", forms.problem_text(visit.language, problem))
+        page = _sign_in_page(visit, next_path, problem.status_code)
         page.headers.update(problem.headers or {})
         return page
     if token is None:
-        message = "E-mail and password don't belong together."
-        return _sign_in_page(request, next_path=next_path, status=401, email=email[:254], error=message)
+        form.wrong("", visit.language.gettext("E-mail and password don't belong together."))
+        return _sign_in_page(visit, next_path, 401)
+    return start_session(visit.settings, token, next_path)
+
+
+def start_session(settings: Settings, token: str, next_path: str) -> Response:
+    """Return the answer that gives the browser its session and sends it on."""
     response = RedirectResponse(next_path, 303)
-    security.set_cookie(response, state.settings, security.session_cookie(state.settings), token)
-    response.delete_cookie(
-        security.form_cookie(state.settings),
-        path="/",
-        httponly=True,
-        samesite="lax",
-        secure=state.settings.secure_cookies,
-    )
+    security.set_cookie(response, settings, security.session_cookie(settings), token)
+    security.delete_cookie(response, settings, security.form_cookie(settings))
     return response
 
 
-async def sign_out(request: Request) -> Response:
-    state = request.app.state
-    principal = await people.by_cookie(request)
-    if principal:
-        form = await read_form(request)
-        security.check_csrf(state.settings, principal.session, form.get(security.CSRF_FIELD))
-        await principals.sign_out(state.pool, principal.session)
+async def sign_out(visit: Visit) -> Response:
+    await principals.sign_out(visit.pool, visit.principal.session)
     response = RedirectResponse("/sign-in", 303)
-    response.delete_cookie(
-        security.session_cookie(state.settings),
-        path="/",
-        httponly=True,
-        samesite="lax",
-        secure=state.settings.secure_cookies,
-    )
+    security.delete_cookie(response, visit.settings, security.session_cookie(visit.settings))
     return response
+
+
+async def choose_language(visit: Visit) -> Response:
+    code = visit.form.value("language")
+    response = RedirectResponse(_came_from(visit.request), 303)
+    if code in language.LANGUAGES:
+        response.set_cookie(
+            language.COOKIE,
+            code,
+            max_age=int(language.COOKIE_LIFE.total_seconds()),
+            path="/",
+            httponly=True,
+            samesite="lax",
+            secure=visit.settings.secure_cookies,
+        )
+    return response
+
+
+def _came_from(request: Request) -> str:
+    """Return the page of this site that the browser says it comes from, the start page otherwise."""
+    origin, found, path = request.headers.get("referer", "").partition(f"//{request.url.netloc}/")
+    return security.local_path(f"/{path}") if found and origin in ("http:", "https:") else "/"
 
 
 ROUTES = [
-    Route("/sign-in", show_sign_in),
-    Route("/sign-in", sign_in, methods=["POST"]),
-    Route("/sign-out", sign_out, methods=["POST"]),
+    page("/sign-in", Access.ANYBODY, show_sign_in),
+    action("/sign-in", Access.ANYBODY, sign_in, checked=False),
+    action("/sign-in/passkey", Access.ANYBODY, sign_in_with_passkey),
+    action("/sign-out", Access.SIGNED_IN, sign_out),
+    action("/language", Access.ANYBODY, choose_language),
 ]

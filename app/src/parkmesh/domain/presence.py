@@ -1,0 +1,26 @@
+"""Which plates are inside: the last word on each.
+
+Gateways deliver late, again, and out of step with each other, and people correct what was missed. So presence isn't
+counted up and down: each movement and correction has a place in one order, and the greatest wins. Whoever heard the
+same things knows the same, in whatever order he heard them.
+"""
+
+from msgspec import Struct
+
+
+class Sighting(Struct, frozen=True, order=True):
+    """Where a plate was at a moment. Compared from the left: gateway receive time (ms), then gateway, epoch and seq.
+
+    ``gateway`` 0 is a correction, whose id is in ``seq``.
+    """
+
+    at: int
+    gateway: int
+    epoch: int
+    seq: int
+    inside: bool
+
+
+def latest(known: Sighting | None, heard: Sighting) -> Sighting:
+    """Return the one that holds."""
+    return heard if known is None or known < heard else known

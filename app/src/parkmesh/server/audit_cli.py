@@ -1,0 +1,61 @@
+"""The command ``parkmesh verify-audit``. Exit codes: 0 every chain holds, 1 one doesn't or failed, 2 wrong use."""
+
+import asyncio
+import os
+from typing import BinaryIO
+
+import asyncpg
+import click
+
+from parkmesh.server import database, logs, settings
+from parkmesh.server.cli import WAIT_S, WrongUse
+
+
+@click.command()
+@click.option("--community", metavar="NAME", help="Check this community's chain only.")
+@click.option(
+    "--head",
+    "head",
+    type=click.File("rb"),
+    metavar="FILE",
+    help="What an earlier run printed (- for standard input): the chains must still pass through the heads it names.",
+)
+@click.option(
+    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
+)
+def verify_audit(community: str | None, head: BinaryIO | None, wait: float) -> None:
+    """Check that nobody changed, removed, added or reordered entries of the audit trail.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"ok", "heads", "broken"} as JSON. Keep what it prints
+    outside of the database and give it to a later run as --head: only so is a trail found out whose end was cut off, or
+    that was written anew, by somebody who may do anything in the database.
+    """
+    from parkmesh.server import verify_audit as checks
+
+    try:
+        url = settings.database_url(os.environ)
+        anchors = checks.parse_anchors(head.read()) if head else {}
+    except (settings.SettingError, checks.AnchorError) as error:
+        raise WrongUse(str(error)) from None
+
+    async def work() -> checks.Report:
+        connection = await database.connect(url, "parkmesh/verify-audit", wait)
+        try:
+            return await checks.verify(connection, community, anchors)
+        finally:
+            await connection.close()
+
+    try:
+        report = asyncio.run(work())
+    except LookupError as error:
+        raise WrongUse(str(error.args[0])) from None
+    except database.DatabaseUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    except asyncpg.PostgresError as error:
+        raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
+    click.echo(checks.rendered(report))
+    for found in report.broken:
+        entry = "" if found.entry is None else f", entry {found.entry}"
+        click.echo(f"{found.chain}: at {found.seq}{entry}: {found.problem}", err=True)
+    if report.broken:
+        raise SystemExit(1)

@@ -1,0 +1,96 @@
+"""The audit trail, for a community's administrators and for the operator's desk."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import AwareDatetime, BaseModel, Field
+
+from parkmesh.server import audit, database
+from parkmesh.server.database import OUTSIDE
+from parkmesh.server.web.api.common import Operator, Staff, Text, answers
+from parkmesh.server.web.api.paging import Page, PageAsked
+
+router = APIRouter(tags=["audit"])
+in_community = APIRouter(tags=["audit"])
+
+Word = Annotated[Text, Query(min_length=1, max_length=120)]
+
+
+class AuditEntry(BaseModel):
+    """``seq`` and ``hash`` are the entry's place in the chain that ``parkmesh verify-audit`` checks."""
+
+    id: int
+    seq: int
+    at: datetime
+    actor: str = Field(description="user:<id>, api-key:<id> or system:<part>")
+    actor_name: str | None = Field(description="what the user or the key is called now")
+    action: str
+    object: str
+    detail: dict[str, Any] | None = Field(description="null: erased")
+    hash: str
+
+
+class AuditEntries(BaseModel):
+    items: list[AuditEntry]
+    next: str | None
+
+
+def _filter(
+    action: Annotated[Word | None, Query(description="An action, or its beginning up to the full stop.")] = None,
+    actor: Word | None = None,
+    object: Word | None = None,
+    since: Annotated[AwareDatetime | None, Query(alias="from", description="At or after this moment.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Before this moment.")] = None,
+) -> audit.Filter:
+    return audit.Filter(action=action, actor=actor, object=object, since=since, until=until)
+
+
+Only = Annotated[audit.Filter, Depends(_filter)]
+
+
+@in_community.get("/audit", responses=answers(403))
+async def list_audit(request: Request, member: Staff, page: Page, only: Only) -> AuditEntries:
+    """List what was done in the community, latest first."""
+    pool = request.app.state.pool
+    after = page.after(int)
+    async with database.in_community(pool, member.community_id, read_only=True) as connection:
+        found = await audit.entries(
+            connection, member.community_id, limit=page.fetch, before=after[0] if after else None, only=only
+        )
+    return await _shown(pool, member.community_id, found, page)
+
+
+@router.get("/desk/audit", responses=answers(404))
+async def list_desk_audit(request: Request, operator: Operator, page: Page, only: Only) -> AuditEntries:
+    """List what was done outside of communities, latest first: sign-ins of the desk, communities made and ended."""
+    pool = request.app.state.pool
+    after = page.after(int)
+    async with database.at_desk(pool) as connection:
+        found = await audit.entries(
+            connection, OUTSIDE, limit=page.fetch, before=after[0] if after else None, only=only
+        )
+    return await _shown(pool, OUTSIDE, found, page)
+
+
+async def _shown(pool: database.Pool, community_id: int, found: Sequence[audit.Entry], page: PageAsked) -> AuditEntries:
+    items, following = page.cut(found, lambda entry: (entry.id,))
+    names = await audit.names(pool, community_id, items)
+    return AuditEntries(
+        items=[
+            AuditEntry(
+                id=entry.id,
+                seq=entry.seq,
+                at=entry.at,
+                actor=entry.actor,
+                actor_name=names.get(entry.actor),
+                action=entry.action,
+                object=entry.object,
+                detail=entry.detail,
+                hash=entry.hash.hex(),
+            )
+            for entry in items
+        ],
+        next=following,
+    )

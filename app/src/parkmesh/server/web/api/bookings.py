@@ -1,0 +1,210 @@
+"""Free spaces and bookings."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from parkmesh.domain.windows import Window
+from parkmesh.server import bookings, database, rules
+from parkmesh.server.principals import Role
+from parkmesh.server.problems import Problem
+from parkmesh.server.spaces import Category
+from parkmesh.server.web.api import idempotency, paging, preconditions, whose
+from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
+from parkmesh.server.web.api.fields import PRINTABLE, Id, IdInPath
+from parkmesh.server.web.api.spaces import SPACE_NAME, Geometry, LevelAsked, SpaceName
+from parkmesh.server.web.api.times import Asked, Moment, Shown
+
+in_community = APIRouter(tags=["bookings"])
+
+Reason = Annotated[str, Field(min_length=3, max_length=200, pattern=PRINTABLE)]
+
+
+class FreeSpace(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    level: str
+    category: Category
+    ev: bool
+    accessible: bool
+    geometry: Geometry | None
+
+
+class FreeSpaces(BaseModel):
+    items: list[FreeSpace]
+    next: str | None
+
+
+class Booking(Shown):
+    """``visitor_pass`` is the id of the pass that the space is booked for, if any."""
+
+    id: int
+    space: str
+    level: str
+    unit: str
+    unit_id: int
+    until: datetime
+    status: Literal["active", "cancelled"]
+    visitor_pass: int | None
+    cancelled_at: datetime | None
+    cancel_reason: str | None
+    created_at: datetime
+
+
+class Bookings(BaseModel):
+    items: list[Booking]
+    next: str | None
+
+
+class NewBooking(Asked):
+    """Staff says for which unit."""
+
+    space: SpaceName
+    unit_id: Id | None = None
+
+
+class Cancellation(Body):
+    """Staff gives a reason."""
+
+    reason: Reason | None = None
+
+
+def needed_reason(member_role: Role, body: Cancellation) -> str | None:
+    """Return the reason of a cancellation; raise ``Problem`` 422 where staff gives none."""
+    if member_role is not Role.RESIDENT and body.reason is None:
+        raise Problem(422, "reason: say why, its unit reads it", kind="invalid")
+    return body.reason
+
+
+@in_community.get("/availability")
+async def list_available(
+    request: Request,
+    member: Member,
+    page: paging.Page,
+    from_: Annotated[Moment, Query(alias="from")],
+    until: Annotated[Moment, Query()],
+    category: Annotated[Category | None, Query(description="Visitors' spaces are listed only when asked for.")] = None,
+    ev: bool | None = None,
+    accessible: bool | None = None,
+    level: LevelAsked = None,
+) -> FreeSpaces:
+    """List the spaces that can be booked for the whole window, by name. A resident's own are not among them."""
+    if not from_ < until:
+        raise Problem(422, "until: must be later than from", kind="invalid")
+    window, now = Window(from_, until), datetime.now(UTC)
+    identity, after = member.community_id, page.after(str)
+    # Not read-only: see bookings.available.
+    async with database.in_community(request.app.state.pool, identity) as connection:
+        bookings.check_window(window, await rules.read(connection, identity), now)
+        found = await bookings.available(
+            connection,
+            identity,
+            window,
+            limit=page.fetch,
+            after=after[0] if after else None,
+            unit_id=await whose.unit_seen(connection, member),
+            category=category,
+            ev=ev,
+            accessible=accessible,
+            level=level,
+        )
+    items, following = page.cut(found, lambda space: (space.name,))
+    return FreeSpaces(items=[FreeSpace.model_validate(space) for space in items], next=following)
+
+
+@in_community.get("/bookings")
+async def list_bookings(
+    request: Request,
+    member: Member,
+    page: paging.Page,
+    space: Annotated[str | None, Query(max_length=63, pattern=SPACE_NAME)] = None,
+    status: Literal["active", "cancelled"] | None = None,
+    ends_after: Annotated[Moment | None, Query()] = None,
+    starts_before: Annotated[Moment | None, Query()] = None,
+) -> Bookings:
+    """List bookings, latest first. Residents see their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await bookings.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=page.after(datetime, int),
+            unit_id=await whose.unit_seen(connection, member),
+            space=space,
+            status=status,
+            ends_after=ends_after,
+            starts_before=starts_before,
+        )
+    items, following = page.cut(found, lambda booking: (booking.from_, booking.id))
+    return Bookings(items=[Booking.model_validate(booking) for booking in items], next=following)
+
+
+@in_community.post(
+    "/bookings",
+    status_code=201,
+    response_model=Booking,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_booking(request: Request, principal: SignedIn, member: Member, body: NewBooking) -> Response:
+    """Book a space. 409 `overlap` with the booking in the way, `not-available` where the space isn't shared for the
+    whole window, `quota` where the unit has as many bookings as it may; 422 `outside-rules`."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = Booking.model_validate(
+            await bookings.create(
+                connection,
+                principal,
+                member.community_id,
+                space=body.space,
+                unit_id=await whose.unit_acting(connection, member, body.unit_id),
+                resident_id=member.resident_id,
+                window=body.window,
+                now=now,
+            )
+        )
+        location = f"/api/v1/communities/{member.community}/bookings/{made.id}"
+        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+
+
+@in_community.get("/bookings/{booking}", responses=preconditions.READ)
+async def get_booking(request: Request, response: Response, member: Member, booking: IdInPath) -> Booking:
+    """Read a booking. Residents read their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        unit = await whose.unit_seen(connection, member)
+        found = Booking.model_validate(await bookings.get(connection, member.community_id, booking, unit_id=unit))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.post(
+    "/bookings/{booking}/cancel",
+    responses={**preconditions.CHANGED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def cancel_booking(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Member,
+    booking: IdInPath,
+    body: Cancellation,
+) -> Booking:
+    """Cancel a booking: the space is free from now on. 409 where it is over."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        unit = await whose.unit_seen(connection, member)
+        present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
+        preconditions.check(request, Booking.model_validate(present))
+        reason = needed_reason(member.role, body)
+        cancelled = Booking.model_validate(
+            await bookings.cancel(connection, principal, member.community_id, present, reason, now)
+        )
+    preconditions.tag(response, cancelled)
+    return cancelled

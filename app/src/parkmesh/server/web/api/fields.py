@@ -1,0 +1,25 @@
+"""Fields of bodies, paths and queries that several subjects take: their bounds and forms."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import Field, StringConstraints
+
+# No control characters: PostgreSQL stores no NUL, and none of the others belongs in a name.
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+MAX_ID = 2**63 - 1
+
+Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=PRINTABLE)]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=PRINTABLE)]
+Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=60, pattern=PRINTABLE)]
+Email = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True, to_lower=True, max_length=254, pattern=r"^[^@\s\x00-\x1f\x7f]+@[^@\s\x00-\x1f\x7f]+$"
+    ),
+]
+Plate = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE, description="In any usual spelling.")]
+Password = Annotated[str, Field(min_length=1, max_length=1024)]
+Id = Annotated[int, Field(ge=1, le=MAX_ID)]
+IdInPath = Annotated[int, Path(ge=1, le=MAX_ID)]
+Search = Annotated[str, Query(alias="q", max_length=60, pattern=PRINTABLE, description="Text that they contain.")]

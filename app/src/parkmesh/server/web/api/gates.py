@@ -1,0 +1,201 @@
+"""Gates and their lanes, opening them by hand, and what they would decide."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from parkmesh.domain import plates
+from parkmesh.server import database, gates, problems
+from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import PRINTABLE, Plate, Title
+
+in_community = APIRouter(tags=["gates"])
+
+NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
+NameInPath = Annotated[str, Path(max_length=63)]
+MAX_LANES, MAX_CAMERAS = 20, 10
+
+
+class Lane(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    direction: Literal["entry", "exit"]
+    cameras: list[str]
+
+
+class Gate(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    title: str
+    direction: Literal["entry", "exit", "both"]
+    lanes: list[Lane]
+
+
+class Gates(BaseModel):
+    items: list[Gate]
+    next: str | None
+
+
+class LaneBody(Body):
+    """``cameras`` are names in the configuration of the gateway."""
+
+    name: Name
+    direction: Literal["entry", "exit"]
+    cameras: list[Name] = Field(default=[], max_length=MAX_CAMERAS)
+
+
+class GateBody(Body):
+    title: Title
+    direction: Literal["entry", "exit", "both"]
+    lanes: list[LaneBody] = Field(default=[], max_length=MAX_LANES)
+
+    @field_validator("lanes")
+    @classmethod
+    def _once(cls, lanes: list[LaneBody]) -> list[LaneBody]:
+        if len({lane.name for lane in lanes}) < len(lanes):
+            raise ValueError("two lanes have one name")
+        return lanes
+
+    def gate(self, name: str) -> gates.Gate:
+        lanes = [gates.Lane(lane.name, lane.direction, lane.cameras) for lane in self.lanes]
+        return gates.Gate(name, self.title, self.direction, sorted(lanes, key=lambda lane: lane.name))
+
+
+class NewGate(GateBody):
+    name: Name
+
+
+class OpenRequest(Body):
+    """Staff says why; a resident may."""
+
+    reason: str | None = Field(default=None, min_length=3, max_length=200, pattern=PRINTABLE)
+
+
+class OpenCommand(BaseModel):
+    """``expires``: a gateway that has not acted by then never will."""
+
+    id: str
+    gate: str
+    expires: datetime
+
+
+class Foretold(BaseModel):
+    """``reason`` as passages have it."""
+
+    plate: str | None
+    decision: Literal["granted", "denied"]
+    reason: str
+
+
+@in_community.get("/gates")
+async def list_gates(request: Request, member: Member, page: paging.Page) -> Gates:
+    """List the community's gates by name."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        after = page.after(str)
+        found = await gates.page(connection, member.community_id, limit=page.fetch, after=after[0] if after else None)
+    items, following = page.cut(found, lambda gate: (gate.name,))
+    return Gates(items=[Gate.model_validate(gate) for gate in items], next=following)
+
+
+@in_community.post(
+    "/gates",
+    status_code=201,
+    response_model=Gate,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_gate(request: Request, principal: SignedIn, member: Staff, body: NewGate) -> Response:
+    """Add a gate. A gateway opens it when it has a gate of this name in its configuration."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = await gates.create(connection, principal, member.community_id, body.gate(body.name))
+        shown = Gate.model_validate(made)
+        location = f"/api/v1/communities/{member.community}/gates/{made.name}"
+        return await once.keep(201, shown, {"Location": location, "ETag": preconditions.etag(shown)})
+
+
+@in_community.get("/gates/{gate}", responses=preconditions.READ)
+async def get_gate(request: Request, response: Response, member: Member, gate: NameInPath) -> Gate:
+    """Read a gate."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Gate.model_validate(await gates.get(connection, member.community_id, _storable(gate)))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.put(
+    "/gates/{gate}", responses={**preconditions.CHANGED, **answers(403)}, dependencies=[preconditions.IF_MATCH]
+)
+async def change_gate(
+    request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: GateBody
+) -> Gate:
+    """Change a gate's title, direction and lanes."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
+        preconditions.check(request, Gate.model_validate(present))
+        changed = Gate.model_validate(
+            await gates.change(connection, principal, member.community_id, body.gate(present.name))
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/gates/{gate}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate: NameInPath) -> Response:
+    """Delete a gate. Its passages stay."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
+        preconditions.check(request, Gate.model_validate(present))
+        await gates.delete(connection, principal, member.community_id, present.name)
+    return Response(status_code=204)
+
+
+@in_community.post("/gates/{gate}/open", status_code=202, responses=answers(403, 429))
+async def open_gate(
+    request: Request, principal: SignedIn, member: Member, gate: NameInPath, body: OpenRequest
+) -> OpenCommand:
+    """Open a gate now: staff with a reason, residents where the community's rules let them.
+
+    The command goes to gateways that are connected now, and lives for 10 s.
+    """
+    command = await gates.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
+    return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))
+
+
+@in_community.get("/gates/{gate}/decision", responses=answers(403))
+async def foretell_decision(
+    request: Request,
+    member: Staff,
+    gate: NameInPath,
+    plate: Annotated[Plate, Query()],
+    direction: Annotated[
+        Literal["entry", "exit"] | None, Query(description="Needed at a gate for both directions.")
+    ] = None,
+) -> Foretold:
+    """Say what would be decided on a plate at a gate now, by the function that its gateway uses."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await gates.get(connection, member.community_id, _storable(gate))
+        way: Literal["entry", "exit"] = direction or ("exit" if found.direction == "exit" else "entry")
+        normal = plates.normalise(plate)
+        decision = await gates.foretell(connection, member.community_id, normal, way)
+    return Foretold(plate=normal, decision=decision.outcome, reason=decision.reason.value)
+
+
+def _storable(name: str) -> str:
+    """Return a name that may be asked for; raise ``Problem`` 404 for one that no gate can have."""
+    if "\x00" in name:
+        raise problems.not_found()
+    return name

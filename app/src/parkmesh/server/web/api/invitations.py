@@ -1,0 +1,236 @@
+"""Invitations into a community, and links for a new password: made by staff, used by whoever holds link or code."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from parkmesh.server import database, devices, invitations
+from parkmesh.server.principals import Role
+from parkmesh.server.web import security
+from parkmesh.server.web.api import paging, preconditions
+from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import Email, Id, IdInPath, Password, Title
+from parkmesh.server.web.api.sessions import Session
+
+router = APIRouter(tags=["invitations"])
+in_community = APIRouter(tags=["invitations"])
+
+JOIN_PATH = "/join/"
+RESET_PATH = "/reset/"
+
+InvitedRole = Literal["administrator", "resident"]
+
+
+class Invitation(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    email: str
+    role: InvitedRole
+    unit_id: int | None
+    unit: str | None
+    state: Literal["pending", "accepted", "revoked", "expired"]
+    created_at: datetime
+    sent_at: datetime
+    expires_at: datetime
+
+
+class Invitations(BaseModel):
+    items: list[Invitation]
+    next: str | None
+
+
+class NewInvitation(Body):
+    email: Email
+    role: InvitedRole = "resident"
+    unit_id: Id | None = None
+
+
+class Opening(BaseModel):
+    """What sets a new password, shown this once: ``link`` for the browser, or ``code`` to type in with the e-mail
+    address."""
+
+    link: str
+    token: str
+    code: str
+    expires_at: datetime
+
+
+class MadeInvitation(Invitation):
+    """An invitation with what opens it, shown this once: ``link`` for the browser, or ``code`` to type in with the
+    e-mail address."""
+
+    link: str
+    token: str
+    code: str
+
+
+class Claim(Body):
+    """A link's ``token``, or an ``email`` with a ``code``."""
+
+    token: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    email: Email | None = None
+    code: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        by_code = self.email is not None and self.code is not None
+        if (self.token is not None) == by_code or (self.email is None) != (self.code is None):
+            raise ValueError("give a token, or an email with a code")
+        return self
+
+    def presented(self) -> invitations.Claim:
+        return invitations.Claim(self.token, self.email, self.code)
+
+
+class NewAccount(Claim):
+    name: Title
+    password: Password
+
+
+class NewPassword(Claim):
+    password: Password
+
+
+class Offer(BaseModel):
+    """What a link or code is for. ``account``: the address has an account; its owner signs in, then joins."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    kind: Literal["join", "reset"]
+    email: str
+    community: str
+    title: str
+    role: InvitedRole | None
+    unit: str | None
+    account: bool
+    expires_at: datetime
+
+
+class Joined(BaseModel):
+    """``community``: the name of the community that the user belongs to now."""
+
+    community: str
+
+
+def _link(request: Request, path: str, made: invitations.Secrets) -> str:
+    return (request.app.state.settings.public_url or "").rstrip("/") + path + made.token
+
+
+def _made(request: Request, invitation: invitations.Invitation, made: invitations.Secrets) -> MadeInvitation:
+    shown = Invitation.model_validate(invitation).model_dump()
+    return MadeInvitation(**shown, link=_link(request, JOIN_PATH, made), token=made.token, code=made.code)
+
+
+@in_community.get("/invitations", responses=answers(403))
+async def list_invitations(request: Request, member: Staff, page: paging.Page) -> Invitations:
+    """List the community's invitations, latest first."""
+    after = page.after(int)
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await invitations.page(
+            connection, member.community_id, limit=page.fetch, after=(after[0],) if after else None
+        )
+    items, following = page.cut(found, lambda invitation: (invitation.id,))
+    return Invitations(items=[Invitation.model_validate(item) for item in items], next=following)
+
+
+@in_community.post("/invitations", status_code=201, responses=answers(403, 409))
+async def invite(
+    request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
+) -> MadeInvitation:
+    """Invite an address. Link and code are in the answer, and nowhere else."""
+    invitation, made = await invitations.invite(
+        request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id
+    )
+    response.headers["Location"] = f"/api/v1/communities/{member.community}/invitations/{invitation.id}"
+    return _made(request, invitation, made)
+
+
+@in_community.get("/invitations/{invitation}", responses={**preconditions.READ, **answers(403)})
+async def get_invitation(request: Request, response: Response, member: Staff, invitation: IdInPath) -> Invitation:
+    """Read an invitation."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Invitation.model_validate(await invitations.get(connection, member.community_id, invitation))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.post("/invitations/{invitation}/resend", responses=answers(403, 409))
+async def resend_invitation(
+    request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
+) -> MadeInvitation:
+    """Make a new link and code for an invitation that nobody accepted; the old ones end."""
+    found, made = await invitations.resend(request.app.state.pool, principal, member.community_id, invitation)
+    return _made(request, found, made)
+
+
+@in_community.delete(
+    "/invitations/{invitation}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def revoke_invitation(
+    request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
+) -> Response:
+    """Revoke an invitation; it stays in the list."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await invitations.get(connection, member.community_id, invitation, lock=True)
+        preconditions.check(request, Invitation.model_validate(present))
+        await invitations.revoke(connection, principal, member.community_id, present)
+    return Response(status_code=204)
+
+
+@in_community.post("/members/{user}/password-reset", status_code=201, responses=answers(403, 409))
+async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Opening:
+    """Make a link and code with which a member sets a new password. Nothing changes until they are used."""
+    made = await invitations.offer_reset(request.app.state.pool, principal, member, user)
+    link = _link(request, RESET_PATH, made)
+    return Opening(link=link, token=made.token, code=made.code, expires_at=made.expires_at)
+
+
+@router.post("/invitations/look", responses=answers(404, 429))
+async def look(request: Request, body: Claim) -> Offer:
+    """Say what a link or code is for, without using it up."""
+    state = request.app.state
+    address = security.client_address(request, state.settings)
+    return Offer.model_validate(await invitations.look(state.pool, body.presented(), address))
+
+
+@router.post("/invitations/accept", status_code=201, responses=answers(404, 409, 429))
+async def accept(request: Request, body: NewAccount) -> Session:
+    """Accept an invitation with a new account, and be signed in."""
+    state = request.app.state
+    token = await invitations.accept_as_new(
+        state.pool,
+        body.presented(),
+        name=body.name,
+        password=body.password,
+        address=security.client_address(request, state.settings),
+        device=devices.rough(request.headers.get("user-agent", "")),
+    )
+    return Session(token=token)
+
+
+@router.post("/invitations/join", responses=answers(403, 404, 409, 429))
+async def join(request: Request, principal: SignedIn, body: Claim) -> Joined:
+    """Accept an invitation with the account that is signed in."""
+    state = request.app.state
+    address = security.client_address(request, state.settings)
+    return Joined(community=await invitations.accept(state.pool, principal, body.presented(), address))
+
+
+@router.post("/password-resets", status_code=201, responses=answers(404, 429))
+async def reset_password(request: Request, body: NewPassword) -> Session:
+    """Set a new password by a link or code. All sessions end but the new one in the answer."""
+    state = request.app.state
+    token = await invitations.set_password(
+        state.pool,
+        body.presented(),
+        password=body.password,
+        address=security.client_address(request, state.settings),
+        device=devices.rough(request.headers.get("user-agent", "")),
+    )
+    return Session(token=token)

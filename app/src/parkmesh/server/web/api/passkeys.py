@@ -1,0 +1,112 @@
+"""Passkeys: registering them, and signing in with one. Bodies carry what the browser's WebAuthn functions give."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from parkmesh.server import devices, passkeys
+from parkmesh.server.problems import Problem
+from parkmesh.server.web import security
+from parkmesh.server.web.api.common import Body, SignedIn, answers
+from parkmesh.server.web.api.fields import IdInPath, Password, Word
+from parkmesh.server.web.api.sessions import Session
+
+router = APIRouter(tags=["passkeys"])
+
+
+class Options(BaseModel):
+    """``public_key`` goes, as JSON, to ``PublicKeyCredential.parseCreationOptionsFromJSON`` or
+    ``parseRequestOptionsFromJSON``."""
+
+    public_key: dict[str, Any]
+
+
+class RegistrationStart(Body):
+    password: Password
+
+
+class NewPasskey(Body):
+    """``credential``: the ``toJSON()`` of what ``navigator.credentials.create`` gave."""
+
+    name: Word
+    credential: dict[str, Any] = Field(max_length=20)
+
+
+class Assertion(Body):
+    """``credential``: the ``toJSON()`` of what ``navigator.credentials.get`` gave."""
+
+    credential: dict[str, Any] = Field(max_length=20)
+
+
+class Passkey(BaseModel):
+    """``synced``: its maker keeps a copy, so that losing the device doesn't lose it."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    synced: bool
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class Passkeys(BaseModel):
+    items: list[Passkey]
+
+
+@router.get("/passkeys", responses=answers(403))
+async def list_passkeys(request: Request, principal: SignedIn) -> Passkeys:
+    """List the user's own passkeys."""
+    found = await passkeys.owned(request.app.state.pool, principal)
+    return Passkeys(items=[Passkey.model_validate(item) for item in found])
+
+
+@router.post("/passkeys/registration", responses=answers(403, 409, 429))
+async def begin_registration(request: Request, principal: SignedIn, body: RegistrationStart) -> Options:
+    """Begin to register a passkey; asks for the password once more."""
+    state = request.app.state
+    address = security.client_address(request, state.settings)
+    here = passkeys.site(state.settings.public_url)
+    return Options(public_key=await passkeys.begin_registration(state.pool, here, principal, body.password, address))
+
+
+@router.post("/passkeys", status_code=201, responses=answers(403, 409))
+async def register(request: Request, principal: SignedIn, body: NewPasskey) -> Passkey:
+    """Register the passkey that the device made."""
+    state = request.app.state
+    here = passkeys.site(state.settings.public_url)
+    return Passkey.model_validate(await passkeys.register(state.pool, here, principal, body.credential, body.name))
+
+
+@router.delete("/passkeys/{passkey}", status_code=204, responses=answers(403, 404))
+async def delete_passkey(request: Request, principal: SignedIn, passkey: IdInPath) -> Response:
+    """Delete one of the user's own passkeys."""
+    await passkeys.delete(request.app.state.pool, principal, passkey)
+    return Response(status_code=204)
+
+
+@router.post("/sessions/passkey/options", responses=answers(409, 429))
+async def begin_sign_in(request: Request) -> Options:
+    """Begin to sign in with a passkey."""
+    state = request.app.state
+    here = passkeys.site(state.settings.public_url)
+    address = security.client_address(request, state.settings)
+    return Options(public_key=await passkeys.begin_sign_in(state.pool, here, address))
+
+
+@router.post("/sessions/passkey", status_code=201, responses=answers(409))
+async def sign_in(request: Request, body: Assertion) -> Session:
+    """Sign in with a passkey and get a token."""
+    state = request.app.state
+    token = await passkeys.sign_in(
+        state.pool,
+        passkeys.site(state.settings.public_url),
+        body.credential,
+        security.client_address(request, state.settings),
+        devices.rough(request.headers.get("user-agent", "")),
+    )
+    if token is None:
+        raise Problem(401, "This passkey opens no account here.", kind="sign-in")
+    return Session(token=token)

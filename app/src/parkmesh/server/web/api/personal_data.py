@@ -1,0 +1,168 @@
+"""One person's data: given out to the person and to staff, and erased by staff."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict
+
+from parkmesh.server import personal_data, problems
+from parkmesh.server.principals import Role
+from parkmesh.server.web.api.common import Body, Member, PersonStaff, SignedIn, answers
+from parkmesh.server.web.api.fields import Email, IdInPath
+from parkmesh.server.web.api.residents import Resident
+
+in_community = APIRouter(tags=["people"])
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Account(_Part):
+    id: int
+    email: str
+    name: str
+    created_at: datetime
+    role: Literal["administrator", "resident"]
+
+
+class Session(_Part):
+    device: str
+    method: str
+    created_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class Passkey(_Part):
+    name: str
+    synced: bool
+    created_at: datetime
+    last_used_at: datetime | None
+
+
+class Credential(_Part):
+    id: int
+    plate: str
+    label: str
+    status: str
+    valid_from: datetime | None
+    valid_until: datetime | None
+    created_at: datetime
+
+
+class Presence(_Part):
+    plate: str
+    inside: bool
+    at: datetime
+
+
+class Passage(_Part):
+    received_at: datetime
+    gate: str
+    direction: str
+    plate: str
+    decision: str
+    reason: str
+    opened: bool | None
+
+
+class VisitorPass(_Part):
+    id: int
+    name: str | None
+    plate: str | None
+    starts_at: datetime
+    ends_at: datetime
+    status: str
+    cancelled_at: datetime | None
+    cancel_reason: str | None
+    created_at: datetime
+
+
+class Booking(_Part):
+    id: int
+    space: str
+    starts_at: datetime
+    ends_at: datetime
+    status: str
+    cancelled_at: datetime | None
+    cancel_reason: str | None
+    created_at: datetime
+
+
+class Invitation(_Part):
+    kind: str
+    email: str
+    role: str | None
+    created_at: datetime
+    sent_at: datetime
+    expires_at: datetime
+    accepted_at: datetime | None
+    revoked_at: datetime | None
+
+
+class AuditMention(_Part):
+    """``by_the_person``: an act of his own; otherwise somebody's act on him or what is his."""
+
+    at: datetime
+    action: str
+    object: str
+    detail: dict[str, Any] | None
+    by_the_person: bool
+
+
+class PersonalData(_Part):
+    """``sessions`` and ``passkeys`` belong to the account as a whole and are given to its owner alone."""
+
+    resident: Resident
+    account: Account | None
+    sessions: list[Session] | None
+    passkeys: list[Passkey] | None
+    credentials: list[Credential]
+    presence: list[Presence]
+    passages: list[Passage]
+    visitor_passes: list[VisitorPass]
+    bookings: list[Booking]
+    invitations: list[Invitation]
+    audit: list[AuditMention]
+
+
+class EraseRequest(Body):
+    """``confirm``: the person's e-mail address once more."""
+
+    confirm: Email
+
+
+class Erased(_Part):
+    """How many of each were erased or cut loose from the person. ``account``: kept where it serves elsewhere too."""
+
+    resident_id: int
+    credentials: int
+    passages: int
+    visitor_passes: int
+    bookings: int
+    invitations: int
+    audit_details: int
+    sessions: int
+    passkeys: int
+    account: Literal["none", "erased", "kept"]
+
+
+@in_community.get("/residents/{resident}/personal-data")
+async def get_personal_data(request: Request, principal: SignedIn, member: Member, resident: IdInPath) -> PersonalData:
+    """Give out all that is kept of a person in the community. Residents get their own."""
+    if member.role is Role.RESIDENT and resident != member.resident_id:
+        raise problems.not_found()
+    found = await personal_data.collect(request.app.state.pool, principal, member.community_id, resident)
+    return PersonalData.model_validate(found)
+
+
+@in_community.post("/residents/{resident}/erase", responses=answers(403, 409))
+async def erase(
+    request: Request, principal: SignedIn, member: PersonStaff, resident: IdInPath, body: EraseRequest
+) -> Erased:
+    """Erase a person's data from the community, for ever."""
+    done = await personal_data.erase(request.app.state.pool, principal, member.community_id, resident, body.confirm)
+    return Erased.model_validate(done)

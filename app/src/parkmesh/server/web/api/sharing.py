@@ -1,0 +1,271 @@
+"""Sharing an assigned space while its unit is away. Residents act for their unit, staff for the unit that has the space
+now or next."""
+
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+
+from parkmesh.domain.sharing import Weekly
+from parkmesh.server import database, sharing
+from parkmesh.server.principals import Membership
+from parkmesh.server.web.api import idempotency, preconditions, whose
+from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
+from parkmesh.server.web.api.fields import IdInPath
+from parkmesh.server.web.api.spaces import SpaceInPath
+from parkmesh.server.web.api.times import Asked, Day, Shown, Stretch
+
+in_community = APIRouter(tags=["sharing"], prefix="/spaces/{space}/sharing")
+
+DayName = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+DAYS: tuple[DayName, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+Reading = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", description="By the community's clock.")]
+DayInPath = Annotated[Day, Path(description="By the community's clock.")]
+
+
+class SharedWindow(Shown):
+    id: int
+    until: datetime
+
+
+class Pattern(BaseModel):
+    """Every week on ``days`` from ``starts`` to ``ends`` by the community's clock, on the next day where ``ends`` is
+    not later than ``starts``. A reading of the clock means the first moment that shows it or a later one."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    days: list[DayName]
+    starts: time
+    ends: time
+    first_day: date
+    last_day: date | None
+
+    @field_validator("days", mode="before")
+    @classmethod
+    def _names(cls, days: list[int]) -> list[DayName]:
+        return [DAYS[day] for day in days]
+
+    @field_serializer("starts", "ends")
+    def _reading(self, value: time) -> str:
+        return value.isoformat("minutes")
+
+
+class PatternBody(Body):
+    days: list[DayName] = Field(min_length=1, max_length=7)
+    starts: Reading
+    ends: Reading
+    first_day: Day
+    last_day: Day | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last_day is not None and self.last_day < self.first_day:
+            raise ValueError("last_day must not be before first_day")
+        return self
+
+    def weekly(self) -> Weekly:
+        return Weekly(
+            frozenset(DAYS.index(day) for day in self.days),
+            time.fromisoformat(self.starts),
+            time.fromisoformat(self.ends),
+            self.first_day,
+            self.last_day,
+        )
+
+
+class BlockedDay(BaseModel):
+    day: date
+
+
+class BlockedDayBody(Body):
+    day: Day
+
+
+class Sharing(BaseModel):
+    """``windows``, ``patterns``, ``blocked_days`` and ``withheld`` (what was taken back) are what was said; ``shared``
+    is when the space is shared in consequence, as far ahead as anybody may book; ``booked`` is when it is booked."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    space: str
+    unit: str
+    windows: list[SharedWindow]
+    patterns: list[Pattern]
+    blocked_days: list[date]
+    withheld: list[Stretch]
+    shared: list[Stretch]
+    booked: list[Stretch]
+
+
+async def _hold(connection: database.Connection, member: Membership, space: str, now: datetime) -> sharing.Held:
+    unit = await whose.unit_seen(connection, member)
+    return await sharing.hold(connection, member.community_id, space, unit, now)
+
+
+async def _read(connection: database.Connection, member: Membership, space: str, now: datetime) -> Sharing:
+    unit = await whose.unit_seen(connection, member)
+    return Sharing.model_validate(await sharing.get(connection, member.community_id, space, unit, now))
+
+
+@in_community.get("")
+async def get_sharing(request: Request, member: Member, space: SpaceInPath) -> Sharing:
+    """Read what is shared of a space of one's own."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        return await _read(connection, member, space, datetime.now(UTC))
+
+
+@in_community.post(
+    "/windows",
+    status_code=201,
+    response_model=SharedWindow,
+    responses={**preconditions.CREATED, **answers(409)},
+    dependencies=[idempotency.KEY],
+)
+async def share_window(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked
+) -> Response:
+    """Share the space for one window. What was taken back of it before is shared again; blocked days stay blocked."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        held = await _hold(connection, member, space, now)
+        made = SharedWindow.model_validate(
+            await sharing.share_once(connection, principal, member.community_id, held, body.window, now)
+        )
+        return await once.keep(201, made, {"ETag": preconditions.etag(made)})
+
+
+@in_community.delete(
+    "/windows/{window}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def stop_window(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, window: IdInPath
+) -> Response:
+    """Take a window back as a whole. 409 with the booking where somebody booked in it."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        held = await _hold(connection, member, space, now)
+        present = await sharing.once(connection, member.community_id, held, window)
+        preconditions.check(request, SharedWindow.model_validate(present))
+        await sharing.stop(connection, principal, member.community_id, held, window, now)
+    return Response(status_code=204)
+
+
+@in_community.post(
+    "/patterns",
+    status_code=201,
+    response_model=Pattern,
+    responses={**preconditions.CREATED, **answers(409)},
+    dependencies=[idempotency.KEY],
+)
+async def share_weekly(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: PatternBody
+) -> Response:
+    """Share the space every week."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        held = await _hold(connection, member, space, now)
+        made = Pattern.model_validate(
+            await sharing.share_weekly(connection, principal, member.community_id, held, body.weekly(), now)
+        )
+        return await once.keep(201, made, {"ETag": preconditions.etag(made)})
+
+
+@in_community.put(
+    "/patterns/{pattern}",
+    responses={**preconditions.CHANGED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_pattern(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Member,
+    space: SpaceInPath,
+    pattern: IdInPath,
+    body: PatternBody,
+) -> Pattern:
+    """Change a pattern. 409 with the booking where somebody booked what would not be shared any more."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        held = await _hold(connection, member, space, now)
+        present = await sharing.pattern(connection, member.community_id, held, pattern)
+        preconditions.check(request, Pattern.model_validate(present))
+        changed = Pattern.model_validate(
+            await sharing.change_pattern(connection, principal, member.community_id, held, pattern, body.weekly(), now)
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/patterns/{pattern}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def stop_pattern(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, pattern: IdInPath
+) -> Response:
+    """Take a pattern back. 409 with the booking where somebody booked in one of its windows."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        held = await _hold(connection, member, space, now)
+        present = await sharing.pattern(connection, member.community_id, held, pattern)
+        preconditions.check(request, Pattern.model_validate(present))
+        await sharing.stop(connection, principal, member.community_id, held, pattern, now)
+    return Response(status_code=204)
+
+
+@in_community.post(
+    "/blocked-days",
+    status_code=201,
+    response_model=BlockedDay,
+    responses=answers(409),
+    dependencies=[idempotency.KEY],
+)
+async def block_day(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: BlockedDayBody
+) -> Response:
+    """Share nothing on a day, whatever windows and patterns say. 409 with the booking where somebody booked on it."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        held = await _hold(connection, member, space, now)
+        await sharing.block_day(connection, principal, member.community_id, held, body.day, now)
+        return await once.keep(201, BlockedDay(day=body.day))
+
+
+@in_community.delete("/blocked-days/{day}", status_code=204, responses=answers(409))
+async def unblock_day(
+    request: Request, principal: SignedIn, member: Member, space: SpaceInPath, day: DayInPath
+) -> Response:
+    """Share on a day again. There is nothing of it that somebody else could have changed, so it takes no If-Match."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        held = await _hold(connection, member, space, now)
+        await sharing.unblock_day(connection, principal, member.community_id, held, day, now)
+    return Response(status_code=204)
+
+
+@in_community.post("/take-back", responses=answers(409))
+async def take_back(request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked) -> Sharing:
+    """Stop sharing the space in a window, and say what is shared now. 409 with the booking where somebody booked in it.
+    Sent again it changes nothing."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        held = await _hold(connection, member, space, now)
+        await sharing.take_back(connection, principal, member.community_id, held, body.window, now)
+        return await _read(connection, member, space, now)

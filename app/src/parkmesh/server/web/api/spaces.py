@@ -1,0 +1,447 @@
+"""Levels, spaces and assignments: staff arranges them, everybody sees the map."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal, Self
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from parkmesh.server import assignments, database, spaces
+from parkmesh.server.spaces import Category
+from parkmesh.server.web.api import idempotency, paging, preconditions, whose
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import PRINTABLE, Id, IdInPath, Word
+from parkmesh.server.web.api.times import Moment, Shown
+
+in_community = APIRouter(tags=["spaces"])
+
+SPACE_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+SpaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=SPACE_NAME)]
+SpaceInPath = Annotated[str, Path(min_length=1, max_length=63, pattern=SPACE_NAME)]
+LevelName = Annotated[str, Field(max_length=60, pattern=PRINTABLE)]
+LevelAsked = Annotated[str | None, Query(max_length=60, pattern=PRINTABLE, description="Name of the level.")]
+MAX_EXTENT = 100_000
+Extent = Annotated[float, Field(gt=0, le=MAX_EXTENT, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=0, le=MAX_EXTENT, allow_inf_nan=False)]
+
+
+class Level(BaseModel):
+    """``width`` and ``height`` are the extent of the map, null where there is none; ``spaces`` counts."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    ordinal: int
+    width: float | None
+    height: float | None
+    spaces: int
+
+
+class Levels(BaseModel):
+    items: list[Level]
+    next: str | None
+
+
+class LevelBody(Body):
+    """``ordinal`` orders levels, lowest first. Give ``width`` and ``height`` together, in the unit of the spaces'
+    geometry."""
+
+    name: Word
+    ordinal: int = Field(default=0, ge=-1000, le=1000)
+    width: Extent | None = None
+    height: Extent | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height go together")
+        return self
+
+
+class Geometry(BaseModel):
+    """A rectangle on the level's map, turned about its centre by ``rotation`` degrees clockwise."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    x: float
+    y: float
+    w: float
+    h: float
+    rotation: float
+
+
+class GeometryBody(Body):
+    x: Coordinate
+    y: Coordinate
+    w: Extent
+    h: Extent
+    rotation: float = Field(default=0, ge=0, lt=360, allow_inf_nan=False)
+
+
+class Space(BaseModel):
+    """``unit`` is the unit that it is assigned to now: staff sees all, a resident his own."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    level: str
+    category: Category
+    ev: bool
+    accessible: bool
+    geometry: Geometry | None
+    status: Literal["free", "occupied", "unknown"]
+    since: datetime | None
+    unit: str | None
+
+
+class Spaces(BaseModel):
+    items: list[Space]
+    next: str | None
+
+
+class SpaceBody(Body):
+    """A level that there isn't yet is made."""
+
+    level: LevelName = ""
+    category: Category
+    ev: bool = False
+    accessible: bool = False
+    geometry: GeometryBody | None = None
+
+    def attributes(self) -> spaces.Attributes:
+        place = self.geometry
+        return spaces.Attributes(
+            level=self.level,
+            category=self.category,
+            ev=self.ev,
+            accessible=self.accessible,
+            geometry=None if place is None else spaces.Geometry(place.x, place.y, place.w, place.h, place.rotation),
+        )
+
+
+class NewSpace(SpaceBody):
+    """Sensors and signs know a space by its name: it never changes."""
+
+    name: SpaceName
+
+
+class SpaceAttributes(BaseModel):
+    """What staff decides about a space: its ETag doesn't change with every car."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    name: str
+    level: str
+    category: Category
+    ev: bool
+    accessible: bool
+    geometry: Geometry | None
+
+
+class Assignment(Shown):
+    """``until`` null: until further notice."""
+
+    id: int
+    space: str
+    unit: str
+    unit_id: int
+    until: datetime | None
+
+
+class Assignments(BaseModel):
+    items: list[Assignment]
+    next: str | None
+
+
+class AssignedTime(Body):
+    from_: Moment = Field(alias="from")
+    until: Moment | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.until is not None and not self.from_ < self.until:
+            raise ValueError("until must be later than from")
+        return self
+
+
+class NewAssignment(AssignedTime):
+    space: SpaceName
+    unit_id: Id
+
+
+def _tag(space: spaces.Space) -> str:
+    return preconditions.etag(SpaceAttributes.model_validate(space))
+
+
+@in_community.get("/levels")
+async def list_levels(request: Request, member: Member, page: paging.Page) -> Levels:
+    """List levels, lowest first."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await spaces.levels(connection, member.community_id, limit=page.fetch, after=page.after(int, int))
+    items, following = page.cut(found, lambda level: (level.ordinal, level.id))
+    return Levels(items=[Level.model_validate(level) for level in items], next=following)
+
+
+@in_community.post(
+    "/levels",
+    status_code=201,
+    response_model=Level,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_level(request: Request, principal: SignedIn, member: Staff, body: LevelBody) -> Response:
+    """Add a level."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = Level.model_validate(
+            await spaces.create_level(
+                connection, principal, member.community_id, body.name, body.ordinal, body.width, body.height
+            )
+        )
+        location = f"/api/v1/communities/{member.community}/levels/{made.id}"
+        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+
+
+@in_community.get("/levels/{level}", responses=preconditions.READ)
+async def get_level(request: Request, response: Response, member: Member, level: IdInPath) -> Level:
+    """Read a level."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Level.model_validate(await spaces.level(connection, member.community_id, level))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.put(
+    "/levels/{level}",
+    responses={**preconditions.CHANGED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_level(
+    request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelBody
+) -> Level:
+    """Change a level. Its spaces follow its name."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await spaces.level(connection, member.community_id, level, for_change=True)
+        preconditions.check(request, Level.model_validate(present))
+        changed = Level.model_validate(
+            await spaces.change_level(
+                connection, principal, member.community_id, level, body.name, body.ordinal, body.width, body.height
+            )
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/levels/{level}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def delete_level(request: Request, principal: SignedIn, member: Staff, level: IdInPath) -> Response:
+    """Delete a level without spaces."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await spaces.level(connection, member.community_id, level, for_change=True)
+        preconditions.check(request, Level.model_validate(present))
+        await spaces.delete_level(connection, principal, member.community_id, level)
+    return Response(status_code=204)
+
+
+@in_community.get("/spaces")
+async def list_spaces(
+    request: Request,
+    member: Member,
+    page: paging.Page,
+    level: LevelAsked = None,
+    category: Category | None = None,
+    ev: bool | None = None,
+    accessible: bool | None = None,
+) -> Spaces:
+    """List the community's spaces with their states, by name."""
+    after = page.after(str)
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await spaces.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=after[0] if after else None,
+            unit_seen=await whose.unit_seen(connection, member),
+            level=level,
+            category=category,
+            ev=ev,
+            accessible=accessible,
+        )
+    items, following = page.cut(found, lambda space: (space.name,))
+    return Spaces(items=[Space.model_validate(space) for space in items], next=following)
+
+
+@in_community.post(
+    "/spaces",
+    status_code=201,
+    response_model=Space,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_space(request: Request, principal: SignedIn, member: Staff, body: NewSpace) -> Response:
+    """Add a space."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = await spaces.create(connection, principal, member.community_id, body.name, body.attributes())
+        location = f"/api/v1/communities/{member.community}/spaces/{made.name}"
+        return await once.keep(201, Space.model_validate(made), {"Location": location, "ETag": _tag(made)})
+
+
+@in_community.get("/spaces/{space}", responses=preconditions.READ)
+async def get_space(request: Request, response: Response, member: Member, space: SpaceInPath) -> Space:
+    """Read a space. Its ETag is of what staff decides about it, not of its state."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        unit = await whose.unit_seen(connection, member)
+        found = await spaces.get(connection, member.community_id, space, unit_seen=unit)
+    response.headers["ETag"] = _tag(found)
+    return Space.model_validate(found)
+
+
+@in_community.put(
+    "/spaces/{space}",
+    responses={**preconditions.CHANGED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_space(
+    request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: SpaceBody
+) -> Space:
+    """Change what a space is for and where it is on the map."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        await spaces.lock(connection, member.community_id, space)
+        present = await spaces.get(connection, member.community_id, space)
+        preconditions.check(request, SpaceAttributes.model_validate(present))
+        changed = await spaces.change(
+            connection, principal, member.community_id, space, body.attributes(), datetime.now(UTC)
+        )
+    response.headers["ETag"] = _tag(changed)
+    return Space.model_validate(changed)
+
+
+@in_community.delete(
+    "/spaces/{space}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def delete_space(request: Request, principal: SignedIn, member: Staff, space: SpaceInPath) -> Response:
+    """Delete a space that was never assigned or booked."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        await spaces.lock(connection, member.community_id, space)
+        present = await spaces.get(connection, member.community_id, space)
+        preconditions.check(request, SpaceAttributes.model_validate(present))
+        await spaces.delete(connection, principal, member.community_id, space)
+    return Response(status_code=204)
+
+
+@in_community.get("/assignments")
+async def list_assignments(
+    request: Request,
+    member: Member,
+    page: paging.Page,
+    space: Annotated[str | None, Query(max_length=63, pattern=SPACE_NAME)] = None,
+) -> Assignments:
+    """List which space belongs to which unit and when. Residents see their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await assignments.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=page.after(str, datetime),
+            unit_id=await whose.unit_seen(connection, member),
+            space=space,
+        )
+    items, following = page.cut(found, lambda assignment: (assignment.space, assignment.from_))
+    return Assignments(items=[Assignment.model_validate(item) for item in items], next=following)
+
+
+@in_community.post(
+    "/assignments",
+    status_code=201,
+    response_model=Assignment,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_assignment(request: Request, principal: SignedIn, member: Staff, body: NewAssignment) -> Response:
+    """Give a space to a unit. 409 `overlap` with the window in which another unit has it."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        unit = await whose.unit_acting(connection, member, body.unit_id)
+        made = Assignment.model_validate(
+            await assignments.create(
+                connection,
+                principal,
+                member.community_id,
+                body.space,
+                unit,
+                body.from_,
+                body.until,
+                datetime.now(UTC),
+            )
+        )
+        location = f"/api/v1/communities/{member.community}/assignments/{made.id}"
+        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+
+
+@in_community.get("/assignments/{assignment}", responses=preconditions.READ)
+async def get_assignment(request: Request, response: Response, member: Member, assignment: IdInPath) -> Assignment:
+    """Read an assignment. Residents read their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        unit = await whose.unit_seen(connection, member)
+        found = Assignment.model_validate(
+            await assignments.get(connection, member.community_id, assignment, unit_id=unit)
+        )
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.put(
+    "/assignments/{assignment}",
+    responses={**preconditions.CHANGED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_assignment(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Staff,
+    assignment: IdInPath,
+    body: AssignedTime,
+) -> Assignment:
+    """Change when a space belongs to a unit. 409 with the window where another unit has it, or where somebody booked
+    what the unit shared and would have no more."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await assignments.hold(connection, member.community_id, assignment)
+        preconditions.check(request, Assignment.model_validate(present))
+        changed = Assignment.model_validate(
+            await assignments.change(connection, principal, member.community_id, present, body.from_, body.until, now)
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/assignments/{assignment}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def delete_assignment(request: Request, principal: SignedIn, member: Staff, assignment: IdInPath) -> Response:
+    """Take a space from a unit. 409 with the booking where somebody booked what the unit shared."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await assignments.hold(connection, member.community_id, assignment)
+        preconditions.check(request, Assignment.model_validate(present))
+        await assignments.delete(connection, principal, member.community_id, present, now)
+    return Response(status_code=204)

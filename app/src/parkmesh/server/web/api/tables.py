@@ -1,0 +1,101 @@
+"""A community's lists as CSV: taken over from its own spreadsheets, and given out."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from parkmesh.server import audit, csv_export, csv_import, database
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.api.common import SignedIn, Staff, answers
+
+in_community = APIRouter(tags=["tables"])
+
+MEDIA_TYPE = "text/csv"
+DryRun = Annotated[
+    bool, Query(description="Only tell what the table would do, and what is wrong in it. false: apply it.")
+]
+
+
+class Mistake(BaseModel):
+    """``line`` counts from 1 with the header's; ``column`` null: the whole line."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    line: int
+    column: str | None
+    what: str
+
+
+class ImportReport(BaseModel):
+    """``mistakes``: the first of ``mistake_count``. Where there is one, nothing was or would be applied."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    applied: bool
+    rows: int
+    created: int
+    updated: int
+    unchanged: int
+    mistake_count: int
+    mistakes: list[Mistake]
+
+
+_TABLE: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string", "maxLength": 2**21}}}}
+}
+_CSV: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+
+
+@in_community.post("/imports/{kind}", responses=answers(403, 409, 415), openapi_extra=_TABLE)
+async def import_table(
+    request: Request,
+    principal: SignedIn,
+    member: Staff,
+    kind: Literal["units", "residents", "plates", "spaces"],
+    dry_run: DryRun = True,
+) -> ImportReport:
+    """Take over a table (UTF-8, separated by ``;`` or ``,``, at most 10,000 rows and 2 MiB), whole or not at all.
+
+    Columns, those with * are needed: units: name*, lots, plate_limit; residents: email*, name*, unit; plates: plate*,
+    email, label, valid_from, valid_until; spaces: name*, level, category, ev, accessible. An empty cell changes
+    nothing.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise Problem(415, "Send the table as text/csv.")
+    data = await request.body()
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        report = ImportReport.model_validate(
+            await csv_import.run(connection, principal, member.community_id, kind, data, dry_run=dry_run)
+        )
+    if report.mistakes and not dry_run:
+        raise Problem(
+            422,
+            "The table has mistakes; nothing was applied.",
+            kind="table",
+            mistake_count=report.mistake_count,
+            mistakes=[mistake.model_dump() for mistake in report.mistakes],
+        )
+    return report
+
+
+@in_community.get("/exports/{kind}", response_class=Response, responses={**_CSV, **answers(403)})
+async def export_table(
+    request: Request,
+    principal: SignedIn,
+    member: Staff,
+    kind: Literal["people", "credentials", "passages", "spaces"],
+    since: Annotated[AwareDatetime | None, Query(description="Of passages: received then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Of passages: received before.")] = None,
+) -> StreamingResponse:
+    """Give out a table (UTF-8 with a byte order mark, separated by ``;``). The trail tells who took it."""
+    pool = request.app.state.pool
+    async with database.in_community(pool, member.community_id) as connection:
+        await audit.record(connection, principal, member.community_id, f"{kind}.export", kind)
+    name = f"{member.community}-{kind}.csv"
+    return StreamingResponse(
+        csv_export.write(pool, member.community_id, kind, since=since, until=until),
+        media_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

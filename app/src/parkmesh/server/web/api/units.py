@@ -1,0 +1,140 @@
+"""Units of a community: for its staff, and for a resident his own."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from parkmesh.server import database, problems, units
+from parkmesh.server.principals import Membership, Role
+from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import IdInPath, Search, Word
+
+in_community = APIRouter(tags=["units"])
+
+DEFAULT_PLATE_LIMIT = 10
+Lots = Annotated[int, Field(ge=0, le=1000)]
+
+
+class UnitResident(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    active: bool
+
+
+class Unit(BaseModel):
+    """``lots``: cars of the unit that may be inside at once, null: as the community's rules say. ``plates``: how many
+    of ``plate_limit`` its residents hold."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: int
+    name: str
+    lots: int | None
+    plate_limit: int
+    plates: int
+    residents: list[UnitResident]
+
+
+class Units(BaseModel):
+    items: list[Unit]
+    next: str | None
+
+
+class NewUnit(Body):
+    name: Word
+    lots: Lots | None = None
+    plate_limit: Lots = DEFAULT_PLATE_LIMIT
+
+
+class UnitChange(Body):
+    """Absent members stay as they are."""
+
+    name: Word = Field(default_factory=str)
+    lots: Lots | None = None
+    plate_limit: Lots = Field(default_factory=int)
+
+
+async def _own_unit(connection: database.Connection, member: Membership) -> int | None:
+    return await units.unit_of(connection, member.community_id, member.resident_id)
+
+
+@in_community.get("/units")
+async def list_units(request: Request, member: Member, page: paging.Page, search: Search = "") -> Units:
+    """List units by name. Residents see their own."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        if member.role is Role.RESIDENT:
+            own = await _own_unit(connection, member)
+            unit = await units.get(connection, member.community_id, own) if own else None
+            return Units(items=[Unit.model_validate(unit)] if unit else [], next=None)
+        after = page.after(str, int)
+        found = await units.page(connection, member.community_id, limit=page.fetch, after=after, search=search)
+    items, following = page.cut(found, lambda unit: (unit.name, unit.id))
+    return Units(items=[Unit.model_validate(unit) for unit in items], next=following)
+
+
+@in_community.post(
+    "/units",
+    status_code=201,
+    response_model=Unit,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_unit(request: Request, principal: SignedIn, member: Staff, body: NewUnit) -> Response:
+    """Add a unit."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made = Unit.model_validate(
+            await units.create(connection, principal, member.community_id, body.name, body.lots, body.plate_limit)
+        )
+        location = f"/api/v1/communities/{member.community}/units/{made.id}"
+        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+
+
+@in_community.get("/units/{unit}", responses=preconditions.READ)
+async def get_unit(request: Request, response: Response, member: Member, unit: IdInPath) -> Unit:
+    """Read a unit. Residents read their own."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        if member.role is Role.RESIDENT and unit != await _own_unit(connection, member):
+            raise problems.not_found()
+        found = Unit.model_validate(await units.get(connection, member.community_id, unit))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.patch(
+    "/units/{unit}",
+    responses={**preconditions.CHANGED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def change_unit(
+    request: Request, response: Response, principal: SignedIn, member: Staff, unit: IdInPath, body: UnitChange
+) -> Unit:
+    """Rename a unit, or change its lots or how many plates it may hold."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await units.get(connection, member.community_id, unit, lock=True)
+        preconditions.check(request, Unit.model_validate(present))
+        changes = body.model_dump(exclude_unset=True)
+        changed = Unit.model_validate(await units.change(connection, principal, member.community_id, present, changes))
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.delete(
+    "/units/{unit}",
+    status_code=204,
+    responses={**preconditions.DELETED, **answers(403, 409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def delete_unit(request: Request, principal: SignedIn, member: Staff, unit: IdInPath) -> Response:
+    """Delete a unit to which nobody and nothing belongs any more."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await units.get(connection, member.community_id, unit, lock=True)
+        preconditions.check(request, Unit.model_validate(present))
+        await units.delete(connection, principal, member.community_id, unit)
+    return Response(status_code=204)

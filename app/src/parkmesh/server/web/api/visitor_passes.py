@@ -1,0 +1,334 @@
+"""Visitor passes, for units and for the visitors themselves."""
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from parkmesh.domain import plates
+from parkmesh.server import database, problems, visitor_passes
+from parkmesh.server.problems import Problem
+from parkmesh.server.web import security
+from parkmesh.server.web.api import idempotency, paging, preconditions, whose
+from parkmesh.server.web.api.bookings import Cancellation, needed_reason
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.fields import Id, IdInPath, Label, Plate
+from parkmesh.server.web.api.spaces import SpaceName
+from parkmesh.server.web.api.times import Asked, Moment, Shown
+
+router = APIRouter(tags=["visits"])
+in_community = APIRouter(tags=["visitor passes"])
+
+MAX_DIRECTIONS = 2000
+Token = Annotated[str, Path(max_length=64, description="The end of the link that the visitor got.")]
+
+
+class VisitorPass(Shown):
+    """``space`` is the visitors' space that is booked for the pass, if any."""
+
+    id: int
+    unit: str
+    unit_id: int
+    name: str | None
+    plate: str | None
+    until: datetime
+    status: Literal["active", "cancelled"]
+    space: str | None
+    cancelled_at: datetime | None
+    cancel_reason: str | None
+    created_at: datetime
+
+
+class IssuedPass(VisitorPass):
+    """``link`` is shown once: whoever has it sees the pass. Null where an answer is given again."""
+
+    link: str | None
+
+
+class VisitorPasses(BaseModel):
+    items: list[VisitorPass]
+    next: str | None
+
+
+class NewVisitorPass(Asked):
+    """Without ``plate`` the visitor says it by his link. ``space`` books a visitors' space. Staff says which unit."""
+
+    plate: Plate | None = None
+    name: Label | None = None
+    space: SpaceName | None = None
+    unit_id: Id | None = None
+
+
+class VisitorPassBody(Body):
+    plate: Plate | None
+    name: Label | None
+
+
+class Link(BaseModel):
+    link: str
+
+
+class Quota(BaseModel):
+    """``used`` of ``limit`` passes in the month that begins on ``month``."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    month: date
+    used: int
+    limit: int
+
+
+class Directions(BaseModel):
+    directions: str
+
+
+class DirectionsBody(Body):
+    directions: str = Field(max_length=MAX_DIRECTIONS, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")
+
+
+class VisitGate(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    title: str
+    direction: Literal["entry", "exit", "both"]
+
+
+class Visit(Shown):
+    """A visitor's pass as he sees it; ``community`` is its title."""
+
+    community: str
+    time_zone: str
+    until: datetime
+    status: Literal["upcoming", "open", "over", "cancelled"]
+    plate: str | None
+    plate_attempts_left: int
+    space: str | None
+    level: str | None
+    gates: list[VisitGate]
+    directions: str
+
+
+class VisitPlate(Body):
+    plate: Plate
+
+
+def normalised(plate: str | None) -> str | None:
+    """Return a plate in its one spelling; raise ``Problem`` 422 for what is no plate."""
+    if plate is None:
+        return None
+    normal = plates.normalise(plate)
+    if normal is None:
+        raise Problem(422, "plate: not a licence plate", kind="invalid")
+    return normal
+
+
+def _link(request: Request, token: str) -> str:
+    return f"{(request.app.state.settings.public_url or '').rstrip('/')}/v/{token}"
+
+
+@in_community.get("/visitor-passes")
+async def list_visitor_passes(
+    request: Request, member: Member, page: paging.Page, ends_after: Annotated[Moment | None, Query()] = None
+) -> VisitorPasses:
+    """List visitor passes, latest first. Residents see their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await visitor_passes.page(
+            connection,
+            member.community_id,
+            limit=page.fetch,
+            after=page.after(datetime, int),
+            unit_id=await whose.unit_seen(connection, member),
+            ends_after=ends_after,
+        )
+    items, following = page.cut(found, lambda item: (item.from_, item.id))
+    return VisitorPasses(items=[VisitorPass.model_validate(item) for item in items], next=following)
+
+
+@in_community.get("/visitor-passes/quota", responses=answers(403))
+async def get_visitor_quota(
+    request: Request,
+    member: Member,
+    at: Annotated[Moment | None, Query(description="A moment of the month; absent: now.")] = None,
+    unit_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+) -> Quota:
+    """Say how many passes a unit has used of those that it may have in a month. Staff says of which unit."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        unit = await whose.unit_acting(connection, member, unit_id)
+        found = await visitor_passes.quota(connection, member.community_id, unit, at or datetime.now(UTC))
+    return Quota.model_validate(found)
+
+
+@in_community.post(
+    "/visitor-passes",
+    status_code=201,
+    response_model=IssuedPass,
+    responses={**preconditions.CREATED, **answers(403, 409)},
+    dependencies=[idempotency.KEY],
+)
+async def create_visitor_pass(request: Request, principal: SignedIn, member: Member, body: NewVisitorPass) -> Response:
+    """Let a visitor in for a while. 409 `quota` where the unit has used its passes of the month, `plate` for one that
+    may not pass, `overlap` where the space is booked; 422 `outside-rules`."""
+    plate, now = normalised(body.plate), datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        once = await idempotency.once(request, connection, principal, member.community_id, body)
+        if once.answer is not None:
+            return once.answer
+        made, token = await visitor_passes.create(
+            connection,
+            principal,
+            member.community_id,
+            unit_id=await whose.unit_acting(connection, member, body.unit_id),
+            resident_id=member.resident_id,
+            window=body.window,
+            name=body.name,
+            plate=plate,
+            space=body.space,
+            now=now,
+        )
+        shown = VisitorPass.model_validate(made)
+        issued = IssuedPass(**shown.model_dump(), link=_link(request, token))
+        headers = {
+            "Location": f"/api/v1/communities/{member.community}/visitor-passes/{made.id}",
+            "ETag": preconditions.etag(shown),
+        }
+        return await once.keep(201, issued, headers, secret={"link"})
+
+
+@in_community.get("/visitor-passes/{visitor_pass}", responses=preconditions.READ)
+async def get_visitor_pass(request: Request, response: Response, member: Member, visitor_pass: IdInPath) -> VisitorPass:
+    """Read a visitor pass. Residents read their unit's."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        unit = await whose.unit_seen(connection, member)
+        found = VisitorPass.model_validate(
+            await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit)
+        )
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.put(
+    "/visitor-passes/{visitor_pass}",
+    responses={**preconditions.CHANGED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_visitor_pass(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Member,
+    visitor_pass: IdInPath,
+    body: VisitorPassBody,
+) -> VisitorPass:
+    """Change name and plate of a pass that is not over."""
+    plate, now = normalised(body.plate), datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        unit = await whose.unit_seen(connection, member)
+        present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
+        preconditions.check(request, VisitorPass.model_validate(present))
+        changed = VisitorPass.model_validate(
+            await visitor_passes.change(connection, principal, member.community_id, present, body.name, plate, now)
+        )
+    preconditions.tag(response, changed)
+    return changed
+
+
+@in_community.post("/visitor-passes/{visitor_pass}/link", responses=answers(409))
+async def renew_visitor_link(request: Request, principal: SignedIn, member: Member, visitor_pass: IdInPath) -> Link:
+    """Make a new link for a pass. The one before leads nowhere any more."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        unit = await whose.unit_seen(connection, member)
+        present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
+        token = await visitor_passes.new_link(connection, principal, member.community_id, present, now)
+    return Link(link=_link(request, token))
+
+
+@in_community.post(
+    "/visitor-passes/{visitor_pass}/cancel",
+    responses={**preconditions.CHANGED, **answers(409)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def cancel_visitor_pass(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Member,
+    visitor_pass: IdInPath,
+    body: Cancellation,
+) -> VisitorPass:
+    """Cancel a pass with its booking. Gates that are online know within seconds. 409 where it is over."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        unit = await whose.unit_seen(connection, member)
+        present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
+        preconditions.check(request, VisitorPass.model_validate(present))
+        reason = needed_reason(member.role, body)
+        cancelled = VisitorPass.model_validate(
+            await visitor_passes.cancel(connection, principal, member.community_id, present, reason, now)
+        )
+    preconditions.tag(response, cancelled)
+    return cancelled
+
+
+@in_community.get("/visitor-directions", responses=preconditions.READ)
+async def get_directions(request: Request, response: Response, member: Member) -> Directions:
+    """Read what the community tells visitors about finding their way."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Directions(directions=await visitor_passes.directions(connection, member.community_id))
+    preconditions.tag(response, found)
+    return found
+
+
+@in_community.put(
+    "/visitor-directions",
+    responses={**preconditions.CHANGED, **answers(403)},
+    dependencies=[preconditions.IF_MATCH],
+)
+async def put_directions(
+    request: Request, response: Response, principal: SignedIn, member: Staff, body: DirectionsBody
+) -> Directions:
+    """Set what the community tells visitors."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        # There may be no row to hold yet: the community's own stands for it.
+        await connection.execute("SELECT FROM community WHERE id = $1 FOR NO KEY UPDATE", member.community_id)
+        present = await visitor_passes.directions(connection, member.community_id)
+        preconditions.check(request, Directions(directions=present))
+        await visitor_passes.set_directions(connection, principal, member.community_id, body.directions)
+    changed = Directions(directions=body.directions)
+    preconditions.tag(response, changed)
+    return changed
+
+
+@router.get("/visits/{token}", responses={**preconditions.READ, **answers(404, 429)})
+async def get_visit(request: Request, response: Response, token: Token) -> Visit:
+    """Show a visitor his pass. The link is all that he needs."""
+    state, address = request.app.state, security.client_address(request, request.app.state.settings)
+    community_id = await visitor_passes.enter(state.pool, token, address)
+    async with database.in_community(state.pool, community_id, read_only=True) as connection:
+        found = await visitor_passes.visit(connection, community_id, token, datetime.now(UTC))
+    if found is None:
+        raise problems.not_found()
+    await visitor_passes.entered(state.pool, token, address)
+    shown = Visit.model_validate(found)
+    preconditions.tag(response, shown)
+    return shown
+
+
+@router.put("/visits/{token}", responses={200: preconditions.READ[200], **answers(404, 409, 429)})
+async def put_visit(request: Request, response: Response, token: Token, body: VisitPlate) -> Visit:
+    """Say the visitor's plate, a few times at most. It needs no If-Match: whoever has the link says what holds."""
+    plate = normalised(body.plate)
+    assert plate is not None
+    state, address = request.app.state, security.client_address(request, request.app.state.settings)
+    community_id = await visitor_passes.enter(state.pool, token, address)
+    async with database.in_community(state.pool, community_id) as connection:
+        found = await visitor_passes.say_plate(connection, community_id, token, plate, datetime.now(UTC))
+    if found is None:
+        raise problems.not_found()
+    await visitor_passes.entered(state.pool, token, address)
+    if isinstance(found, visitor_passes.PlateRefused):
+        raise Problem(409, "This plate can't be used. Ask who invited you.", kind="plate", left=found.attempts_left)
+    shown = Visit.model_validate(found)
+    preconditions.tag(response, shown)
+    return shown

@@ -1,0 +1,145 @@
+"""Booking a space that is free: search by time, book, cancel."""
+
+from datetime import datetime, timedelta
+
+from starlette.responses import Response
+
+from parkmesh.domain.windows import Window
+from parkmesh.server import bookings, rules, spaces, units
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.pages import forms, once
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.rendering import render
+
+SHOWN = 60
+USUAL = timedelta(hours=2)
+
+
+def input_moment(moment: datetime, visit: Visit) -> str:
+    """Return a moment as a ``datetime-local`` field of the community's clock takes it."""
+    return moment.astimezone(visit.zone).strftime("%Y-%m-%dT%H:%M")
+
+
+def next_hour(visit: Visit) -> datetime:
+    return visit.now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def window(form: forms.Form, visit: Visit) -> Window | None:
+    """Return the time of the fields ``from`` and ``until``, None (and an error noted) where there is none."""
+    begin, end = form.moment("from", visit.zone), form.moment("until", visit.zone)
+    if begin is None or end is None:
+        return None
+    if end <= begin:
+        form.wrong("until", visit.language.gettext("The end must be after the beginning."))
+        return None
+    return Window(begin, end)
+
+
+async def show(visit: Visit) -> Response:
+    """Show what is free in the time of the address, else only the question, and the unit's own bookings."""
+    identity = visit.member.community_id
+    query = visit.request.query_params
+    asked = "from" in query and not visit.form.sent
+    free: list[spaces.Space] | None = None
+    async with visit.reading() as connection:
+        if asked:
+            visit.form = forms.Form(visit.language, {name: query.getlist(name) for name in query}, sent=True)
+        unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
+        limits = await rules.read(connection, identity)
+        wanted = None
+        if visit.form.sent and unit_id:
+            wanted = window(visit.form, visit)
+            if wanted and asked:
+                try:
+                    bookings.check_window(wanted, limits, visit.now)
+                except Problem as problem:
+                    visit.form.refused(problem, "from")
+        own = (
+            await bookings.page(
+                connection, identity, limit=SHOWN, unit_id=unit_id, status="active", ends_after=visit.now
+            )
+            if unit_id
+            else []
+        )
+    if unit_id and wanted and "from" not in visit.form.errors:
+        free = await _free(visit, unit_id, wanted)
+    begin = next_hour(visit)
+    return render(
+        visit,
+        "book.html",
+        free=free,
+        window=wanted,
+        has_unit=unit_id is not None,
+        own=sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_),
+        default_from=input_moment(begin, visit),
+        default_until=input_moment(begin + USUAL, visit),
+        limits=limits,
+    )
+
+
+async def _free(visit: Visit, unit_id: int, wanted: Window) -> list[spaces.Space]:
+    # Not read-only: the windows of shared spaces are written out as far as the question reaches.
+    async with visit.acting() as connection:
+        return await bookings.available(
+            connection,
+            visit.member.community_id,
+            wanted,
+            limit=SHOWN,
+            unit_id=unit_id,
+            ev=True if visit.form.ticked("ev") else None,
+            accessible=True if visit.form.ticked("accessible") else None,
+        )
+
+
+async def book(visit: Visit) -> Response:
+    form, member = visit.form, visit.member
+    try:
+        async with visit.acting() as connection:
+            attempt = await once.begin(visit, connection)
+            if attempt.answer is not None:
+                return once.again(attempt.answer)
+            unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
+            wanted = window(form, visit)
+            space = form.text("space", most=100)
+            if unit_id is None:
+                form.wrong(
+                    "", visit.language.gettext("You belong to no unit yet. Your administrators can change that.")
+                )
+            elif wanted and not form.errors:
+                await bookings.create(
+                    connection,
+                    visit.principal,
+                    member.community_id,
+                    space=space,
+                    unit_id=unit_id,
+                    resident_id=member.resident_id,
+                    window=wanted,
+                    now=visit.now,
+                )
+                return await once.finish(attempt, f"{visit.base}/book?done=booked")
+    except Problem as problem:
+        form.refused(problem, zone=visit.zone)
+    return await show(visit)
+
+
+async def cancel(visit: Visit) -> Response:
+    identity = visit.member.community_id
+    try:
+        async with visit.acting() as connection:
+            unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
+            booking = await bookings.get(
+                connection, identity, visit.number("booking"), unit_id=unit_id or 0, for_change=True
+            )
+            await bookings.cancel(connection, visit.principal, identity, booking, None, visit.now)
+        return visit.go(f"{visit.base}/book", done="booking-cancelled")
+    except Problem as problem:
+        visit.form.refused(problem)
+    visit.form.sent = False
+    return await show(visit)
+
+
+ROUTES = [
+    page("/communities/{community}/book", Access.RESIDENT, show),
+    action("/communities/{community}/book", Access.RESIDENT, book),
+    action("/communities/{community}/bookings/{booking}/cancel", Access.RESIDENT, cancel),
+]

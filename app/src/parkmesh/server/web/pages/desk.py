@@ -1,0 +1,137 @@
+"""The operator's desk: all communities and gateways at a glance, onboarding, and the desk's own audit trail."""
+
+import re
+from typing import Literal
+
+from starlette.responses import Response
+
+from parkmesh.server import database, desk
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.rendering import render
+
+MAX_LINES = 500
+_AFTER_ALL = "\U0010ffff"
+
+
+async def show(visit: Visit) -> Response:
+    """Show the fleet in figures and the communities by pages, each with its gateways."""
+    search = visit.query("q")
+    paged = visit.paged()
+    place = paged.after(str)
+    after = place[0] if place else None
+    async with database.at_desk(visit.pool) as connection:
+        summary = await desk.summary(connection)
+        found = await desk.communities(connection, limit=paged.fetch, after=after, search=search or None)
+        communities, following = paged.cut(found, lambda item: (item.name,))
+        gateways: dict[str, list[desk.GatewayHealth]] = {}
+        for item in await desk.gateways(
+            connection, limit=200, after=(after, _AFTER_ALL) if after else None, search=search or None
+        ):
+            gateways.setdefault(item.community, []).append(item)
+    return render(
+        visit,
+        "desk.html",
+        summary=summary,
+        communities=communities,
+        gateways=gateways,
+        search=search,
+        next=visit.following(following),
+    )
+
+
+async def show_gateways(visit: Visit) -> Response:
+    """Show gateways by pages, those in one state where asked."""
+    search, state = visit.query("q"), visit.query("state")
+    states: tuple[desk.State | Literal["ok"], ...] = (*desk.STATES, "ok")
+    known = next((item for item in states if item == state), None)
+    paged = visit.paged()
+    place = paged.after(str, str)
+    async with database.at_desk(visit.pool) as connection:
+        summary = await desk.summary(connection)
+        found = await desk.gateways(
+            connection,
+            limit=paged.fetch,
+            after=(place[0], place[1]) if place else None,
+            state=known,
+            search=search or None,
+        )
+    gateways, following = paged.cut(found, lambda item: (item.community, item.name))
+    return render(
+        visit,
+        "desk_gateways.html",
+        gateways=gateways,
+        summary=summary,
+        search=search,
+        state=known or "",
+        states=("ok", *desk.STATES),
+        next=visit.following(following),
+    )
+
+
+async def show_onboard(visit: Visit) -> Response:
+    return render(visit, "onboard.html", tokens=None)
+
+
+async def onboard(visit: Visit) -> Response:
+    """Make a community from a form; its gateways' tokens are shown this once."""
+    form = visit.form
+    wish: dict[str, object] = {
+        "name": form.text("name", most=63),
+        "title": form.text("title", most=120),
+        "time_zone": form.text("time_zone", most=60),
+        "gates": _gates(visit),
+        "spaces": _spaces(visit),
+        "gateways": [{"name": form.text("gateway", most=63)}],
+    }
+    if not form.errors:
+        try:
+            async with (
+                visit.pool.acquire(timeout=database.ACQUIRE_S) as connection,
+                database.provisioning(connection),
+            ):
+                tokens = await desk.onboard(connection, visit.principal, desk.checked(wish))
+            return render(visit, "onboard.html", tokens=tokens, name=wish["name"], title=wish["title"])
+        except Problem as problem:
+            form.refused(problem)
+    return await show_onboard(visit)
+
+
+def _gates(visit: Visit) -> list[dict[str, str]]:
+    """Return the gates that were written one to a line: name, direction, title."""
+    gates = []
+    for number, line in enumerate(_lines(visit, "gates"), 1):
+        name, direction, title = (*(part.strip() for part in line.split(",", 2)), "", "")[:3]
+        if direction not in ("entry", "exit", "both"):
+            text = visit.language.gettext("Line %(number)s: write name, direction, title.", number=number)
+            visit.form.wrong("gates", text)
+        gates.append({"name": name, "direction": direction, "title": title or name})
+    return gates
+
+
+def _spaces(visit: Visit) -> list[dict[str, str]]:
+    """Return the spaces that were written one range to a line: level, first name, last name."""
+    spaces = []
+    for number, line in enumerate(_lines(visit, "spaces"), 1):
+        level, first, last = (*(part.strip() for part in line.split(",", 2)), "", "")[:3]
+        begin, end = (re.fullmatch(r"(.*?)(\d{1,6})", text) for text in (first, last or first))
+        if not begin or not end or begin[1] != end[1] or not 0 <= int(end[2]) - int(begin[2]) < MAX_LINES:
+            text = visit.language.gettext("Line %(number)s: write level, first space, last space.", number=number)
+            visit.form.wrong("spaces", text)
+            continue
+        width = len(begin[2])
+        spaces += [
+            {"name": f"{begin[1]}{space:0{width}}", "level": level} for space in range(int(begin[2]), int(end[2]) + 1)
+        ]
+    return spaces
+
+
+def _lines(visit: Visit, name: str) -> list[str]:
+    return [line for line in visit.form.value(name).splitlines() if line.strip()][:MAX_LINES]
+
+
+ROUTES = [
+    page("/gateways", Access.OPERATOR, show_gateways),
+    page("/onboard", Access.OPERATOR, show_onboard),
+    action("/onboard", Access.OPERATOR, onboard),
+]

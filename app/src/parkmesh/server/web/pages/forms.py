@@ -1,0 +1,152 @@
+"""Forms: reading what was entered, remembering it, and what is wrong with it.
+
+A form that could not be accepted is shown again with the entered values, each error at its field and all of them in a
+summary on top. Passwords are never shown again: their fields don't ask for what was entered.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from urllib.parse import parse_qs
+from zoneinfo import ZoneInfo
+
+from starlette.requests import Request
+
+from parkmesh.server.problems import Problem
+from parkmesh.server.web import words
+from parkmesh.server.web.language import Language
+
+MAX_FIELDS = 29
+MAX_TEXT = 200
+MAX_NUMBER = 2**63 - 1
+MEDIA_TYPE = "application/x-www-form-urlencoded"
+
+
+@dataclass
+class Form:
+    """What was entered, by field, and ``errors`` by field in the order they were found; those of no field under ""."""
+
+    language: Language
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    sent: bool = False
+
+    def value(self, name: str, default: object = "") -> str:
+        """Return what the field shows: what was entered, else ``default``."""
+        if self.sent:
+            return self.fields.get(name, [""])[-1]
+        return "" if default is None else str(default)
+
+    def ticked(self, name: str, value: str = "on", default: bool = False) -> bool:
+        """Tell whether a box or one choice of several is ticked."""
+        return value in self.fields.get(name, []) if self.sent else default
+
+    def many(self, name: str) -> list[str]:
+        return self.fields.get(name, [])
+
+    def wrong(self, name: str, text: str) -> None:
+        """Note an error of a field ("" for the whole form). The first of each field counts."""
+        self.errors.setdefault(name, text)
+
+    def text(self, name: str, *, least: int = 1, most: int = MAX_TEXT) -> str:
+        """Return a line of text of ``least`` to ``most`` characters."""
+        text = self.value(name).strip()
+        _ = self.language.gettext
+        if not text and least:
+            self.wrong(name, _("Enter something here."))
+        elif not text.isprintable() or not least <= len(text) <= most:
+            self.wrong(name, _("Enter %(least)s to %(most)s characters.", least=max(least, 1), most=most))
+        return text
+
+    def choice(self, name: str, allowed: list[str] | tuple[str, ...] | dict[str, str]) -> str:
+        """Return one of ``allowed``."""
+        chosen = self.value(name)
+        if chosen not in allowed:
+            self.wrong(name, self.language.gettext("Choose one of the list."))
+        return chosen
+
+    def number(self, name: str, low: int, high: int = MAX_NUMBER) -> int:
+        """Return a whole number from ``low`` to ``high``, ``low`` where there is none."""
+        text = self.value(name).strip()
+        if text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high:
+            return int(text)
+        language = self.language
+        self.wrong(
+            name,
+            language.gettext(
+                "Enter a number from %(low)s to %(high)s.", low=language.number(low), high=language.number(high)
+            ),
+        )
+        return low
+
+    def optional_number(self, name: str, low: int, high: int = MAX_NUMBER) -> int | None:
+        return self.number(name, low, high) if self.value(name).strip() else None
+
+    def moment(self, name: str, zone: ZoneInfo) -> datetime | None:
+        """Return a day and time of the community's clock (``datetime-local``), None where there is none."""
+        try:
+            moment = datetime.fromisoformat(self.value(name))
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is not None or not 2000 <= moment.year < 2200:
+            self.wrong(name, self.language.gettext("Enter a day and a time."))
+            return None
+        return moment.replace(tzinfo=zone)
+
+    def optional_moment(self, name: str, zone: ZoneInfo) -> datetime | None:
+        return self.moment(name, zone) if self.value(name).strip() else None
+
+    def day(self, name: str) -> date | None:
+        """Return a day (``date``), None where there is none."""
+        try:
+            day = date.fromisoformat(self.value(name))
+        except ValueError:
+            day = None
+        if day is None or not 2000 <= day.year < 2200:
+            self.wrong(name, self.language.gettext("Enter a day."))
+            return None
+        return day
+
+    def optional_day(self, name: str) -> date | None:
+        return self.day(name) if self.value(name).strip() else None
+
+    def clock(self, name: str) -> time | None:
+        """Return a time of day (``time``), None where there is none."""
+        try:
+            clock = time.fromisoformat(self.value(name))
+        except ValueError:
+            clock = None
+        if clock is None or clock.tzinfo is not None:
+            self.wrong(name, self.language.gettext("Enter a time."))
+            return None
+        return clock
+
+    def refused(self, problem: Problem, name: str = "", zone: ZoneInfo | None = None) -> None:
+        """Note what a service refused, at a field or for the whole form.
+
+        What no form can mend (sign in, no such thing, not allowed) is raised again.
+        """
+        if problem.status_code in (401, 403, 404) or problem.status_code >= 500:
+            raise problem
+        self.wrong(name, problem_text(self.language, problem, zone))
+
+
+def problem_text(language: Language, problem: Problem, zone: ZoneInfo | None = None) -> str:
+    """Return a problem in the reader's language; a detail without translation is shown as it is."""
+    known = words.PROBLEM.get(problem.kind or "")
+    text = language.gettext(known) if known else language.gettext(problem.detail)
+    conflict = problem.members.get("conflict")
+    if isinstance(conflict, dict) and zone and conflict.get("from") and conflict.get("until"):
+        begin, end = (datetime.fromisoformat(str(conflict[name])) for name in ("from", "until"))
+        text = f"{text} {language.gettext('Taken')}: {language.span(begin, end, zone)}."
+    return text
+
+
+async def read(request: Request, language: Language) -> Form:
+    """Return the form that came with a request; raise ``Problem`` 415 or 400 for anything else."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != MEDIA_TYPE:
+        raise Problem(415, "Expected a form.")
+    try:
+        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise Problem(400, "The form can't be read.", kind="malformed") from None
+    return Form(language, fields, sent=True)

@@ -1,0 +1,47 @@
+"""A resident's own start page: his gates, spaces, bookings and visitors at a glance."""
+
+from starlette.responses import Response
+
+from parkmesh.server import assignments, bookings, gates, rules, spaces, units, visitor_passes
+from parkmesh.server.web.pages.access import Access, Visit, action
+from parkmesh.server.web.pages.rendering import render
+
+SHOWN = 5
+
+
+async def show(visit: Visit) -> Response:
+    member = visit.member
+    identity = member.community_id
+    async with visit.reading() as connection:
+        unit_id = await units.unit_of(connection, identity, member.resident_id)
+        unit = await units.get(connection, identity, unit_id) if unit_id else None
+        own, upcoming, passes, quota = [], [], [], None
+        if unit_id:
+            given = await assignments.page(connection, identity, limit=50, unit_id=unit_id)
+            names = sorted({item.space for item in given if item.until is None or item.until > visit.now})
+            own = [await spaces.get(connection, identity, name, unit_seen=unit_id) for name in names]
+            upcoming = await bookings.page(
+                connection, identity, limit=50, unit_id=unit_id, status="active", ends_after=visit.now
+            )
+            passes = await visitor_passes.page(connection, identity, limit=50, unit_id=unit_id, ends_after=visit.now)
+            quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
+        limits = await rules.read(connection, identity)
+        openable = await gates.all_of(connection, identity) if limits.residents_open_gates else []
+    return render(
+        visit,
+        "home.html",
+        unit=unit,
+        spaces=own,
+        bookings=sorted((item for item in upcoming if item.visitor_pass is None), key=lambda item: item.from_)[:SHOWN],
+        passes=sorted((item for item in passes if item.status == "active"), key=lambda item: item.from_)[:SHOWN],
+        quota=quota,
+        gates=openable,
+    )
+
+
+async def open_gate(visit: Visit) -> Response:
+    await gates.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
+    return visit.go(visit.base, done="gate-asked")
+
+
+ROUTES = [action("/communities/{community}/my-gates/{gate}/open", Access.RESIDENT, open_gate)]

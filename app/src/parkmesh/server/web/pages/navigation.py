@@ -1,0 +1,72 @@
+"""Where one can go from a page: the main navigation by role."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from parkmesh.server.web.language import N_
+
+if TYPE_CHECKING:
+    from parkmesh.server.web.pages.access import Visit
+
+
+@dataclass(frozen=True)
+class Item:
+    """One place: its path below ``Navigation.base``, its name and its icon."""
+
+    path: str
+    name: str
+    icon: str
+
+
+@dataclass(frozen=True)
+class Navigation:
+    """The places of one visit and the path that is shown now. ``first`` of them stand in the bar of a phone."""
+
+    items: tuple[Item, ...] = ()
+    base: str = ""
+    current: str = ""
+    first: int = 4
+
+
+NOTHING = Navigation()
+
+RESIDENT = (
+    Item("", N_("Home"), "home"),
+    Item("/book", N_("Book"), "calendar"),
+    Item("/visitors", N_("Visitors"), "ticket"),
+    Item("/vehicles", N_("Vehicles"), "car"),
+    Item("/history", N_("History"), "clock"),
+)
+STAFF = (
+    Item("", N_("Live"), "pulse"),
+    Item("/map", N_("Map"), "map"),
+    Item("/passages", N_("Passages"), "list"),
+    Item("/people", N_("People"), "people"),
+    Item("/spaces", N_("Spaces"), "grid"),
+    Item("/gates", N_("Gates & rules"), "gate"),
+    Item("/transfer", N_("Import & export"), "transfer"),
+    Item("/audit", N_("Audit"), "shield"),
+)
+DESK = (
+    Item("/", N_("Communities"), "building"),
+    Item("/gateways", N_("Gateways"), "pulse"),
+    Item("/onboard", N_("Onboard"), "plus"),
+    Item("/audit", N_("Audit"), "shield"),
+)
+
+
+def of(visit: "Visit") -> Navigation:
+    """Return the navigation for who asks, where he is."""
+    path = visit.request.url.path.rstrip("/")
+    if visit.place:
+        items = STAFF if visit.staff else RESIDENT
+        return Navigation(items, visit.base, _current(items, path.removeprefix(visit.base)), 4 if visit.staff else 5)
+    if visit.asker and visit.asker.operator:
+        return Navigation(DESK, "", _current(DESK, path or "/"), 4)
+    return NOTHING
+
+
+def _current(items: tuple[Item, ...], path: str) -> str:
+    """Return the path of the item that a page belongs to: pages below it belong to it too."""
+    fitting = [item.path for item in items if path == item.path or (item.path and path.startswith(f"{item.path}/"))]
+    return max(fitting, key=len, default="none")

@@ -1,0 +1,76 @@
+"""Passages: searched by staff, and a resident's own history."""
+
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from starlette.responses import Response
+
+from parkmesh.server import gates, passages
+from parkmesh.server.web import words
+from parkmesh.server.web.api import paging
+from parkmesh.server.web.pages import forms
+from parkmesh.server.web.pages.access import Access, Visit, page
+from parkmesh.server.web.pages.rendering import render
+
+
+async def show(visit: Visit) -> Response:
+    """Show passages by pages, those that fit the filters of the address."""
+    identity = visit.member.community_id
+    query = visit.request.query_params
+    visit.form = forms.Form(visit.language, {name: query.getlist(name) for name in query}, sent=True)
+    paged = visit.paged()
+    place = paged.after(datetime, int)
+    async with visit.reading() as connection:
+        known = await gates.all_of(connection, identity)
+        only = _filter(visit)
+        if only is None:
+            found = []
+        else:
+            before = (place[0], place[1]) if place else None
+            found = await passages.search(connection, identity, limit=paged.fetch, before=before, only=only)
+    return _list(visit, paged, found, "passages.html", gates=known)
+
+
+def _filter(visit: Visit) -> passages.Filter | None:
+    """Return what the address asks for; None where no passage can fit. The day until which counts whole."""
+    form = visit.form
+    text = form.value("plate").strip()[:40]
+    plate = passages.beginning_of_plate(text) if text else None
+    if text and plate is None:
+        return None
+    since, until = form.optional_day("from"), form.optional_day("until")
+    decision, direction = form.value("decision"), form.value("direction")
+    return passages.Filter(
+        plate=plate,
+        gate=form.value("gate")[:100].replace("\x00", "") or None,
+        direction=direction if direction in words.PASSED else None,
+        decision=decision if decision in words.DECISION else None,
+        since=datetime.combine(since, time(), visit.zone) if since else None,
+        until=datetime.combine(until + timedelta(days=1), time(), visit.zone) if until else None,
+    )
+
+
+async def show_history(visit: Visit) -> Response:
+    """Show a resident the passages of his own and his unit's plates."""
+    identity = visit.member.community_id
+    paged = visit.paged()
+    place = paged.after(datetime, int)
+    async with visit.reading() as connection:
+        own = await passages.plates_seen(connection, identity, visit.member.resident_id)
+        before = (place[0], place[1]) if place else None
+        found = await passages.search(connection, identity, limit=paged.fetch, before=before, plates=own)
+    return _list(visit, paged, found, "history.html")
+
+
+def _list(
+    visit: Visit, paged: paging.PageAsked, found: list[passages.Passage], template: str, **context: Any
+) -> Response:
+    shown, following = paged.cut(found, lambda item: (item.received_at, item.id))
+    today = visit.language.day(visit.now, visit.zone)
+    return render(visit, template, passages=shown, today=today, next=visit.following(following), **context)
+
+
+ROUTES = [
+    page("/communities/{community}/passages", Access.STAFF, show),
+    page("/communities/{community}/history", Access.RESIDENT, show_history),
+]

@@ -1,0 +1,225 @@
+"""People of a community: units, residents, plates, accounts, invitations."""
+
+from starlette.responses import Response
+
+from parkmesh.domain import plates
+from parkmesh.server import credentials, invitations, members, residents, units
+from parkmesh.server.principals import Role
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.rendering import render
+
+SHOWN = 50
+MAX_UNITS = 200
+
+
+async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Response:
+    """Show residents by pages; ``opening`` is the link and code just made, shown this once."""
+    identity, search = visit.member.community_id, visit.query("q")
+    paged = visit.paged()
+    place = paged.after(str, int)
+    async with visit.reading() as connection:
+        found = await residents.page(
+            connection, identity, limit=paged.fetch, after=(place[0], place[1]) if place else None, search=search
+        )
+        every_unit = await units.page(connection, identity, limit=MAX_UNITS)
+        invited = await invitations.page(connection, identity, limit=SHOWN)
+    shown, following = paged.cut(found, lambda item: (item.name, item.id))
+    origin = (visit.settings.public_url or str(visit.request.base_url)).rstrip("/")
+    return render(
+        visit,
+        "people.html",
+        residents=shown,
+        units=every_unit,
+        invitations=[item for item in invited if item.state in ("pending", "expired")],
+        search=search,
+        opening=opening,
+        link=f"{origin}/join/{opening.token}" if opening else "",
+        next=visit.following(following),
+    )
+
+
+async def invite(visit: Visit) -> Response:
+    form = visit.form
+    email = form.text("email", most=254).lower()
+    if "@" not in email[1:-1]:
+        form.wrong("email", visit.language.gettext("Enter an e-mail address."))
+    role = Role(form.choice("role", ("resident", "administrator")) or "resident") if not form.errors else Role.RESIDENT
+    unit_id = form.optional_number("unit", 1)
+    if not form.errors:
+        try:
+            _, opening = await invitations.invite(visit.pool, visit.principal, visit.member, email, role, unit_id)
+        except Problem as problem:
+            form.refused(problem, "email")
+        else:
+            form.sent = False
+            return await show(visit, opening)
+    return await show(visit)
+
+
+async def resend(visit: Visit) -> Response:
+    visit.form.sent = False
+    try:
+        _, opening = await invitations.resend(
+            visit.pool, visit.principal, visit.member.community_id, visit.number("invitation")
+        )
+        return await show(visit, opening)
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show(visit)
+
+
+async def revoke(visit: Visit) -> Response:
+    visit.form.sent = False
+    try:
+        async with visit.acting() as connection:
+            seen = await invitations.get(connection, visit.member.community_id, visit.number("invitation"), lock=True)
+            await invitations.revoke(connection, visit.principal, visit.member.community_id, seen)
+        return visit.go(f"{visit.base}/people", done="invitation-revoked")
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show(visit)
+
+
+async def add_unit(visit: Visit) -> Response:
+    form = visit.form
+    name = form.text("unit_name", most=60)
+    lots, limit = form.optional_number("lots", 0, 1000), form.number("plate_limit", 0, 1000)
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                await units.create(connection, visit.principal, visit.member.community_id, name, lots, limit)
+            return visit.go(f"{visit.base}/people", done="added")
+        except Problem as problem:
+            form.refused(problem, "unit_name")
+    return await show(visit)
+
+
+async def show_person(visit: Visit) -> Response:
+    identity, resident_id = visit.member.community_id, visit.number("resident")
+    async with visit.reading() as connection:
+        person = await residents.get(connection, identity, resident_id)
+        vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
+        every_unit = await units.page(connection, identity, limit=MAX_UNITS)
+    return render(visit, "person.html", person=person, vehicles=vehicles, units=every_unit)
+
+
+def _person(visit: Visit) -> str:
+    return f"{visit.base}/people/{visit.number('resident')}"
+
+
+async def change_person(visit: Visit) -> Response:
+    form, identity = visit.form, visit.member.community_id
+    name, unit_id = form.text("name", most=120), form.optional_number("unit", 1)
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                present = await residents.get(connection, identity, visit.number("resident"), lock=True)
+                changes = {"name": name, "unit_id": unit_id, "active": form.ticked("active")}
+                await residents.change(connection, visit.principal, identity, present, changes)
+            return visit.go(_person(visit), done="saved")
+        except Problem as problem:
+            form.refused(problem)
+    return await show_person(visit)
+
+
+async def add_plate(visit: Visit) -> Response:
+    form, identity = visit.form, visit.member.community_id
+    plate = plates.normalise(form.text("plate", most=40))
+    if plate is None:
+        form.wrong("plate", visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
+    label = form.text("label", least=0, most=60)
+    if plate and not form.errors:
+        try:
+            async with visit.acting() as connection:
+                await credentials.add(
+                    connection,
+                    visit.principal,
+                    identity,
+                    resident_id=visit.number("resident"),
+                    plate=plate,
+                    label=label,
+                    by_staff=True,
+                )
+            return visit.go(_person(visit), done="vehicle-added")
+        except Problem as problem:
+            form.refused(problem, "plate")
+    return await show_person(visit)
+
+
+async def change_plate(visit: Visit) -> Response:
+    """Revoke, restore or remove a plate."""
+    identity, act = visit.member.community_id, visit.form.value("act")
+    visit.form.sent = False
+    try:
+        async with visit.acting() as connection:
+            seen = await credentials.get(connection, identity, visit.number("vehicle"), lock=True)
+            if act == "remove":
+                await credentials.remove(connection, visit.principal, identity, seen, by_staff=True)
+            else:
+                status = {"status": "revoked" if act == "revoke" else "active"}
+                await credentials.change(connection, visit.principal, identity, seen, status, by_staff=True)
+        return visit.go(_person(visit), done={"remove": "vehicle-removed", "revoke": "revoked"}.get(act, "restored"))
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show_person(visit)
+
+
+async def offer_reset(visit: Visit) -> Response:
+    """Show, this once, a link with which somebody sets a new password."""
+    identity = visit.member.community_id
+    visit.form.sent = False
+    async with visit.reading() as connection:
+        user_id = await residents.member_user(connection, identity, visit.number("resident"))
+    if user_id is None:
+        visit.form.wrong("", visit.language.gettext("This person has no account here."))
+        return await show_person(visit)
+    try:
+        made = await invitations.offer_reset(visit.pool, visit.principal, visit.member, user_id)
+    except Problem as problem:
+        visit.form.refused(problem)
+        return await show_person(visit)
+    origin = (visit.settings.public_url or str(visit.request.base_url)).rstrip("/")
+    return render(visit, "reset_made.html", link=f"{origin}/reset/{made.token}", code=made.code, back=_person(visit))
+
+
+async def show_accounts(visit: Visit) -> Response:
+    async with visit.reading():
+        pass
+    async with members.with_accounts(visit.pool, visit.member.community_id) as connection:
+        found = await members.page(connection, visit.member.community_id, limit=200)
+    return render(visit, "accounts.html", members=found)
+
+
+async def change_account(visit: Visit) -> Response:
+    identity, act = visit.member.community_id, visit.form.value("act")
+    visit.form.sent = False
+    try:
+        async with members.with_accounts(visit.pool, identity) as connection:
+            seen = await members.get(connection, identity, visit.number("user"), lock=True)
+            if act == "remove":
+                await members.remove(connection, visit.principal, identity, seen)
+            else:
+                role = Role.ADMINISTRATOR if act == "administrator" else Role.RESIDENT
+                await members.change_role(connection, visit.principal, identity, seen, role)
+        return visit.go(f"{visit.base}/people/accounts", done="saved")
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show_accounts(visit)
+
+
+_PEOPLE = "/communities/{community}/people"
+ROUTES = [
+    page(_PEOPLE, Access.STAFF, show),
+    action(f"{_PEOPLE}/invite", Access.STAFF, invite),
+    action(f"{_PEOPLE}/units", Access.STAFF, add_unit),
+    action(f"{_PEOPLE}/invitations/{{invitation}}/resend", Access.STAFF, resend),
+    action(f"{_PEOPLE}/invitations/{{invitation}}/revoke", Access.STAFF, revoke),
+    page(f"{_PEOPLE}/accounts", Access.STAFF, show_accounts),
+    action(f"{_PEOPLE}/accounts/{{user}}", Access.STAFF, change_account),
+    page(f"{_PEOPLE}/{{resident}}", Access.STAFF, show_person),
+    action(f"{_PEOPLE}/{{resident}}", Access.STAFF, change_person),
+    action(f"{_PEOPLE}/{{resident}}/plates", Access.STAFF, add_plate),
+    action(f"{_PEOPLE}/{{resident}}/plates/{{vehicle}}", Access.STAFF, change_plate),
+    action(f"{_PEOPLE}/{{resident}}/reset", Access.STAFF, offer_reset),
+]

@@ -1,0 +1,65 @@
+"""The audit trail: of a community for its staff, of the desk's own acts for operators."""
+
+import json
+
+from starlette.responses import Response
+
+from parkmesh.server import audit, database
+from parkmesh.server.web.pages.access import Access, Visit, page
+from parkmesh.server.web.pages.rendering import render
+
+KINDS = (
+    "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password", "presence",
+    "resident", "rules", "session", "sharing", "space", "unit", "visitor-pass",
+)  # fmt: skip
+"""What acts are about, as they are filtered by."""
+
+
+def _filter(visit: Visit) -> audit.Filter:
+    kind = visit.query("kind")
+    return audit.Filter(action=f"{kind}." if kind in KINDS else None)
+
+
+async def show(visit: Visit) -> Response:
+    async with visit.reading() as connection:
+        return await _show(visit, connection, visit.member.community_id)
+
+
+async def show_of_desk(visit: Visit) -> Response:
+    async with database.at_desk(visit.pool) as connection:
+        return await _show(visit, connection, database.OUTSIDE)
+
+
+async def _show(visit: Visit, connection: database.Connection, community_id: int) -> Response:
+    paged = visit.paged()
+    place = paged.after(int)
+    found = await audit.entries(
+        connection, community_id, limit=paged.fetch, before=place[0] if place else None, only=_filter(visit)
+    )
+    entries, following = paged.cut(found, lambda entry: (entry.id,))
+    called = await audit.names(visit.pool, community_id, entries)
+    return render(
+        visit,
+        "audit.html",
+        entries=[(entry, called.get(entry.actor, entry.actor), _text(entry)) for entry in entries],
+        kinds=KINDS,
+        kind=visit.query("kind"),
+        zone=visit.zone if visit.community else None,
+        next=visit.following(following),
+    )
+
+
+def _text(entry: audit.Entry) -> str:
+    """Return what an entry tells besides, readable; a part that is a list or an object as JSON."""
+    if not entry.detail:
+        return ""
+    return ", ".join(
+        f"{name.replace('_', ' ')}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in entry.detail.items()
+    )
+
+
+ROUTES = [
+    page("/communities/{community}/audit", Access.STAFF, show),
+    page("/audit", Access.OPERATOR, show_of_desk),
+]

@@ -1,0 +1,79 @@
+"""A resident's own vehicles."""
+
+from starlette.responses import Response
+
+from parkmesh.domain import plates
+from parkmesh.server import credentials, problems, units
+from parkmesh.server.database import Connection
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.rendering import render
+
+MAX_LABEL = 60
+SHOWN = 200
+
+
+async def show(visit: Visit) -> Response:
+    identity, resident_id = visit.member.community_id, visit.member.resident_id
+    async with visit.reading() as connection:
+        unit_id = await units.unit_of(connection, identity, resident_id)
+        unit = await units.get(connection, identity, unit_id) if unit_id else None
+        vehicles = await credentials.page(
+            connection, identity, limit=SHOWN, resident_id=resident_id, unit_id=unit_id, visitors=False
+        )
+    return render(visit, "vehicles.html", vehicles=vehicles, unit=unit)
+
+
+async def add(visit: Visit) -> Response:
+    form, member = visit.form, visit.member
+    plate, label = _plate(visit), form.text("label", least=0, most=MAX_LABEL)
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                await credentials.add(
+                    connection,
+                    visit.principal,
+                    member.community_id,
+                    resident_id=member.resident_id,
+                    plate=plate,
+                    label=label,
+                    by_staff=False,
+                )
+            return visit.go(f"{visit.base}/vehicles", done="vehicle-added")
+        except Problem as problem:
+            form.refused(problem, "plate")
+    return await show(visit)
+
+
+def _plate(visit: Visit) -> str:
+    """Return the plate in its one spelling."""
+    plate = plates.normalise(visit.form.text("plate", most=40))
+    if plate is None:
+        text = visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits.")
+        visit.form.wrong("plate", text)
+    return plate or ""
+
+
+async def _own(visit: Visit, connection: Connection) -> credentials.Credential:
+    found = await credentials.get(connection, visit.member.community_id, visit.number("vehicle"), lock=True)
+    if found.resident_id is None or found.resident_id != visit.member.resident_id:
+        raise problems.not_found()
+    return found
+
+
+async def remove(visit: Visit) -> Response:
+    try:
+        async with visit.acting() as connection:
+            vehicle = await _own(visit, connection)
+            await credentials.remove(connection, visit.principal, visit.member.community_id, vehicle, by_staff=False)
+        return visit.go(f"{visit.base}/vehicles", done="vehicle-removed")
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show(visit)
+
+
+ROUTES = [
+    page("/communities/{community}/vehicles", Access.RESIDENT, show),
+    action("/communities/{community}/vehicles", Access.RESIDENT, add),
+    action("/communities/{community}/vehicles/{vehicle}/remove", Access.RESIDENT, remove),
+]

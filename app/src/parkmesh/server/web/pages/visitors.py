@@ -1,0 +1,187 @@
+"""Visitor passes: made by a resident, opened by the visitor with a link and without an account."""
+
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+from starlette.responses import Response
+
+from parkmesh.domain import plates
+from parkmesh.domain.windows import Window
+from parkmesh.server import bookings, database, problems, rules, units, visitor_passes
+from parkmesh.server.database import Connection
+from parkmesh.server.problems import Problem
+from parkmesh.server.web import security
+from parkmesh.server.web.pages import once
+from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.booking import input_moment, next_hour, window
+from parkmesh.server.web.pages.rendering import render
+
+SHOWN = 60
+MAX_NAME = 60
+
+
+async def show(visit: Visit, link: str = "") -> Response:
+    """Show the unit's passes and the form for another; ``link`` is that of a pass just made, shown this once."""
+    identity = visit.member.community_id
+    async with visit.reading() as connection:
+        unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
+        passes, quota = [], None
+        if unit_id:
+            passes = await visitor_passes.page(
+                connection, identity, limit=SHOWN, unit_id=unit_id, ends_after=visit.now - timedelta(days=7)
+            )
+            quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
+        limits = await rules.read(connection, identity)
+    begin = next_hour(visit) - timedelta(hours=1)
+    return render(
+        visit,
+        "visitors.html",
+        passes=passes,
+        quota=quota,
+        link=link,
+        limits=limits,
+        has_unit=unit_id is not None,
+        default_from=input_moment(begin, visit),
+        default_until=input_moment(begin + timedelta(hours=min(24, limits.visitor_pass_max_hours)), visit),
+    )
+
+
+def _plate(visit: Visit) -> str | None:
+    text = visit.form.text("plate", least=0, most=40)
+    plate = plates.normalise(text) if text else None
+    if text and plate is None:
+        visit.form.wrong("plate", visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
+    return plate
+
+
+async def create(visit: Visit) -> Response:
+    form, member = visit.form, visit.member
+    token = ""
+    try:
+        async with visit.acting() as connection:
+            attempt = await once.begin(visit, connection)
+            if attempt.answer is not None:
+                return once.again(attempt.answer)
+            unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
+            name, plate, wanted = form.text("name", least=0, most=MAX_NAME), _plate(visit), window(form, visit)
+            space = form.value("space") or None
+            if unit_id is None:
+                raise problems.not_found()
+            if wanted and not form.errors:
+                _, token = await visitor_passes.create(
+                    connection,
+                    visit.principal,
+                    member.community_id,
+                    unit_id=unit_id,
+                    resident_id=member.resident_id,
+                    window=wanted,
+                    name=name or None,
+                    plate=plate,
+                    space=space if space != "any" else await _any_space(visit, connection, unit_id, wanted),
+                    now=visit.now,
+                )
+                await once.finish(attempt, f"{visit.base}/visitors")
+    except Problem as problem:
+        form.refused(problem, zone=visit.zone)
+        token = ""
+    if token:
+        form.sent = False
+    return await show(visit, _link(visit, token) if token else "")
+
+
+async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted: Window) -> str:
+    """Return a visitors' space that is free for the whole time; raise ``Problem`` 409 where there is none."""
+    free = await bookings.available(
+        connection, visit.member.community_id, wanted, limit=1, unit_id=unit_id, category="visitor"
+    )
+    if not free:
+        raise Problem(409, "No visitors' space is free for the whole of that time.", kind="no-visitor-space")
+    return free[0].name
+
+
+def _link(visit: Visit, token: str) -> str:
+    origin = visit.settings.public_url or str(visit.request.base_url)
+    return f"{origin.rstrip('/')}/v/{token}"
+
+
+async def _own(visit: Visit, connection: Connection) -> visitor_passes.VisitorPass:
+    unit_id = await units.unit_of(connection, visit.member.community_id, visit.member.resident_id)
+    return await visitor_passes.get(
+        connection, visit.member.community_id, visit.number("pass"), unit_id=unit_id or 0, for_change=True
+    )
+
+
+async def cancel(visit: Visit) -> Response:
+    try:
+        async with visit.acting() as connection:
+            seen = await _own(visit, connection)
+            await visitor_passes.cancel(connection, visit.principal, visit.member.community_id, seen, None, visit.now)
+        return visit.go(f"{visit.base}/visitors", done="pass-cancelled")
+    except Problem as problem:
+        visit.form.refused(problem)
+    visit.form.sent = False
+    return await show(visit)
+
+
+async def new_link(visit: Visit) -> Response:
+    visit.form.sent = False
+    try:
+        async with visit.acting() as connection:
+            seen = await _own(visit, connection)
+            token = await visitor_passes.new_link(
+                connection, visit.principal, visit.member.community_id, seen, visit.now
+            )
+        return await show(visit, _link(visit, token))
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show(visit)
+
+
+async def open_link(visit: Visit) -> Response:
+    """Show a visitor his pass."""
+    token = visit.request.path_params["token"]
+    address = security.client_address(visit.request, visit.settings)
+    community_id = await visitor_passes.enter(visit.pool, token, address)
+    async with database.in_community(visit.pool, community_id, read_only=True) as connection:
+        seen = await visitor_passes.visit(connection, community_id, token, visit.now)
+    if seen is None:
+        raise problems.not_found()
+    await visitor_passes.entered(visit.pool, token, address)
+    return _visitor_page(visit, seen)
+
+
+async def say_plate(visit: Visit) -> Response:
+    """Take the plate that a visitor gives."""
+    token = visit.request.path_params["token"]
+    plate = _plate(visit)
+    if plate is None:
+        visit.form.wrong("plate", visit.language.gettext("Enter something here."))
+        return await open_link(visit)
+    address = security.client_address(visit.request, visit.settings)
+    community_id = await visitor_passes.enter(visit.pool, token, address)
+    try:
+        async with database.in_community(visit.pool, community_id) as connection:
+            said = await visitor_passes.say_plate(connection, community_id, token, plate, visit.now)
+    except Problem as problem:
+        visit.form.refused(problem, "plate")
+        return await open_link(visit)
+    if said is None:
+        raise problems.not_found()
+    if isinstance(said, visitor_passes.PlateRefused):
+        visit.form.wrong("plate", visit.language.gettext("This plate can't have a pass. Ask who invited you."))
+        return await open_link(visit)
+    return visit.go(f"/v/{token}", done="saved")
+
+
+def _visitor_page(visit: Visit, seen: visitor_passes.Visit) -> Response:
+    return render(visit, "visitor.html", seen=seen, zone=ZoneInfo(seen.time_zone))
+
+
+ROUTES = [
+    page("/communities/{community}/visitors", Access.RESIDENT, show),
+    action("/communities/{community}/visitors", Access.RESIDENT, create),
+    action("/communities/{community}/visitors/{pass}/cancel", Access.RESIDENT, cancel),
+    action("/communities/{community}/visitors/{pass}/link", Access.RESIDENT, new_link),
+    page("/v/{token}", Access.ANYBODY, open_link),
+    action("/v/{token}", Access.ANYBODY, say_plate),
+]
