@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from parkmesh.server import database, devices, invitations
 from parkmesh.server.principals import Role
-from parkmesh.server.web import security
+from parkmesh.server.web import links, security
 from parkmesh.server.web.api import paging, preconditions
 from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
 from parkmesh.server.web.api.fields import Email, Id, IdInPath, Password, Title
@@ -17,8 +17,6 @@ from parkmesh.server.web.api.sessions import Session
 router = APIRouter(tags=["invitations"])
 in_community = APIRouter(tags=["invitations"])
 
-JOIN_PATH = "/join/"
-RESET_PATH = "/reset/"
 
 InvitedRole = Literal["administrator", "resident"]
 
@@ -115,13 +113,11 @@ class Joined(BaseModel):
     community: str
 
 
-def _link(request: Request, path: str, made: invitations.Secrets) -> str:
-    return (request.app.state.settings.public_url or "").rstrip("/") + path + made.token
-
-
 def _made(request: Request, invitation: invitations.Invitation, made: invitations.Secrets) -> MadeInvitation:
     shown = Invitation.model_validate(invitation).model_dump()
-    return MadeInvitation(**shown, link=_link(request, JOIN_PATH, made), token=made.token, code=made.code)
+    return MadeInvitation(
+        **shown, link=links.absolute(request, links.JOIN, made.token), token=made.token, code=made.code
+    )
 
 
 @in_community.get("/invitations", responses=answers(403))
@@ -187,7 +183,7 @@ async def revoke_invitation(
 async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Opening:
     """Make a link and code with which a member sets a new password. Nothing changes until they are used."""
     made = await invitations.offer_reset(request.app.state.pool, principal, member, user)
-    link = _link(request, RESET_PATH, made)
+    link = links.absolute(request, links.RESET, made.token)
     return Opening(link=link, token=made.token, code=made.code, expires_at=made.expires_at)
 
 

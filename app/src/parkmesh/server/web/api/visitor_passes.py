@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from parkmesh.domain import plates
 from parkmesh.server import database, problems, visitor_passes
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import security
+from parkmesh.server.web import links, security
 from parkmesh.server.web.api import idempotency, paging, preconditions, whose
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
@@ -123,10 +123,6 @@ def normalised(plate: str | None) -> str | None:
     return normal
 
 
-def _link(request: Request, token: str) -> str:
-    return f"{(request.app.state.settings.public_url or '').rstrip('/')}/v/{token}"
-
-
 @in_community.get("/visitor-passes")
 async def list_visitor_passes(
     request: Request, member: Member, page: paging.Page, ends_after: Annotated[Moment | None, Query()] = None
@@ -187,7 +183,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
             now=now,
         )
         shown = VisitorPass.model_validate(made)
-        issued = IssuedPass(**shown.model_dump(), link=_link(request, token))
+        issued = IssuedPass(**shown.model_dump(), link=links.absolute(request, links.VISIT, token))
         headers = {
             "Location": f"/api/v1/communities/{member.community}/visitor-passes/{made.id}",
             "ETag": preconditions.etag(shown),
@@ -241,7 +237,7 @@ async def renew_visitor_link(request: Request, principal: SignedIn, member: Memb
         unit = await whose.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
         token = await visitor_passes.new_link(connection, principal, member.community_id, present, now)
-    return Link(link=_link(request, token))
+    return Link(link=links.absolute(request, links.VISIT, token))
 
 
 @in_community.post(

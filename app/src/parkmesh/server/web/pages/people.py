@@ -6,6 +6,7 @@ from parkmesh.domain import plates
 from parkmesh.server import credentials, invitations, members, residents, units
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
+from parkmesh.server.web import links
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -25,7 +26,6 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Resp
         every_unit = await units.page(connection, identity, limit=MAX_UNITS)
         invited = await invitations.page(connection, identity, limit=SHOWN)
     shown, following = paged.cut(found, lambda item: (item.name, item.id))
-    origin = (visit.settings.public_url or str(visit.request.base_url)).rstrip("/")
     return render(
         visit,
         "people.html",
@@ -34,7 +34,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Resp
         invitations=[item for item in invited if item.state in ("pending", "expired")],
         search=search,
         opening=opening,
-        link=f"{origin}/join/{opening.token}" if opening else "",
+        link=links.absolute(visit.request, links.JOIN, opening.token) if opening else "",
         next=visit.following(following),
     )
 
@@ -179,8 +179,8 @@ async def offer_reset(visit: Visit) -> Response:
     except Problem as problem:
         visit.form.refused(problem)
         return await show_person(visit)
-    origin = (visit.settings.public_url or str(visit.request.base_url)).rstrip("/")
-    return render(visit, "reset_made.html", link=f"{origin}/reset/{made.token}", code=made.code, back=_person(visit))
+    link = links.absolute(visit.request, links.RESET, made.token)
+    return render(visit, "reset_made.html", link=link, code=made.code, back=_person(visit))
 
 
 async def show_accounts(visit: Visit) -> Response:

@@ -10,7 +10,7 @@ from parkmesh.domain.windows import Window
 from parkmesh.server import bookings, database, problems, rules, units, visitor_passes
 from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import security
+from parkmesh.server.web import links, security
 from parkmesh.server.web.pages import once
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.booking import input_moment, next_hour, window
@@ -86,7 +86,7 @@ async def create(visit: Visit) -> Response:
         token = ""
     if token:
         form.sent = False
-    return await show(visit, _link(visit, token) if token else "")
+    return await show(visit, links.absolute(visit.request, links.VISIT, token) if token else "")
 
 
 async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted: Window) -> str:
@@ -97,11 +97,6 @@ async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted:
     if not free:
         raise Problem(409, "No visitors' space is free for the whole of that time.", kind="no-visitor-space")
     return free[0].name
-
-
-def _link(visit: Visit, token: str) -> str:
-    origin = visit.settings.public_url or str(visit.request.base_url)
-    return f"{origin.rstrip('/')}/v/{token}"
 
 
 async def _own(visit: Visit, connection: Connection) -> visitor_passes.VisitorPass:
@@ -131,7 +126,7 @@ async def new_link(visit: Visit) -> Response:
             token = await visitor_passes.new_link(
                 connection, visit.principal, visit.member.community_id, seen, visit.now
             )
-        return await show(visit, _link(visit, token))
+        return await show(visit, links.absolute(visit.request, links.VISIT, token))
     except Problem as problem:
         visit.form.refused(problem)
     return await show(visit)
