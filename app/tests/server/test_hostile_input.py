@@ -180,6 +180,18 @@ async def test_an_account_that_is_made_gets_no_session_that_somebody_planted(ser
             assert answer.status_code == status
 
 
+async def test_an_account_that_is_made_ends_the_session_that_the_browser_had(server: Server, people: People) -> None:
+    administrator, resident = await people("administrator@a.example"), await people("resident@a.example")
+    made = (await administrator.post("/api/v1/communities/a/invitations", json={"email": "eva@home.example"})).json()
+    join = f"/join/{made['token']}"
+    assert (await resident.get("/api/v1/sessions/current")).status_code == 200
+    async with visiting(server.web) as visitor:
+        visitor.client.cookies.set("parkmesh-session", resident.headers["authorization"].removeprefix("Bearer "))
+        answer = await visitor.send(join, of=join, act="new", name="Eva", password="four words are enough")
+        assert answer.status_code == 303, answer.text
+    assert (await resident.get("/api/v1/sessions/current")).status_code == 401
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from parkmesh.server import devices, invitations
+from parkmesh.server import devices, invitations, principals
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import security, words
 from parkmesh.server.web.pages.access import Access, Visit, action, page
@@ -60,6 +60,9 @@ async def _accept(visit: Visit, claim: invitations.Claim) -> Response:
         token = await invitations.accept_as_new(
             visit.pool, claim, name=name, password=password, address=address, device=_device(visit)
         )
+        if visit.asker is not None:
+            # The browser was signed in as somebody else: that session would live on with nobody to end it.
+            await principals.sign_out(visit.pool, visit.asker.session)
         return start_session(visit.settings, token, "/")
     except Problem as problem:
         form.refused(problem, "password" if problem.status_code == 422 else "")
