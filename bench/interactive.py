@@ -9,6 +9,7 @@ every event that was acknowledged is there.
 import argparse
 import asyncio
 import multiprocessing
+import random
 import time
 from collections.abc import Callable
 from multiprocessing.synchronize import Event as Signal
@@ -24,7 +25,8 @@ READS = (
     "/api/v1/sessions/current",
 )
 READERS = 4
-THINK_S = 0.05
+THINK_S = 0.1
+"""Mean seconds between an answer and the reader's next request, by chance: people don't click in step."""
 
 
 def community(n: int) -> str:
@@ -113,7 +115,7 @@ async def read(server: bench.Server, token: str, options: argparse.Namespace, en
             times.append((time.perf_counter() - began) * 1000)
             if status != 200:
                 raise SystemExit(f"{path} was answered with {status}")
-            await asyncio.sleep(THINK_S)
+            await asyncio.sleep(random.uniform(0, 2 * THINK_S))  # noqa: S311 - chance spreads the load
     return times
 
 
@@ -149,8 +151,8 @@ def main(options: argparse.Namespace, base: bench.Database, server: bench.Server
     while not running.wait(1):
         if not driver.is_alive():
             raise SystemExit("the load could not be started")
-    # What the first events and snapshots take is over.
-    time.sleep(options.warm_up)
+    # What the first events, snapshots and connections take is over.
+    asyncio.run(read_all(time.monotonic() + options.warm_up))
     before = server.cpu_s(), base.cpu_s()
     began = time.monotonic()
     times = asyncio.run(read_all(began + options.seconds))

@@ -20,10 +20,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
+import previous_server
 import pytest
 from parkmesh.protocol.edge import EventBatch, Passage, Times
 from parkmesh.server import database, schema
-from parkmesh.server.edge import ingest
 from running_server import APP_PASSWORD, Database
 from two_communities import TOKENS, rows
 
@@ -165,7 +165,7 @@ async def test_events_go_on_while_the_schema_changes_and_none_is_lost(at_previou
     sent = 0
     async with database.create_pool(at_previous.app, "test", 1) as pool:
         while migrating is None or not migrating.done() or sent < 60:
-            assert (await ingest.store(pool, token, _batch(sent + 1, 5))).acked == sent + 5
+            assert await previous_server.store(pool, token, _batch(sent + 1, 5)) == sent + 5
             sent += 5
             if migrating is None and sent >= 30:
                 migrating = asyncio.create_task(schema.migrate(at_previous.owner, APP_PASSWORD, 5))

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import previous_server
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from parkmesh.protocol import edge
 from parkmesh.server import database, schema
-from parkmesh.server.edge import ingest
 from running_server import APP_PASSWORD, Database
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -62,7 +62,7 @@ async def send(pool: Any, first: int, *received: int) -> None:
         edge.Passage(seq, edge.Times(at), "main-in", "entry", f"P{seq:03d}", "granted", "exact", True)
         for seq, at in enumerate(received, first)
     ]
-    await ingest.store(pool, TOKEN, edge.EventBatch(1, events))
+    await previous_server.store(pool, TOKEN, edge.EventBatch(1, events))
 
 
 async def test_passages_of_the_release_before_stay_and_new_ones_go_on(empty_database: Database) -> None:

@@ -17,6 +17,7 @@ from typing import BinaryIO, NoReturn
 import asyncpg
 import click
 import msgspec
+import uvloop
 
 from parkmesh.protocol.edge import EDGE_PORT, WEB_PORT
 from parkmesh.server import database, logs, settings, sockets
@@ -78,7 +79,7 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
     except OSError as error:
         _fail(error)
     logs.configure(config.server_id, config.secrets)
-    asyncio.run(run.until_signal(config, web_socket, edge_socket))
+    uvloop.run(run.until_signal(config, web_socket, edge_socket))
 
 
 def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: Path | None) -> None:
@@ -103,7 +104,7 @@ def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: 
             logs.configure(config.server_id, config.secrets, logging.WARNING)
             edge_url = f"http://{edge_host}:{edge_socket.getsockname()[1]}"
             text = embedded.welcome(kept, folder, config.public_url or "", edge_url, new)
-            asyncio.run(run.until_signal(config, web_socket, edge_socket, lambda: click.echo(text)))
+            uvloop.run(run.until_signal(config, web_socket, edge_socket, lambda: click.echo(text)))
     except KeyboardInterrupt:
         sys.exit(130)
     except (embedded.EmbeddedError, database.DatabaseUnavailable, schema.MigrationError) as error:

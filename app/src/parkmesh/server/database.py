@@ -30,6 +30,8 @@ OUTSIDE = 0
 """Stands for no community where a row must name one: the operator's own part of the audit trail."""
 ACQUIRE_S = 5.0
 STATEMENT_S = 30.0
+OFFLINE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What a database that is away, starting or refusing raises."""
 
 # asyncpg ships no types; these names say what is meant.
 Connection = Any
@@ -40,12 +42,21 @@ class DatabaseUnavailable(Exception):
     """The database accepted no connection in time. The message says why and shows no secret."""
 
 
+class _Pooled(asyncpg.Connection):  # type: ignore[misc]
+    """A connection that goes back to its pool without a question to the database: all settings end with their
+    transaction, and nothing else is kept in a session. (One left in a transaction is still rolled back.)"""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 def create_pool(url: str, name: str, size: int) -> Pool:
     """Return a pool of at most ``size`` connections that opens none yet; enter it to use it."""
     return asyncpg.create_pool(
         url,
         min_size=0,
         max_size=size,
+        connection_class=_Pooled,
         timeout=ACQUIRE_S,
         command_timeout=STATEMENT_S,
         max_inactive_connection_lifetime=300,
@@ -67,7 +78,7 @@ async def connect(url: str, name: str, wait_s: float) -> Connection:
             raise DatabaseUnavailable(f"the database refuses us: {error}") from None
         except ssl.SSLCertVerificationError as error:
             raise DatabaseUnavailable(f"the database's certificate isn't trusted: {error.verify_message}") from None
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except OFFLINE as error:
             if time.monotonic() >= deadline:
                 # The driver's messages name host, port and user; none names the password.
                 raise DatabaseUnavailable(

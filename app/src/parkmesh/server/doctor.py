@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-import asyncpg
 from msgspec import Struct
 
 from parkmesh.server import database, reads, retention, run, servers, settings
@@ -446,7 +445,7 @@ async def examine(environment: Mapping[str, str], wait_s: float) -> list[Finding
             found.append(await check(connection))
         for group in (read_partitions, read_servers, read_gateways):
             found += await group(connection)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except database.OFFLINE as error:
         text = f"a check could not be finished: {type(error).__name__}: {error}"
         found.append(Finding("database", "fail", text, "run parkmesh doctor again; look at the database's log"))
     finally:

@@ -18,11 +18,15 @@ from parkmesh.server.web.words import local_day, local_time, reason_text
 
 PAUSE_S = 0.4
 PING_S = 15.0
+IDLE_S = 60.0
+"""Seconds after which a page that heard of no change looks by itself: a server that dies between storing events and
+announcing them leaves the others without the news."""
 PASSAGES = 30
 RETRY_MS = 2000
 STREAM_LIFE_S = 3600.0
 """Seconds after which a page connects again and its session is checked anew."""
 QUEUE = 8
+EVERYTHING = "psg"
 PING = b": still here\n\n"
 
 _SPACES = """
@@ -179,6 +183,7 @@ class Feed:
 
     async def run(self) -> None:
         """Serve the viewers until cancelled; let those who hear nothing for long know that we are there."""
+        quiet_s = 0.0
         while True:
             try:
                 async with asyncio.timeout(PING_S):
@@ -186,7 +191,11 @@ class Feed:
             except TimeoutError:
                 for viewer in self.viewers:
                     viewer.offer(PING)
-                continue
+                quiet_s += PING_S
+                if quiet_s < IDLE_S:
+                    continue
+                self.wake(EVERYTHING)
+            quiet_s = 0.0
             self._woken.clear()
             stale, self._stale = self._stale, ""
             try:
@@ -250,7 +259,7 @@ class Feeds:
     def resync(self) -> None:
         """Wake all feeds: notifications may have been missed."""
         for feed in self._feeds.values():
-            feed.wake("psg")
+            feed.wake(EVERYTHING)
 
     def end_user(self, user_id: int) -> None:
         """End the pages of a user whose session or rights ended; his browser comes back and is checked."""

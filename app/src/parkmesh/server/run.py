@@ -7,6 +7,7 @@ doors close, work in flight ends, and the server leaves the list.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp
 
 from parkmesh.server import database, live, servers, settings
 from parkmesh.server.edge import app as edge_app
+from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.edge.streams import Streams
 from parkmesh.server.notifications import Listener
 from parkmesh.server.web import app as web_app
@@ -26,6 +28,8 @@ from parkmesh.server.web import app as web_app
 WEB_CONNECTIONS = 6
 EDGE_CONNECTIONS = 4
 LISTENERS = 1
+COLLECT_AFTER = (10_000, 20, 50)
+"""Objects made and not freed before the youngest are looked at, and how many such looks before one at older ones."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +91,7 @@ async def serve(
         database.create_pool(config.database_url, f"{name}/web", WEB_CONNECTIONS) as web_pool,
         database.create_pool(config.database_url, f"{name}/edge", EDGE_CONNECTIONS) as edge_pool,
     ):
-        feeds, streams = live.Feeds(web_pool), Streams()
+        feeds, streams, announcements = live.Feeds(web_pool), Streams(), Announcements(edge_pool)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
@@ -95,13 +99,14 @@ async def serve(
             lambda: resync(feeds, streams),
         )
         web = Door(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
-        gateways = Door(edge_app.create(edge_pool, streams), "edge", config.stop_s)
+        gateways = Door(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
         presence = servers.Presence(
             web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
             datetime.now(UTC),
         )  # fmt: skip
         listening = asyncio.create_task(listener.run(), name="listener")
-        announcing = asyncio.create_task(presence.run(), name="presence")
+        announcing = asyncio.create_task(announcements.run(), name="announcements")
+        present = asyncio.create_task(presence.run(), name="presence")
         doors = [
             asyncio.create_task(door.serve(sockets=[sock]), name=door.name)
             for door, sock in ((web, web_socket), (gateways, edge_socket))
@@ -110,6 +115,7 @@ async def serve(
         opening = asyncio.create_task(_opened(web, gateways), name="opening")
         await asyncio.wait([stopping, listening, opening, *doors], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
+            _spare_collections()
             _log.info("serving", extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}})
             started()
             await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
@@ -124,15 +130,26 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*doors, return_exceptions=True)
-        for task in (listening, announcing):
+        for task in (listening, announcing, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        await announcements.tell()
         await presence.remove()
         for result in results:
             if isinstance(result, BaseException):
                 raise result
     _log.info("stopped")
+
+
+def _spare_collections() -> None:
+    """Keep the garbage collector off what lives as long as the process and, mostly, off what lives for long.
+
+    A full collection looks at every object while nobody is answered; with 2,000 open pages it took 0.4 s.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _opened(*doors: Door) -> None:

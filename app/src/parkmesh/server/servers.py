@@ -9,7 +9,6 @@ import contextlib
 import logging
 from datetime import datetime, timedelta
 
-import asyncpg
 from msgspec import Struct
 
 from parkmesh import __version__
@@ -20,7 +19,6 @@ LIVE_WITHIN = timedelta(seconds=35)
 """A server that was not heard of for longer counts as gone: three beats and a little."""
 FORGOTTEN_AFTER = timedelta(hours=24)
 """How long the row of a server that died without a word is kept for the desk to see."""
-_OFFLINE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +84,7 @@ class Presence:
                 await connection.execute(
                     "DELETE FROM server WHERE id = $1 AND started_at = $2", self._row[0], self._row[-1]
                 )
-        except _OFFLINE as error:
+        except database.OFFLINE as error:
             _log.warning("not removed from the list of servers", extra={"fields": {"cause": logs.describe(error)}})
 
     async def _write(self) -> None:

@@ -17,6 +17,7 @@ from parkmesh.protocol.edge import FEATURE_RULES, Command, EventBatch, Heartbeat
 from parkmesh.server import database, problems
 from parkmesh.server.edge import access_list, ingest
 from parkmesh.server.edge.admission import Admission
+from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.edge.streams import End, NewVersion, Resync, Stream, Streams
 from parkmesh.server.guard import BodyLimit, RequestLog
 from parkmesh.server.problems import Problem
@@ -37,7 +38,7 @@ _heartbeat = msgspec.json.Decoder(Heartbeat)
 _encode = msgspec.json.encode
 
 
-def create(pool: database.Pool, streams: Streams) -> Starlette:
+def create(pool: database.Pool, streams: Streams, announcements: Announcements) -> Starlette:
     """Return the edge application. ``pool`` connects as the application's role."""
     app = Starlette(
         routes=[
@@ -56,6 +57,7 @@ def create(pool: database.Pool, streams: Streams) -> Starlette:
     )
     app.state.pool = pool
     app.state.streams = streams
+    app.state.announcements = announcements
     return app
 
 
@@ -96,7 +98,7 @@ async def post_events(request: Request) -> Response:
     token = token_of(request)
     batch = await body_of(request, _events)
     try:
-        ack = await ingest.store(request.app.state.pool, token, batch)
+        ack = await ingest.store(request.app.state.pool, token, batch, request.app.state.announcements.changed)
     except ingest.NotIdentified:
         raise unauthorised() from None
     return _json(ack)

@@ -1,12 +1,13 @@
-"""A batch of events into columns and into the database's ``edge_events``, in one call."""
+"""A batch of events into columns and into the database's ``edge_batch``, in one call."""
 
+from collections.abc import Callable
 from typing import Any
 
 from parkmesh.protocol.edge import Event, EventAck, EventBatch, Gap, Passage, SpaceState
 from parkmesh.server import database, metrics
 from parkmesh.server.problems import Problem
 
-_CALL = f"SELECT * FROM edge_events({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
+_CALL = f"SELECT * FROM edge_batch({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
 
 
 class NotIdentified(Exception):
@@ -31,7 +32,7 @@ def storable(text: str | None) -> str | None:
 
 
 def columns(events: list[Event]) -> list[list[Any]]:
-    """Return the events as the arrays that ``edge_events`` takes: 14 of passages, 4 of space states, 4 of gaps."""
+    """Return the events as the arrays that ``edge_batch`` takes: 14 of passages, 4 of space states, 4 of gaps."""
     passages: list[tuple[Any, ...]] = []
     states: list[tuple[Any, ...]] = []
     gaps: list[tuple[Any, ...]] = []
@@ -66,15 +67,24 @@ def _transposed(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
 
 
-async def store(pool: database.Pool, token: bytes, batch: EventBatch) -> EventAck:
-    """Apply a batch exactly once and return the mark.
+def changes(columns: list[list[Any]]) -> str:
+    """Return what the events of ``columns`` change, in the letters of the channel ``parkmesh_live``."""
+    passages, states, gaps = columns[0], columns[14], columns[18]
+    return ("p" if passages else "") + ("s" if states else "") + ("g" if gaps else "")
+
+
+async def store(
+    pool: database.Pool, token: bytes, batch: EventBatch, changed: Callable[[int, str], None] = lambda *_: None
+) -> EventAck:
+    """Apply a batch exactly once, say ``changed`` (the community's id and what of it), and return the mark.
 
     Raises ``NotIdentified``, or ``Problem`` 409 for a batch that leaves a gap or belongs to an epoch that is over, with
     what the server takes next.
     """
     check_order(batch)
     first, last = batch.events[0].seq, batch.events[-1].seq
-    row = await database.fetchrow(pool, _CALL, token, batch.epoch, first, last, *columns(batch.events))
+    arrays = columns(batch.events)
+    row = await database.fetchrow(pool, _CALL, token, batch.epoch, first, last, *arrays)
     outcome, epoch, mark = row["outcome"], row["epoch"], row["mark"]
     if outcome == "unidentified":
         raise NotIdentified
@@ -87,6 +97,8 @@ async def store(pool: database.Pool, token: bytes, batch: EventBatch) -> EventAc
         )
         kind = "sequence-gap" if outcome == "gap" else "stale-epoch"
         raise Problem(409, detail, kind=kind, expected_epoch=epoch, expected_seq=mark + 1)
+    # Also where it was known: whoever stored it may have died before he could say so.
+    changed(row["community_id"], changes(arrays))
     metrics.EDGE_BATCHES.labels(outcome).inc()
     metrics.EDGE_EVENTS.labels(outcome).inc(len(batch.events))
     return EventAck(epoch=epoch, acked=mark)

@@ -58,6 +58,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
     app.add_middleware(RequestLog, door="web")
+    rendering.compile_templates()
     api.include(app)
     app.router.routes += [
         Route("/healthz", live),

@@ -259,6 +259,8 @@ BEGIN
     PERFORM access_list_changed(NEW.community_id, array_agg(c.id))
         FROM credential c WHERE c.community_id = NEW.community_id AND c.resident_id = NEW.id
         HAVING count(*) > 0;
+    -- He sees what his new unit's cars do from now on, and not what those of the old one do.
+    PERFORM pg_notify('parkmesh_live', NEW.community_id || ':v');
     RETURN NULL;
 END $$;
 CREATE TRIGGER moved AFTER UPDATE OF unit_id ON resident FOR EACH ROW
@@ -333,15 +335,17 @@ END $$;
 COMMENT ON FUNCTION correct_presence IS 'say that a plate is inside or outside, whatever was seen before';
 """
 
+# What changed is announced by the server, after the commit: a transaction that notifies holds a lock of the whole
+# database until its commit is on disk, and no two batches would share a flush. The servers before call edge_events.
 EVENTS = """
-CREATE OR REPLACE FUNCTION edge_events(
+CREATE FUNCTION edge_batch(
     p_token bytea, p_epoch bigint, p_first bigint, p_last bigint,
     p_seq bigint[], p_received bigint[], p_device bigint[], p_gate text[], p_direction text[], p_plate text[],
     p_decision text[], p_reason text[], p_opened boolean[], p_credential text[], p_list_version bigint[],
     p_confidence real[], p_camera text[], p_device_event text[],
     s_seq bigint[], s_received bigint[], s_space text[], s_status text[],
     d_seq bigint[], d_received bigint[], d_kind text[], d_dropped bigint[],
-    OUT outcome text, OUT epoch bigint, OUT mark bigint
+    OUT outcome text, OUT epoch bigint, OUT mark bigint, OUT community_id bigint
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -352,7 +356,6 @@ DECLARE
     v_unknown_gates bigint := 0;
     v_unknown_spaces bigint := 0;
     v_dropped bigint := 0;
-    v_changed text := '';
 BEGIN
     SELECT i.community_id, i.gateway_id INTO v_community, v_gateway FROM edge_identify(p_token) i;
     IF v_gateway IS NULL THEN
@@ -369,6 +372,7 @@ BEGIN
                     WHEN p_last <= v_mark THEN 'known' ELSE 'applied' END;
     epoch := v_epoch;
     mark := v_mark;
+    community_id := v_community;
     IF outcome <> 'applied' THEN
         RETURN;
     END IF;
@@ -386,7 +390,6 @@ BEGIN
                 AS e(seq, received, device, gate, direction, plate, decision, reason, opened, credential, list_version,
                      confidence, camera, device_event)
             WHERE e.seq > v_mark;
-        v_changed := v_changed || 'p';
         SELECT count(*) INTO v_unknown_gates FROM unnest(p_seq, p_gate) AS e(seq, gate)
             WHERE e.seq > v_mark
               AND NOT EXISTS (SELECT FROM gate k WHERE k.community_id = v_community AND k.name = e.gate);
@@ -395,12 +398,15 @@ BEGIN
         INSERT INTO presence AS old (community_id, plate, inside, at, gateway_id, epoch, seq, gate)
             SELECT DISTINCT ON (m.plate) v_community, m.plate, m.direction = 'entry',
                    to_timestamp(m.received / 1000.0), v_gateway, v_epoch, m.seq, m.gate
-            FROM (SELECT coalesce(c.plate, e.plate) AS plate, e.direction, e.received, e.seq, e.gate
+            FROM (SELECT coalesce(
+                      -- One look by key for each misread: a join would compare each read with all the credentials.
+                      CASE WHEN e.reason <> 'exact' AND e.credential ~ '^[0-9]{1,18}$' THEN
+                          (SELECT c.plate FROM credential c
+                           WHERE c.community_id = v_community AND c.id = e.credential::bigint)
+                      END, e.plate) AS plate, e.direction, e.received, e.seq, e.gate
                   FROM unnest(p_seq, p_received, p_gate, p_direction, p_plate, p_decision, p_reason, p_opened,
                               p_credential)
                       AS e(seq, received, gate, direction, plate, decision, reason, opened, credential)
-                  LEFT JOIN credential c ON e.reason <> 'exact' AND c.community_id = v_community
-                      AND c.id = CASE WHEN e.credential ~ '^[0-9]{1,18}$' THEN e.credential::bigint END
                   WHERE e.seq > v_mark AND e.opened AND e.decision = 'granted' AND e.plate <> '') m
             ORDER BY m.plate, m.received DESC, m.seq DESC
         ON CONFLICT (community_id, plate) DO UPDATE
@@ -440,7 +446,6 @@ BEGIN
                 WHERE u.seq > v_mark
                   AND NOT EXISTS (SELECT FROM space s WHERE s.community_id = v_community AND s.name = u.space);
         END IF;
-        v_changed := v_changed || 's';
     END IF;
 
     IF array_length(d_seq, 1) > 0 THEN
@@ -450,16 +455,39 @@ BEGIN
             WHERE u.seq > v_mark;
         SELECT least(coalesce(sum(u.dropped), 0), 4611686018427387904)::bigint INTO v_dropped
             FROM unnest(d_seq, d_dropped) AS u(seq, dropped) WHERE u.seq > v_mark;
-        v_changed := v_changed || 'g';
     END IF;
 
     UPDATE gateway g SET epoch = v_epoch, acked = p_last, last_events_at = now(),
             unknown_gates = g.unknown_gates + v_unknown_gates, unknown_spaces = g.unknown_spaces + v_unknown_spaces,
             dropped = least(g.dropped::numeric + v_dropped, 9223372036854775807)::bigint
         WHERE g.community_id = v_community AND g.id = v_gateway;
-    PERFORM pg_notify('parkmesh_live', v_community || ':' || v_changed);
     mark := p_last;
 END $$;
+COMMENT ON FUNCTION edge_batch IS
+    'apply a batch and advance the mark in one transaction; outcome unidentified, stale, gap, known or applied';
+
+CREATE OR REPLACE FUNCTION edge_events(
+    p_token bytea, p_epoch bigint, p_first bigint, p_last bigint,
+    p_seq bigint[], p_received bigint[], p_device bigint[], p_gate text[], p_direction text[], p_plate text[],
+    p_decision text[], p_reason text[], p_opened boolean[], p_credential text[], p_list_version bigint[],
+    p_confidence real[], p_camera text[], p_device_event text[],
+    s_seq bigint[], s_received bigint[], s_space text[], s_status text[],
+    d_seq bigint[], d_received bigint[], d_kind text[], d_dropped bigint[],
+    OUT outcome text, OUT epoch bigint, OUT mark bigint
+) LANGUAGE plpgsql AS $$
+DECLARE
+    v_community bigint;
+BEGIN
+    SELECT b.outcome, b.epoch, b.mark, b.community_id INTO outcome, epoch, mark, v_community FROM edge_batch(
+        p_token, p_epoch, p_first, p_last, p_seq, p_received, p_device, p_gate, p_direction, p_plate,
+        p_decision, p_reason, p_opened, p_credential, p_list_version, p_confidence, p_camera, p_device_event,
+        s_seq, s_received, s_space, s_status, d_seq, d_received, d_kind, d_dropped
+    ) b;
+    IF outcome = 'applied' THEN
+        PERFORM pg_notify('parkmesh_live', v_community || ':psg');
+    END IF;
+END $$;
+COMMENT ON FUNCTION edge_events IS 'edge_batch, announced in its own transaction';
 """
 
 

@@ -46,6 +46,12 @@ def _environment() -> Environment:
 _templates = _environment()
 
 
+def compile_templates() -> None:
+    """Compile all templates: the first to ask for a page need not wait for it, nor hold up everybody else."""
+    for name in _templates.list_templates():
+        _templates.get_template(name)
+
+
 class StaticFilesWithVersions(StaticFiles):
     """Our few static files; their addresses change with their content, so browsers may keep them."""
 

@@ -1,0 +1,63 @@
+"""Tell all servers which communities' events came in: after the commit that stored them, many in one notification.
+
+A transaction that notifies holds a lock of the whole database until its commit is on disk. Batches that notified for
+themselves would so commit one after the other, and a disk that is slow for a moment would hold up all gateways; without
+it they share a flush. What isn't announced because the server died in between is told when the gateway repeats its
+batch, or when the page next looks by itself (``live.IDLE_S``).
+"""
+
+import asyncio
+import logging
+
+from parkmesh.server import database, logs
+
+GATHER_S = 0.05
+"""Seconds in which what changed is gathered before it is told."""
+AGAIN_S = 1.0
+
+# Nobody waits for the disk for it: a crash of the database ends the listening connections too, and they start anew.
+_TELL = """
+SELECT pg_notify('parkmesh_live', changed)
+FROM set_config('synchronous_commit', 'off', true), unnest($1::text[]) AS changed
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class Announcements:
+    """What changed and wasn't told yet. ``pool`` connects as the application's role."""
+
+    def __init__(self, pool: database.Pool) -> None:
+        self._pool = pool
+        self._changed: dict[int, str] = {}
+        self._woken = asyncio.Event()
+
+    def changed(self, community_id: int, what: str) -> None:
+        """Remember what of a community (letters of the channel ``parkmesh_live``) changed."""
+        known = self._changed.get(community_id, "")
+        self._changed[community_id] = known + "".join(letter for letter in what if letter not in known)
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await self._woken.wait()
+            await asyncio.sleep(GATHER_S)
+            self._woken.clear()
+            if not await self.tell():
+                await asyncio.sleep(AGAIN_S)
+
+    async def tell(self) -> bool:
+        """Tell what is known now; keep it for the next time and return False where the database doesn't take it."""
+        telling, self._changed = self._changed, {}
+        if not telling:
+            return True
+        try:
+            async with database.acquired(self._pool) as connection:
+                await connection.execute(_TELL, [f"{identity}:{what}" for identity, what in telling.items()])
+        except database.OFFLINE as error:
+            _log.warning("what changed could not be told", extra={"fields": {"cause": logs.describe(error)}})
+            for identity, what in telling.items():
+                self.changed(identity, what)
+            return False
+        return True

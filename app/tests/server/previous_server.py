@@ -1,0 +1,18 @@
+"""What a server of the release before asks of the database, for tests in which one runs beside the new schema."""
+
+from typing import Any
+
+from parkmesh.protocol.edge import EventBatch
+from parkmesh.server import database
+from parkmesh.server.edge import ingest
+
+_CALL = f"SELECT * FROM edge_events({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
+
+
+async def store(pool: Any, token: bytes, batch: EventBatch) -> int:
+    """Store a batch as that release does; return the mark."""
+    first, last = batch.events[0].seq, batch.events[-1].seq
+    row = await database.fetchrow(pool, _CALL, token, batch.epoch, first, last, *ingest.columns(batch.events))
+    assert row["outcome"] == "applied"
+    mark: int = row["mark"]
+    return mark

@@ -1,0 +1,74 @@
+"""What servers tell each other of events that came in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from parkmesh.server import database
+from parkmesh.server.edge.announcements import Announcements
+from running_server import Database
+from test_edge_door import batch, passage, state
+from two_communities import rows
+
+
+@pytest.fixture
+async def heard(filled: Database) -> AsyncIterator["asyncio.Queue[str]"]:
+    """Return the payloads that another server hears."""
+    payloads: asyncio.Queue[str] = asyncio.Queue()
+    connection = await asyncpg.connect(filled.app)
+    await connection.add_listener("parkmesh_live", lambda *told: payloads.put_nowait(told[3]))
+    yield payloads
+    await connection.close()
+
+
+async def within(heard: "asyncio.Queue[str]", count: int) -> list[str]:
+    async with asyncio.timeout(5):
+        return [await heard.get() for _ in range(count)]
+
+
+async def identity(owner: Any, community: str) -> int:
+    (found,) = await rows(owner, community, "SELECT id FROM community WHERE id = $1")
+    return int(found["id"])
+
+
+async def test_what_a_batch_changed_is_told_once_it_is_stored(
+    gateway: Callable[[str], httpx.AsyncClient], owner: Any, heard: "asyncio.Queue[str]"
+) -> None:
+    a, b = await identity(owner, "a"), await identity(owner, "b")
+    async with gateway("gateway-a") as of_a, gateway("gateway-b") as of_b:
+        answers = [
+            await of_a.post("/edge/v1/events", json=batch(1, passage(1))),
+            await of_b.post("/edge/v1/events", json=batch(1, state(1, "free", space="b-01"))),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert set(await within(heard, 2)) == {f"{a}:p", f"{b}:s"}
+        # The server that stored it may have died before it told: the repeated batch tells again.
+        await of_a.post("/edge/v1/events", json=batch(1, passage(1)))
+        assert await within(heard, 1) == [f"{a}:p"]
+
+
+async def test_what_changes_meanwhile_is_told_together(filled: Database, heard: "asyncio.Queue[str]") -> None:
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        announcements = Announcements(pool)
+        for community, what in ((1, "p"), (2, "s"), (1, "ps"), (3, "g")):
+            announcements.changed(community, what)
+        assert await announcements.tell()
+        assert set(await within(heard, 3)) == {"1:ps", "2:s", "3:g"}
+        assert await announcements.tell()
+        assert heard.empty()
+
+
+async def test_what_could_not_be_told_is_told_later(filled: Database, heard: "asyncio.Queue[str]") -> None:
+    pool = database.create_pool(filled.app, "test", 1)
+    announcements = Announcements(pool)
+    announcements.changed(1, "p")
+    # A pool that isn't open: as while the database is away.
+    assert not await announcements.tell()
+    announcements.changed(1, "g")
+    async with pool:
+        assert await announcements.tell()
+        (told,) = await within(heard, 1)
+    assert set(told.removeprefix("1:")) == {"p", "g"}
