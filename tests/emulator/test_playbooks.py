@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from .conftest import Aws, Run
 NETWORK = "playbooks/provision-network.yml"
 DATA = "playbooks/provision-data.yml"
 BAKE = "tests/emulator/playbooks/bake.yml"
+REPLACE = "tests/emulator/playbooks/replace.yml"
 SERVICE = "playbooks/deploy-service.yml"
 DESTROY = "playbooks/destroy-aws.yml"
 STEPS = [(NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())]
@@ -195,6 +197,37 @@ def test_each_tier_is_reached_from_the_one_above_only(aws: Aws, built: dict[str,
     assert groups["data"]["IpPermissionsEgress"] == []
 
 
+def test_with_a_certificate_all_is_encrypted_and_the_api_is_not_redirected(aws: Aws, built: dict[str, Run]) -> None:
+    certificate = aws.client("acm").request_certificate(DomainName="parkmesh.example")["CertificateArn"]
+    encrypted = ("-e", f"aws_service_certificate_arn={certificate}")
+    run = aws.play(SERVICE, *encrypted)
+    assert run.status == 0, run.output
+    elb = aws.client("elbv2")
+    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
+    listeners = {
+        each["Port"]: each for each in elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    }
+    assert listeners[443]["Certificates"][0]["CertificateArn"] == certificate
+    (policy,) = elb.describe_ssl_policies(Names=[listeners[443]["SslPolicy"]])["SslPolicies"]
+    assert set(policy["SslProtocols"]) == {"TLSv1.2", "TLSv1.3"}
+    # Forward secrecy, and encryption that authenticates: those of TLS 1.3 always are.
+    weak = [
+        cipher["Name"]
+        for cipher in policy["Ciphers"]
+        if not cipher["Name"].startswith("TLS_") and not ("ECDHE-" in cipher["Name"] and "-GCM-" in cipher["Name"])
+    ]
+    assert weak == []
+    (default,) = listeners[80]["DefaultActions"]
+    assert (default["Type"], default["RedirectConfig"]["Protocol"]) == ("redirect", "HTTPS")
+    rules = elb.describe_rules(ListenerArn=listeners[80]["ListenerArn"])["Rules"]
+    (api,) = [rule for rule in rules if not rule["IsDefault"]]
+    assert [condition["Values"] for condition in api["Conditions"]] == [["/api/*"]]
+    assert api["Actions"][0]["FixedResponseConfig"]["StatusCode"] == "403"
+    run = aws.play(SERVICE, *encrypted)
+    assert (run.status, run.changed) == (0, 0), run.output
+    assert aws.play(SERVICE).status == 0, "back to what the tests after this one expect"
+
+
 def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[str, Run]) -> None:
     images, instances = resources(aws)["image"], resources(aws)["instance"]
     run = aws.play(BAKE, "-e", "release=broken", "-e", "sealed=false")
@@ -216,6 +249,30 @@ def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aw
     members = [each["InstanceId"] for each in group(aws)["Instances"]]
     reservations = aws.client("ec2").describe_instances(InstanceIds=members)["Reservations"]
     assert [each["ImageId"] for reservation in reservations for each in reservation["Instances"]] == [newest] * 3
+
+
+def test_servers_of_the_present_version_are_replaced_when_asked_and_never_beside_a_roll(
+    aws: Aws, built: dict[str, Run]
+) -> None:
+    scaling, name = aws.client("autoscaling"), "parkmesh-test-app"
+    preferences = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, "InstanceWarmup": 3600}
+    scaling.start_instance_refresh(AutoScalingGroupName=name, Preferences=preferences)
+    run = aws.play(REPLACE)
+    assert run.status != 0
+    assert "is being rolled already" in run.output
+    scaling.cancel_instance_refresh(AutoScalingGroupName=name)
+    deadline = time.monotonic() + 30
+    while (
+        scaling.describe_instance_refreshes(AutoScalingGroupName=name)["InstanceRefreshes"][0]["Status"] != "Cancelled"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    before = {each["InstanceId"] for each in group(aws)["Instances"]}
+    run = aws.play(REPLACE)
+    assert run.status == 0, run.output
+    after = {each["InstanceId"] for each in group(aws)["Instances"]}
+    assert len(after) == len(before)
+    assert not before & after
 
 
 def test_images_that_were_never_deployed_don_t_push_out_the_one_in_use(aws: Aws, built: dict[str, Run]) -> None:
