@@ -24,8 +24,10 @@ from parkmesh.protocol.edge import (
     GateRules,
     Heartbeat,
     HeartbeatAck,
+    Moved,
     Passage,
     Servers,
+    Whereabouts,
 )
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -55,6 +57,7 @@ class EdgeServer:
         self.clock_ahead_ms = 0
         self.fault: Callable[[str], Response | None] = lambda _: None
         self.streams_opened = 0
+        self.stream_features: list[str] = []
         self._streams: set[asyncio.Queue[bytes | None]] = set()
         self._server: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,6 +82,10 @@ class EdgeServer:
 
     def command(self, command: Command) -> None:
         self._send("command", msgspec.json.encode(command))
+
+    def moved(self, *moves: Whereabouts) -> None:
+        """Tell those who listen where plates are by the word of others."""
+        self._send("presence", msgspec.json.encode(Moved(list(moves))))
 
     @property
     def listeners(self) -> int:
@@ -145,6 +152,7 @@ class EdgeServer:
     async def _stream(self, request: Request) -> Response:
         if refusal := self._refuse(request):
             return refusal
+        self.stream_features = request.query_params.get("features", "").split(",")
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
         async def body() -> AsyncIterator[bytes]:

@@ -270,6 +270,32 @@ async def test_a_correction_lets_a_locked_out_car_in(world: World) -> None:
     assert [reason for _, reason, _ in brief(spool)] == ["exact", "anti_passback", "anti_passback", "exact"]
 
 
+async def test_what_another_gateway_saw_counts_unless_something_later_is_known(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
+        await decider.hear([Whereabouts("1234BCD", True, world.now), Whereabouts("5678FGH", False, world.now)])
+        await drive(world, decider, spool, ("1234BCD", "cam-in"), ("5678FGH", "cam-in"))
+        # Said late: the gate has seen it since.
+        await decider.hear([Whereabouts("5678FGH", False, NOW - 1)])
+        await drive(world, decider, spool, ("5678FGH", "cam-in"))
+    async with world.gateway(spool) as decider:  # what was heard survives a restart, and so does what holds of it
+        await drive(world, decider, spool, ("1234BCD", "cam-in"), ("5678FGH", "cam-in"))
+        await decider.hear([Whereabouts("1234BCD", False, world.now)])
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+    assert [reason for _, reason, _ in brief(spool)] == ["anti_passback", "exact", *["anti_passback"] * 3, "exact"]
+
+
+async def test_a_list_that_comes_while_a_car_passes_forgets_it_not(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
+        decider._place([Whereabouts("1234BCD", True, world.now)])  # in memory, and not on disk yet
+        await decider.activate(ruled(9, anti_passback="hard", refusal_hold_s=0))
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+    assert [reason for _, reason, _ in brief(spool)] == ["anti_passback"]
+
+
 async def test_a_unit_brings_in_no_more_cars_than_it_has_lots(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:

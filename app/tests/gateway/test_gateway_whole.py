@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_server import TOKEN, EdgeServer
-from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules
+from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, Whereabouts
 from parkmesh.simulator import camera, drive
 from processes import GatewaySite, parkmesh, run_simulate, wait_for
 from starlette.responses import Response
@@ -105,6 +105,22 @@ def test_a_revocation_and_commands_arrive_by_the_stream(site: GatewaySite, serve
     wait_for(lambda: len(server.events) == 4, "two records of commands")
     assert [(p.reason, p.device_event_id) for p in server.passages()[2:]] == [("command", "once"), ("command", "other")]
     assert site.pulses() == 2
+
+
+def test_a_car_that_came_in_at_another_gateway_does_not_come_in_here(site: GatewaySite, server: EdgeServer) -> None:
+    wait_for(lambda: server.listeners == 1, "the stream")
+    assert server.stream_features == ["presence"]
+    server.epoch, server.rules = 77, GateRules(anti_passback="hard", refusal_hold_s=0)
+    wait_for(lambda: site.status()["access_list_epoch"] == 77, "the rules")
+    server.moved(Whereabouts("5678FGH", False, server.now()), Whereabouts("1234BCD", True, server.now()))
+    server.command(Command("behind", "in", server.now() + 10_000, "desk"))  # what came before it is known when it opens
+    wait_for(lambda: len(server.events) == 1, "the record of the command")
+    send(site, "1234BCD")
+    wait_for(lambda: len(server.events) == 2, "the refusal")
+    send(site, "5678FGH")
+    wait_for(lambda: len(server.events) == 3, "the passage")
+    reasons = [(passage.plate, passage.reason) for passage in server.passages()[1:]]
+    assert reasons == [("1234BCD", "anti_passback"), ("5678FGH", "exact")]
 
 
 def test_cut_off_the_gate_decides_and_nothing_is_lost(site: GatewaySite, server: EdgeServer) -> None:

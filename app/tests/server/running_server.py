@@ -1,6 +1,7 @@
 """A real server on loopback, in the test's own event loop."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,9 +45,9 @@ def settings(url: str, **environment: str) -> Settings:
 
 
 @asynccontextmanager
-async def serving(config: Settings) -> AsyncIterator[Server]:
-    """Run a server on free ports for as long as the context lasts."""
-    web, edge = sockets.listen("127.0.0.1", 0), sockets.listen("127.0.0.1", 0)
+async def serving(config: Settings, web: socket.socket | None = None) -> AsyncIterator[Server]:
+    """Run a server on free ports for as long as the context lasts; ``web`` is a socket whose port has to be known."""
+    web, edge = web or sockets.listen("127.0.0.1", 0), sockets.listen("127.0.0.1", 0)
     stop = asyncio.Event()
     task = asyncio.create_task(run.serve(config, web, edge, stop))
     server = Server(f"http://127.0.0.1:{web.getsockname()[1]}", f"http://127.0.0.1:{edge.getsockname()[1]}", stop, task)

@@ -141,3 +141,89 @@ async def test_a_key_of_another_community_is_not_found(people: People, made: Any
     for path in (f"/api/v1/communities/b/api-keys/{key}", f"{A}/api-keys/{key}"):
         assert (await other.get(path)).status_code == 404
         assert (await other.delete(path, headers={"If-Match": "*"})).status_code == 404
+
+
+# What an administrator's key may change. Everything else that changes something is for people: who belongs here and
+# how he signs in, other keys, what can't be taken back.
+ALLOWED = {
+    "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}",
+    "POST /spaces", "PUT /spaces/{space}", "DELETE /spaces/{space}",
+    "POST /assignments", "PUT /assignments/{assignment}", "DELETE /assignments/{assignment}",
+    "POST /spaces/{space}/sharing/windows", "DELETE /spaces/{space}/sharing/windows/{window}",
+    "POST /spaces/{space}/sharing/patterns", "PUT /spaces/{space}/sharing/patterns/{pattern}",
+    "DELETE /spaces/{space}/sharing/patterns/{pattern}", "POST /spaces/{space}/sharing/blocked-days",
+    "DELETE /spaces/{space}/sharing/blocked-days/{day}", "POST /spaces/{space}/sharing/take-back",
+    "POST /bookings", "PUT /bookings/{booking}", "POST /bookings/{booking}/cancel",
+    "POST /visitor-passes", "PUT /visitor-passes/{visitor_pass}", "POST /visitor-passes/{visitor_pass}/link",
+    "POST /visitor-passes/{visitor_pass}/cancel", "PUT /visitor-directions",
+    "POST /gates", "PUT /gates/{gate}", "DELETE /gates/{gate}", "POST /gates/{gate}/open",
+    "PUT /presence/{plate}", "PUT /rules", "PUT /credentials/{plate}",
+    "POST /vehicles", "PATCH /vehicles/{vehicle}", "DELETE /vehicles/{vehicle}",
+    "POST /units", "PATCH /units/{unit}", "DELETE /units/{unit}",
+    "POST /residents", "PATCH /residents/{resident}", "DELETE /residents/{resident}",
+    "POST /imports/{kind}",
+}  # fmt: skip
+
+
+async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
+    server: Server, made: Any, people: People, owner: Any
+) -> None:
+    administrator = await people(ADMINISTRATOR)
+    invited = await administrator.post(f"{A}/invitations", json={"email": "new@a.example", "role": "resident"})
+    key = (await made("administrator")).json()
+    members = (await administrator.get(f"{A}/members")).json()["items"]
+    (resident,) = [item for item in members if item["email"] == "resident@a.example"]
+    ids = {
+        "invitation": invited.json()["id"], "user": resident["id"], "resident": resident["resident_id"],
+        "key": key["id"], "session": "0" * 16, "passkey": 1,
+    }  # fmt: skip
+    bodies = {
+        "POST /invitations": {"email": "heir@a.example", "role": "administrator"},
+        "PATCH /members/{user}": {"role": "administrator"},
+        "POST /residents/{resident}/erase": {"confirm": "resident@a.example"},
+        "POST /api-keys": {"name": "heir", "role": "administrator"},
+        "PUT /residents/{resident}/erasure-request": {"wanted": True},
+        "POST /offboard": {"reason": "spite"},
+        "PUT /account/password": {"current": "x" * 12, "new": "y" * 12},
+    }
+    signing_in = {"POST /sessions", "POST /sessions/passkey", "POST /sessions/passkey/options", "POST /password-resets",
+                  "POST /invitations/look", "POST /invitations/accept", "PUT /visits/{token}"}  # fmt: skip
+    document = (await administrator.get("/api/v1/openapi.json")).json()
+    prefix = "/api/v1/communities/{community}"
+    refused: set[str] = set()
+    async with program(server, key["token"]) as client:
+        for path, operations in document["paths"].items():
+            here = path.startswith(prefix)
+            for method in operations.keys() - {"get"}:
+                name = f"{method.upper()} {path.removeprefix(prefix if here else '/api/v1')}"
+                if name in (ALLOWED if here else signing_in):
+                    continue
+                answer = await client.request(
+                    method, path.format(community="a", **ids), json=bodies.get(name), headers={"If-Match": "*"}
+                )
+                # These aren't there for anybody but the desk, and the person.
+                hidden = (False, "POST /communities"), (True, "PUT /residents/{resident}/erasure-request")
+                expected = 404 if (here, name) in hidden else 403
+                assert answer.status_code == expected, f"{name}: {answer.status_code} {answer.text}"
+                refused.add(name if here else f"outside {name}")
+        assert refused >= {
+            "POST /invitations", "POST /invitations/{invitation}/resend", "DELETE /invitations/{invitation}",
+            "POST /members/{user}/password-reset", "PATCH /members/{user}", "DELETE /members/{user}",
+            "POST /residents/{resident}/erase", "POST /api-keys", "DELETE /api-keys/{key}", "DELETE ", "POST /offboard",
+            "outside POST /communities", "outside PUT /account/password", "outside POST /passkeys",
+            "outside POST /invitations/join",
+        }  # fmt: skip
+        # Who has an account is sent away by a person, who has none by a program too.
+        place = f"{A}/residents/{resident['resident_id']}"
+        sent_away = await client.patch(place, json={"active": False}, headers={"If-Match": "*"})
+        assert sent_away.status_code == 403, sent_away.text
+        renamed = await client.patch(place, json={"name": "Anna"}, headers={"If-Match": "*"})
+        assert renamed.status_code == 200, renamed.text
+        (other,) = await rows(owner, "a", "SELECT id FROM resident WHERE community_id = $1 AND name = 'Luis'")
+        gone = await client.patch(f"{A}/residents/{other['id']}", json={"active": False}, headers={"If-Match": "*"})
+        assert gone.status_code == 200, gone.text
+        # Nor is an address changed to which an account belongs.
+        moved = await client.patch(place, json={"email": "heir@a.example"}, headers={"If-Match": "*"})
+        assert moved.status_code == 409
+    assert (await administrator.get(f"{A}/members")).json()["items"] == members
+    assert len((await administrator.get(f"{A}/api-keys")).json()["items"]) == 1

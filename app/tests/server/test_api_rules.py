@@ -37,6 +37,39 @@ async def test_a_create_that_is_sent_again_has_its_effect_once(people: People, o
     assert len(await rows(owner, "a", "SELECT FROM api_key WHERE community_id = $1")) == 1
 
 
+# In this order: the assignment is of the space and the unit that are made before it.
+CREATES: list[tuple[str, dict[str, Any]]] = [
+    ("units", {"name": "9Z"}),
+    ("levels", {"name": "P9"}),
+    ("spaces", {"name": "z-01", "level": "P9", "category": "assigned"}),
+    ("residents", {"email": "new@a.example", "name": "New"}),
+    ("vehicles", {"plate": "9999ZZZ"}),
+    ("gates", {"name": "north", "title": "North", "direction": "entry"}),
+    ("assignments", {"space": "z-01", "from": "2030-01-01T00:00:00Z"}),
+    ("api-keys", wish("lockers")),
+]
+
+
+async def test_whatever_is_created_says_where_it_is_and_in_which_state_and_is_there_once(people: People) -> None:
+    client = await people(ADMINISTRATOR)
+    unit = None
+    for collection, body in CREATES:
+        path, headers = KEYS.replace("api-keys", collection), {"Idempotency-Key": f"k {collection}"}
+        body = body | ({"unit_id": unit} if collection == "assignments" else {})
+        made, again = [await client.post(path, json=body, headers=headers) for _ in range(2)]
+        assert (made.status_code, again.status_code) == (201, 201), made.text
+        assert again.headers["idempotency-replayed"] == "true"
+        unit = made.json()["id"] if collection == "units" else unit
+        place = made.headers["location"]
+        assert place.startswith(f"{path}/")
+        found = await client.get(place)
+        assert found.status_code == 200, found.text
+        assert found.headers["etag"] == made.headers["etag"] == again.headers["etag"], collection
+        assert found.json().items() <= made.json().items()
+        changing = await client.delete(place, headers={"If-Match": '"0"'})
+        assert changing.status_code == 412, changing.text
+
+
 async def test_creates_with_one_key_at_the_same_time_have_one_effect(people: People, owner: Any) -> None:
     client = await people(ADMINISTRATOR)
     answers = await asyncio.gather(

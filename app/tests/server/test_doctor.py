@@ -1,6 +1,7 @@
 """``parkmesh doctor``: every check finds what it looks for, in judgement and on a real database."""
 
 import asyncio
+import dataclasses
 import json
 import subprocess
 from collections.abc import Callable
@@ -120,7 +121,7 @@ def _gateway(**changed: Any) -> reads.Gateway:
         "backlog": 0, "clock_skew_ms": 10, "access_list_version": 4, "newest_access_list_version": 4,
         "silent_cameras": [], "unknown_gates": 0, "unknown_spaces": 0, "dropped": 0,
     }  # fmt: skip
-    known = set(reads.Gateway.__struct_fields__)
+    known = {field.name for field in dataclasses.fields(reads.Gateway)}
     assert set(healthy) <= known
     return reads.Gateway(**(healthy | changed))
 

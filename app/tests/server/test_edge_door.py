@@ -297,6 +297,44 @@ async def test_a_new_token_ends_the_stream_and_the_old_one_is_refused(filled: Da
         assert (await client.get("/edge/v1/access-list")).status_code == 401
 
 
+async def ended(pushed: AsyncIterator[tuple[str, Any]], within: float = 5) -> None:
+    """Wait until a stream ends."""
+    async with asyncio.timeout(within):
+        async for _ in pushed:
+            pass
+
+
+async def test_the_end_of_a_token_ends_the_stream(gateway: Gateway, people: Callable[[str], Any], owner: Any) -> None:
+    desk = await people("desk@parkmesh.example")
+    async with (
+        gateway("gateway-a") as a,
+        gateway("gateway-b") as b,
+        a.stream("GET", "/edge/v1/stream") as of_a,
+        b.stream("GET", "/edge/v1/stream") as of_b,
+    ):
+        to_a, to_b = frames(of_a), frames(of_b)
+        for pushed in (to_a, to_b):
+            await asyncio.wait_for(anext(pushed), 5)
+        # A community that is let go: its gateways hear of the emptied list first, on the stream that they have.
+        await desk.post("/api/v1/communities/a/offboard", json={"reason": "contract ended"})
+        name, _ = await asyncio.wait_for(anext(to_a), 5)
+        assert name == "access-list"
+        # The time comes by itself: nothing is notified at that moment.
+        await rows(
+            owner, "a", "UPDATE gateway SET token_ends_at = now() + interval '1.5 seconds' WHERE community_id = $1"
+        )
+        began = time.monotonic()
+        await ended(to_a)
+        assert time.monotonic() - began > 1
+        assert (await a.get("/edge/v1/access-list")).status_code == 401
+        # The other community's goes on.
+        await desk.put("/api/v1/communities/b/credentials/1234BCD", json={"status": "revoked"})
+        assert (await asyncio.wait_for(anext(to_b), 5))[0] == "access-list"
+        # One that is gone altogether.
+        await rows(owner, "b", "DELETE FROM gateway WHERE community_id = $1")
+        await ended(to_b)
+
+
 async def test_a_heartbeat_is_seen_by_the_staff(gateway: Gateway, people: Callable[[str], Any]) -> None:
     beat = {
         "sent": int(time.time() * 1000) - 60_000,

@@ -90,6 +90,7 @@ def test_one_command_gives_a_working_system_whose_data_stay(folder: Path) -> Non
             assert len(spaces) == sum(sample.LEVELS["puerto"].values())
             assert {space["status"] for space in spaces} >= {"free", "occupied"}
             assert client.get("/api/v1/communities/olivos/spaces").status_code == 404
+            assert client.get("/api/v1/communities/puerto/passages").json()["items"]
             desk = client.post("/api/v1/sessions", json={"email": "desk@parkmesh.example", "password": password}).json()
             client.headers["Authorization"] = f"Bearer {desk['token']}"
             assert len(client.get("/api/v1/communities/olivos/passages").json()["items"]) > 5

@@ -1,15 +1,18 @@
-"""Gates, lanes, opening by hand, what a gate would decide, and the rules that reach it."""
+"""Gates, lanes, opening by hand, what a gate would decide, the rules that reach it, and what other gates saw."""
 
 import asyncio
+import hashlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 from parkmesh.protocol import edge
-from two_communities import rows
+from running_server import Database, Server
+from two_communities import apply, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -202,3 +205,103 @@ async def test_the_live_servers_are_named(gateway: Gateway, owner: Any) -> None:
     async with gateway("gateway-a") as stranger:
         stranger.headers["Authorization"] = "Bearer another-token-of-nobody"
         assert (await stranger.get("/edge/v1/servers")).status_code == 401
+
+
+OTHER = "token-of-gateway-a2-0123456789"
+MOVE = {"type": "passage", "direction": "entry", "decision": "granted", "reason": "exact", "opened": True}
+
+
+async def second_gateway(filled: Database) -> None:
+    """Give community a another gateway."""
+    token = hashlib.sha256(OTHER.encode()).hexdigest()
+    wish = {"name": "a", "gateways": [{"name": "gateway-a2", "token_sha256": token}]}
+    await apply(filled.owner, {"communities": [wish]})
+
+
+async def drive(client: httpx.AsyncClient, seq: int, plate: str, at: int, **members: Any) -> None:
+    event = MOVE | {"seq": seq, "gate": "main-in", "plate": plate, "times": {"received": at}} | members
+    answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
+    assert answer.status_code == 200, answer.text
+
+
+async def moves(client: httpx.AsyncClient, features: str = "presence") -> AsyncGenerator[set[tuple[str, bool]]]:
+    """Yield what each frame of a stream says of plates: which is inside."""
+    async with client.stream("GET", "/edge/v1/stream", params={"features": features}) as response:
+        name = ""
+        async for line in response.aiter_lines():
+            key, _, value = line.partition(": ")
+            name = value if key == "event" else name
+            if key == "data" and name in ("presence", "command"):
+                told = json.loads(value).get("presence", [])
+                yield {(item["plate"], item["inside"]) for item in told}
+
+
+async def next_of(stream: AsyncGenerator[set[tuple[str, bool]]]) -> set[tuple[str, bool]]:
+    return await asyncio.wait_for(anext(stream), 5)
+
+
+async def test_what_one_gateway_sees_reaches_the_other_at_once(
+    server: Server, filled: Database, gateway: Gateway, people: People
+) -> None:
+    await second_gateway(filled)
+    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
+    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
+    async with gateway("gateway-a") as first, other as second, gateway("gateway-b") as foreign:
+        await drive(first, 1, "1234BCD", now)
+        # At first all that is known by others, then what changes, and never what the gateway saw itself.
+        here, there = moves(first), moves(second)
+        assert await next_of(there) == {("1234BCD", True)}
+        await drive(second, 1, "5678AXX", now)
+        assert await next_of(here) == {("5678AXX", True)}
+        await drive(first, 2, "5678AXX", now + 1, direction="exit")
+        assert await next_of(there) == {("5678AXX", False)}
+        # Delivered late: the other gateway's word on it was later, and holds.
+        await drive(second, 2, "5678AXX", now - 60_000)
+        await drive(first, 3, "NEW1", now + 2)
+        assert await next_of(there) == {("NEW1", True)}
+        # What happened while nobody listened is told on the next stream.
+        await there.aclose()
+        await drive(first, 4, "NEW1", now + 3, direction="exit")
+        there = moves(second)
+        assert await next_of(there) == {("1234BCD", True), ("5678AXX", False), ("NEW1", False)}
+        # A person's word is nobody's own.
+        place = "/api/v1/communities/a/presence/1234BCD"
+        assert (await admin.put(place, json={"inside": False, "reason": "seen"}, headers=ANY)).status_code == 200
+        assert await next_of(there) == await next_of(here) == {("1234BCD", False)}
+        # Not to a community that shares nothing but the plate, nor to a gateway that didn't ask.
+        for client, features in ((foreign, "presence"), (second, "")):
+            quiet = moves(client, features)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(quiet), 0.5)
+        await here.aclose()
+        await there.aclose()
+
+
+async def test_it_is_told_as_soon_as_it_matters(
+    server: Server, filled: Database, gateway: Gateway, people: People
+) -> None:
+    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
+    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
+    async with gateway("gateway-a") as first, other as second:
+        here = moves(first)
+        waiting = asyncio.create_task(anext(here))
+        await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+        await drive(first, 1, "1234BCD", now)
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        # Another gateway comes while the stream is open.
+        await second_gateway(filled)
+        await asyncio.sleep(0.3)
+        await drive(second, 1, "5678AXX", now)
+        assert await asyncio.wait_for(waiting, 5) == {("5678AXX", True)}
+        # The rule goes, and comes back.
+        await admin.put(RULES, json={"anti_passback": "off"}, headers=ANY)
+        waiting = asyncio.create_task(anext(here))
+        await asyncio.sleep(0.3)
+        await drive(second, 2, "5678AXX", now + 1, direction="exit")
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+        await admin.put(RULES, json={"lots_per_unit": 1}, headers=ANY)
+        assert await asyncio.wait_for(waiting, 5) == {("5678AXX", False)}
+        await here.aclose()

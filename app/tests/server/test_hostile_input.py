@@ -2,6 +2,8 @@
 that lead elsewhere. docs/security.md names where each attack is tested; here is what has no better place."""
 
 import asyncio
+import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -10,7 +12,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from page_visitor import visiting
-from parkmesh.server import guard, live, passwords, principals
+from parkmesh import __version__
+from parkmesh.server import guard, http_protocol, live, passwords, principals, run
 from running_server import Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS
 
@@ -59,6 +62,70 @@ async def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: 
         for status, headers, body in await asyncio.gather(*slow):
             assert (status, headers["content-type"], json.loads(body)["status"]) == (408, PROBLEM, 408)
         assert (await client.get(other)).status_code == 200
+
+
+async def closed_after(base: str, *parts: bytes, pause_s: float) -> bool:
+    """Send parts with pauses, the last one for ever; tell whether the server closes the connection within seconds."""
+    place = urlsplit(base)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+
+    async def trickle() -> None:
+        for part in itertools.chain(parts, itertools.repeat(parts[-1])):
+            writer.write(part)
+            await asyncio.sleep(pause_s)
+
+    sending = asyncio.create_task(trickle())
+    try:
+        async with asyncio.timeout(5):
+            # Answers that come before the end don't count, nor does a reset instead of an end.
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(4096):
+                    pass
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        sending.cancel()
+        writer.close()
+
+
+HEAD = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+TRICKLES = {
+    "a head": (HEAD, b"X-A: b\r\n"),
+    "a head after an answer": (HEAD + b"\r\n", b"GET /healthz HTTP/1.1\r\n", b"X-A: b\r\n"),
+    "a second head in the tail of the first": (HEAD + b"\r\nGET", b" /"),
+    "a body that was answered": (b"POST /api/v1/nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n", b"x"),
+}
+
+
+@pytest.mark.parametrize("door", ["web", "edge"])
+@pytest.mark.parametrize("case", TRICKLES)
+async def test_a_head_that_trickles_in_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, case: str, door: str
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.4)
+    assert await closed_after(getattr(server, door), *TRICKLES[case], pause_s=0.05)
+
+
+async def test_a_connection_on_which_nothing_is_sent_ends(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "KEEP_ALIVE_S", 0.4)
+    async with serving(settings(filled.app)) as server:
+        assert await closed_after(server.web, b"", pause_s=0.05)
+        assert await closed_after(server.edge, b"", pause_s=0.05)
+
+
+async def test_who_is_not_slow_keeps_his_connection(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_S", 0.3)
+    place = urlsplit(server.web)
+    reader, writer = await asyncio.open_connection(place.hostname, place.port)
+    for pause_s in (0.0, 0.5, 0.5):
+        await asyncio.sleep(pause_s)
+        for part in (HEAD[:9], HEAD[9:], b"\r\n"):
+            writer.write(part)
+            await asyncio.sleep(0.05)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await reader.readexactly(len('{"status": "live", "version": ""}') + len(__version__))
+    writer.close()
 
 
 def test_a_page_that_does_not_read_its_updates_takes_no_more_memory() -> None:

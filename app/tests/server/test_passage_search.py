@@ -1,6 +1,8 @@
-"""Searching passages: filters, pages, whose they are, and that it stays quick."""
+"""Searching passages: filters, pages, whose they are and when, and that it stays quick."""
 
-from collections.abc import Callable
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 from parkmesh.protocol import edge
 from parkmesh.server import database, passages
 from running_server import Database
-from two_communities import rows
+from two_communities import held_for_long, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -97,13 +99,23 @@ async def test_questions_that_make_no_sense(people: People, asked: dict[str, str
 
 @pytest.mark.usefixtures("seen")
 async def test_residents_see_their_units_passages(people: People, owner: Any) -> None:
+    await held_for_long(owner)
     resident = await people("resident@a.example")
 
     async def plates() -> list[str]:
         return [item["plate"] for item in (await resident.get(PASSAGES)).json()["items"]]
 
     assert await plates() == ["1234BCD", "1234BCD"]
-    # Luis moves in with Ana: what their unit's cars did is theirs.
+    # Luis moves in with Ana: what their unit's cars do is theirs, and not what they did before.
+    await move_in(owner)
+    assert await plates() == ["1234BCD", "1234BCD"]
+    await rows(owner, "a", "UPDATE resident SET unit_since = now() - interval '9 days' WHERE community_id = $1")
+    assert await plates() == ["1234BCD", "5678AXX", "1234BCD"]
+    # A filter shows no more than one's own.
+    assert (await resident.get(PASSAGES, params={"decision": "denied"})).json()["items"] == []
+
+
+async def move_in(owner: Any) -> None:
     await rows(
         owner,
         "a",
@@ -112,13 +124,134 @@ async def test_residents_see_their_units_passages(people: People, owner: Any) ->
         WHERE community_id = $1 AND name = 'Luis'
         """,
     )
-    assert await plates() == ["1234BCD", "5678AXX", "1234BCD"]
-    # A filter shows no more than one's own.
-    assert (await resident.get(PASSAGES, params={"decision": "denied"})).json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("held", "found"),
+    [
+        ({}, []),
+        ({"held_from": 49}, [0]),
+        ({"held_from": 51}, [0, 3]),
+        ({"held_from": None, "created_at": 51}, [0, 3]),
+        ({"held_from": 99, "valid_from": 40}, [0]),
+        ({"held_from": 99, "valid_until": 1}, [3]),
+        ({"held_from": 99, "status": "revoked", "revoked_at": 1}, [3]),
+        ({"held_from": 99, "status": "revoked", "revoked_at": None}, []),
+    ],
+)
+@pytest.mark.usefixtures("seen")
+async def test_a_plate_has_other_owners_before_and_after(
+    people: People, owner: Any, held: dict[str, Any], found: list[int]
+) -> None:
+    for column, value in held.items():  # hours ago
+        moment = None if value is None else datetime.now(UTC) - timedelta(hours=value) if column != "status" else value
+        await rows(
+            owner,
+            "a",
+            f"UPDATE credential SET {column} = $2 WHERE community_id = $1 AND plate = '1234BCD'",  # noqa: S608
+            moment,
+        )
+    resident, admin = await people("resident@a.example"), await people("administrator@a.example")
+    items = (await resident.get(PASSAGES)).json()["items"]
+    assert [(item["plate"], item["gate"]) for item in items] == [SEEN[number][:2] for number in found]
+    (me,) = await rows(owner, "a", "SELECT id FROM resident WHERE community_id = $1 AND name = 'Ana'")
+    own = (await resident.get(f"/api/v1/communities/a/residents/{me['id']}/personal-data")).json()
+    assert [item["gate"] for item in own["passages"]] == [SEEN[number][1] for number in found]
+    assert len((await admin.get(PASSAGES)).json()["items"]) == len(SEEN)
+    page = await resident.get("/communities/a/history", headers={"Cookie": cookie(resident)})
+    assert page.text.count("passage-reason") == len(found)
+
+
+def cookie(resident: httpx.AsyncClient) -> str:
+    return "parkmesh-session=" + resident.headers["Authorization"].removeprefix("Bearer ")
+
+
+async def test_a_plate_that_changes_hands_or_letters_begins_anew(people: People, owner: Any) -> None:
+    await held_for_long(owner)
+    before = await rows(owner, "a", "SELECT id, held_from FROM credential WHERE community_id = $1 ORDER BY id")
+    resident = await people("resident@a.example")
+    place = f"/api/v1/communities/a/vehicles/{before[0]['id']}"
+    answer = await resident.patch(place, json={"label": "blue"}, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+    assert await rows(owner, "a", "SELECT id, held_from FROM credential WHERE community_id = $1 ORDER BY id") == before
+    assert (await resident.patch(place, json={"plate": "NEW123"}, headers={"If-Match": "*"})).status_code == 200
+    (mine, other) = await rows(owner, "a", "SELECT held_from FROM credential WHERE community_id = $1 ORDER BY id")
+    assert datetime.now(UTC) - mine["held_from"] < timedelta(minutes=1)
+    assert other["held_from"] == before[1]["held_from"]
+
+
+async def test_a_visitor_s_car_is_seen_while_its_pass_holds(people: People, owner: Any, gateway: Gateway) -> None:
+    resident = await people("resident@a.example")
+    begins = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    answer = await resident.post(
+        "/api/v1/communities/a/visitor-passes",
+        json={"plate": "VISIT1", "from": begins.isoformat(), "until": (begins + timedelta(hours=2)).isoformat()},
+    )
+    assert answer.status_code == 201, answer.text
+    hours = (-2.0, -0.5, 0.0, 1.9, 2.0, 5.0)  # after it began
+    moments = [int((begins + timedelta(hours=hour)).timestamp() * 1000) for hour in hours]
+    events: list[edge.Event] = [
+        edge.Passage(seq, edge.Times(at), "main-in", "entry", "VISIT1", "granted", "exact", opened=True)
+        for seq, at in enumerate(moments, 1)
+    ]
+    async with gateway("gateway-a") as client:
+        content = msgspec.json.encode(edge.EventBatch(1, events))
+        assert (await client.post("/edge/v1/events", content=content)).status_code == 200
+    items = (await resident.get(PASSAGES)).json()["items"]
+    shown = [int(datetime.fromisoformat(item["received_at"]).timestamp() * 1000) for item in items]
+    assert shown == [moments[3], moments[2]]
+    # Where it is was last seen after the pass was over: nobody's business but the staff's.
+    assert (await resident.get("/api/v1/communities/a/presence")).json()["items"] == []
+
+
+async def updates(resident: httpx.AsyncClient) -> AsyncGenerator[list[str]]:
+    """Yield the plates of each update of a live page."""
+    headers = {"Cookie": cookie(resident)}
+    async with resident.stream("GET", "/communities/a/stream", headers=headers) as response:
+        assert response.status_code == 200
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                found = json.loads(line.removeprefix("data: ")).get("passages", [])
+                yield [row["plate"] for row in found]
+
+
+async def test_what_a_live_page_shows_ends_with_the_plate(people: People, owner: Any, gateway: Gateway) -> None:
+    resident, admin = await people("resident@a.example"), await people("administrator@a.example")
+    mine, every = updates(resident), updates(admin)
+    async with gateway("gateway-a") as client, asyncio.timeout(20):
+
+        async def drive(seq: int) -> None:
+            now = edge.Times(int(datetime.now(UTC).timestamp() * 1000))
+            event = edge.Passage(seq, now, "main-in", "entry", "1234BCD", "granted", "exact", opened=True)
+            content = msgspec.json.encode(edge.EventBatch(1, [event]))
+            assert (await client.post("/edge/v1/events", content=content)).status_code == 200
+
+        await anext(mine)
+        await anext(every)
+        await drive(1)
+        assert await anext(mine) == await anext(every) == ["1234BCD"]
+        # The page stays open, and what he sees changes with his rights.
+        answer = await admin.put(
+            "/api/v1/communities/a/credentials/1234BCD", json={"status": "revoked"}, headers={"If-Match": "*"}
+        )
+        assert answer.status_code in (200, 204), answer.text
+        await asyncio.sleep(1)
+        await drive(2)
+        assert await anext(every) == ["1234BCD"]
+        restored = await admin.put(
+            "/api/v1/communities/a/credentials/1234BCD", json={"status": "active"}, headers={"If-Match": "*"}
+        )
+        assert restored.status_code in (200, 204)
+        await asyncio.sleep(1)
+        await drive(3)
+        assert await anext(mine) == ["1234BCD"]
+    await mine.aclose()
+    await every.aclose()
 
 
 @pytest.mark.usefixtures("seen")
-async def test_a_pass_for_a_neighbour_s_car_is_no_way_to_follow_it(people: People) -> None:
+async def test_a_pass_for_a_neighbour_s_car_is_no_way_to_follow_it(people: People, owner: Any) -> None:
+    await held_for_long(owner)
     resident = await people("resident@a.example")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     answer = await resident.post(
@@ -143,7 +276,7 @@ async def test_a_search_by_plate_reads_an_index_and_lately_leaves_partitions_out
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         since = datetime.now(UTC) - timedelta(hours=1)
 
-        arguments = (community["id"], since, passages._END, 0, *([None] * 6), 50)
+        arguments = (community["id"], since, passages._END, 0, *([None] * 5), 50, *([None] * 3))
         lately = await connection.fetch(f"EXPLAIN {passages._QUERY}", *arguments)
         assert not any("passage_past" in line[0] for line in lately)
         # Row-level security lets the comparison into the index, since it gives nothing away; LIKE it would not.

@@ -120,16 +120,23 @@ async def test_a_passkey_signs_its_owner_in(people: People, guest: httpx.AsyncCl
     # The device is asked not to make a second one, and the passkey is nobody else's to delete.
     assert [item["id"] for item in (await _options(resident))["excludeCredentials"]] == [_b64(key.id)]
     other = await people("administrator@a.example")
-    assert (await other.delete(f"/api/v1/passkeys/{listed['id']}")).status_code == 404
-    assert (await resident.delete(f"/api/v1/passkeys/{listed['id']}")).status_code == 204
+    remove, right = f"/api/v1/passkeys/{listed['id']}/remove", {"password": PASSWORD}
+    assert (await other.post(remove, json=right)).status_code == 404
+    assert (await resident.post(remove, json={"password": "guess"})).status_code == 422
+    assert (await resident.post(remove, json=right)).status_code == 204
     assert (await _sign_in(guest, key.get(await _challenge(guest)))).status_code == 401
 
 
-async def test_registering_asks_for_the_password_again(people: People, guest: httpx.AsyncClient) -> None:
+@pytest.mark.parametrize("act", ["registration", "remove"])
+async def test_changing_passkeys_asks_for_the_password_again(
+    people: People, guest: httpx.AsyncClient, act: str
+) -> None:
     resident = await people("resident@a.example")
-    wrong = [await resident.post("/api/v1/passkeys/registration", json={"password": "guess"}) for _ in range(6)]
+    if act == "remove":
+        act = f"{(await _register(resident, Authenticator())).json()['id']}/remove"
+    wrong = [await resident.post(f"/api/v1/passkeys/{act}", json={"password": "guess"}) for _ in range(6)]
     assert [answer.status_code for answer in wrong] == [422] * 5 + [429]
-    assert (await guest.post("/api/v1/passkeys/registration", json={"password": PASSWORD})).status_code == 401
+    assert (await guest.post(f"/api/v1/passkeys/{act}", json={"password": PASSWORD})).status_code == 401
 
 
 LIES: dict[str, dict[str, Any]] = {

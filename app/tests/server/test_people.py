@@ -6,8 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from parkmesh.server import devices, passwords
-from two_communities import rows
+from two_communities import PASSWORD, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -82,6 +83,7 @@ async def test_staff_keep_the_people(people: People, owner: Any) -> None:
         "unit": "2B",
         "active": True,
         "role": None,
+        "erasure_asked_at": None,
     }
     assert (await admin.post(f"{A}/residents", json=new)).status_code == 409
     assert (await admin.post(f"{A}/residents", json=new | {"email": "x@y", "unit_id": 10**9})).status_code == 422
@@ -275,3 +277,13 @@ def test_weak_passwords_are_told_apart(password: str, good: bool) -> None:
 )
 def test_a_device_has_a_rough_name(header: str, name: str) -> None:
     assert devices.rough(header) == name
+
+
+async def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(people: People, owner: Any) -> None:
+    old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    await owner.execute("SELECT set_config('parkmesh.scope', 'identity', false)")
+    await owner.execute("UPDATE app_user SET password_hash = $1 WHERE email = 'resident@a.example'", old)
+    for _ in range(2):
+        await people("resident@a.example")
+    stored = await owner.fetchval("SELECT password_hash FROM app_user WHERE email = 'resident@a.example'")
+    assert (stored != old, "m=19456,t=2" in stored, passwords.matches(stored, PASSWORD)) == (True, True, True)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from parkmesh.server import verify_audit
-from two_communities import PASSWORD, rows
+from two_communities import PASSWORD, held_for_long, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -61,6 +61,7 @@ async def _everything(owner: Any, community: str) -> str:
 async def test_a_person_gets_all_that_is_kept_of_him(people: People, gateway: Gateway, owner: Any) -> None:
     admin, resident = await people("administrator@a.example"), await people("resident@a.example")
     await resident.post(f"{A}/vehicles", json={"plate": "4321BMK", "label": "Van"})
+    await held_for_long(owner)
     await _drive(gateway, "gateway-a", "1234BCD", "5678AXX")
     ana = await _id(owner, "Ana")
     answer = await resident.get(f"{A}/residents/{ana}/personal-data")
@@ -163,6 +164,7 @@ async def test_what_is_shared_is_not_erased(people: People, gateway: Gateway, ow
         passage = {"type": "passage", "gate": "main-in", "direction": "entry", "decision": "denied", "seq": 1}
         event = passage | {"plate": "5678AXX", "reason": "no_plate", "times": {"received": 1_790_000_000_000}}
         await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
+    await held_for_long(owner)
     report = (await admin.post(f"{A}/residents/{ana}/erase", json={"confirm": "resident@a.example"})).json()
     assert (report["credentials"], report["passages"]) == (2, 0)
     kept = (await admin.get(f"{A}/residents/{luis}/personal-data")).json()

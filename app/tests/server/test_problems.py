@@ -66,7 +66,7 @@ async def test_errors_of_the_database_become_answers(error: type[Exception], sta
     async def fail(request: Request) -> Response:
         raise error("duplicate key (plate)=(1234BCD)")
 
-    app = Starlette(routes=[Route("/", fail)], exception_handlers=problems.HANDLERS)
+    app = Starlette(routes=[Route("/", fail)], exception_handlers=problems.handlers())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client:
         answer = await client.get("/")
     assert (answer.status_code, answer.json()["type"]) == (status, kind)

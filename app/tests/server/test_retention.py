@@ -164,6 +164,18 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
         owner,
         "a",
         """
+        INSERT INTO booking (community_id, space_id, unit_id, starts_at, ends_at, status, cancelled_at, cancel_reason)
+        SELECT $1, s.id, u.id, now() - days * interval '1 day' - interval '1 hour', now() - days * interval '1 day',
+               'cancelled', now(), reason
+        FROM (SELECT min(id) AS id FROM space WHERE community_id = $1) s,
+             (SELECT min(id) AS id FROM unit WHERE community_id = $1) u,
+             (VALUES (5, 'Eva is ill'), (40, 'Eva was ill'), (41, NULL)) AS b(days, reason)
+        """,
+    )
+    await rows(
+        owner,
+        "a",
+        """
         INSERT INTO presence (community_id, plate, inside, at, gateway_id, epoch, seq, gate)
         SELECT $1, 'P' || days || inside::text, inside, now() - days * interval '1 day', 1, 1, 1, 'x'
         FROM unnest(ARRAY[5, 40]) days, unnest(ARRAY[true, false]) inside
@@ -192,6 +204,7 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
         "presence": 1,
         "visitor_credential": 1,
         "visitor_pass": 1,
+        "booking": 1,
         "gate_opening": 1,
         "web_session": 1,
         "sign_in_attempt": 1,
@@ -205,6 +218,8 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
     assert [change["version"] for change in changes] == [held + 1]
     names = await rows(owner, "a", "SELECT name FROM visitor_pass WHERE community_id = $1 ORDER BY ends_at")
     assert [row["name"] for row in names] == [None, "Eva"]
+    reasons = await rows(owner, "a", "SELECT cancel_reason FROM booking WHERE community_id = $1 ORDER BY ends_at")
+    assert [row["cancel_reason"] for row in reasons] == [None, None, "Eva is ill"]
     assert not any((await retention.run(owner, NOW)).rows.values())
 
 

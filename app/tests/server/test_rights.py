@@ -8,7 +8,7 @@ import httpx
 import pytest
 from parkmesh.server import database
 from running_server import Database, Server
-from two_communities import rows
+from two_communities import held_for_long, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -156,7 +156,10 @@ async def test_without_a_session_every_route_answers_401(server: Server, subtest
                 assert answer.status_code == 401
 
 
-async def test_residents_see_their_own_passages_and_may_change_nothing(people: People, gateway: Gateway) -> None:
+async def test_residents_see_their_own_passages_and_may_change_nothing(
+    people: People, gateway: Gateway, owner: Any
+) -> None:
+    await held_for_long(owner)
     times = {"received": 1_790_000_000_000}
     passage = {"type": "passage", "times": times, "gate": "main-in", "direction": "entry", "decision": "granted"}
     events = [

@@ -68,6 +68,16 @@ async def test_behind_https_cookies_are_secure(filled: Database) -> None:
         assert answer.headers["set-cookie"].startswith("__Host-parkmesh-form=")
         assert "Secure" in answer.headers["set-cookie"]
         assert "max-age" in answer.headers["strict-transport-security"]
+        # No client here speaks https: what a browser would send by itself is given.
+        form = answer.headers["set-cookie"].partition(";")[0]
+        data = {"csrf_token": form_token(answer), "language": "es"}
+        chosen = (await client.post("/language", data=data, headers={"Cookie": form})).headers["set-cookie"]
+        assert chosen.startswith("__Host-parkmesh-language=es;")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(chosen.split("; "))
+        page = await client.get("/sign-in", headers={"Cookie": chosen.partition(";")[0]})
+        assert '<html lang="es">' in page.text
+        page = await client.get("/sign-in", headers={"Cookie": "parkmesh-language=es"})
+        assert '<html lang="en">' in page.text
 
 
 async def test_signing_in_makes_a_new_session_and_ends_the_old(browser: httpx.AsyncClient, owner: Any) -> None:
@@ -93,6 +103,7 @@ async def test_signing_out_ends_the_session_on_the_server(browser: httpx.AsyncCl
     assert refused.status_code == 403
     answer = await browser.post("/sign-out", data={"csrf_token": form_token(page)})
     assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+    assert answer.headers["clear-site-data"] == '"cache", "storage"'
     browser.cookies.set("parkmesh-session", token)
     assert (await browser.get("/")).status_code == 303
 

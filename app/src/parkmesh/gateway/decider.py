@@ -96,6 +96,8 @@ class Decider:
             )
             for gate in config.gates
         }
+        self._inside: dict[str, bool] = {}
+        self._inside_since: dict[str, int] = {}
         self._take_over(*self._known())
         # Read before anything new can arrive: what comes from now on reaches the workers through their queues.
         self._left = spool.unsettled()
@@ -149,21 +151,33 @@ class Decider:
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
-        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, dict[str, bool]]:
+        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, list[Whereabouts]]:
             self._spool.activate(update)
             return self._known()
 
         self._take_over(*await self.on_disk(store))
         log.info("access list %d is active: %d credentials", self.list_version, len(self._entries))
 
-    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, dict[str, bool]]:
+    async def hear(self, moves: list[Whereabouts]) -> None:
+        """Take over where others say that plates are, on disk and then in memory; what is known of later holds."""
+        await self.on_disk(lambda: self._spool.place(moves))
+        self._place(moves)
+
+    def _place(self, moves: list[Whereabouts]) -> None:
+        for move in moves:
+            if self._inside_since.get(move.plate, 0) <= move.at:
+                self._inside[move.plate], self._inside_since[move.plate] = move.inside, move.at
+
+    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, list[Whereabouts]]:
         version, entries = self._spool.access_list()
         return version, self._spool.list_epoch, entries, self._spool.rules(), self._spool.presence()
 
     def _take_over(
-        self, version: int, epoch: int, entries: list[AccessEntry], rules: GateRules | None, inside: dict[str, bool]
+        self, version: int, epoch: int, entries: list[AccessEntry], rules: GateRules | None, inside: list[Whereabouts]
     ) -> None:
-        self.list_version, self.list_epoch, self._entries, self._inside = version, epoch, entries, inside
+        self.list_version, self.list_epoch, self._entries = version, epoch, entries
+        # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
+        self._place(inside)
         self.rules_known = rules is not None
         self._rules = rules or GateRules()
         self._refusal_hold_ms = rules.refusal_hold_s * 1000 if rules else int(self._config.denied_hold_s * 1000)
@@ -374,9 +388,10 @@ class Decider:
     def _move(self, passage: Passage) -> Whereabouts:
         """Note where the vehicle of a passage is now."""
         decision = Decision("granted", Reason(passage.reason), passage.credential_id)
-        car, inside = access.vehicle(passage.plate, decision, self._entries), passage.direction == "entry"
-        self._inside[car] = inside
-        return Whereabouts(car, inside, passage.times.received)
+        car = access.vehicle(passage.plate, decision, self._entries)
+        move = Whereabouts(car, passage.direction == "entry", passage.times.received)
+        self._place([move])
+        return move
 
     async def _open(self, gate: _Gate) -> bool:
         started = time.monotonic()

@@ -426,10 +426,15 @@ class Spool:
         except msgspec.DecodeError:
             return None  # of a later release that we were put back from
 
-    def presence(self) -> dict[str, bool]:
-        """Return which plates are inside (True) and outside, as far as it is known here."""
-        rows = self._read(lambda db: db.execute("SELECT plate, inside FROM presence").fetchall())
-        return {plate: bool(inside) for plate, inside in rows}
+    def presence(self) -> list[Whereabouts]:
+        """Return which plates are inside and outside, as far as it is known here."""
+        rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
+        return [Whereabouts(plate, bool(inside), at) for plate, inside, at in rows]
+
+    def place(self, moves: list[Whereabouts]) -> None:
+        """Take over where plates are, unless something later is known of them."""
+        with self._transaction() as db:
+            self._place(db, moves)
 
     def activate(self, update: AccessList) -> None:
         """Make a full list or a difference the active list, as a whole or not at all."""
@@ -459,7 +464,6 @@ class Spool:
             )
 
     def _place(self, db: sqlite3.Connection, moves: list[Whereabouts]) -> None:
-        """Take over where plates are, unless something later is known of them."""
         db.executemany(
             "INSERT INTO presence VALUES (?, ?, ?) "
             "ON CONFLICT (plate) DO UPDATE SET inside = excluded.inside, at = excluded.at WHERE at <= excluded.at",

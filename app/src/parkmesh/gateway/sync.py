@@ -24,6 +24,7 @@ from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.protocol.edge import (
+    FEATURE_PRESENCE,
     FEATURE_RULES,
     AccessList,
     Command,
@@ -31,6 +32,7 @@ from parkmesh.protocol.edge import (
     Heartbeat,
     HeartbeatAck,
     ListChanged,
+    Moved,
     Servers,
 )
 
@@ -232,9 +234,10 @@ class Sync:
 
     async def _listen(self, server: str) -> None:
         """Follow the stream until it ends. Commands act at once and are never stored for later."""
+        address = f"{server}/edge/v1/stream?features={FEATURE_PRESENCE}"
         timeout, started, ended = httpx.Timeout(STREAM_SILENCE_S, connect=3.0), time.monotonic(), "the stream ended"
         try:
-            async with self._client.stream("GET", f"{server}/edge/v1/stream", timeout=timeout) as response:
+            async with self._client.stream("GET", address, timeout=timeout) as response:
                 self._check(response)
                 self.stream_up = True
                 # What changed while nobody listened.
@@ -245,6 +248,8 @@ class Sync:
                         self._heard_of(changed.version, changed.epoch)
                     elif event.name == "command":
                         self._decider.command(msgspec.json.decode(event.data, type=Command))
+                    elif event.name == "presence":
+                        await self._decider.hear(msgspec.json.decode(event.data, type=Moved).presence)
         except httpx.HTTPError as error:
             ended = str(error) or type(error).__name__
         finally:

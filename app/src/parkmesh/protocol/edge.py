@@ -7,13 +7,16 @@ Every body is JSON of one of these structs. All times are integers, milliseconds
 | ``POST /edge/v1/events`` | ``EventBatch`` -> ``EventAck`` |
 | ``GET /edge/v1/access-list?version=N`` | ``AccessList`` (``full`` is true unless N is a version the server can diff) |
 | ``POST /edge/v1/heartbeat`` | ``Heartbeat`` -> ``HeartbeatAck`` |
-| ``GET /edge/v1/stream`` | events: ``access-list`` (``ListChanged``), ``command`` (``Command``), ``ping`` |
+| ``GET /edge/v1/stream`` | ``access-list`` (``ListChanged``), ``command`` (``Command``), ``presence``, ``ping`` |
 | ``GET /edge/v1/servers`` | ``Servers``: who is there to be called, for spreading the calls |
 
 A gateway asks for what it understands: ``GET /edge/v1/access-list?version=N&epoch=E&features=rules``. What came after
 the first release (``epoch`` and what ``features`` names) is in the answer only then, since a gateway refuses members
 that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its own
 configuration.
+
+``GET /edge/v1/stream?features=presence`` asks for what other gateways see and people correct (``Moved``), where the
+community's rules go by it: all that is known at first, then what changes. Of two words on a plate the later holds.
 
 The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment:
 who holds another epoch takes the full list, whatever the versions say.
@@ -35,6 +38,8 @@ EDGE_PORT = 8001
 WEB_PORT = 8000
 MAX_BATCH = 1000
 FEATURE_RULES = "rules"
+FEATURE_PRESENCE = "presence"
+MAX_MOVES = 400
 
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
@@ -152,6 +157,12 @@ class Whereabouts(Struct, frozen=True):
     plate: Plate
     inside: bool
     at: Millis
+
+
+class Moved(Struct, frozen=True):
+    """Where plates are by the word of others than the gateway that is told; at most ``MAX_MOVES``."""
+
+    presence: list[Whereabouts]
 
 
 class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from msgspec import Struct
 
-from parkmesh.server import audit, database, limits, passwords, principals, problems
+from parkmesh.server import audit, database, limits, logs, passwords, principals, problems
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -60,12 +60,31 @@ async def end_session(pool: database.Pool, principal: Principal, session: str) -
         )
     if done == "UPDATE 0":
         raise problems.not_found()
+    logs.security("session_revoked", user=principal.user_id, why="by its owner")
 
 
 async def end_other_sessions(pool: database.Pool, principal: Principal) -> int:
     """Revoke all sessions of the user but the one that asks; return how many those were."""
     async with database.in_identity(pool) as connection:
-        return await _end_all(connection, principal.user_id, principal.session)
+        ended = await _end_all(connection, principal.user_id, principal.session)
+    logs.security("session_revoked", user=principal.user_id, sessions=ended, why="by their owner")
+    return ended
+
+
+async def confirm(pool: database.Pool, principal: Principal, password: str, address: IPv4Address | IPv6Address) -> None:
+    """Make sure that it is the account's owner who asks: whoever borrowed an open session shall not keep the account.
+
+    Raises ``Problem`` 422 where ``password`` is not the account's, 429 after too many attempts.
+    """
+    account = principals.digest(principal.email)
+    await limits.reserve(pool, account, address)
+    async with database.in_identity(pool) as connection:
+        stored = await connection.fetchval("SELECT password_hash FROM app_user WHERE id = $1", principal.user_id)
+    if not await passwords.verify(stored, password):
+        logs.security("authn_login_fail", refused=True, method="password", user=principal.user_id, why="confirmation")
+        raise Problem(422, "This is not your password.", kind="wrong-password")
+    async with database.in_identity(pool) as connection:
+        await limits.forget(connection, account, address)
 
 
 async def change_password(
@@ -76,26 +95,23 @@ async def change_password(
     address: IPv4Address | IPv6Address,
     device: str,
 ) -> str:
-    """Change the password and return the token of a new session, the only one that is left.
+    """Change the password and return the token of a new session, the only one that is left and of the same method.
 
     Raises ``Problem`` 422 where ``current`` is not the password or ``new`` is weak, 429 after too many attempts.
     """
     refuse_weak(new, principal.email, principal.name)
-    account = principals.digest(principal.email)
-    await limits.reserve(pool, account, address)
-    async with database.in_identity(pool) as connection:
-        stored = await connection.fetchval("SELECT password_hash FROM app_user WHERE id = $1", principal.user_id)
-    if not await passwords.verify(stored, current):
-        raise Problem(422, "This is not your password.", kind="wrong-password")
+    await confirm(pool, principal, current, address)
+    method = await principals.session_method(pool, principal.session) or "password"
     password_hash = await passwords.hash_new(new)
     async with database.in_identity(pool) as connection:
         await connection.execute(
             "UPDATE app_user SET password_hash = $2 WHERE id = $1", principal.user_id, password_hash
         )
         await _end_all(connection, principal.user_id, None)
-        await limits.forget(connection, account, address)
         await audit.record(connection, principal, database.OUTSIDE, "password.change", f"user/{principal.user_id}")
-        return await principals.open_session(connection, principal.user_id, "password", device)
+        token = await principals.open_session(connection, principal.user_id, method, device)
+    logs.security("authn_password_change", user=principal.user_id)
+    return token
 
 
 def refuse_weak(password: str, *about: str) -> None:

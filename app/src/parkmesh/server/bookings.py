@@ -1,4 +1,4 @@
-"""Bookings: a unit has a space for a while. What is free, booking it, and cancelling.
+"""Bookings: a unit has a space for a while. What is free, booking it, moving it in time, and cancelling.
 
 Connections are inside ``database.in_community``. Two things decide at commit: the exclusion constraint on active
 bookings of a space, and, for a space that another unit shares, its windows, which don't change while the space's row is
@@ -13,6 +13,7 @@ from msgspec import Struct
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit, overlaps, problems, rules, sharing, spaces
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 from parkmesh.server.rules import Rules
@@ -51,7 +52,7 @@ _BOOKING = """
 """
 _CONFLICTING = """
     SELECT starts_at, ends_at FROM booking
-    WHERE community_id = $1 AND space_id = $2 AND status = 'active' AND starts_at < $4 AND ends_at > $3
+    WHERE community_id = $1 AND space_id = $2 AND status = 'active' AND starts_at < $4 AND ends_at > $3 AND id <> $5
     ORDER BY starts_at LIMIT 1
 """
 
@@ -114,21 +115,29 @@ async def get(
 def check_window(window: Window, limits: Rules, now: datetime) -> None:
     """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that nobody may book."""
     check_begin(window, limits, now)
+    _check_length(window, limits)
+
+
+def _check_length(window: Window, limits: Rules) -> None:
     if window.length > timedelta(hours=limits.booking_max_hours):
         hours = limits.booking_max_hours
-        raise outside_rules(f"A booking lasts {hours} hours at most.", rule="booking_max_hours", limit=hours)
+        raise outside_rules(
+            Message("A booking lasts %(hours)s hours at most.", hours=hours), rule="booking_max_hours", limit=hours
+        )
 
 
 def check_begin(window: Window, limits: Rules, now: datetime) -> None:
     """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that begins in the past or too far in the future."""
     if window.end <= now or window.start < now - GRACE:
-        raise outside_rules("It would begin in the past.", rule="past", limit=0)
+        raise outside_rules(Message("It would begin in the past."), rule="past", limit=0)
     if window.start > now + timedelta(days=limits.booking_days_ahead):
         days = limits.booking_days_ahead
-        raise outside_rules(f"It may begin {days} days ahead at most.", rule="booking_days_ahead", limit=days)
+        raise outside_rules(
+            Message("It may begin %(days)s days ahead at most.", days=days), rule="booking_days_ahead", limit=days
+        )
 
 
-def outside_rules(detail: str, *, rule: str, limit: int) -> Problem:
+def outside_rules(detail: Message, *, rule: str, limit: int) -> Problem:
     """Return ``Problem`` 422 for what a rule of the community doesn't allow."""
     return Problem(422, detail, kind="outside-rules", rule=rule, limit=limit)
 
@@ -222,7 +231,7 @@ async def create(
     if running >= limits.bookings_per_unit:
         raise Problem(
             409,
-            f"A unit may have {limits.bookings_per_unit} bookings at a time.",
+            Message("A unit may have %(limit)s bookings at a time.", limit=limits.bookings_per_unit),
             kind="quota",
             rule="bookings_per_unit",
             limit=limits.bookings_per_unit,
@@ -230,25 +239,33 @@ async def create(
     held = await spaces.lock(connection, community_id, space)
     if held.category == "visitor":
         raise Problem(409, "A visitors' space is booked with a visitor pass.", kind="category")
-    if held.category == "assigned":
-        await sharing.reach(connection, community_id, held.id, window.end, now)
-        owner = await connection.fetchval(
-            """
-            SELECT unit_id FROM shared_window
-            WHERE community_id = $1 AND space_id = $2 AND ends_at >= $4 AND starts_at <= $3
-            """,
-            community_id,
-            held.id,
-            window.start,
-            window.end,
-        )
-        if owner is None:
-            raise Problem(409, "The space isn't shared for the whole of that time.", kind="not-available")
-        if owner == unit_id:
-            raise Problem(409, "The space is your own; take it back instead of booking it.", kind="not-available")
+    await _check_shared(connection, community_id, held, unit_id, window, now)
     return await place(
         connection, principal, community_id, held, unit_id=unit_id, resident_id=resident_id, window=window
     )
+
+
+async def _check_shared(
+    connection: Connection, community_id: int, held: spaces.Locked, unit_id: int, window: Window, now: datetime
+) -> None:
+    """Raise ``Problem`` 409 ``not-available`` where a space that belongs to a unit isn't another one's to book."""
+    if held.category != "assigned":
+        return
+    await sharing.reach(connection, community_id, held.id, window.end, now)
+    owner = await connection.fetchval(
+        """
+        SELECT unit_id FROM shared_window
+        WHERE community_id = $1 AND space_id = $2 AND ends_at >= $4 AND starts_at <= $3
+        """,
+        community_id,
+        held.id,
+        window.start,
+        window.end,
+    )
+    if owner is None:
+        raise Problem(409, "The space isn't shared for the whole of that time.", kind="not-available")
+    if owner == unit_id:
+        raise Problem(409, "The space is your own; take it back instead of booking it.", kind="not-available")
 
 
 async def place(
@@ -270,7 +287,8 @@ async def place(
         held.id,
         window.start,
         window.end,
-        detail="Somebody booked the space in that time.",
+        0,
+        detail=overlaps.BOOKED,
     ):
         booking_id: int = await connection.fetchval(
             """
@@ -288,6 +306,54 @@ async def place(
     detail = {"space": held.name, "from": window.start.isoformat(), "until": window.end.isoformat()}
     await audit.record(connection, principal, community_id, "booking.create", f"booking/{booking_id}", detail)
     return await get(connection, community_id, booking_id)
+
+
+async def move(
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    booking: Booking,
+    window: Window,
+    now: datetime,
+) -> Booking:
+    """Give a booking of a unit another time on the same space.
+
+    One that has begun may keep its beginning. Raises ``Problem`` as ``create`` does but for the quota, and 409 where
+    the booking is over, cancelled, or belongs to a visitor's pass.
+    """
+    if booking.visitor_pass is not None:
+        raise Problem(409, "This booking belongs to a visitor's pass; cancel the pass.", kind="visitor")
+    await hold_unit(connection, community_id, booking.unit_id)
+    held = await spaces.lock(connection, community_id, booking.space)
+    booking = await get(connection, community_id, booking.id, for_change=True)
+    if booking.status == "cancelled" or booking.until <= now:
+        raise Problem(409, "The booking is over.", kind="over")
+    limits = await rules.read(connection, community_id)
+    begun = booking.from_ <= now and window.start == booking.from_
+    if not begun or window.end <= now:
+        check_begin(window, limits, now)
+    _check_length(window, limits)
+    await _check_shared(connection, community_id, held, booking.unit_id, window, now)
+    async with overlaps.refused(
+        connection,
+        _CONFLICTING,
+        community_id,
+        held.id,
+        window.start,
+        window.end,
+        booking.id,
+        detail=overlaps.BOOKED,
+    ):
+        await connection.execute(
+            "UPDATE booking SET starts_at = $3, ends_at = $4 WHERE community_id = $1 AND id = $2",
+            community_id,
+            booking.id,
+            window.start,
+            window.end,
+        )
+    detail = {"from": window.start.isoformat(), "until": window.end.isoformat()}
+    await audit.record(connection, principal, community_id, "booking.change", f"booking/{booking.id}", detail)
+    return await get(connection, community_id, booking.id)
 
 
 async def cancel(

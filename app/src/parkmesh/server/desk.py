@@ -6,6 +6,7 @@ Reads take a connection of ``database.at_desk``.
 import hashlib
 import secrets
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -14,9 +15,10 @@ from msgspec import UNSET, Struct
 
 from parkmesh.server import audit, database, desired, provision
 from parkmesh.server.database import OUTSIDE, Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
-from parkmesh.server.reads import ONLINE_WITHIN, Community
+from parkmesh.server.reads import HEALTH, ONLINE_WITHIN, Community, Health
 
 BACKLOG = 500
 """Events that wait at a gateway before it counts as behind: more than a busy minute."""
@@ -24,15 +26,15 @@ CLOCK_SKEW_MS = 5_000
 """By how much a gateway's clock may be wrong before it is shown."""
 GATEWAY_GRACE = timedelta(minutes=15)
 """How long the gateways of a community that was let go keep their tokens, to take the list that revokes every plate."""
+DELETION_GRACE = timedelta(days=7)
+"""How long a community that is to be deleted can still be kept."""
 
 State = Literal["offline", "behind", "outdated", "skewed", "silent"]
 STATES: tuple[State, ...] = ("offline", "behind", "outdated", "skewed", "silent")
 
 # States are worked out in one place, for the list and for the counts. $1 to $3 are their bounds.
-_HEALTH = """
-SELECT c.name AS community, c.title AS community_title, g.name, g.last_heartbeat_at, g.last_events_at, g.version,
-       g.backlog, g.clock_skew_ms, g.access_list_version, c.access_list_version AS newest_access_list_version,
-       g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped,
+_GATEWAYS = f"""
+SELECT c.name AS community, c.title AS community_title, {HEALTH},
        array_remove(ARRAY[
            CASE WHEN g.last_heartbeat_at IS NULL OR g.last_heartbeat_at <= now() - $1::interval THEN 'offline' END,
            CASE WHEN g.backlog > $2 THEN 'behind' END,
@@ -40,40 +42,30 @@ SELECT c.name AS community, c.title AS community_title, g.name, g.last_heartbeat
            CASE WHEN abs(g.clock_skew_ms) > $3 THEN 'skewed' END,
            CASE WHEN cardinality(g.silent_cameras) > 0 THEN 'silent' END], NULL) AS states
 FROM gateway g JOIN community c ON c.id = g.community_id WHERE c.offboarded_at IS NULL
-"""
+"""  # noqa: S608 - text of this program
 _BOUNDS = (ONLINE_WITHIN, BACKLOG, CLOCK_SKEW_MS)
 
 
-class GatewayHealth(Struct, frozen=True):
-    """A gateway as the desk sees it. ``states`` is empty for one with which nothing is wrong.
+@dataclass(frozen=True, kw_only=True)
+class GatewayHealth(Health):
+    """``states`` is empty for a gateway with which nothing is wrong; ``outdated``: it holds an older access list.
 
-    ``outdated``: it holds another access list than the newest. The counts are since the gateway exists.
+    The counts are since the gateway exists.
     """
 
     community: str
     community_title: str
-    name: str
     states: list[State]
-    last_heartbeat_at: datetime | None
-    last_events_at: datetime | None
-    version: str | None
-    backlog: int | None
-    clock_skew_ms: int | None
-    access_list_version: int | None
-    newest_access_list_version: int
-    silent_cameras: list[str]
-    unknown_gates: int
-    unknown_spaces: int
-    dropped: int
 
 
-class Summary(Struct, frozen=True):
-    """How many communities and gateways there are; ``states`` counts gateways, one in several states in each."""
+@dataclass(frozen=True)
+class Summary:
+    """``states`` counts gateways; one in several states is in the count of each."""
 
     communities: int
     gateways: int
     ok: int
-    states: dict[str, int]
+    states: dict[State, int]
 
 
 class Details(Struct, frozen=True):
@@ -81,6 +73,7 @@ class Details(Struct, frozen=True):
     title: str
     time_zone: str
     offboarded_at: datetime | None
+    deletion_due: datetime | None
 
 
 class Offboarded(Struct, frozen=True):
@@ -104,7 +97,7 @@ async def gateways(
     """
     rows = await connection.fetch(
         f"""
-        SELECT * FROM ({_HEALTH}) h
+        SELECT * FROM ({_GATEWAYS}) h
         WHERE ($4::text IS NULL OR (h.community, h.name) > ($4, $5))
           AND ($6::text IS NULL OR $6 = ANY(h.states) OR $6 = 'ok' AND h.states = '{{}}')
           AND ($7::text IS NULL OR strpos(lower(h.community || ' ' || h.community_title || ' ' || h.name), $7) > 0)
@@ -125,7 +118,7 @@ async def summary(connection: Connection) -> Summary:
     counts = ", ".join(f"count(*) FILTER (WHERE '{state}' = ANY(states)) AS {state}" for state in STATES)
     row = await connection.fetchrow(
         f"""
-        SELECT count(*) AS gateways, count(*) FILTER (WHERE states = '{{}}') AS ok, {counts} FROM ({_HEALTH}) h
+        SELECT count(*) AS gateways, count(*) FILTER (WHERE states = '{{}}') AS ok, {counts} FROM ({_GATEWAYS}) h
         """,  # noqa: S608 - text of this module
         *_BOUNDS,
     )
@@ -138,7 +131,7 @@ async def communities(
     """Return communities by name, those that were let go too."""
     rows = await connection.fetch(
         """
-        SELECT id, name, title, time_zone FROM community
+        SELECT id, name, title, time_zone, offboarded_at FROM community
         WHERE ($1::text IS NULL OR name > $1) AND ($2::text IS NULL OR strpos(lower(name || ' ' || title), $2) > 0)
         ORDER BY name LIMIT $3
         """,
@@ -152,7 +145,7 @@ async def communities(
 async def details(connection: Connection, community_id: int) -> Details:
     """Return the community that the transaction is in."""
     row = await connection.fetchrow(
-        "SELECT name, title, time_zone, offboarded_at FROM community WHERE id = $1", community_id
+        "SELECT name, title, time_zone, offboarded_at, deletion_due FROM community WHERE id = $1", community_id
     )
     return Details(**row)
 
@@ -162,7 +155,9 @@ def checked(wish: Mapping[str, object]) -> desired.Community:
     try:
         (community,) = desired.parse(msgspec.json.encode({"communities": [wish]})).communities
     except desired.DocumentError as error:
-        raise Problem(422, str(error).replace("$.communities[0]", "$", 1), kind="invalid") from None
+        where = str(error).replace("$.communities[0]", "$", 1)
+        text = Message("The description of the community is not right. %(error)s", error=where)
+        raise Problem(422, text, kind="invalid") from None
     return community
 
 
@@ -183,7 +178,8 @@ async def onboard(connection: Connection, principal: Principal, wish: desired.Co
     try:
         await provision.apply_community(connection, provision.Applied(), wish, "$")
     except desired.DocumentError as error:
-        raise Problem(409, str(error), kind="exists") from None
+        text = Message("The description contradicts what is there already. %(error)s", error=error)
+        raise Problem(409, text, kind="exists") from None
     identity = await connection.fetchval("SELECT id FROM community WHERE name = $1", wish.name)
     detail = {"name": wish.name, "gates": len(wish.gates), "spaces": len(wish.spaces), "gateways": len(wish.gateways)}
     await _record(connection, principal, identity, "community.create", detail)
@@ -219,6 +215,41 @@ async def offboard(connection: Connection, principal: Principal, community_id: i
     )
     await _record(connection, principal, community_id, "community.offboard", {"reason": reason})
     return Offboarded(at, at + GATEWAY_GRACE)
+
+
+async def delete_community(connection: Connection, principal: Principal, community_id: int) -> datetime:
+    """Mark a community that was let go for deletion; return from when on ``parkmesh retention run`` deletes it.
+
+    ``connection`` is in ``database.provisioning``. A second time changes nothing. Raises ``Problem`` 409 for one that
+    was not let go.
+    """
+    await database.set_community(connection, community_id)
+    before = await connection.fetchrow(
+        "SELECT offboarded_at, deletion_due FROM community WHERE id = $1 FOR UPDATE", community_id
+    )
+    if before["offboarded_at"] is None:
+        raise Problem(409, "Let the community go first: it is in use.", kind="in-use")
+    if before["deletion_due"] is not None:
+        kept: datetime = before["deletion_due"]
+        return kept
+    due: datetime = await connection.fetchval(
+        "UPDATE community SET deletion_due = now() + $2::interval WHERE id = $1 RETURNING deletion_due",
+        community_id,
+        DELETION_GRACE,
+    )
+    await _record(connection, principal, community_id, "community.delete", {"due": due.isoformat()})
+    return due
+
+
+async def keep_community(connection: Connection, principal: Principal, community_id: int) -> None:
+    """Take back that a community is to be deleted; it stays let go. ``connection`` is in ``database.provisioning``."""
+    await database.set_community(connection, community_id)
+    marked = await connection.fetchval(
+        "UPDATE community SET deletion_due = NULL WHERE id = $1 AND deletion_due IS NOT NULL RETURNING true",
+        community_id,
+    )
+    if marked:
+        await _record(connection, principal, community_id, "community.keep", {})
 
 
 async def _record(

@@ -12,6 +12,7 @@ from parkmesh.protocol.edge import Command
 from parkmesh.server import audit, database, problems, rules
 from parkmesh.server.database import Connection
 from parkmesh.server.edge import access_list
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Membership, Principal, Role
 from parkmesh.server.problems import Problem
 
@@ -19,6 +20,8 @@ COMMAND_LIFE_MS = 10_000
 OPENINGS_PER_MINUTE = {Role.RESIDENT: 4}
 """How often somebody may ask in a minute; who isn't named may ``STAFF_OPENINGS_PER_MINUTE`` times."""
 STAFF_OPENINGS_PER_MINUTE = 30
+VISITORS_OPENINGS_PER_MINUTE = 4
+"""By the link of one pass."""
 MAX_GATES = 200
 
 Direction = Literal["entry", "exit"]
@@ -80,7 +83,7 @@ async def create(connection: Connection, principal: Principal, community_id: int
     """Add a gate; raise ``Problem`` 409 where there is one of its name or there are ``MAX_GATES``."""
     count = await connection.fetchval("SELECT count(*) FROM gate WHERE community_id = $1", community_id)
     if count >= MAX_GATES:
-        raise Problem(409, f"A community has at most {MAX_GATES} gates.", kind="limit")
+        raise Problem(409, Message("A community has at most %(limit)s gates.", limit=MAX_GATES), kind="limit")
     made = await connection.fetchval(
         """
         INSERT INTO gate (community_id, name, title, direction) VALUES ($1, $2, $3, $4)
@@ -92,7 +95,7 @@ async def create(connection: Connection, principal: Principal, community_id: int
         gate.direction,
     )
     if made is None:
-        raise Problem(409, f"There is a gate {gate.name} already.", kind="exists")
+        raise Problem(409, Message("There is a gate %(name)s already.", name=gate.name), kind="exists")
     await _set_lanes(connection, community_id, made, gate.lanes)
     await audit.record(connection, principal, community_id, "gate.create", f"gate/{gate.name}", _detail(gate))
     return gate
@@ -150,46 +153,60 @@ async def open_gate(
                 raise Problem(403, "This community doesn't let its residents open gates from here.")
         elif not reason:
             raise Problem(422, "reason: say why you open the gate", kind="invalid")
-        await _reserve_opening(connection, principal, member)
-        command = Command(
-            id=secrets.token_hex(12),
-            gate=gate,
-            expires=int(time.time() * 1000) + COMMAND_LIFE_MS,
-            reason=reason or "resident",
-        )
-        detail = {"command": command.id, "reason": reason, "role": member.role.value}
-        await audit.record(connection, principal, community_id, "gate.open", f"gate/{gate}", detail)
-        await connection.execute(
-            "SELECT pg_notify('parkmesh_command', $1)", f"{community_id}:{msgspec.json.encode(command).decode()}"
-        )
+        most = OPENINGS_PER_MINUTE.get(member.role, STAFF_OPENINGS_PER_MINUTE)
+        await _reserve_opening(connection, community_id, principal.actor, most)
+        detail = {"reason": reason, "role": member.role.value}
+        return await _send(connection, principal, community_id, gate, reason or "resident", detail)
+
+
+async def open_gate_for_visitor(connection: Connection, community_id: int, gate: str, pass_id: int) -> Command:
+    """Send the command to open a gate for somebody who has the link of a pass that is valid now.
+
+    Raises ``Problem`` 404 where there is no such gate, 403 where the community's rules don't let visitors, 429.
+    """
+    await get(connection, community_id, gate)
+    if not (await rules.read(connection, community_id)).visitors_open_gates:
+        raise Problem(403, "This community doesn't let its visitors open gates from here.")
+    await _reserve_opening(connection, community_id, f"visitor-pass:{pass_id}", VISITORS_OPENINGS_PER_MINUTE)
+    detail = {"reason": None, "role": "visitor", "pass": pass_id}
+    return await _send(connection, audit.System("visitor"), community_id, gate, "visitor", detail)
+
+
+async def _send(
+    connection: Connection, actor: audit.Actor, community_id: int, gate: str, reason: str, detail: dict[str, Any]
+) -> Command:
+    """Send the command that is allowed and counted, and write it down."""
+    command = Command(
+        id=secrets.token_hex(12), gate=gate, expires=int(time.time() * 1000) + COMMAND_LIFE_MS, reason=reason
+    )
+    detail = {"command": command.id, **detail}
+    await audit.record(connection, actor, community_id, "gate.open", f"gate/{gate}", detail)
+    await connection.execute(
+        "SELECT pg_notify('parkmesh_command', $1)", f"{community_id}:{msgspec.json.encode(command).decode()}"
+    )
     return command
 
 
-async def _reserve_opening(connection: Connection, principal: Principal, member: Membership) -> None:
-    """Count an opening of this minute; raise ``Problem`` 429 where there were enough."""
-    most = OPENINGS_PER_MINUTE.get(member.role, STAFF_OPENINGS_PER_MINUTE)
+async def _reserve_opening(connection: Connection, community_id: int, actor: str, most: int) -> None:
+    """Count an opening of this minute; raise ``Problem`` 429 where there were ``most`` already."""
     # One after the other, or those who ask at once would not see each other.
-    await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", f"open {principal.actor}", member.community_id
-    )
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", f"open {actor}", community_id)
     recent, wait_s = await connection.fetchrow(
         """
         SELECT count(*), coalesce(ceil(extract(epoch FROM min(at) + interval '1 minute' - clock_timestamp())), 0)::int
         FROM gate_opening WHERE community_id = $1 AND actor = $2 AND at > clock_timestamp() - interval '1 minute'
         """,
-        member.community_id,
-        principal.actor,
+        community_id,
+        actor,
     )
     if recent >= most:
         raise Problem(
             429,
-            f"At most {most} openings a minute. Wait a little and try again.",
+            Message("At most %(limit)s openings a minute. Wait a little and try again.", limit=most),
             kind="too-many-openings",
             headers={"Retry-After": str(max(1, wait_s))},
         )
-    await connection.execute(
-        "INSERT INTO gate_opening (community_id, actor) VALUES ($1, $2)", member.community_id, principal.actor
-    )
+    await connection.execute("INSERT INTO gate_opening (community_id, actor) VALUES ($1, $2)", community_id, actor)
 
 
 async def foretell(

@@ -8,11 +8,12 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from starlette.requests import HTTPConnection, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parkmesh.server import metrics, problems
+from parkmesh.server import logs, messages, metrics, problems
 from parkmesh.server.problems import Problem
 
 BODY_S = 20.0
@@ -28,11 +29,18 @@ _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"
 class BodyLimit:
     """Refuse bodies above ``limit`` bytes with 413 and those that trickle in with 408.
 
-    ``larger`` gives paths (a pattern for the whole of each) a limit of their own.
+    ``larger`` gives paths (a pattern for the whole of each) a limit of their own. ``answer`` says what is refused.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, larger: Mapping[re.Pattern[str], int] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        limit: int,
+        larger: Mapping[re.Pattern[str], int] | None = None,
+        answer: problems.Answer = problems.answer,
+    ) -> None:
         self._app = app
+        self._answer = answer
         self._limit = limit
         self._larger = dict(larger or {})
 
@@ -51,9 +59,7 @@ class BodyLimit:
                 # a chance to finish, or it would see a broken connection instead of the answer.
                 await _discard(receive, int(value), deadline)
                 problem = self._too_large(limit)
-                await problems.response(problem.status_code, problem.detail, headers=problem.headers)(
-                    scope, receive, send
-                )
+                await self._answer(Request(scope), problem)(scope, receive, send)
                 return
 
         async def limited() -> Message:
@@ -64,7 +70,8 @@ class BodyLimit:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise Problem(408, f"The body did not arrive within {BODY_S:g} s.") from None
+                text = messages.Message("The body did not arrive within %(seconds)s s.", seconds=f"{BODY_S:g}")
+                raise Problem(408, text) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > limit:
@@ -74,7 +81,11 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
     def _too_large(self, limit: int) -> Problem:
-        return Problem(413, f"The body is larger than {limit} bytes.", headers={"Connection": "close"})
+        return Problem(
+            413,
+            messages.Message("The body is larger than %(limit)s bytes.", limit=limit),
+            headers={"Connection": "close"},
+        )
 
 
 async def _discard(receive: Receive, size: int, deadline: float) -> None:
@@ -97,17 +108,27 @@ def route_of(scope: Scope) -> str:
     return str(getattr(route, "path", None) or getattr(endpoint, "__name__", "unmatched"))
 
 
-class RequestLog:
-    """Log and count method, route, status and duration of requests."""
+def peer(request: HTTPConnection) -> str:
+    """Return the address that a connection comes from."""
+    return request.client.host if request.client else ""
 
-    def __init__(self, app: ASGIApp, door: str) -> None:
+
+class RequestLog:
+    """Log and count method, route, status and duration of requests; ``client`` says where one comes from."""
+
+    def __init__(self, app: ASGIApp, door: str, client: Callable[[HTTPConnection], str] = peer) -> None:
         self._app = app
         self._door = door
+        self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in _QUIET:
             await self._app(scope, receive, send)
             return
+        with logs.request(client=self._client(HTTPConnection(scope))):
+            await self._logged(scope, receive, send)
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         status = 0
         # Streams last for hours: what is measured is the time until the answer begins.

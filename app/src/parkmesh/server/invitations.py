@@ -24,7 +24,7 @@ from typing import Any, Literal
 import asyncpg
 from msgspec import Struct
 
-from parkmesh.server import audit, database, limits, members, passwords, principals, problems
+from parkmesh.server import audit, database, limits, logs, members, passwords, principals, problems
 from parkmesh.server.accounts import refuse_weak
 from parkmesh.server.database import Connection
 from parkmesh.server.principals import Membership, Principal, Role
@@ -374,7 +374,7 @@ async def _find(pool: database.Pool, claim: Claim, address: IPv4Address | IPv6Ad
     rows = await _presented(pool, claim)
     if claim.token is not None:
         if not rows:
-            raise _invalid()
+            raise _refused("link")
         # Whoever holds the link is not guessing: trying a second password must not count against him.
         async with database.in_identity(pool) as connection:
             await limits.forget(connection, _account(claim), address)
@@ -388,8 +388,13 @@ async def _find(pool: database.Pool, claim: Claim, address: IPv4Address | IPv6Ad
         ):
             opened = opened or row
     if opened is None:
-        raise _invalid()
+        raise _refused("code")
     return _Found(opened["community_id"], opened["id"], opened["token_sha256"])
+
+
+def _refused(method: str) -> Problem:
+    logs.security("authn_login_fail", refused=True, method=f"invitation {method}")
+    return _invalid()
 
 
 async def _presented(pool: database.Pool, claim: Claim) -> list[Any]:
@@ -492,6 +497,7 @@ async def _join(connection: Connection, found: _Found, row: Any, user_id: int, n
 
 
 async def _use_up(connection: Connection, found: _Found) -> None:
+    logs.security("invitation_accepted", community=found.community_id, invitation=found.id)
     await connection.execute(
         "UPDATE invitation SET accepted_at = now() WHERE community_id = $1 AND id = $2", found.community_id, found.id
     )

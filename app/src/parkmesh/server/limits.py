@@ -12,7 +12,7 @@ A network is an IPv4 address, or the 64 bits of an IPv6 address that a customer 
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address
 
-from parkmesh.server import database
+from parkmesh.server import database, logs
 from parkmesh.server.database import Connection, Pool
 from parkmesh.server.problems import Problem
 
@@ -49,6 +49,7 @@ async def reserve(pool: Pool, account: bytes, address: IPv4Address | IPv6Address
             )
         await _sweep(connection)
     if wait_s is not None:
+        logs.security("excess_rate_limit_exceeded", refused=True, wait_s=wait_s)
         raise Problem(
             429,
             "Too many attempts. Wait a little and try again.",

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -26,7 +27,7 @@ RETRY_MS = 2000
 STREAM_LIFE_S = 3600.0
 """Seconds after which a page connects again and its session is checked anew."""
 QUEUE = 8
-EVERYTHING = "psg"
+EVERYTHING = "psgv"
 PING = b": still here\n\n"
 
 _SPACES = """
@@ -117,19 +118,22 @@ def difference(before: State, after: State) -> Update:
     )
 
 
-def visible(update: Update, plates: frozenset[str] | None) -> Update:
-    """Return the part of an update that somebody may see who sees the passages of ``plates`` only (None: all)."""
-    if plates is None:
+def visible(update: Update, seen: passages.Seen | None) -> Update:
+    """Return the part of an update that is for the eyes of somebody who sees these passages only (None: all)."""
+    if seen is None:
         return update
-    return msgspec.structs.replace(update, passages=[row for row in update.passages if row.plate in plates])
+    shown = [row for row in update.passages if seen.shows(row.plate, datetime.fromtimestamp(row.at / 1000, UTC))]
+    return msgspec.structs.replace(update, passages=shown)
 
 
 @dataclass(eq=False)
 class Viewer:
-    """One open page: the frames that wait for it. ``None`` among them ends it."""
+    """One open page: the frames that wait for it. ``None`` among them ends it. Who doesn't see everything is a
+    resident."""
 
     user_id: int
-    plates: frozenset[str] | None
+    seen: passages.Seen | None
+    resident_id: int | None = None
     frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     behind: bool = True
 
@@ -151,17 +155,17 @@ class Frames:
 
     def __init__(self, update: Update) -> None:
         self._update = update
-        self._made: dict[frozenset[str] | None, bytes | None] = {}
+        self._made: dict[passages.Seen | None, bytes | None] = {}
 
     def of(self, viewer: Viewer) -> bytes | None:
         """Return the viewer's frame, None where there is nothing in it for him."""
         # Who sees only some passages sees the same as everybody where there are none.
-        plates = viewer.plates if self._update.passages else None
-        if plates not in self._made:
-            part = visible(self._update, plates)
+        seen = viewer.seen if self._update.passages else None
+        if seen not in self._made:
+            part = visible(self._update, seen)
             encoded = b"event: update\ndata: %s\n\n" % msgspec.json.encode(part)
-            self._made[plates] = encoded if part != Update() else None
-        return self._made[plates]
+            self._made[seen] = encoded if part != Update() else None
+        return self._made[seen]
 
 
 class Feed:
@@ -177,7 +181,7 @@ class Feed:
         self.task: asyncio.Task[None] | None = None
 
     def wake(self, changed: str) -> None:
-        """Something of ``changed`` (p passages, s spaces, g gateways) is new."""
+        """Something of ``changed`` (p passages, s spaces, g gateways, v who sees what) is new."""
         self._stale += changed
         self._woken.set()
 
@@ -235,6 +239,12 @@ class Feed:
                 state.spaces = [SpaceTile(*row) for row in await connection.fetch(_SPACES, identity)]
             if "g" in stale:
                 state.gateways = [gateway_health(item) for _, item in await reads.gateways(connection, identity)]
+            residents = {viewer.resident_id for viewer in self.viewers if viewer.resident_id is not None}
+            if "v" in stale and residents:
+                seen = await passages.seen_by_each(connection, identity, residents)
+                for viewer in self.viewers:
+                    if viewer.resident_id in residents:
+                        viewer.seen = seen.get(viewer.resident_id, passages.Seen())
         return state
 
 
@@ -275,14 +285,17 @@ class Feeds:
             for viewer in feed.viewers:
                 viewer.end()
 
-    async def watch(self, community_id: int, user_id: int, plates: frozenset[str] | None) -> AsyncGenerator[bytes]:
-        """Yield the frames of one page's event stream."""
-        viewer = Viewer(user_id, plates)
+    async def watch(
+        self, community_id: int, user_id: int, seen: passages.Seen | None, resident_id: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Yield the frames of one page's event stream; ``seen`` is what the resident sees (None: everything)."""
+        viewer = Viewer(user_id, seen, resident_id)
         feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
         feed.viewers.add(viewer)
         if feed.task is None:
             feed.task = asyncio.create_task(feed.run(), name=f"feed of community {community_id}")
-        feed.wake("")
+        # Once more what he sees: it may have changed since it was read.
+        feed.wake("" if resident_id is None else "v")
         if self._ending:
             viewer.end()
         loop = asyncio.get_running_loop()

@@ -1,5 +1,10 @@
 """Structured log lines on stdout: one JSON object each, for journald and whatever collects it.
 
+Every line of a request says where it came from and, once that is known, who asked: ``client`` and ``actor``, in the
+audit trail's words. What matters to security has an ``event`` besides, named after OWASP's logging vocabulary where
+that has a name for it. People appear by their numbers; what somebody typed who is nobody here (an e-mail address, or a
+password in its field) appears not at all.
+
 No secret may appear in them. Besides not logging any, the formatter replaces the process's known secrets wherever they
 turn up, and shows a database error by its type and SQLSTATE only: PostgreSQL's details quote the row, plates included.
 """
@@ -8,8 +13,37 @@ import json
 import logging
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
+
+_request: ContextVar[dict[str, object] | None] = ContextVar("request", default=None)
+_security = logging.getLogger("parkmesh.security")
+
+
+@contextmanager
+def request(**fields: object) -> Iterator[None]:
+    """Put these fields, and what is noted meanwhile, on every line of what runs in this context."""
+    token = _request.set(dict(fields))
+    try:
+        yield
+    finally:
+        _request.reset(token)
+
+
+def note(**fields: object) -> None:
+    """Add to what is known of the request at hand; nothing outside of one."""
+    known = _request.get()
+    if known is not None:
+        known.update(fields)
+
+
+def security(event: str, *, refused: bool = False, **fields: object) -> None:
+    """Log what matters to security; what was ``refused`` as a warning. Fields that are None are left out."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    level = logging.WARNING if refused else logging.INFO
+    _security.log(level, event.replace("_", " "), extra={"fields": {"event": event, **known}})
 
 
 class JsonLines(logging.Formatter):
@@ -28,6 +62,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= _request.get() or {}
         fields = getattr(record, "fields", None)
         if isinstance(fields, dict):
             line |= fields

@@ -2,10 +2,10 @@
 
 | channel | payload |
 |---|---|
-| ``parkmesh_live`` | ``<community id>:<what changed>``: p passages, s spaces, g gateways |
+| ``parkmesh_live`` | ``<community id>:<what changed>``: p passages, s spaces, g gateways, v who sees what |
 | ``parkmesh_access_list`` | ``<community id>:<version>`` |
 | ``parkmesh_command`` | ``<community id>:<protocol.edge.Command as JSON>`` |
-| ``parkmesh_gateway`` | id of a gateway whose token changed |
+| ``parkmesh_gateway`` | id of a gateway whose token changed or ends, or whose community has another gateway more |
 | ``parkmesh_user`` | id of a user whose session or rights ended |
 | ``parkmesh_probe`` | what this module sends itself, to know that it is heard and how late |
 """

@@ -12,12 +12,14 @@ from typing import Any
 import asyncpg
 
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.problems import Problem
 
-DETAIL = "It overlaps one that is there already."
+DETAIL = Message("It overlaps one that is there already.")
+BOOKED = Message("Somebody booked the space in that time.")
 
 
-def overlap(from_: datetime | None, until: datetime | None, detail: str = DETAIL) -> Problem:
+def overlap(from_: datetime | None, until: datetime | None, detail: Message = DETAIL) -> Problem:
     """Return ``Problem`` 409 of kind ``overlap`` with the window in the way; None: unbounded on that side."""
     return Problem(
         409,
@@ -29,7 +31,7 @@ def overlap(from_: datetime | None, until: datetime | None, detail: str = DETAIL
 
 @asynccontextmanager
 async def refused(
-    connection: Connection, conflicting: str, *arguments: Any, detail: str = DETAIL
+    connection: Connection, conflicting: str, *arguments: Any, detail: Message = DETAIL
 ) -> AsyncGenerator[None]:
     """Turn an exclusion constraint's refusal of what is done inside into ``Problem`` 409 with the window in the way.
 

@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 import asyncpg
 from msgspec import Struct
 
-from parkmesh.server import audit, database, limits, passwords, principals, problems
+from parkmesh.server import accounts, audit, database, limits, logs, principals, problems
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -79,8 +80,16 @@ async def owned(pool: database.Pool, principal: Principal) -> list[Passkey]:
     return [Passkey(**row) for row in rows]
 
 
-async def delete(pool: database.Pool, principal: Principal, passkey_id: int) -> None:
-    """Delete one of the user's passkeys; raise ``Problem`` 404 where it isn't one."""
+async def delete(
+    pool: database.Pool, principal: Principal, passkey_id: int, password: str, address: IPv4Address | IPv6Address
+) -> None:
+    """Delete one of the user's passkeys.
+
+    Raises ``Problem`` 404 where it isn't one, 422 and 429 as ``accounts.confirm``.
+    """
+    if passkey_id not in {passkey.id for passkey in await owned(pool, principal)}:
+        raise problems.not_found()
+    await accounts.confirm(pool, principal, password, address)
     async with database.in_identity(pool) as connection:
         done = await connection.execute(
             "DELETE FROM passkey WHERE user_id = $1 AND id = $2", principal.user_id, passkey_id
@@ -88,6 +97,7 @@ async def delete(pool: database.Pool, principal: Principal, passkey_id: int) -> 
         if done == "DELETE 0":
             raise problems.not_found()
         await audit.record(connection, principal, database.OUTSIDE, "passkey.delete", f"passkey/{passkey_id}")
+    logs.security("passkey_deleted", user=principal.user_id, passkey=passkey_id)
 
 
 async def begin_registration(
@@ -95,21 +105,17 @@ async def begin_registration(
 ) -> dict[str, Any]:
     """Return what ``navigator.credentials.create`` takes as ``publicKey``, as JSON.
 
-    Asks for the password again: who borrowed an open session shall not stay for ever. Raises ``Problem`` 422 for a
-    wrong one, 429 after too many attempts, 409 where the user has ``MAX_PASSKEYS``.
+    Raises ``Problem`` 422 and 429 as ``accounts.confirm``, 409 where the user has ``MAX_PASSKEYS``.
     """
-    account = principals.digest(principal.email)
-    await limits.reserve(pool, account, address)
+    await accounts.confirm(pool, principal, password, address)
     async with database.in_identity(pool) as connection:
-        stored = await connection.fetchval("SELECT password_hash FROM app_user WHERE id = $1", principal.user_id)
         known = await connection.fetch("SELECT credential_id FROM passkey WHERE user_id = $1", principal.user_id)
-    if not await passwords.verify(stored, password):
-        raise Problem(422, "This is not your password.", kind="wrong-password")
     if len(known) >= MAX_PASSKEYS:
-        raise Problem(409, f"You have {MAX_PASSKEYS} passkeys; delete one first.", kind="too-many")
+        raise Problem(
+            409, Message("You have %(limit)s passkeys; delete one first.", limit=MAX_PASSKEYS), kind="too-many"
+        )
     ceremonies, challenge = await _ceremonies(), secrets.token_bytes(CHALLENGE_BYTES)
     async with database.in_identity(pool) as connection:
-        await limits.forget(connection, account, address)
         await _keep_challenge(connection, challenge, principal.user_id)
     options: dict[str, Any] = ceremonies.registration_options(
         here.id,
@@ -154,6 +160,7 @@ async def register(
         except asyncpg.UniqueViolationError:
             raise Problem(409, "This passkey is registered already.", kind="taken") from None
         await audit.record(connection, principal, database.OUTSIDE, "passkey.create", f"passkey/{row['id']}")
+    logs.security("passkey_created", user=principal.user_id, passkey=row["id"])
     return Passkey(**row)
 
 
@@ -183,6 +190,21 @@ async def sign_in(
 
     ``replaces`` is the token of a session that the browser still held; it is revoked.
     """
+    token = await _sign_in(pool, here, credential, address, device)
+    if token is None:
+        logs.security("authn_login_fail", refused=True, method="passkey")
+    elif replaces:
+        await principals.sign_out(pool, principals.digest(replaces))
+    return token
+
+
+async def _sign_in(
+    pool: database.Pool,
+    here: Site,
+    credential: dict[str, Any],
+    address: IPv4Address | IPv6Address,
+    device: str,
+) -> str | None:
     ceremonies = await _ceremonies()
     answer = ceremonies.read(credential)
     if answer is None or not await _use_challenge(pool, answer.challenge, None):
@@ -201,6 +223,7 @@ async def sign_in(
             credential, answer.challenge, here.id, here.origin, known["public_key"], known["sign_count"]
         )
         if count is None:
+            logs.note(passkey_of=known["user_id"])
             return None
         await connection.execute(
             "UPDATE passkey SET sign_count = $2, last_used_at = now() WHERE id = $1",
@@ -208,10 +231,7 @@ async def sign_in(
             count,
         )
         await limits.forget(connection, _digest(answer.challenge), address)
-        token = await principals.open_session(connection, known["user_id"], "passkey", device)
-    if replaces:
-        await principals.sign_out(pool, principals.digest(replaces))
-    return token
+        return await principals.open_session(connection, known["user_id"], "passkey", device)
 
 
 def _handle(user_id: int) -> bytes:

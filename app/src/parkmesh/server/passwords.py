@@ -8,6 +8,8 @@ from pathlib import Path
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from parkmesh.server.messages import Message
+
 MIN_LENGTH = 8
 MAX_LENGTH = 1024
 # The most frequent of at least MIN_LENGTH characters in published lists of leaked passwords, in lower case.
@@ -48,20 +50,25 @@ async def verify(stored: str | None, password: str) -> bool:
     return await asyncio.to_thread(matches, stored, password)
 
 
+def outdated(stored: str) -> bool:
+    """Tell whether a hash was made with other parameters than today's."""
+    return _hasher.check_needs_rehash(stored)
+
+
 async def hash_new(password: str) -> str:
     """Like ``hashed``, on a thread."""
     return await asyncio.to_thread(hashed, password)
 
 
-def weakness(password: str, *about: str) -> str | None:
+def weakness(password: str, *about: str) -> Message | None:
     """Return why a password must not be chosen, or None. ``about`` are words of its owner: his e-mail, his name."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        return f"A password has {MIN_LENGTH} to {MAX_LENGTH} characters."
+        return Message("A password has %(least)s to %(most)s characters.", least=MIN_LENGTH, most=MAX_LENGTH)
     simple = password.strip().lower()
     if simple in _common() or len(set(simple)) < 3 or _ADDED.sub("", simple) in OF_THIS_SERVICE:
-        return "This password is one of the first that an attacker tries."
+        return Message("This password is one of the first that an attacker tries.")
     if simple in {word.strip().lower() for text in about for word in (text, text.partition("@")[0])}:
-        return "This password is your own name or e-mail address."
+        return Message("This password is your own name or e-mail address.")
     return None
 
 

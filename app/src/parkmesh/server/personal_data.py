@@ -1,8 +1,8 @@
 """One person's data in a community: given out whole, or erased.
 
-What is given out: the person, his account, plates, passages, visits and bookings that he made, invitations to his
-address, and where the audit trail mentions him. What belongs to the account as a whole (sessions, passkeys) is given to
-its owner alone: it may serve other communities too.
+What is given out: the person, his account, plates, what they did while they were his, visits and bookings that he
+made, invitations to his address, and where the audit trail mentions him. What belongs to the account as a whole
+(sessions, passkeys) is given to its owner alone: it may serve other communities too.
 
 Erasing leaves no row from which somebody could tell who it was. Rows that others refer to stay without content: the
 person's, and the account's where it belonged to this community alone (otherwise it goes on elsewhere). Passages keep
@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from parkmesh.server import audit, database, members, principals, residents, visitor_passes
 from parkmesh.server.database import Connection
+from parkmesh.server.passages import SINCE, UNTIL, Seen, columns, seen_in, shown
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 from parkmesh.server.residents import Resident
@@ -62,13 +63,14 @@ class Erased(Struct, frozen=True):
 
 class _Person(Struct, frozen=True):
     """What is whose: ``plates`` are those that nobody else in the community holds. ``user_id`` is the account that is
-    or was his: ``member`` tells whether it belongs to the community now."""
+    or was his: ``member`` tells whether it belongs to the community now. ``seen``: the plates while they were his."""
 
     resident: Resident
     user_id: int | None
     member: bool
     credential_ids: list[int]
     plates: list[str]
+    seen: Seen
     pass_ids: list[int]
     booking_ids: list[int]
 
@@ -132,21 +134,25 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
         ),
         presence=await _rows(
             connection,
-            "SELECT plate, inside, at FROM presence WHERE community_id = $1 AND plate = ANY($2) ORDER BY plate",
+            f"""
+            SELECT p.plate, p.inside, p.at FROM presence p WHERE p.community_id = $1 AND {shown("p.plate", "p.at", 2)}
+            ORDER BY p.plate
+            """,  # noqa: S608 - a condition of ours
             community_id,
-            person.plates,
+            *columns(person.seen),
         ),
         passages=await _rows(
             connection,
-            """
-            SELECT received_at, gate, direction, plate, decision, reason, opened FROM passage
-            WHERE community_id = $1 AND (plate = ANY($2) OR credential_id = ANY($3))
-            ORDER BY received_at DESC, id DESC LIMIT $4
-            """,
+            f"""
+            SELECT p.received_at, p.gate, p.direction, p.plate, p.decision, p.reason, p.opened FROM passage p
+            WHERE p.community_id = $1 AND ({shown("p.plate", "p.received_at", 4)}
+                                           OR p.credential_id = ANY($2) AND p.decision = 'granted')
+            ORDER BY p.received_at DESC, p.id DESC LIMIT $3
+            """,  # noqa: S608 - a condition of ours
             community_id,
-            person.plates,
             [str(item) for item in person.credential_ids],
             MAX_PASSAGES,
+            *columns(person.seen),
         ),
         visitor_passes=await _rows(
             connection,
@@ -240,7 +246,8 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
         )
         await connection.execute(
             """
-            UPDATE resident SET email = $3, name = $4, unit_id = NULL, active = false, erased_at = now()
+            UPDATE resident SET email = $3, name = $4, unit_id = NULL, active = false, erased_at = now(),
+                                erasure_asked_at = NULL
             WHERE community_id = $1 AND id = $2
             """,
             community_id,
@@ -267,6 +274,31 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
     return report
 
 
+async def ask_for_erasure(
+    connection: Connection, principal: Principal, community_id: int, resident_id: int, wanted: bool
+) -> Resident:
+    """Note that a person asks for his data to be erased, or no longer does; return him. Asking again changes nothing.
+
+    Erasing is for the community's administrators, who see since when it is asked for. ``connection`` is inside
+    ``database.in_community``. Raises ``Problem`` 404.
+    """
+    person = await residents.get(connection, community_id, resident_id, lock=True)
+    if (person.erasure_asked_at is not None) == wanted:
+        return person
+    await connection.execute(
+        """
+        UPDATE resident SET erasure_asked_at = CASE WHEN $3 THEN now() END
+        WHERE community_id = $1 AND id = $2 AND erased_at IS NULL
+        """,
+        community_id,
+        resident_id,
+        wanted,
+    )
+    action = "resident.ask-erasure" if wanted else "resident.keep"
+    await audit.record(connection, principal, community_id, action, f"resident/{resident_id}")
+    return await residents.get(connection, community_id, resident_id)
+
+
 async def _person(connection: Connection, community_id: int, resident_id: int) -> _Person:
     resident = await residents.get(connection, community_id, resident_id)
     passes = await connection.fetch(
@@ -278,13 +310,13 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         "SELECT id FROM booking WHERE community_id = $1 AND resident_id = $2 ORDER BY id", community_id, resident_id
     )
     credentials = await connection.fetch(
-        """
-        SELECT c.id, c.plate, NOT EXISTS (
+        f"""
+        SELECT c.id, c.plate, {SINCE} AS since, {UNTIL} AS until, NOT EXISTS (
             SELECT FROM credential o WHERE o.community_id = c.community_id AND o.plate = c.plate
               AND o.resident_id IS DISTINCT FROM $2 AND NOT coalesce(o.visitor_pass_id = ANY($3), false)) AS only_his
         FROM credential c WHERE c.community_id = $1 AND (c.resident_id = $2 OR c.visitor_pass_id = ANY($3))
         ORDER BY c.id
-        """,
+        """,  # noqa: S608 - columns of another module
         community_id,
         resident_id,
         [row["id"] for row in passes],
@@ -298,6 +330,7 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         member=user_id is not None,
         credential_ids=[row["id"] for row in credentials],
         plates=sorted({row["plate"] for row in credentials if row["only_his"]}),
+        seen=seen_in(row for row in credentials if row["only_his"]),
         pass_ids=[row["id"] for row in passes],
         booking_ids=[row["id"] for row in bookings],
     )
@@ -354,22 +387,34 @@ async def _erase_account(
     await connection.execute("SELECT set_config('parkmesh.user', '', true)")
     if needed:
         return "kept" if person.member else "none", 0, 0
-    email = await connection.fetchval("SELECT email FROM app_user WHERE id = $1", person.user_id)
-    await connection.execute("DELETE FROM sign_in_attempt WHERE account_sha256 = $1", principals.digest(email))
     await connection.execute(
         "DELETE FROM idempotency_key WHERE community_id = $1 AND actor = $2", community_id, f"user:{person.user_id}"
     )
-    sessions = await _run(connection, "DELETE FROM web_session WHERE user_id = $1", person.user_id)
-    passkeys = await _run(connection, "DELETE FROM passkey WHERE user_id = $1", person.user_id)
-    await connection.execute("DELETE FROM passkey_challenge WHERE user_id = $1", person.user_id)
+    return "erased", *await erase_accounts(connection, [person.user_id])
+
+
+async def erase_accounts(connection: Connection, users: list[int]) -> tuple[int, int]:
+    """Erase accounts, in the scope ``identity``; return how many sessions and passkeys went with them."""
+    emails = await connection.fetch("SELECT email FROM app_user WHERE id = ANY($1)", users)
+    for table in ("sign_in_attempt", "known_network"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE account_sha256 = ANY($1)",  # noqa: S608 - names from here
+            [principals.digest(row["email"]) for row in emails],
+        )
+    sessions = await _run(connection, "DELETE FROM web_session WHERE user_id = ANY($1)", users)
+    passkeys = await _run(connection, "DELETE FROM passkey WHERE user_id = ANY($1)", users)
+    await connection.execute("DELETE FROM passkey_challenge WHERE user_id = ANY($1)", users)
     # The number stays: the trail knows by it that one hand did this and that.
     await connection.execute(
-        "UPDATE app_user SET email = $2, name = $3, password_hash = NULL, active = false WHERE id = $1",
-        person.user_id,
-        f"erased-{person.user_id}@erased.invalid",
+        """
+        UPDATE app_user SET email = 'erased-' || id || '@erased.invalid', name = $2, password_hash = NULL,
+                            active = false
+        WHERE id = ANY($1)
+        """,
+        users,
         ERASED,
     )
-    return "erased", sessions, passkeys
+    return sessions, passkeys
 
 
 async def _rows(connection: Connection, query: str, *arguments: Any) -> Rows:

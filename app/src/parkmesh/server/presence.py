@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
-from parkmesh.server import audit
+from parkmesh.server import audit, passages
 from parkmesh.server.database import Connection
 from parkmesh.server.principals import Principal
 
@@ -65,17 +65,18 @@ async def page(
     limit: int,
     after: str | None = None,
     inside: bool | None = True,
-    plates: list[str] | None = None,
+    seen: passages.Seen | None = None,
 ) -> list[Presence]:
-    """Return plates in their order, those inside (True), outside (False) or both (None), of ``plates`` where given."""
+    """Return plates in their order, those inside (True), outside (False) or both (None); those whose last movement is
+    ``seen`` where given."""
     rows = await connection.fetch(
         f"""{_PRESENCE} AND ($2::text IS NULL OR p.plate > $2) AND ($3::boolean IS NULL OR p.inside = $3)
-        AND ($4::text[] IS NULL OR p.plate = ANY($4)) ORDER BY p.plate LIMIT $5""",
+        AND {passages.shown("p.plate", "p.at", 5)} ORDER BY p.plate LIMIT $4""",
         community_id,
         after,
         inside,
-        plates,
         limit,
+        *passages.columns(seen),
     )
     return [Presence(**row) for row in rows]
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
-from parkmesh.server import audit, database, limits, passwords, problems
+from parkmesh.server import audit, database, limits, logs, passwords, problems
 
 SESSION_LIFE = timedelta(days=7)
 
@@ -121,8 +121,18 @@ async def sign_in(
             "SELECT id, password_hash FROM app_user WHERE email = $1 AND active", email.strip().lower()
         )
     if not await passwords.verify(user and user["password_hash"], password[: 4 * 1024]):
+        logs.security("authn_login_fail", refused=True, method="password", user=user and user["id"])
         return None
+    # Only now is the password at hand that a stronger hash can be made of.
+    renewed = await passwords.hash_new(password) if passwords.outdated(user["password_hash"]) else None
     async with database.in_identity(pool) as connection:
+        if renewed:
+            await connection.execute(
+                "UPDATE app_user SET password_hash = $2 WHERE id = $1 AND password_hash = $3",
+                user["id"],
+                renewed,
+                user["password_hash"],
+            )
         await limits.forget(connection, account, address)
         await limits.remember(connection, account, address)
         token = await open_session(connection, user["id"], "password", device)
@@ -153,12 +163,27 @@ async def open_session(connection: database.Connection, user_id: int, method: Se
         # The desk sees every community: that somebody was at it belongs into its trail.
         user = audit.User(user_id)
         await audit.record(connection, user, database.OUTSIDE, "session.create", user.name, {"method": method})
+    logs.security("authn_login_success", method=method, user=user_id)
     return token
+
+
+async def session_method(pool: database.Pool, session: bytes) -> SessionMethod | None:
+    """Return how the owner of a session proved who he is, or None where there is no such session."""
+    async with database.in_identity(pool) as connection:
+        method: SessionMethod | None = await connection.fetchval(
+            "SELECT method FROM web_session WHERE token_sha256 = $1", session
+        )
+    return method
 
 
 async def sign_out(pool: database.Pool, session: bytes) -> None:
     """Revoke a session; its open live pages end with it."""
     async with database.in_identity(pool) as connection:
-        await connection.execute(
-            "UPDATE web_session SET revoked_at = now() WHERE token_sha256 = $1 AND revoked_at IS NULL", session
+        user_id = await connection.fetchval(
+            """
+            UPDATE web_session SET revoked_at = now() WHERE token_sha256 = $1 AND revoked_at IS NULL RETURNING user_id
+            """,
+            session,
         )
+    if user_id is not None:
+        logs.security("session_revoked", user=user_id, why="signed out")

@@ -63,51 +63,58 @@ def not_found() -> Problem:
     return Problem(404, "There is nothing here that you may see.")
 
 
-async def _http(request: Request, error: Exception) -> Response:
+def answer(request: Request, error: HTTPException) -> Response:
+    """Return an error as problem details, whoever asks."""
     if isinstance(error, Problem):
         return response(error.status_code, error.detail, kind=error.kind, headers=error.headers, **error.members)
-    if not isinstance(error, HTTPException):
-        raise error
     return response(error.status_code, error.detail, headers=error.headers)
 
 
-async def _unavailable(request: Request, error: Exception) -> Response:
+def _http(error: Exception) -> HTTPException:
+    assert isinstance(error, HTTPException), "the handler of these is asked for nothing else"
+    return error
+
+
+def _unavailable(error: Exception) -> Problem:
     _log.warning("the database could not be reached", extra={"fields": {"cause": logs.describe(error)}})
-    return response(
+    return Problem(
         503,
         "The service is not available at the moment; try again soon.",
         headers={"Retry-After": str(RETRY_AFTER_S)},
     )
 
 
-async def _contended(request: Request, error: Exception) -> Response:
+def _contended(error: Exception) -> Problem:
     _log.warning("two changes got in each other's way", extra={"fields": {"cause": logs.describe(error)}})
-    detail = "Somebody else is changing the same thing; try again."
-    return response(503, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+    return Problem(
+        503,
+        "Somebody else is changing the same thing; try again.",
+        headers={"Retry-After": str(RETRY_AFTER_S)},
+    )
 
 
-async def _not_storable(request: Request, error: Exception) -> Response:
+def _not_storable(error: Exception) -> Problem:
     _log.warning("a value could not be stored", extra={"fields": {"cause": type(error).__name__}})
-    return response(422, "A value is outside of what can be stored.", kind="invalid")
+    return Problem(422, "A value is outside of what can be stored.", kind="invalid")
 
 
-async def _conflict(request: Request, error: Exception) -> Response:
+def _conflict(error: Exception) -> Problem:
     # The last resort: where a constraint is expected to refuse, the act itself says better what was in the way.
     _log.warning("a constraint refused a change", extra={"fields": {"cause": logs.describe(error)}})
     overlap = isinstance(error, asyncpg.ExclusionViolationError)
-    return response(409, "This contradicts what is there already.", kind="overlap" if overlap else "conflict")
+    return Problem(409, "This contradicts what is there already.", kind="overlap" if overlap else "conflict")
 
 
-async def _driver(request: Request, error: Exception) -> Response:
+def _driver(error: Exception) -> Problem:
     # The driver refuses a value with an InterfaceError that is a ValueError too; the others are lost connections.
-    return await (_not_storable if isinstance(error, ValueError) else _unavailable)(request, error)
+    return (_not_storable if isinstance(error, ValueError) else _unavailable)(error)
 
 
-async def _unexpected(request: Request, error: Exception) -> Response:
-    return response(500, "Something went wrong on our side; it has been logged.")
+def _unexpected(error: Exception) -> Problem:
+    return Problem(500, "Something went wrong on our side; it has been logged.")
 
 
-HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]] = {
+_MEANING: dict[type[Exception], Callable[[Exception], HTTPException]] = {
     HTTPException: _http,
     # The database is away, starting, or out of connections.
     OSError: _unavailable,
@@ -128,3 +135,22 @@ HANDLERS: dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, An
     asyncpg.IntegrityConstraintViolationError: _conflict,
     Exception: _unexpected,
 }
+
+Answer = Callable[[Request, HTTPException], Response]
+Handlers = dict[int | type[Exception], Callable[[Request, Any], Coroutine[Any, Any, Response]]]
+
+
+def handlers(by: Answer = answer) -> Handlers:
+    """Return a framework's handlers of exceptions: what each means is decided here, how it is said by ``by``."""
+
+    def handler(
+        meaning: Callable[[Exception], HTTPException],
+    ) -> Callable[[Request, Any], Coroutine[Any, Any, Response]]:
+        async def handle(request: Request, error: Exception) -> Response:
+            problem = meaning(error)
+            logs.note(problem=getattr(problem, "kind", None) or problem.status_code)
+            return by(request, problem)
+
+        return handle
+
+    return {error: handler(meaning) for error, meaning in _MEANING.items()}

@@ -3,7 +3,8 @@
 Every function takes a connection from ``database.in_community`` or ``at_desk``.
 """
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
@@ -14,17 +15,23 @@ ONLINE_WITHIN = timedelta(seconds=90)
 
 
 class Community(Struct, frozen=True):
+    """``offboarded_at``: when the desk let it go, as far as the reader tells."""
+
     id: int
     name: str
     title: str
     time_zone: str
+    offboarded_at: datetime | None = None
 
 
-class Gateway(Struct, frozen=True):
-    """A gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since the gateway exists."""
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What is known of a gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since it exists.
+
+    The API answers with this and what is made of it, so their fields and docstrings are in its document.
+    """
 
     name: str
-    online: bool
     last_heartbeat_at: datetime | None
     last_events_at: datetime | None
     version: str | None
@@ -36,6 +43,18 @@ class Gateway(Struct, frozen=True):
     unknown_gates: int
     unknown_spaces: int
     dropped: int
+
+
+HEALTH = """
+g.name, g.last_heartbeat_at, g.last_events_at, g.version, g.backlog, g.clock_skew_ms, g.access_list_version,
+c.access_list_version AS newest_access_list_version, g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped
+"""
+"""The columns of ``Health``: ``g`` is the gateway, ``c`` its community."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway(Health):
+    online: bool
 
 
 async def community(connection: Connection, community_id: int) -> Community:
@@ -52,31 +71,13 @@ async def communities(connection: Connection) -> list[Community]:
 async def gateways(connection: Connection, community_id: int | None) -> list[tuple[int, Gateway]]:
     """Return ``(community id, gateway)`` pairs; None asks for all that the transaction may see."""
     rows = await connection.fetch(
-        """
-        SELECT g.*, c.access_list_version AS newest FROM gateway g JOIN community c ON c.id = g.community_id
+        f"""
+        SELECT g.community_id, coalesce(g.last_heartbeat_at > now() - $2::interval, false) AS online, {HEALTH}
+        FROM gateway g JOIN community c ON c.id = g.community_id
         WHERE $1::bigint IS NULL OR g.community_id = $1 ORDER BY g.community_id, g.name
-        """,
+        """,  # noqa: S608 - text of this module
         community_id,
+        ONLINE_WITHIN,
     )
-    now = datetime.now(UTC)
-    return [
-        (
-            row["community_id"],
-            Gateway(
-                name=row["name"],
-                online=bool(row["last_heartbeat_at"] and now - row["last_heartbeat_at"] < ONLINE_WITHIN),
-                last_heartbeat_at=row["last_heartbeat_at"],
-                last_events_at=row["last_events_at"],
-                version=row["version"],
-                backlog=row["backlog"],
-                clock_skew_ms=row["clock_skew_ms"],
-                access_list_version=row["access_list_version"],
-                newest_access_list_version=row["newest"],
-                silent_cameras=list(row["silent_cameras"]),
-                unknown_gates=row["unknown_gates"],
-                unknown_spaces=row["unknown_spaces"],
-                dropped=row["dropped"],
-            ),
-        )
-        for row in rows
-    ]
+    found = [dict(row) for row in rows]
+    return [(row.pop("community_id"), Gateway(**row)) for row in found]

@@ -4,6 +4,7 @@ A resident needs no account; one gets it by accepting an invitation. A resident 
 longer open, and his account no longer belongs to the community. Connections are inside ``database.in_community``.
 """
 
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -16,7 +17,8 @@ from parkmesh.server.problems import Problem
 
 
 class Resident(Struct, frozen=True):
-    """``role`` is what his account may do in the community, None where he has none."""
+    """``role`` is what his account may do in the community, None where he has none. ``erasure_asked_at``: since when he
+    asks for his data to be erased."""
 
     id: int
     email: str
@@ -25,10 +27,11 @@ class Resident(Struct, frozen=True):
     unit: str | None
     active: bool
     role: Role | None
+    erasure_asked_at: datetime | None
 
 
 _SELECT = """
-    SELECT r.id, r.email, r.name, r.unit_id, u.name AS unit, r.active,
+    SELECT r.id, r.email, r.name, r.unit_id, u.name AS unit, r.active, r.erasure_asked_at,
            (SELECT min(m.role) FROM membership m WHERE m.community_id = r.community_id AND m.resident_id = r.id) AS role
     FROM resident r LEFT JOIN unit u ON u.community_id = r.community_id AND u.id = r.unit_id
     WHERE r.community_id = $1 AND r.erased_at IS NULL
@@ -155,7 +158,12 @@ async def delete(connection: Connection, principal: Principal, community_id: int
 
 
 async def _leave(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
-    """Take from somebody who leaves what lets him in: plates, account's membership, invitations."""
+    """Take from somebody who leaves what lets him in: plates, account's membership, invitations.
+
+    Raises ``Problem`` 403 where a program would take away a person's account, 409 where somebody would his own.
+    """
+    if principal.api_key is not None and resident.role is not None:
+        raise Problem(403, "An API key can't do this; a person has to.")
     forbid_locking_oneself_out(principal, await member_user(connection, community_id, resident.id))
     await connection.execute(
         "UPDATE credential SET status = 'revoked' WHERE community_id = $1 AND resident_id = $2 AND status = 'active'",

@@ -6,7 +6,8 @@
 | all other passages | 30 days | counted the same way; their day's partition is dropped |
 | presence of plates outside, corrections of presence | 30 days | deleted |
 | visitors' plates on the access list | 30 days after their validity | deleted |
-| names and plates on visitor passes | 30 days after their validity | erased |
+| names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
+| reasons of bookings' cancellation | 30 days after the booked time | erased |
 | invitations | 30 days after they were accepted, revoked or expired | deleted |
 | sessions | 30 days after they ended | deleted |
 | attempts to sign in and openings of gates, which are counted to slow people down | 1 day | deleted |
@@ -14,6 +15,7 @@
 | changes of the access list | 30 days, as long as no gateway needs them | deleted |
 | networks that an account was used from | as long as they count (``limits.KNOWN``) | deleted |
 | challenges for passkeys, servers that are gone | 1 day | deleted |
+| a community that the desk let go and wants deleted | 7 days more | deleted with all it has (``deletion``) |
 
 It works as the tables' owner, who alone may drop partitions, in the scope ``retention``; every step is a transaction of
 its own, and an interrupted run is finished by the next one. A state of a space is only ever the latest: there is
@@ -31,7 +33,7 @@ import asyncpg
 from msgspec import Struct
 
 from parkmesh.domain.passages import UNMATCHED
-from parkmesh.server import database, limits
+from parkmesh.server import database, deletion, limits
 
 UNMATCHED_KEPT = timedelta(hours=72)
 PASSAGES_KEPT = timedelta(days=30)
@@ -44,11 +46,13 @@ LOCK_S, LOCK_TRIES = 2, 20
 
 
 class Report(Struct, frozen=True):
-    """What went (in a dry run: would go), in rows, and the partitions that were dropped and made."""
+    """What went (in a dry run: would go), in rows, the partitions that were dropped and made, and the communities that
+    were deleted with their rows, which are in no other count (in a dry run: which would be)."""
 
     dry_run: bool
     at: datetime
     rows: dict[str, int]
+    communities_deleted: dict[str, int]
     partitions_dropped: list[str]
     partitions_made: int
 
@@ -73,6 +77,11 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         UPDATE visitor_pass SET name = NULL, plate = NULL, cancel_reason = NULL
         WHERE ends_at < $1 AND (name IS NOT NULL OR plate IS NOT NULL OR cancel_reason IS NOT NULL)
         """,
+    ),
+    (
+        "booking",
+        PEOPLE_KEPT,
+        "UPDATE booking SET cancel_reason = NULL WHERE ends_at < $1 AND cancel_reason IS NOT NULL",
     ),
     (
         "invitation",
@@ -121,6 +130,7 @@ async def run(connection: database.Connection, now: datetime, *, dry_run: bool =
     """
     await connection.execute(f"SET lock_timeout = '{LOCK_S}s'")
     await connection.execute("SET statement_timeout = 0")
+    communities = await _delete_communities(connection, now, dry_run=dry_run)
     rows: dict[str, int] = {}
     for scope, steps in (("retention", _STEPS), ("identity", _IDENTITY_STEPS), ("server", _SERVER_STEPS)):
         for name, kept, statement in steps:
@@ -135,7 +145,7 @@ async def run(connection: database.Connection, now: datetime, *, dry_run: bool =
         connection, now - UNMATCHED_KEPT, unmatched=True, dry_run=dry_run, since=over if dry_run else None
     )
     made = 0 if dry_run else await _patiently(lambda: connection.fetchval("SELECT make_passage_partitions()"))
-    return Report(dry_run, now, rows, dropped, made)
+    return Report(dry_run, now, rows, communities, dropped, made)
 
 
 async def _step(connection: database.Connection, scope: str, statement: str, before: datetime, *, dry_run: bool) -> int:
@@ -171,6 +181,33 @@ async def _patiently(work: Callable[[], Awaitable[int]]) -> int:
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(random.uniform(0.2, 1.0))  # noqa: S311
     return await work()
+
+
+async def _delete_communities(connection: database.Connection, now: datetime, *, dry_run: bool) -> dict[str, int]:
+    """Delete the communities whose time has come; return how many rows each had, 0 in a dry run."""
+    gone: dict[str, int] = {}
+    async with connection.transaction():
+        await connection.execute("SELECT set_config('parkmesh.scope', 'retention', true)")
+        communities = await deletion.due(connection, now)
+    for community in communities:
+        rows = 0
+
+        async def step(work: Callable[[], Awaitable[int]]) -> int:
+            return await _patiently(lambda: _in_scope(connection, "retention", work, dry_run=False))
+
+        if not dry_run:
+            rows = await step(partial(deletion.forget_accounts, connection, community.id))
+            # Until nothing is left: letting go of a plate is a change of the access list, which is a row too.
+            while True:
+                before = rows
+                for table in await deletion.tables(connection):
+                    while done := await step(partial(deletion.delete_some, connection, community.id, table)):
+                        rows += done
+                if rows == before:
+                    break
+            rows += await step(partial(deletion.finish, connection, community, rows))
+        gone[community.name] = rows
+    return gone
 
 
 async def _drop_partitions(connection: database.Connection, over: datetime, *, dry_run: bool) -> tuple[int, list[str]]:

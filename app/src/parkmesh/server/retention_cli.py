@@ -25,7 +25,7 @@ class WrongUse(click.ClickException):
     exit_code = 2
 
 
-def _on_database(name: str, wait_s: float, work: Callable[[database.Connection], Awaitable[T]]) -> T:
+def on_database(name: str, wait_s: float, work: Callable[[database.Connection], Awaitable[T]]) -> T:
     """Run ``work`` with a connection to PARKMESH_DATABASE_URL; turn what can go wrong into one line."""
     try:
         url = settings.database_url(os.environ)
@@ -69,10 +69,10 @@ def run_retention(dry_run: bool, wait: float) -> None:
     def work(connection: database.Connection) -> Awaitable[Report]:
         return run(connection, datetime.now(UTC), dry_run=dry_run)
 
-    click.echo(msgspec.json.encode(_on_database("parkmesh/retention", wait, work)).decode())
+    click.echo(msgspec.json.encode(on_database("parkmesh/retention", wait, work)).decode())
 
 
 def begin_epoch(wait: float) -> None:
     """Do and print what ``parkmesh admin new-epoch`` promises."""
-    count = _on_database("parkmesh/admin", wait, epochs.begin)
+    count = on_database("parkmesh/admin", wait, epochs.begin)
     click.echo(msgspec.json.encode({"changed": count > 0, "communities": count}).decode())

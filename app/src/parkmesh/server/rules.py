@@ -20,6 +20,7 @@ class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     refusal_hold_s: Annotated[int, Meta(ge=0, le=600)] = 5
     same_plate_window_s: Annotated[int, Meta(ge=1, le=3600)] = 30
     residents_open_gates: bool = False
+    visitors_open_gates: bool = False
     visitor_passes_per_unit: Annotated[int, Meta(ge=0, le=10000)] = 10
     visitor_pass_max_hours: Annotated[int, Meta(ge=1, le=8760)] = 72
     booking_max_hours: Annotated[int, Meta(ge=1, le=8760)] = 336

@@ -22,6 +22,7 @@ from parkmesh.server import database, live, servers, settings
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.edge.streams import Streams
+from parkmesh.server.http_protocol import BoundedProtocol
 from parkmesh.server.notifications import Listener
 from parkmesh.server.web import app as web_app
 
@@ -30,6 +31,9 @@ EDGE_CONNECTIONS = 4
 LISTENERS = 1
 COLLECT_AFTER = (10_000, 20, 50)
 """Objects made and not freed before the youngest are looked at, and how many such looks before one at older ones."""
+KEEP_ALIVE_S = 150
+"""Seconds that a quiet connection stays open: longer than a load balancer keeps it (``aws_service_idle_timeout_s``),
+which otherwise sends a request just as its connection is closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +51,8 @@ class Door(uvicorn.Server):
                 proxy_headers=False,
                 lifespan="off",
                 ws="none",
-                timeout_keep_alive=75,
+                http=BoundedProtocol,
+                timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=int(stop_s),
             )
         )
@@ -162,12 +167,15 @@ def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) ->
     identity, _, rest = payload.partition(":")
     if channel == "parkmesh_live":
         feeds.changed(int(identity), rest)
+        if "p" in rest:
+            streams.moved(int(identity))
     elif channel == "parkmesh_access_list":
+        feeds.changed(int(identity), "v")
         streams.new_version(int(identity), int(rest))
     elif channel == "parkmesh_command":
         streams.command(int(identity), rest)
     elif channel == "parkmesh_gateway":
-        streams.end_gateway(int(identity))
+        streams.check_gateway(int(identity))
     elif channel == "parkmesh_user":
         feeds.end_user(int(identity))
 

@@ -128,7 +128,7 @@ async def fill(url: str, password: str) -> bool:
 
 
 async def _draw(connection: database.Connection, name: str, levels: dict[str, int]) -> None:
-    """Put the spaces on the map, and give some their unit."""
+    """Put the spaces on the map, give some their unit, and let the people have been there for a while."""
     async with database.provisioning(connection):
         community_id = await connection.fetchval("SELECT id FROM community WHERE name = $1", name)
         await database.set_community(connection, community_id)
@@ -156,6 +156,9 @@ async def _draw(connection: database.Connection, name: str, levels: dict[str, in
             """,
             community_id,
         )
+        # The day that the gateway reports is theirs to see.
+        for since in ("UPDATE resident SET unit_since", "UPDATE credential SET held_from"):
+            await connection.execute(f"{since} = now() - interval '1 year' WHERE community_id = $1", community_id)
 
 
 async def _live(pool: database.Pool, name: str, token: bytes) -> None:

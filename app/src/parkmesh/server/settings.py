@@ -6,11 +6,14 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Literal, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 # A server is reached from its load balancer, which lives in private address space and appends the client's address.
 PRIVATE_NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"
 MIN_SECRET_LENGTH = 16
+SecondFactor = Literal["none", "desk", "staff"]
+"""Of whom a password alone is not enough: nobody, the operator's desk, or administrators too (``second_factor``)."""
 _TLS_OPTIONS = ("", "sslmode", "sslrootcert")
 
 
@@ -30,6 +33,7 @@ class Settings:
     drain_s: float
     stop_s: float = 20.0
     metrics_token: str | None = field(default=None, repr=False)
+    second_factor: SecondFactor = "none"
 
     @property
     def secure_cookies(self) -> bool:
@@ -120,6 +124,14 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         raise SettingError("PARKMESH_DRAIN_SECONDS is not a number of seconds") from None
     if not 0 <= drain_s <= 600:
         raise SettingError("PARKMESH_DRAIN_SECONDS is not between 0 and 600")
+    second_factor = environment.get("PARKMESH_SECOND_FACTOR", "").strip() or "none"
+    if second_factor not in get_args(SecondFactor):
+        raise SettingError(f"PARKMESH_SECOND_FACTOR is none of {', '.join(get_args(SecondFactor))}")
+    address = urlsplit(public_url or "")
+    if second_factor != "none" and address.scheme != "https" and address.hostname != "localhost":
+        raise SettingError(
+            "PARKMESH_SECOND_FACTOR needs a PARKMESH_PUBLIC_URL with https://: passkeys work nowhere else"
+        )
     return Settings(
         database_url=url,
         session_secret=secret,
@@ -128,4 +140,5 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         trusted_proxies=proxies,
         drain_s=drain_s,
         metrics_token=metrics_token,
+        second_factor=cast(SecondFactor, second_factor),
     )

@@ -19,6 +19,7 @@ from parkmesh.domain.sharing import Said, Weekly, shared
 from parkmesh.domain.windows import Window, covers, intersect, merge, subtract
 from parkmesh.server import audit, overlaps, problems, rules, spaces
 from parkmesh.server.database import Connection
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -370,7 +371,7 @@ async def rewrite(connection: Connection, community_id: int, space_id: int, now:
         had = any(covers(windows, booking) for windows in before.values())
         if had and not any(covers(windows, booking) for windows in after.values()):
             if strict:
-                raise overlaps.overlap(booking.start, booking.end, "Somebody booked the space in that time.")
+                raise overlaps.overlap(booking.start, booking.end, overlaps.BOOKED)
             for unit_id, windows in before.items():
                 after[unit_id] = merge([*after[unit_id], *intersect(windows, [booking])])
     known = {(row["unit_id"], row["starts_at"], row["ends_at"]): row["id"] for row in existing}
@@ -535,7 +536,9 @@ async def _check_room(connection: Connection, community_id: int, held: Held) -> 
     )
     if said >= MAX_RULES:
         raise Problem(
-            409, f"There are {MAX_RULES} windows and patterns already; take some back first.", kind="too-many"
+            409,
+            Message("There are %(limit)s windows and patterns already; take some back first.", limit=MAX_RULES),
+            kind="too-many",
         )
 
 
@@ -548,7 +551,9 @@ async def _check_exceptions(connection: Connection, community_id: int, held: Hel
     )
     if said >= MAX_EXCEPTIONS:
         raise Problem(
-            409, f"There are {MAX_EXCEPTIONS} exceptions already; change the pattern instead.", kind="too-many"
+            409,
+            Message("There are %(limit)s exceptions already; change the pattern instead.", limit=MAX_EXCEPTIONS),
+            kind="too-many",
         )
 
 

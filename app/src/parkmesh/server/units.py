@@ -76,6 +76,21 @@ async def page(
     return [_unit(row) for row in rows]
 
 
+async def named(connection: Connection, community_id: int, text: str, *, limit: int) -> list[tuple[int, str]]:
+    """Return id and name of units whose name contains ``text``: first the one that is called exactly so, then those
+    that differ from it in capitals only, then the shortest names."""
+    rows = await connection.fetch(
+        """
+        SELECT id, name FROM unit WHERE community_id = $1 AND strpos(lower(name), lower($2)) > 0
+        ORDER BY name <> $2, lower(name) <> lower($2), length(name), name LIMIT $3
+        """,
+        community_id,
+        text,
+        limit,
+    )
+    return [(row["id"], row["name"]) for row in rows]
+
+
 async def get(connection: Connection, community_id: int, unit_id: int, *, lock: bool = False) -> Unit:
     """Return a unit, locked for a change where asked; raise ``Problem`` 404."""
     if lock:

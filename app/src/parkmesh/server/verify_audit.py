@@ -5,7 +5,8 @@ alone. A chain is read as a stream, so memory stays the same however long it is.
 
 Whoever may change anything in the database can also write a whole new chain. Against that, and against a chain whose
 end was cut off together with its head, helps a report of an earlier run that is kept elsewhere: the chains must still
-pass through the heads that it names.
+pass through the heads that it names. The chain of a community that was deleted since is no longer there; the desk's own
+chain then has the entry that says so and which head went (``deletion``).
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from parkmesh.server import database
+from parkmesh.server import database, deletion
 from parkmesh.server.database import OUTSIDE, Connection
 
 OUTSIDE_NAME = "(outside)"
@@ -42,11 +43,18 @@ ORDER BY e.id LIMIT 1
 """
 
 
+_DELETED = "SELECT object, detail FROM audit_entry WHERE community_id = $1 AND action = $2 AND detail IS NOT NULL"
+
+
 class Head(Struct, frozen=True):
-    """A place that a chain passed through: how many entries it had, and the hash of the last one in hex."""
+    """A place that a chain passed through: how many entries it had, and the hash of the last one in hex.
+
+    ``community_id`` tells a community from a later one of the same name; None: whichever has it.
+    """
 
     entries: int
     hash: str
+    community_id: int | None = None
 
 
 class Break(Struct, frozen=True):
@@ -128,21 +136,29 @@ async def check_chain(
         previous = row["hash"]
     if anchor and anchor.entries > seq:
         return Break(name, seq, None, f"the chain ends here; the earlier report saw {anchor.entries} entries")
-    return Head(seq, previous.hex())
+    return Head(seq, previous.hex(), community_id)
 
 
 async def verify(connection: Connection, community: str | None, anchors: Mapping[str, Head]) -> Report:
     """Check all chains, or those of one community; raise ``LookupError`` where there is no such community."""
     chains = await _chains(connection)
-    for name in anchors.keys() - chains.keys():
-        chains[name] = -1
+    report = Report()
+    before: dict[int, Head] = {}
+    deleted = await _deleted(connection)
+    for name, anchor in anchors.items():
+        community_id = chains.get(name, -1) if anchor.community_id is None else anchor.community_id
+        if community_id in chains.values():
+            before[community_id] = anchor
+        elif community in (None, name) and (problem := _without(anchor, deleted.get(community_id))):
+            report.broken.append(Break(name, anchor.entries, None, problem))
     if community is not None:
         if community not in chains:
+            if community in anchors:
+                return report
             raise LookupError(f"there is no community {community}")
         chains = {community: chains[community]}
-    report = Report()
     for name, community_id in chains.items():
-        found = await _verify_one(connection, name, community_id, anchors.get(name))
+        found = await _verify_one(connection, name, community_id, before.get(community_id))
         if isinstance(found, Break):
             report.broken.append(found)
         else:
@@ -163,6 +179,27 @@ async def _chains(connection: Connection) -> dict[str, int]:
     chains = {OUTSIDE_NAME: OUTSIDE}
     chains |= {row["name"] or f"#{row['id']}": row["id"] for row in rows if row["id"] != OUTSIDE}
     return chains
+
+
+async def _deleted(connection: Connection) -> dict[int, Head]:
+    """Return the heads that the chains of deleted communities had, as the desk's chain tells."""
+    async with connection.transaction(readonly=True):
+        await connection.execute("SELECT set_config('parkmesh.community', $1, true)", str(OUTSIDE))
+        rows = await connection.fetch(_DELETED, OUTSIDE, deletion.ACTION)
+    heads = {}
+    for row in rows:
+        detail = json.loads(row["detail"])
+        heads[int(row["object"].partition("/")[2])] = Head(detail["entries"], detail["hash"])
+    return heads
+
+
+def _without(anchor: Head, head: Head | None) -> str | None:
+    """Say what is wrong where a chain is gone: nothing, if its community was deleted with a ``head`` that fits."""
+    if head is None:
+        return f"the chain is gone; the earlier report saw {anchor.entries} entries"
+    if anchor.entries < head.entries or (anchor.entries, anchor.hash) == (head.entries, head.hash):
+        return None
+    return f"the chain that was deleted had {head.entries} entries and isn't the one that the earlier report saw"
 
 
 async def _verify_one(connection: Connection, name: str, community_id: int, anchor: Head | None) -> Head | Break:

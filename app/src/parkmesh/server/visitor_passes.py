@@ -17,8 +17,9 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from parkmesh.domain.windows import Window
-from parkmesh.server import audit, bookings, database, limits, principals, problems, rules, spaces
+from parkmesh.server import audit, bookings, database, gates, limits, principals, problems, rules, spaces
 from parkmesh.server.database import Connection, Pool
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -46,12 +47,14 @@ class VisitorPass(Struct, frozen=True):
 
 
 class Gate(Struct, frozen=True):
+    name: str
     title: str
     direction: Literal["entry", "exit", "both"]
 
 
 class Visit(Struct, frozen=True):
-    """What a visitor sees of his pass: nothing of whom he visits, nothing of anybody else."""
+    """What a visitor sees of his pass: nothing of whom he visits, nothing of anybody else. ``may_open``: he may open
+    the gates now by his link."""
 
     community: str
     time_zone: str
@@ -63,6 +66,7 @@ class Visit(Struct, frozen=True):
     space: str | None
     level: str | None
     gates: list[Gate]
+    may_open: bool
     directions: str
 
 
@@ -173,13 +177,15 @@ async def create(
     bookings.check_begin(window, allowed, now)
     hours = allowed.visitor_pass_max_hours
     if window.length > timedelta(hours=hours):
-        raise bookings.outside_rules(f"A pass lasts {hours} hours at most.", rule="visitor_pass_max_hours", limit=hours)
+        raise bookings.outside_rules(
+            Message("A pass lasts %(hours)s hours at most.", hours=hours), rule="visitor_pass_max_hours", limit=hours
+        )
     await bookings.hold_unit(connection, community_id, unit_id)
     month = await quota(connection, community_id, unit_id, window.start)
     if month.used >= month.limit:
         raise Problem(
             409,
-            f"A unit may have {month.limit} passes a month.",
+            Message("A unit may have %(limit)s passes a month.", limit=month.limit),
             kind="quota",
             rule="visitor_passes_per_unit",
             limit=month.limit,
@@ -346,8 +352,8 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
     )
     if row is None:
         return None
-    gates = await connection.fetch(
-        "SELECT title, direction FROM gate WHERE community_id = $1 ORDER BY direction, title", community_id
+    known = await connection.fetch(
+        "SELECT name, title, direction FROM gate WHERE community_id = $1 ORDER BY direction, title", community_id
     )
     booked = await connection.fetchrow(
         """
@@ -357,17 +363,19 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
         community_id,
         row["id"],
     )
+    status = _status(row["status"], row["starts_at"], row["ends_at"], now)
     return Visit(
         community=row["title"],
         time_zone=row["time_zone"],
         from_=row["starts_at"],
         until=row["ends_at"],
-        status=_status(row["status"], row["starts_at"], row["ends_at"], now),
+        status=status,
         plate=row["plate"],
         plate_attempts_left=max(0, MAX_PLATE_ATTEMPTS - row["plate_attempts"]),
         space=booked and booked["name"],
         level=booked and booked["level"],
-        gates=[Gate(**gate) for gate in gates],
+        gates=[Gate(**gate) for gate in known],
+        may_open=status == "open" and (await rules.read(connection, community_id)).visitors_open_gates,
         directions=await directions(connection, community_id),
     )
 
@@ -411,12 +419,40 @@ async def say_plate(
     return await visit(connection, community_id, token, now)
 
 
+async def open_gate(connection: Connection, community_id: int, token: str, gate: str, now: datetime) -> bool:
+    """Send the command to open a gate for who has a link; tell whether it leads anywhere.
+
+    Raises ``Problem`` 409 where the pass isn't valid now, and as ``gates.open_gate_for_visitor`` does.
+    """
+    row = await connection.fetchrow(
+        """
+        SELECT p.id, p.status, p.starts_at, p.ends_at FROM visitor_pass p JOIN community c ON c.id = p.community_id
+        WHERE p.community_id = $1 AND p.token_sha256 = $2 AND c.offboarded_at IS NULL
+        """,
+        community_id,
+        principals.digest(token),
+    )
+    if row is None:
+        return False
+    if _status(row["status"], row["starts_at"], row["ends_at"], now) != "open":
+        raise Problem(409, "The pass is not valid now.", kind="not-now")
+    await gates.open_gate_for_visitor(connection, community_id, gate, row["id"])
+    return True
+
+
 async def directions(connection: Connection, community_id: int) -> str:
     """Return what the community tells visitors about finding their way."""
     text: str | None = await connection.fetchval(
         "SELECT directions FROM visitor_directions WHERE community_id = $1", community_id
     )
     return text or ""
+
+
+async def lock_directions(connection: Connection, community_id: int) -> str:
+    """Return the same, and keep others from changing it until the transaction ends."""
+    # There may be no row to hold yet: the community's own stands for it.
+    await connection.execute("SELECT FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id)
+    return await directions(connection, community_id)
 
 
 async def set_directions(connection: Connection, principal: Principal, community_id: int, text: str) -> None:

@@ -27,6 +27,11 @@ MAIN_PAGES = [
     (ADMIN, "/communities/a/people"), (ADMIN, "/communities/a/people/accounts"), (ADMIN, "/communities/a/people/1"),
     (ADMIN, "/communities/a/spaces"), (ADMIN, "/communities/a/spaces/a-01"), (ADMIN, "/communities/a/gates"),
     (ADMIN, "/communities/a/transfer"), (ADMIN, "/communities/a/audit"),
+    (ADMIN, "/communities/a/directions"),
+    (ADMIN, "/communities/a/api-keys"), (ADMIN, "/communities/a/gates/main-in"),
+    (ADMIN, "/communities/a/map/levels"), (ADMIN, "/communities/a/map/levels/1"),
+    (ADMIN, "/communities/a/people/1/data"), (DESK, "/communities/a/offboard"),
+    (ADMIN, "/communities/a/people/units"), (ADMIN, "/communities/a/people/units/1"),
     (DESK, "/"), (DESK, "/gateways"), (DESK, "/onboard"), (DESK, "/audit"),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ _PRESENCE = """
 SELECT p.plate, p.inside, p.at FROM presence p
 WHERE p.community_id = $1 AND ($2::bigint IS NULL OR p.plate IN (
     SELECT k.plate FROM presence_correction k WHERE k.community_id = $1 AND k.access_list_version > $2))
+  AND ($3::bigint IS NULL OR p.gateway_id <> $3)
 """
 
 
@@ -49,7 +50,7 @@ async def read(
         removed=[str(item) for item in removed],
         epoch=0 if epoch is None else now["access_list_epoch"],
         rules=await gate_rules(connection, community_id) if with_rules else None,
-        presence=await _presence(connection, community_id, None if full else held) if with_rules else [],
+        presence=await presence(connection, community_id, None if full else held) if with_rules else [],
     )
 
 
@@ -64,8 +65,12 @@ async def gate_rules(connection: Connection, community_id: int) -> GateRules:
     return GateRules(**{name: getattr(found, name) for name in GateRules.__struct_fields__})
 
 
-async def _presence(connection: Connection, community_id: int, since: int | None) -> list[Whereabouts]:
-    rows: Sequence[Any] = await connection.fetch(_PRESENCE, community_id, since)
+async def presence(
+    connection: Connection, community_id: int, since: int | None = None, *, by_others_than: int | None = None
+) -> list[Whereabouts]:
+    """Return where plates are: all that is known, or those that were corrected since a version of the list; those on
+    which others than a gateway had the last word, where one is given."""
+    rows: Sequence[Any] = await connection.fetch(_PRESENCE, community_id, since, by_others_than)
     return [Whereabouts(row["plate"], row["inside"], int(row["at"].timestamp() * 1000)) for row in rows]
 
 

@@ -13,12 +13,24 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from parkmesh.protocol.edge import FEATURE_RULES, Command, EventBatch, Heartbeat, HeartbeatAck, ListChanged, Servers
+from parkmesh.protocol.edge import (
+    FEATURE_PRESENCE,
+    FEATURE_RULES,
+    MAX_MOVES,
+    Command,
+    EventBatch,
+    Heartbeat,
+    HeartbeatAck,
+    ListChanged,
+    Moved,
+    Servers,
+    Whereabouts,
+)
 from parkmesh.server import database, problems
 from parkmesh.server.edge import access_list, ingest
 from parkmesh.server.edge.admission import Admission
 from parkmesh.server.edge.announcements import Announcements
-from parkmesh.server.edge.streams import End, NewVersion, Resync, Stream, Streams
+from parkmesh.server.edge.streams import End, Moves, NewVersion, Resync, Stream, Streams
 from parkmesh.server.guard import BodyLimit, RequestLog
 from parkmesh.server.problems import Problem
 
@@ -38,6 +50,17 @@ _heartbeat = msgspec.json.Decoder(Heartbeat)
 _encode = msgspec.json.encode
 
 
+class _Standing(msgspec.Struct, frozen=True):
+    """A gateway's community, its id, the newest version of its access list, the seconds until its token ends (None: it
+    doesn't), and whether it has to know what other gateways see."""
+
+    community_id: int
+    gateway_id: int
+    newest: ListChanged
+    ends_in_s: float | None
+    shares_presence: bool
+
+
 def create(pool: database.Pool, streams: Streams, announcements: Announcements) -> Starlette:
     """Return the edge application. ``pool`` connects as the application's role."""
     app = Starlette(
@@ -53,7 +76,7 @@ def create(pool: database.Pool, streams: Streams, announcements: Announcements) 
             Middleware(Admission, requests=MAX_WAITING, size=MAX_WAITING_BYTES),
             Middleware(BodyLimit, limit=MAX_BODY),
         ],
-        exception_handlers=problems.HANDLERS,
+        exception_handlers=problems.handlers(),
     )
     app.state.pool = pool
     app.state.streams = streams
@@ -149,10 +172,14 @@ def _number(request: Request, name: str) -> int | None:
     return int(text)
 
 
+def _asked(request: Request, feature: str) -> bool:
+    return feature in request.query_params.get("features", "").split(",")
+
+
 async def get_access_list(request: Request) -> Response:
     token = token_of(request)
     held, epoch = _number(request, "version") or 0, _number(request, "epoch")
-    with_rules = FEATURE_RULES in request.query_params.get("features", "").split(",")
+    with_rules = _asked(request, FEATURE_RULES)
     pool = request.app.state.pool
     async with (
         pool.acquire(timeout=database.ACQUIRE_S) as connection,
@@ -166,27 +193,29 @@ async def get_access_list(request: Request) -> Response:
 async def get_stream(request: Request) -> Response:
     token = token_of(request)
     pool = request.app.state.pool
-    community_id, gateway_id, _ = await _standing(pool, token)
-    streams: Streams = request.app.state.streams
+    with_presence = _asked(request, FEATURE_PRESENCE)
+    standing = await _standing(pool, token, with_presence=with_presence)
     return StreamingResponse(
-        _frames(pool, token, streams, community_id, gateway_id),
+        _frames(pool, token, request.app.state.streams, standing, with_presence=with_presence),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store"},
     )
 
 
 async def _frames(
-    pool: database.Pool, token: bytes, streams: Streams, community_id: int, gateway_id: int
+    pool: database.Pool, token: bytes, streams: Streams, standing: _Standing, *, with_presence: bool
 ) -> AsyncGenerator[bytes]:
     """Yield the frames of one gateway's stream; what is pushed is never older than what was sent before."""
-    stream = streams.open(community_id, gateway_id)
+    stream = streams.open(standing.community_id, standing.gateway_id)
     try:
         sent: ListChanged | None = None
+        told: dict[str, Whereabouts] = {}
+        ends: float | None = None
         # Registered first, read second: a version that comes in between is pushed, not missed.
         stream.offer(Resync())
         while True:
-            item = await _next(stream)
-            if isinstance(item, End):
+            item = await _next(stream, PING_S if ends is None else min(PING_S, ends - time.monotonic()))
+            if isinstance(item, End) or (ends is not None and time.monotonic() >= ends):
                 return
             if item is None:
                 yield _frame("ping", {"time": int(time.time() * 1000)})
@@ -196,10 +225,20 @@ async def _frames(
             else:
                 if isinstance(item, NewVersion) and sent is not None and item.version <= sent.version:
                     continue
-                newest = (await _standing(pool, token))[2]
-                if newest != sent:
-                    sent = newest
-                    yield _frame("access-list", newest)
+                if not isinstance(item, Moves):
+                    standing = await _standing(pool, token, with_presence=with_presence)
+                    stream.shares_presence = standing.shares_presence
+                    ends = None if standing.ends_in_s is None else time.monotonic() + standing.ends_in_s
+                    if standing.newest != sent:
+                        sent = standing.newest
+                        yield _frame("access-list", sent)
+                stream.moves_wait = False
+                if stream.shares_presence:
+                    known = await _presence(pool, token)
+                    news = [move for plate, move in known.items() if told.get(plate) != move]
+                    told = known
+                    for n in range(0, len(news), MAX_MOVES):
+                        yield _frame("presence", Moved(news[n : n + MAX_MOVES]))
     except Problem:
         # The token was changed while the stream was open; the gateway hears why when it connects again.
         return
@@ -207,9 +246,9 @@ async def _frames(
         streams.close(stream)
 
 
-async def _next(stream: Stream) -> object:
+async def _next(stream: Stream, seconds: float) -> object:
     try:
-        async with asyncio.timeout(PING_S):
+        async with asyncio.timeout(seconds):
             return await stream.items.get()
     except TimeoutError:
         return None
@@ -227,11 +266,28 @@ async def _enter(connection: database.Connection, token: bytes) -> tuple[int, in
     return row["community_id"], row["gateway_id"]
 
 
-async def _standing(pool: database.Pool, token: bytes) -> tuple[int, int, ListChanged]:
-    """Return a gateway's community, its id and the newest version of its access list."""
+_STANDING = """
+SELECT c.access_list_version, c.access_list_epoch, extract(epoch FROM g.token_ends_at - now())::float8 AS ends_in_s,
+       $3 AND EXISTS (SELECT FROM gateway o WHERE o.community_id = $1 AND o.id <> $2)
+          AND (EXISTS (SELECT FROM community_rules r WHERE r.community_id = $1
+                       AND (r.anti_passback <> 'off' OR r.lots_per_unit IS NOT NULL))
+               OR EXISTS (SELECT FROM unit u WHERE u.community_id = $1 AND u.lots IS NOT NULL)) AS shares_presence
+FROM community c JOIN gateway g ON g.community_id = c.id AND g.id = $2 WHERE c.id = $1
+"""
+
+
+async def _standing(pool: database.Pool, token: bytes, *, with_presence: bool) -> _Standing:
+    """Return how things stand for the gateway that holds a token; raise ``Problem`` 401 where none does."""
     async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
         community_id, gateway_id = await _enter(connection, token)
-        newest = await connection.fetchrow(
-            "SELECT access_list_version, access_list_epoch FROM community WHERE id = $1", community_id
-        )
-        return community_id, gateway_id, ListChanged(*newest)
+        row = await connection.fetchrow(_STANDING, community_id, gateway_id, with_presence)
+    newest = ListChanged(row["access_list_version"], row["access_list_epoch"])
+    return _Standing(community_id, gateway_id, newest, row["ends_in_s"], row["shares_presence"])
+
+
+async def _presence(pool: database.Pool, token: bytes) -> dict[str, Whereabouts]:
+    """Return where the plates are on which others than this gateway had the last word."""
+    async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
+        community_id, gateway_id = await _enter(connection, token)
+        found = await access_list.presence(connection, community_id, by_others_than=gateway_id)
+    return {item.plate: item for item in found}

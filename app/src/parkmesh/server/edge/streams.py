@@ -1,4 +1,5 @@
-"""The open streams of gateways: pushes of new access lists and of commands, within the process that holds each."""
+"""The open streams of gateways: pushes of new access lists, of commands and of what other gateways saw, within the
+process that holds each."""
 
 import asyncio
 from collections import defaultdict
@@ -21,22 +22,29 @@ class NewVersion:
 
 
 class Resync:
-    """Notifications may have been missed: read the current version again."""
+    """Something changed or was missed: see whether the token still holds, and what the gateway has to know."""
+
+
+class Moves:
+    """The community's cars moved."""
 
 
 class End:
     """Close the stream; the gateway connects again, here or elsewhere."""
 
 
-Item = NewVersion | Command | Resync | End
+Item = NewVersion | Command | Resync | Moves | End
 
 
 @dataclass(eq=False)
 class Stream:
-    """One gateway's open stream."""
+    """One gateway's open stream. ``shares_presence``: its community goes by what other gateways see; ``moves_wait``: it
+    was told that there is some, and hasn't looked yet."""
 
     community_id: int
     gateway_id: int
+    shares_presence: bool = False
+    moves_wait: bool = False
     items: asyncio.Queue[Item] = field(default_factory=lambda: asyncio.Queue(QUEUE))
 
     def offer(self, item: Item) -> None:
@@ -86,10 +94,18 @@ class Streams:
         for stream in self._of_community.get(community_id, {}).values():
             stream.offer(command)
 
-    def end_gateway(self, gateway_id: int) -> None:
+    def moved(self, community_id: int) -> None:
+        """Tell the gateways of a community that its cars moved, where they go by it."""
+        for stream in self._of_community.get(community_id, {}).values():
+            if stream.shares_presence and not stream.moves_wait:
+                stream.moves_wait = True
+                stream.offer(Moves())
+
+    def check_gateway(self, gateway_id: int) -> None:
+        """Have a gateway's stream see whether its token still holds."""
         for of_community in self._of_community.values():
             if gateway_id in of_community:
-                of_community[gateway_id].offer(End())
+                of_community[gateway_id].offer(Resync())
 
     def resync(self) -> None:
         self._offer_all(Resync())

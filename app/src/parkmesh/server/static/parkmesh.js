@@ -25,6 +25,20 @@ window.addEventListener("pageshow", () => {
   for (const button of document.querySelectorAll("[aria-busy]")) button.removeAttribute("aria-busy");
 });
 
+// Signing out in one tab takes what others show of the account off the screen, whether or not the server answers. The
+// page that asks to sign in says when the session is over: a tab that went there before would be let in again.
+const session = new BroadcastChannel("session");
+const signOut = document.querySelector("form[action='/sign-out']");
+if (signOut) {
+  signOut.addEventListener("submit", () => session.postMessage("ending"));
+  session.addEventListener("message", (message) => {
+    document.body.replaceChildren();
+    if (message.data === "over") location.replace("/sign-in");
+  });
+} else if (document.querySelector("form[action='/sign-in']")) {
+  session.postMessage("over");
+}
+
 // Menus close when one looks elsewhere, and on Escape, which gives the focus back.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details[data-menu][open]")) {

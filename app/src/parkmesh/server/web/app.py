@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
@@ -27,6 +26,7 @@ IMPORTS = re.compile(r"/api/v1/communities/[^/]+/imports/[a-z]+")
 # A form may write each byte as three characters.
 FORM_OF_IMPORTS = re.compile(r"/communities/[^/]+/transfer")
 READY_S = 2.0
+_HANDLERS = problems.handlers(rendering.error_page)
 
 
 @dataclass
@@ -48,16 +48,15 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         # Such a redirect would be built from the Host that the client names.
         redirect_slashes=False,
         exception_handlers={
-            **problems.HANDLERS,
-            HTTPException: _http_error,
+            **_HANDLERS,
             RequestValidationError: _invalid,
             Exception: _unexpected,
         },
     )
     larger = {IMPORTS: csv_import.MAX_BYTES, FORM_OF_IMPORTS: 3 * csv_import.MAX_BYTES + MAX_BODY}
-    app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger)
+    app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger, answer=rendering.error_page)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
-    app.add_middleware(RequestLog, door="web")
+    app.add_middleware(RequestLog, door="web", client=lambda request: str(security.client_address(request, settings)))
     rendering.compile_templates()
     api.include(app)
     app.router.routes += [
@@ -75,15 +74,9 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     return app
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return rendering.error_page(request, error)
-
-
 async def _unexpected(request: Request, error: Exception) -> Response:
     # Answered outside of the middleware that puts the headers on all other answers.
-    answer = await problems.HANDLERS[Exception](request, error)
+    answer = await _HANDLERS[Exception](request, error)
     answer.headers.update(security.headers(secure=request.app.state.settings.secure_cookies))
     answer.headers["Cache-Control"] = "no-store"
     return answer

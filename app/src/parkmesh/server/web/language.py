@@ -15,12 +15,14 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import HTTPConnection
 
+from parkmesh.server.messages import Message
+from parkmesh.server.web import security
+
 if TYPE_CHECKING:
     from babel import Locale
 
 LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
-COOKIE = "parkmesh-language"
 COOKIE_LIFE = timedelta(days=365)
 DOMAIN = "parkmesh"
 FOLDER = Path(__file__).parents[1] / "locale"
@@ -56,6 +58,13 @@ class Language:
     def ngettext(self, one: str, many: str, number: int, /, **variables: object) -> str:
         """Return the text that fits ``number``, which is filled in as ``%(num)s``."""
         return self._catalogue.ngettext(one, many, number) % {"num": self.number(number), **variables}
+
+    def say(self, text: str) -> str:
+        """Return a text that the server made, such as what is wrong, in this language."""
+        if not isinstance(text, Message):
+            return self.gettext(text)
+        shown = {name: self.number(value) if isinstance(value, int) else value for name, value in text.values.items()}
+        return self.gettext(text.id, **shown)
 
     def number(self, number: float) -> str:
         from babel.numbers import format_decimal
@@ -124,7 +133,7 @@ def _catalogue(code: str) -> gettext.NullTranslations:
 
 def of(request: HTTPConnection) -> Language:
     """Return the language to answer in: the one that the reader chose, else his browser's, else English."""
-    chosen = request.cookies.get(COOKIE, "")
+    chosen = request.cookies.get(security.language_cookie(request.app.state.settings), "")
     return language(chosen if chosen in LANGUAGES else preferred(request.headers.get("accept-language", "")))
 
 

@@ -2,7 +2,7 @@
 
 from starlette.requests import Request
 
-from parkmesh.server import api_keys, principals
+from parkmesh.server import api_keys, logs, principals, second_factor
 from parkmesh.server.principals import Principal, Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.settings import Settings
@@ -23,11 +23,28 @@ def cookie_token(request: Request, settings: Settings) -> str | None:
 async def by_cookie(request: Request) -> Principal | None:
     """Return the user whose session cookie came with the request."""
     token = cookie_token(request, request.app.state.settings)
-    return await principals.identify(request.app.state.pool, token) if token else None
+    principal = await principals.identify(request.app.state.pool, token) if token else None
+    if principal is not None:
+        logs.note(actor=principal.actor)
+    return principal
+
+
+async def lacks_factor(request: Request, principal: Principal) -> bool:
+    """Tell whether somebody has to prove more than a password before he does anything."""
+    state = request.app.state
+    return await second_factor.missing(state.pool, state.settings.second_factor, principal)
 
 
 async def required(request: Request) -> Principal:
-    """Return the user or the API key of a request; raise ``Problem`` 401 where there is none.
+    """Return the user or the API key of a request as ``half_way``; raise ``Problem`` 403 without a second factor."""
+    principal = await half_way(request)
+    if await lacks_factor(request, principal):
+        raise second_factor.refusal()
+    return principal
+
+
+async def half_way(request: Request) -> Principal:
+    """Return the user or the API key of a request, with or without his second factor; raise ``Problem`` 401.
 
     A key works for the routes of its community; one that may only read gets 403 for anything else. With a cookie, a
     request that changes something must carry the form token too: browsers send cookies unasked.
@@ -43,6 +60,7 @@ async def required(request: Request) -> Principal:
         raise Problem(
             401, "Sign in first: POST /api/v1/sessions.", headers={"WWW-Authenticate": 'Bearer realm="parkmesh"'}
         )
+    logs.note(actor=principal.actor)
     if principal.api_key is not None:
         _check_key(request, principal)
     if bearer is None and request.method not in READS:

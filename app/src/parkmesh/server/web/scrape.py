@@ -42,7 +42,8 @@ class Fleet:
             return
         metrics.DATABASE_UP.set(1)
         metrics.COMMUNITIES.set(found.communities)
-        for state, count in {**found.states, "ok": found.ok}.items():
+        metrics.GATEWAYS.labels("ok").set(found.ok)
+        for state, count in found.states.items():
             metrics.GATEWAYS.labels(state).set(count)
 
 

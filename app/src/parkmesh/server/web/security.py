@@ -3,6 +3,7 @@
 import base64
 import hmac
 import secrets
+from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
@@ -74,18 +75,35 @@ def _address(text: str) -> IPv4Address | IPv6Address:
 
 
 def session_cookie(settings: Settings) -> str:
-    """Return the cookie's name; the prefix makes browsers insist on https and on this host alone."""
-    return "__Host-parkmesh-session" if settings.secure_cookies else "parkmesh-session"
+    return _cookie(settings, "session")
 
 
 def form_cookie(settings: Settings) -> str:
     """Return the name of the cookie that the sign-in form is bound to, before there is a session."""
-    return "__Host-parkmesh-form" if settings.secure_cookies else "parkmesh-form"
+    return _cookie(settings, "form")
 
 
-def set_cookie(response: Response, settings: Settings, name: str, value: str) -> None:
-    """Set a cookie that scripts can't read and other sites' forms don't send."""
-    response.set_cookie(name, value, path="/", httponly=True, samesite="lax", secure=settings.secure_cookies)
+def language_cookie(settings: Settings) -> str:
+    """Return the name of the cookie that keeps the chosen language."""
+    return _cookie(settings, "language")
+
+
+def _cookie(settings: Settings, name: str) -> str:
+    """Return a cookie's name; the prefix makes browsers insist on https and on this host alone."""
+    return f"__Host-parkmesh-{name}" if settings.secure_cookies else f"parkmesh-{name}"
+
+
+def set_cookie(response: Response, settings: Settings, name: str, value: str, *, life: timedelta | None = None) -> None:
+    """Set a cookie that scripts can't read and other sites' forms don't send. Without ``life`` it is the session's."""
+    response.set_cookie(
+        name,
+        value,
+        max_age=int(life.total_seconds()) if life else None,
+        path="/",
+        httponly=True,
+        samesite="lax",
+        secure=settings.secure_cookies,
+    )
 
 
 def delete_cookie(response: Response, settings: Settings, name: str) -> None:

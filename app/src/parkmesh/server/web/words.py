@@ -48,6 +48,7 @@ INVITATION = {
     "expired": N_("Expired"),
 }
 OBJECT = {
+    "api-key": N_("API keys"),
     "booking": N_("Bookings"),
     "community": N_("Community"),
     "credential": N_("Plates"),
@@ -65,6 +66,34 @@ OBJECT = {
     "space": N_("Spaces"),
     "unit": N_("Units"),
     "visitor-pass": N_("Visitor passes"),
+}
+KEY_ROLE = {"reader": N_("May only read"), "administrator": N_("May read and change")}
+HELD = {
+    "accounts": N_("Accounts"),
+    "residents": N_("Residents"),
+    "units": N_("Units"),
+    "plates": N_("Plates that may pass"),
+    "spaces": N_("Spaces"),
+    "gates": N_("Gates"),
+    "gateways": N_("Gateways"),
+    "api_keys": N_("API keys"),
+    "bookings": N_("Bookings to come"),
+    "visitor_passes": N_("Visitor passes to come"),
+}
+ERASED = {
+    "credentials": N_("Plates"),
+    "passages": N_("Passages"),
+    "visitor_passes": N_("Visitor passes"),
+    "bookings": N_("Bookings"),
+    "invitations": N_("Invitations"),
+    "audit_details": N_("Details in the audit trail"),
+    "sessions": N_("Sessions"),
+    "passkeys": N_("Passkeys"),
+}
+ERASED_ACCOUNT = {
+    "none": N_("There was none"),
+    "erased": N_("Erased"),
+    "kept": N_("Kept: it serves elsewhere too"),
 }
 PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
 RULE = {
@@ -91,7 +120,11 @@ TABLES = {
     "list": LIST,
     "rule": RULE,
     "health": HEALTH,
+    "erased": ERASED,
+    "erased-account": ERASED_ACCOUNT,
+    "held": HELD,
     "invitation": INVITATION,
+    "key-role": KEY_ROLE,
     "passback": PASSBACK,
     "object": OBJECT,
     "reason": REASON,
@@ -108,6 +141,7 @@ DONE = {
     "vehicle-changed": N_("The vehicle is changed."),
     "vehicle-removed": N_("The vehicle is removed."),
     "booked": N_("The space is booked."),
+    "booking-moved": N_("The booking has its new time."),
     "booking-cancelled": N_("The booking is cancelled."),
     "shared": N_("The space is shared at that time."),
     "share-stopped": N_("That time is your own again."),
@@ -120,10 +154,13 @@ DONE = {
     "session-ended": N_("That device is signed out."),
     "sessions-ended": N_("All other devices are signed out."),
     "password-changed": N_("The password is changed. All other devices are signed out."),
+    "erasure-asked": N_("The administrators see that you ask for your data to be erased."),
+    "erasure-taken-back": N_("You no longer ask for your data to be erased."),
     "passkey-removed": N_("The passkey is removed."),
     "passkey-added": N_("The passkey is added. You can sign in with it from now on."),
     "saved": N_("Saved."),
     "added": N_("Added."),
+    "placed": N_("The space has its place on the map."),
     "removed": N_("Removed."),
     "revoked": N_("The plate is revoked. Gates that are online refuse it within seconds."),
     "restored": N_("The plate may pass again."),
@@ -131,38 +168,16 @@ DONE = {
     "corrected": N_("The correction is written down."),
     "imported": N_("The file is imported."),
     "onboarded": N_("The community is there."),
+    "offboarded": N_("The community is let go."),
+    "community-deleted": N_("The community will be deleted. Until then it can be kept."),
+    "community-kept": N_("The community is not deleted."),
+    "key-revoked": N_("The key is revoked. It opens nothing any more."),
 }
 
-PROBLEM = {
-    "quota": N_("Your unit has used up what it may have of these."),
-    "plate-limit": N_("Your unit holds as many plates as it may."),
-    "plate-not-available": N_("This plate can't be added here. Ask your community's administrators."),
-    "taken": N_("There is one of this name already."),
-    "revoked": N_("Your administrators revoked this plate; only they can change it."),
-    "not-available": N_("The space is not free for the whole of that time."),
-    "over": N_("It is over already."),
-    "plate": N_("This plate can't have a pass. Ask your community's administrators."),
-    "member": N_("This address belongs to a member of the community already."),
-    "invited": N_("This address is invited already. Send that invitation again."),
-    "claim": N_("This link or code is not valid: it was used or revoked, or is too old. Ask for a new one."),
-    "has-account": N_("This address has an account. Sign in with it first."),
-    "other-account": N_("This invitation is for another address than your account's."),
-    "wrong-password": N_("This is not your password."),
-    "in-use": N_("Something else still refers to it."),
-    "own-place": N_("You can't take away your own place; another administrator can."),
-    "csrf": N_("The form has expired. Send it once more."),
-    "overlap": N_("This time overlaps with another one."),
-    "too-many-attempts": N_("Too many attempts from here. Wait a little and try again."),
-    "not-found": N_("There is nothing here that you may see."),
-}
 STATUS_CODE = {
-    403: N_("You may not do this."),
     404: N_("There is nothing here that you may see."),
-    409: N_("This does not go together with what is there already."),
+    405: N_("This can't be done here."),
     412: N_("Somebody changed this in the meantime. Look at it again, then save."),
-    413: N_("That is too much at once."),
-    429: N_("Too many attempts from here. Wait a little and try again."),
-    503: N_("The service is not available at the moment. Try again soon."),
 }
 
 

@@ -23,6 +23,7 @@ CREATE TABLE community_rules (
     refusal_hold_s integer NOT NULL DEFAULT 5 CHECK (refusal_hold_s BETWEEN 0 AND 600),
     same_plate_window_s integer NOT NULL DEFAULT 30 CHECK (same_plate_window_s BETWEEN 1 AND 3600),
     residents_open_gates boolean NOT NULL DEFAULT false,
+    visitors_open_gates boolean NOT NULL DEFAULT false,
     visitor_passes_per_unit integer NOT NULL DEFAULT 10 CHECK (visitor_passes_per_unit BETWEEN 0 AND 10000),
     visitor_pass_max_hours integer NOT NULL DEFAULT 72 CHECK (visitor_pass_max_hours BETWEEN 1 AND 8760),
     booking_max_hours integer NOT NULL DEFAULT 336 CHECK (booking_max_hours BETWEEN 1 AND 8760),
@@ -33,6 +34,7 @@ COMMENT ON COLUMN community_rules.lots_per_unit IS 'cars of a unit inside at onc
 COMMENT ON COLUMN community_rules.entry_hold_s IS 'seconds to wait before the barrier opens for an entry';
 COMMENT ON COLUMN community_rules.refusal_hold_s IS 'seconds that an unmatched read waits before it is a refusal';
 COMMENT ON COLUMN community_rules.same_plate_window_s IS 'seconds in which reads of one plate are one passage';
+COMMENT ON COLUMN community_rules.visitors_open_gates IS 'who has the link of a pass may, while the pass is valid';
 COMMENT ON COLUMN community_rules.visitor_passes_per_unit IS 'passes of a unit per calendar month of the community';
 COMMENT ON COLUMN community_rules.bookings_per_unit IS 'bookings of a unit that are not over yet';
 ALTER TABLE community_rules ENABLE ROW LEVEL SECURITY;

@@ -16,6 +16,7 @@ The chain is computed here and not in the server because servers of the release 
 **Erasure.** What may hold personal data of an act is its detail (a reason that somebody typed). The chain holds only
 the salted hash of it, so ``audit_redact`` can take detail and salt away and the chain still holds. That is the one
 change that the table admits, and the act of it is an entry itself, without which ``verify-audit`` reports the gap.
+Entries are deleted only with their community, by the owner, once its deletion is due (``parkmesh.server.deletion``).
 """
 
 from alembic import op
@@ -120,6 +121,11 @@ BEGIN
     ELSIF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'audit_chain' THEN
         IF NEW.community_id = OLD.community_id AND NEW.entries = OLD.entries + 1 THEN
             RETURN NEW;
+        END IF;
+    ELSIF TG_OP = 'DELETE' THEN
+        -- With the community, when the desk wanted that and the time to think again is over.
+        IF EXISTS (SELECT FROM community c WHERE c.id = OLD.community_id AND c.deletion_due <= now()) THEN
+            RETURN OLD;
         END IF;
     END IF;
     RAISE EXCEPTION 'the audit trail is only added to' USING ERRCODE = 'insufficient_privilege';
@@ -246,13 +252,19 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON known_network TO {APP};
 OFFBOARDING = f"""
 -- In the order in which a batch of events takes them, or the two would wait for each other.
 ALTER TABLE gateway ADD COLUMN token_ends_at timestamptz;
-ALTER TABLE community ADD COLUMN offboarded_at timestamptz;
+ALTER TABLE community ADD COLUMN offboarded_at timestamptz, ADD COLUMN deletion_due timestamptz;
+ALTER TABLE community ADD CONSTRAINT community_deletion CHECK (deletion_due IS NULL OR offboarded_at IS NOT NULL);
+COMMENT ON COLUMN community.deletion_due IS 'when retention may delete it with all its rows; null: it stays';
 CREATE POLICY offboarded ON community AS RESTRICTIVE FOR SELECT USING (
     offboarded_at IS NULL OR (SELECT parkmesh_scope()) <> 'identity');
 CREATE POLICY ended ON gateway AS RESTRICTIVE FOR SELECT USING (
     token_ends_at IS NULL OR token_ends_at > now() OR (SELECT parkmesh_gateway_token()) IS NULL);
-GRANT UPDATE (offboarded_at) ON community TO {APP};
-"""
+GRANT UPDATE (offboarded_at, deletion_due) ON community TO {APP};
+-- A stream that is open learns of the end of its token, and of a gateway that is gone.
+CREATE TRIGGER token_ends AFTER UPDATE OF token_ends_at ON gateway FOR EACH ROW
+    WHEN (OLD.token_ends_at IS DISTINCT FROM NEW.token_ends_at) EXECUTE FUNCTION gateway_token_changed();
+CREATE TRIGGER gone AFTER DELETE ON gateway FOR EACH ROW EXECUTE FUNCTION gateway_token_changed();
+"""  # noqa: S608 - a constant of this module
 
 SECURITY = (
     "".join(

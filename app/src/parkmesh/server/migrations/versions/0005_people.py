@@ -24,7 +24,16 @@ COMMENT ON COLUMN unit.plate_limit IS 'plates that its residents may hold togeth
 ALTER TABLE resident ADD COLUMN active boolean NOT NULL DEFAULT true;
 ALTER TABLE resident ADD COLUMN erased_at timestamptz;
 COMMENT ON COLUMN resident.erased_at IS 'when the person''s data were erased; the row stays for what refers to it';
+ALTER TABLE resident ADD COLUMN erasure_asked_at timestamptz;
+COMMENT ON COLUMN resident.erasure_asked_at IS 'since when the person asks the administrators to erase the data';
+ALTER TABLE resident ADD COLUMN unit_since timestamptz NOT NULL DEFAULT now();
+COMMENT ON COLUMN resident.unit_since IS 'when the person came into the unit: what its cars did before is not his';
 CREATE INDEX resident_unit ON resident (community_id, unit_id);
+ALTER TABLE credential ADD COLUMN held_from timestamptz, ADD COLUMN revoked_at timestamptz;
+ALTER TABLE credential ALTER COLUMN held_from SET DEFAULT now();
+COMMENT ON COLUMN credential.held_from IS
+    'when its holder got this plate: what it did before is not his; null: when it was created';
+COMMENT ON COLUMN credential.revoked_at IS 'null with a status of revoked: before this was kept';
 ALTER TABLE credential ADD COLUMN label text NOT NULL DEFAULT '' CHECK (length(label) <= 60);
 CREATE INDEX credential_resident ON credential (community_id, resident_id);
 ALTER TABLE web_session ADD COLUMN device text NOT NULL DEFAULT '' CHECK (length(device) <= 60);
@@ -37,6 +46,31 @@ CREATE FUNCTION parkmesh_invitation_token() RETURNS bytea LANGUAGE sql STABLE PA
     AS $$ SELECT decode(nullif(current_setting('parkmesh.invitation_token', true), ''), 'hex') $$;
 CREATE FUNCTION parkmesh_invitation_email() RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
     AS $$ SELECT nullif(current_setting('parkmesh.invitation_email', true), '') $$;
+"""
+
+# Triggers, because servers of the release before write these rows too.
+HELD = """
+CREATE FUNCTION credential_held() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.plate, NEW.resident_id) IS DISTINCT FROM (OLD.plate, OLD.resident_id) THEN
+        NEW.held_from := now();
+    END IF;
+    IF NEW.status <> OLD.status THEN
+        NEW.revoked_at := CASE NEW.status WHEN 'revoked' THEN now() END;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER held BEFORE UPDATE OF plate, resident_id, status ON credential
+    FOR EACH ROW EXECUTE FUNCTION credential_held();
+
+CREATE FUNCTION resident_came() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.unit_since := now();
+    RETURN NEW;
+END $$;
+CREATE TRIGGER came BEFORE UPDATE OF unit_id, active ON resident FOR EACH ROW
+    WHEN (OLD.unit_id IS DISTINCT FROM NEW.unit_id OR NEW.active AND NOT OLD.active)
+    EXECUTE FUNCTION resident_came();
 """
 
 INVITATION = f"""
@@ -145,7 +179,7 @@ REVOKE EXECUTE ON FUNCTION erase_passages FROM PUBLIC;
 def upgrade() -> None:
     driver = op.get_bind().connection.dbapi_connection
     assert driver is not None
-    for script in (PEOPLE, SETTINGS, INVITATION, PASSKEY, ERASURE, GRANTS):
+    for script in (PEOPLE, HELD, SETTINGS, INVITATION, PASSKEY, ERASURE, GRANTS):
         driver.run_async(lambda connection, script=script: connection.execute(script))
 
 

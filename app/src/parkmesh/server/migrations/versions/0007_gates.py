@@ -38,10 +38,12 @@ KEPT_FOR_A_TIME = (
     "invitation",
     "idempotency_key",
     "visitor_pass",
+    "booking",
     "presence",
     "presence_correction",
     "passage_count",
     "gate_opening",
+    "membership",
 )
 
 # Days from here on get partitions of their own. An empty table starts with today; one in use keeps enough of the
@@ -292,6 +294,15 @@ CREATE TRIGGER changed AFTER UPDATE ON community_rules FOR EACH ROW WHEN (
     (NEW.lots_per_unit, NEW.anti_passback, NEW.entry_hold_s, NEW.exit_hold_s, NEW.refusal_hold_s,
      NEW.same_plate_window_s)
 ) EXECUTE FUNCTION rules_changed();
+
+-- A gateway that is alone needs nobody's word; now it does.
+CREATE FUNCTION gateway_joined() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('parkmesh_gateway', g.id::text) FROM gateway g
+        WHERE g.community_id = NEW.community_id AND g.id <> NEW.id;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER joined AFTER INSERT ON gateway FOR EACH ROW EXECUTE FUNCTION gateway_joined();
 
 CREATE FUNCTION edge_beat(
     p_token bytea, p_sent bigint, p_version text, p_backlog bigint, p_list_version bigint, p_silent text[],

@@ -7,8 +7,11 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from parkmesh.server import api_keys, database, problems
-from parkmesh.server.web.api import idempotency, preconditions
-from parkmesh.server.web.api.common import Body, Id, PersonStaff, SignedIn, Text, answers
+from parkmesh.server.database import Connection
+from parkmesh.server.web.api import creating, preconditions
+from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, answers
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import Id, Word
 from parkmesh.server.web.api.paging import Page
 
 in_community = APIRouter(tags=["api keys"], responses=answers(403))
@@ -19,7 +22,7 @@ KeyId = Annotated[Id, Path(description="The key's id.")]
 class NewApiKey(Body):
     """A ``reader`` may only GET; an ``administrator`` may do what administrators may, except managing keys."""
 
-    name: Annotated[Text, Field(min_length=1, max_length=60)]
+    name: Word
     role: Literal["administrator", "reader"]
     expires_at: AwareDatetime | None = None
 
@@ -60,29 +63,19 @@ async def list_api_keys(request: Request, member: PersonStaff, page: Page) -> Ap
     return ApiKeys(items=[ListedApiKey.model_validate(key) for key in items], next=following)
 
 
-@in_community.post(
-    "/api-keys",
-    status_code=201,
-    response_model=CreatedApiKey,
-    responses={**answers(409), **preconditions.CREATED},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/api-keys", **creating.documented(CreatedApiKey, 409))
 async def create_api_key(request: Request, principal: SignedIn, member: PersonStaff, body: NewApiKey) -> Response:
     """Make a key. Its token is in this answer and nowhere else."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         key, token = await api_keys.create(
             connection, principal, member.community_id, body.name, body.role, body.expires_at
         )
         shown = ApiKey.model_validate(key)
-        headers = {
-            "Location": f"/api/v1/communities/{member.community}/api-keys/{key.id}",
-            "ETag": preconditions.etag(shown),
-        }
         created = CreatedApiKey(**shown.model_dump(), token=token)
-        return await once.keep(201, created, headers, secret={"token"})
+        return Made(created, key.id, version=shown, secret={"token"})
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/api-keys/{key}", responses=preconditions.READ)
@@ -97,9 +90,7 @@ async def show_api_key(request: Request, response: Response, member: PersonStaff
     return shown
 
 
-@in_community.delete(
-    "/api-keys/{key}", status_code=204, responses=preconditions.DELETED, dependencies=[preconditions.IF_MATCH]
-)
+@in_community.delete("/api-keys/{key}", **preconditions.deleting())
 async def revoke_api_key(request: Request, principal: SignedIn, member: PersonStaff, key: KeyId) -> Response:
     """Revoke a key. It is worthless from now on, and stays in the list."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:

@@ -9,7 +9,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from parkmesh.server import audit, database
 from parkmesh.server.database import OUTSIDE
-from parkmesh.server.web.api.common import Operator, Staff, Text, answers
+from parkmesh.server.web.api.common import Operator, Staff, answers
+from parkmesh.server.web.api.fields import Text
 from parkmesh.server.web.api.paging import Page, PageAsked
 
 router = APIRouter(tags=["audit"])

@@ -4,22 +4,22 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from parkmesh.domain.windows import Window
 from parkmesh.server import bookings, database, rules
+from parkmesh.server.database import Connection
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.spaces import Category
-from parkmesh.server.web.api import idempotency, paging, preconditions, whose
-from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
-from parkmesh.server.web.api.fields import PRINTABLE, Id, IdInPath
-from parkmesh.server.web.api.spaces import SPACE_NAME, Geometry, LevelAsked, SpaceName
+from parkmesh.server.web.api import creating, paging, preconditions, whose
+from parkmesh.server.web.api.common import Body, Member, SignedIn
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import NAME, Id, IdInPath, Name, Reason
+from parkmesh.server.web.api.spaces import Geometry, LevelAsked
 from parkmesh.server.web.api.times import Asked, Moment, Shown
 
 in_community = APIRouter(tags=["bookings"])
-
-Reason = Annotated[str, Field(min_length=3, max_length=200, pattern=PRINTABLE)]
 
 
 class FreeSpace(BaseModel):
@@ -62,8 +62,12 @@ class Bookings(BaseModel):
 class NewBooking(Asked):
     """Staff says for which unit."""
 
-    space: SpaceName
+    space: Name
     unit_id: Id | None = None
+
+
+class BookingTime(Asked):
+    """Another time for a booking. One that has begun may keep its beginning."""
 
 
 class Cancellation(Body):
@@ -120,7 +124,7 @@ async def list_bookings(
     request: Request,
     member: Member,
     page: paging.Page,
-    space: Annotated[str | None, Query(max_length=63, pattern=SPACE_NAME)] = None,
+    space: Annotated[str | None, Query(max_length=63, pattern=NAME)] = None,
     status: Literal["active", "cancelled"] | None = None,
     ends_after: Annotated[Moment | None, Query()] = None,
     starts_before: Annotated[Moment | None, Query()] = None,
@@ -142,21 +146,13 @@ async def list_bookings(
     return Bookings(items=[Booking.model_validate(booking) for booking in items], next=following)
 
 
-@in_community.post(
-    "/bookings",
-    status_code=201,
-    response_model=Booking,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/bookings", **creating.documented(Booking, 403, 409))
 async def create_booking(request: Request, principal: SignedIn, member: Member, body: NewBooking) -> Response:
     """Book a space. 409 `overlap` with the booking in the way, `not-available` where the space isn't shared for the
     whole window, `quota` where the unit has as many bookings as it may; 422 `outside-rules`."""
     now = datetime.now(UTC)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = Booking.model_validate(
             await bookings.create(
                 connection,
@@ -169,8 +165,9 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
                 now=now,
             )
         )
-        location = f"/api/v1/communities/{member.community}/bookings/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/bookings/{booking}", responses=preconditions.READ)
@@ -183,11 +180,30 @@ async def get_booking(request: Request, response: Response, member: Member, book
     return found
 
 
-@in_community.post(
-    "/bookings/{booking}/cancel",
-    responses={**preconditions.CHANGED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/bookings/{booking}", **preconditions.changing(409))
+async def move_booking(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Member,
+    booking: IdInPath,
+    body: BookingTime,
+) -> Booking:
+    """Give a booking another time on its space. 409 `overlap` with the booking in the way, `not-available`, `over`, or
+    `visitor` where it belongs to a pass; 422 `outside-rules`."""
+    now = datetime.now(UTC)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        unit = await whose.unit_seen(connection, member)
+        present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
+        preconditions.check(request, Booking.model_validate(present))
+        moved = Booking.model_validate(
+            await bookings.move(connection, principal, member.community_id, present, body.window, now)
+        )
+    preconditions.tag(response, moved)
+    return moved
+
+
+@in_community.post("/bookings/{booking}/cancel", **preconditions.changing(409))
 async def cancel_booking(
     request: Request,
     response: Response,

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from parkmesh.server import problems
 from parkmesh.server.principals import Membership, Principal, Role
@@ -16,13 +16,6 @@ class Body(BaseModel):
     """A body that a client sends: unknown members are an error."""
 
     model_config = ConfigDict(extra="forbid")
-
-
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
-"""The number of an object."""
-
-Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""One line that somebody typed: no control characters. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
 
 
 class ProblemDetails(BaseModel):
@@ -46,6 +39,8 @@ def answers(*statuses: int) -> dict[int | str, dict[str, object]]:
 
 
 SignedIn = Annotated[Principal, Depends(people.required)]
+HalfWay = Annotated[Principal, Depends(people.half_way)]
+"""Like ``SignedIn``, for the little that one may do before the second factor."""
 
 
 async def _member(request: Request, principal: SignedIn, community: str) -> Membership:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from parkmesh.server import database, desk, reads
 from parkmesh.server.principals import Role
@@ -24,9 +24,11 @@ class CommunitySummary(BaseModel):
 
 
 class CommunityDetails(CommunitySummary):
-    """``offboarded_at``: when the desk let it go; only the desk sees it since then."""
+    """``offboarded_at``: when the desk let it go; only the desk sees it since then. ``deletion_due``: when it goes with
+    all it has, null where it stays."""
 
     offboarded_at: datetime | None
+    deletion_due: datetime | None
 
 
 class Communities(BaseModel):
@@ -34,26 +36,8 @@ class Communities(BaseModel):
     next: str | None
 
 
-class Gateway(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    online: bool
-    last_heartbeat_at: datetime | None
-    last_events_at: datetime | None
-    version: str | None
-    backlog: int | None
-    clock_skew_ms: int | None
-    access_list_version: int | None
-    newest_access_list_version: int
-    silent_cameras: list[str]
-    unknown_gates: int
-    unknown_spaces: int
-    dropped: int
-
-
 class Gateways(BaseModel):
-    items: list[Gateway]
+    items: list[reads.Gateway]
 
 
 @router.get("/communities")
@@ -99,4 +83,4 @@ async def list_gateways(request: Request, member: Staff) -> Gateways:
     """List the community's gateways with their health."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await reads.gateways(connection, member.community_id)
-    return Gateways(items=[Gateway.model_validate(gateway) for _, gateway in found])
+    return Gateways(items=[gateway for _, gateway in found])

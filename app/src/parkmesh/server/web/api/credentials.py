@@ -1,18 +1,20 @@
 """The plates of a community for its staff, and vehicles: the plates that its residents registered."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from parkmesh.domain import plates
 from parkmesh.server import credentials, database, problems, units
+from parkmesh.server.database import Connection
 from parkmesh.server.principals import Membership, Role
 from parkmesh.server.problems import Problem
-from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.web.api import creating, paging, preconditions
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import MAX_ID, Id, IdInPath, Label, Plate, Search
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import Id, IdAsked, IdInPath, Label, Plate, Search
 
 in_community = APIRouter(tags=["credentials"])
 
@@ -82,8 +84,8 @@ async def list_credentials(
     member: Staff,
     page: paging.Page,
     search: Search = "",
-    resident_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
-    unit_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    resident_id: IdAsked = None,
+    unit_id: IdAsked = None,
 ) -> CredentialList:
     """List the community's plates, those of visitors too."""
     after = page.after(str, int)
@@ -120,7 +122,7 @@ def _by_staff(member: Membership) -> bool:
 
 
 async def _visible(
-    connection: database.Connection, member: Membership, vehicle: int, *, lock: bool = False
+    connection: Connection, member: Membership, vehicle: int, *, lock: bool = False
 ) -> credentials.Credential:
     """Return a vehicle that the member may see: staff any, residents those of their unit."""
     found = await credentials.get(connection, member.community_id, vehicle, lock=lock)
@@ -154,13 +156,7 @@ async def list_vehicles(request: Request, member: Member, page: paging.Page) -> 
     return CredentialList(items=[Credential.model_validate(item) for item in items], next=following)
 
 
-@in_community.post(
-    "/vehicles",
-    status_code=201,
-    response_model=Credential,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/vehicles", **creating.documented(Credential, 403, 409))
 async def add_vehicle(request: Request, principal: SignedIn, member: Member, body: NewVehicle) -> Response:
     """Register a plate. Residents register their own, as many as the unit may hold."""
     staff = _by_staff(member)
@@ -168,10 +164,8 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
         _forbid_others(member, body.resident_id)
         _forbid_staffs(body)
     plate = credentials.spelled(body.plate)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = Credential.model_validate(
             await credentials.add(
                 connection,
@@ -185,8 +179,9 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
                 by_staff=staff,
             )
         )
-        location = f"/api/v1/communities/{member.community}/vehicles/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/vehicles/{vehicle}", responses=preconditions.READ)
@@ -198,11 +193,7 @@ async def get_vehicle(request: Request, response: Response, member: Member, vehi
     return found
 
 
-@in_community.patch(
-    "/vehicles/{vehicle}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.patch("/vehicles/{vehicle}", **preconditions.changing(403, 409))
 async def change_vehicle(
     request: Request, response: Response, principal: SignedIn, member: Member, vehicle: IdInPath, body: VehicleChange
 ) -> Credential:
@@ -223,12 +214,7 @@ async def change_vehicle(
     return changed
 
 
-@in_community.delete(
-    "/vehicles/{vehicle}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/vehicles/{vehicle}", **preconditions.deleting(403, 409))
 async def remove_vehicle(request: Request, principal: SignedIn, member: Member, vehicle: IdInPath) -> Response:
     """Remove a vehicle. Residents remove their own, unless staff revoked it."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:

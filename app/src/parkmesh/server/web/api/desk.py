@@ -4,68 +4,30 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from parkmesh.server import database, desk
-from parkmesh.server.database import OUTSIDE
-from parkmesh.server.principals import Role
+from parkmesh.server.database import OUTSIDE, Connection
+from parkmesh.server.principals import Membership, Role
 from parkmesh.server.problems import Problem
-from parkmesh.server.web.api import idempotency
-from parkmesh.server.web.api.common import Body, Member, Operator, SignedIn, Text, answers
+from parkmesh.server.web.api import creating
+from parkmesh.server.web.api.common import Body, Member, Operator, SignedIn, answers
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import PRINTABLE, Name, Reason, Text, Title, Word
 from parkmesh.server.web.api.paging import Page
 
 router = APIRouter(tags=["desk"])
 in_community = APIRouter(tags=["desk"])
 
-State = Literal["offline", "behind", "outdated", "skewed", "silent"]
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
-Title = Annotated[Text, Field(min_length=1, max_length=120)]
-Word = Annotated[Text, Field(min_length=1, max_length=60)]
 Search = Annotated[
     str | None,
-    Query(alias="q", min_length=1, max_length=60, pattern=r"^[^\x00-\x1f\x7f]*$", description="Text within."),
+    Query(alias="q", min_length=1, max_length=60, pattern=PRINTABLE, description="Text within."),
 ]
 
 
-class GatewayHealth(BaseModel):
-    """``states`` is empty for a gateway with which nothing is wrong; ``outdated``: it holds an older access list.
-
-    The counts are since the gateway exists.
-    """
-
-    model_config = ConfigDict(from_attributes=True)
-
-    community: str
-    community_title: str
-    name: str
-    states: list[State]
-    last_heartbeat_at: datetime | None
-    last_events_at: datetime | None
-    version: str | None
-    backlog: int | None
-    clock_skew_ms: int | None
-    access_list_version: int | None
-    newest_access_list_version: int
-    silent_cameras: list[str]
-    unknown_gates: int
-    unknown_spaces: int
-    dropped: int
-
-
 class GatewaysHealth(BaseModel):
-    items: list[GatewayHealth]
+    items: list[desk.GatewayHealth]
     next: str | None
-
-
-class Summary(BaseModel):
-    """``states`` counts gateways; one in several states is in the count of each."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    communities: int
-    gateways: int
-    ok: int
-    states: dict[State, int]
 
 
 class FirstGate(Body):
@@ -108,7 +70,7 @@ class CreatedCommunity(BaseModel):
 
 
 class Offboarding(Body):
-    reason: Annotated[Text, Field(min_length=3, max_length=200)]
+    reason: Reason
 
 
 class OffboardedCommunity(BaseModel):
@@ -119,11 +81,18 @@ class OffboardedCommunity(BaseModel):
     gateways_until: datetime
 
 
+class CommunityToDelete(BaseModel):
+    """``deletion_due``: from then on the next run of retention deletes it; until then it can be kept."""
+
+    name: str
+    deletion_due: datetime
+
+
 @router.get("/desk/summary", responses=answers(404))
-async def show_summary(request: Request, operator: Operator) -> Summary:
+async def show_summary(request: Request, operator: Operator) -> desk.Summary:
     """Count communities, and gateways by their states."""
     async with database.at_desk(request.app.state.pool) as connection:
-        return Summary.model_validate(await desk.summary(connection))
+        return await desk.summary(connection)
 
 
 @router.get("/desk/gateways", responses=answers(404))
@@ -131,7 +100,7 @@ async def list_gateways_health(
     request: Request,
     operator: Operator,
     page: Page,
-    state: Annotated[State | Literal["ok"] | None, Query(description="Only gateways in this state.")] = None,
+    state: Annotated[desk.State | Literal["ok"] | None, Query(description="Only gateways in this state.")] = None,
     search: Search = None,
 ) -> GatewaysHealth:
     """List the gateways of all communities with their health, by community and name."""
@@ -141,30 +110,24 @@ async def list_gateways_health(
             connection, limit=page.fetch, after=after and (after[0], after[1]), state=state, search=search
         )
     items, following = page.cut(found, lambda gateway: (gateway.community, gateway.name))
-    return GatewaysHealth(items=[GatewayHealth.model_validate(item) for item in items], next=following)
+    return GatewaysHealth(items=items, next=following)
 
 
-@router.post(
-    "/communities",
-    status_code=201,
-    response_model=CreatedCommunity,
-    responses=answers(404, 409),
-    dependencies=[idempotency.KEY],
-)
+@router.post("/communities", **creating.documented(CreatedCommunity, 404, 409, changeable=False))
 async def create_community(request: Request, operator: Operator, body: NewCommunity) -> Response:
     """Take on a community with its gates, spaces and gateways. Its administrators are invited after it."""
     wish = desk.checked(body.model_dump(exclude_none=True))
+
+    async def make(connection: Connection) -> Made:
+        tokens = await desk.onboard(connection, operator, wish)
+        made = CreatedCommunity(name=body.name, title=body.title, time_zone=body.time_zone, gateway_tokens=tokens)
+        return Made(made, body.name, changeable=False, secret={"gateway_tokens"})
+
     async with (
         request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
         database.provisioning(connection),
     ):
-        once = await idempotency.once(request, connection, operator, OUTSIDE, body)
-        if once.answer is not None:
-            return once.answer
-        tokens = await desk.onboard(connection, operator, wish)
-        created = CreatedCommunity(name=body.name, title=body.title, time_zone=body.time_zone, gateway_tokens=tokens)
-        headers = {"Location": f"/api/v1/communities/{body.name}"}
-        return await once.keep(201, created, headers, secret={"gateway_tokens"})
+        return await creating.within(connection, request, operator, OUTSIDE, body, make)
 
 
 @in_community.post("/offboard", responses=answers(403))
@@ -173,8 +136,7 @@ async def offboard_community(
 ) -> OffboardedCommunity:
     """Let a community go: nobody but the desk has access from now on, its plates are revoked at every gateway that is
     online, and its data stays until it is due. A second time changes nothing."""
-    if member.role is not Role.OPERATOR:
-        raise Problem(403, "Only the operator's desk may let a community go.")
+    _operators(member)
     async with (
         request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
         database.provisioning(connection),
@@ -183,3 +145,26 @@ async def offboard_community(
     return OffboardedCommunity(
         name=member.community, offboarded_at=done.offboarded_at, gateways_until=done.gateways_until
     )
+
+
+@in_community.delete("", status_code=202, responses=answers(403, 409))
+async def delete_community(request: Request, principal: SignedIn, member: Member) -> CommunityToDelete:
+    """Have a community that was let go deleted with all it has, after 7 days in which it can still be kept. A second
+    time changes nothing; once it is deleted it is not found."""
+    _operators(member)
+    async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
+        due = await desk.delete_community(connection, principal, member.community_id)
+    return CommunityToDelete(name=member.community, deletion_due=due)
+
+
+@in_community.post("/keep", status_code=204, responses=answers(403))
+async def keep_community(request: Request, principal: SignedIn, member: Member) -> None:
+    """Take back that a community is to be deleted. It stays let go."""
+    _operators(member)
+    async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
+        await desk.keep_community(connection, principal, member.community_id)
+
+
+def _operators(member: Membership) -> None:
+    if member.role is not Role.OPERATOR:
+        raise Problem(403, "Only the operator's desk may let a community go.")

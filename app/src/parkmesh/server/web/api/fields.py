@@ -7,8 +7,14 @@ from pydantic import Field, StringConstraints
 
 # No control characters: PostgreSQL stores no NUL, and none of the others belongs in a name.
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+# Of what gateways, sensors and signs know by its name.
+NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 MAX_ID = 2**63 - 1
 
+Text = Annotated[str, Field(pattern=PRINTABLE)]
+"""One line that somebody typed. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
+Reason = Annotated[Text, Field(min_length=3, max_length=200)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=PRINTABLE)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=PRINTABLE)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=60, pattern=PRINTABLE)]
@@ -22,4 +28,5 @@ Plate = Annotated[str, Field(min_length=1, max_length=64, pattern=PRINTABLE, des
 Password = Annotated[str, Field(min_length=1, max_length=1024)]
 Id = Annotated[int, Field(ge=1, le=MAX_ID)]
 IdInPath = Annotated[int, Path(ge=1, le=MAX_ID)]
+IdAsked = Annotated[int | None, Query(ge=1, le=MAX_ID)]
 Search = Annotated[str, Query(alias="q", max_length=60, pattern=PRINTABLE, description="Text that they contain.")]

@@ -8,14 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from parkmesh.domain import plates
 from parkmesh.server import database, gates, problems
-from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.database import Connection
+from parkmesh.server.web.api import creating, paging, preconditions
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import PRINTABLE, Plate, Title
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import Name, Plate, Reason, Title
 
 in_community = APIRouter(tags=["gates"])
 
-NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
 NameInPath = Annotated[str, Path(max_length=63)]
 MAX_LANES, MAX_CAMERAS = 20, 10
 
@@ -74,7 +74,7 @@ class NewGate(GateBody):
 class OpenRequest(Body):
     """Staff says why; a resident may."""
 
-    reason: str | None = Field(default=None, min_length=3, max_length=200, pattern=PRINTABLE)
+    reason: Reason | None = None
 
 
 class OpenCommand(BaseModel):
@@ -103,23 +103,15 @@ async def list_gates(request: Request, member: Member, page: paging.Page) -> Gat
     return Gates(items=[Gate.model_validate(gate) for gate in items], next=following)
 
 
-@in_community.post(
-    "/gates",
-    status_code=201,
-    response_model=Gate,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/gates", **creating.documented(Gate, 403, 409))
 async def create_gate(request: Request, principal: SignedIn, member: Staff, body: NewGate) -> Response:
     """Add a gate. A gateway opens it when it has a gate of this name in its configuration."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
-        made = await gates.create(connection, principal, member.community_id, body.gate(body.name))
-        shown = Gate.model_validate(made)
-        location = f"/api/v1/communities/{member.community}/gates/{made.name}"
-        return await once.keep(201, shown, {"Location": location, "ETag": preconditions.etag(shown)})
+
+    async def make(connection: Connection) -> Made:
+        made = Gate.model_validate(await gates.create(connection, principal, member.community_id, body.gate(body.name)))
+        return Made(made, made.name)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/gates/{gate}", responses=preconditions.READ)
@@ -131,9 +123,7 @@ async def get_gate(request: Request, response: Response, member: Member, gate: N
     return found
 
 
-@in_community.put(
-    "/gates/{gate}", responses={**preconditions.CHANGED, **answers(403)}, dependencies=[preconditions.IF_MATCH]
-)
+@in_community.put("/gates/{gate}", **preconditions.changing(403))
 async def change_gate(
     request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: GateBody
 ) -> Gate:
@@ -148,12 +138,7 @@ async def change_gate(
     return changed
 
 
-@in_community.delete(
-    "/gates/{gate}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/gates/{gate}", **preconditions.deleting(403))
 async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate: NameInPath) -> Response:
     """Delete a gate. Its passages stay."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:

@@ -1,18 +1,8 @@
 """Creates that may be sent again: the same ``Idempotency-Key`` has its effect once and gets the same answer.
 
-The answer is stored in the transaction of the effect, so that neither is without the other. A route that creates::
-
-    @in_community.post("/things", status_code=201, response_model=Thing,
-                       responses=answers(403, 409), dependencies=[idempotency.KEY])
-    async def create_thing(request: Request, principal: SignedIn, member: Staff, body: NewThing) -> Response:
-        async with database.in_community(request.app.state.pool, member.community_id) as connection:
-            once = await idempotency.once(request, connection, principal, member.community_id, body)
-            if once.answer is not None:
-                return once.answer
-            made = Thing.model_validate(await things.create(connection, principal, member.community_id, body.name))
-            return await once.keep(201, made, {"Location": f"/api/v1/communities/{member.community}/things/{made.id}"})
-
-A ``Problem`` that is raised in between rolls everything back: an attempt that failed may be made again with its key.
+The answer is stored in the transaction of the effect, so that neither is without the other. Routes use it through
+``creating``, the forms of pages through ``pages.once``. A ``Problem`` that is raised in between rolls everything back:
+an attempt that failed may be made again with its key.
 """
 
 import hashlib
@@ -26,6 +16,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from parkmesh.server import database
+from parkmesh.server.messages import Message
 from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
 
@@ -80,7 +71,7 @@ async def once(
     community_id: int,
     body: BaseModel | None,
 ) -> Once:
-    """Begin a create in the transaction of ``connection``; see the module for how a route uses it.
+    """Begin a create in the transaction of ``connection``; whoever goes on with it calls ``keep`` at its end.
 
     ``community_id`` is ``database.OUTSIDE`` for what belongs to no community. A second attempt at the same time waits
     for the first one's end. Raises ``Problem`` 422 where the key was used for another request or has an unusable form.
@@ -91,7 +82,8 @@ async def once(
     if key is None:
         return Once(None, connection, None, digest)
     if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable():
-        raise Problem(422, f"{HEADER}: 1 to {MAX_KEY} printable ASCII characters", kind="invalid")
+        text = Message("%(header)s: 1 to %(most)s printable ASCII characters", header=HEADER, most=MAX_KEY)
+        raise Problem(422, text, kind="invalid")
     place = (community_id, principal.actor, hashlib.sha256(key.encode()).digest())
     lock = hashlib.sha256(f"{community_id}:{principal.actor}:{key}".encode()).digest()
     await connection.execute("SELECT pg_advisory_xact_lock($1)", int.from_bytes(lock[:8], "big", signed=True))
@@ -108,7 +100,8 @@ async def once(
     if stored is None:
         return Once(None, connection, place, digest)
     if stored["request_sha256"] != digest:
-        raise Problem(422, f"{HEADER}: this key was used for another request", kind="idempotency-key-reused")
+        text = Message("%(header)s: this key was used for another request", header=HEADER)
+        raise Problem(422, text, kind="idempotency-key-reused")
     answer = _json(stored["body"], stored["status"], {**json.loads(stored["headers"]), "Idempotency-Replayed": "true"})
     return Once(answer, connection, place, digest)
 

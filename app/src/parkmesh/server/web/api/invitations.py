@@ -162,12 +162,7 @@ async def resend_invitation(
     return _made(request, found, made)
 
 
-@in_community.delete(
-    "/invitations/{invitation}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/invitations/{invitation}", **preconditions.deleting(403, 409))
 async def revoke_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> Response:

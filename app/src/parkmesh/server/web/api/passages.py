@@ -51,7 +51,8 @@ async def list_passages(
     from_: Annotated[Moment | None, Query(alias="from", description="The first moment.")] = None,
     until: Annotated[Moment | None, Query(description="The first moment after it.")] = None,
 ) -> Passages:
-    """List passages, latest first. Residents see those of their own plates and of their unit's."""
+    """List passages, latest first. Residents see what their own plates and their unit's did while they were theirs, and
+    visitors' cars while their passes held."""
     before = page.after(datetime, int)
     beginning = passages.beginning_of_plate(plate) if plate else None
     if plate and beginning is None:
@@ -59,7 +60,7 @@ async def list_passages(
     only = passages.Filter(beginning, gate, direction, decision, from_, until)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         own = (
-            await passages.plates_seen(connection, member.community_id, member.resident_id)
+            await passages.seen_by(connection, member.community_id, member.resident_id)
             if member.role is Role.RESIDENT
             else None
         )
@@ -68,7 +69,7 @@ async def list_passages(
             member.community_id,
             limit=page.fetch,
             before=None if before is None else (before[0], before[1]),
-            plates=own,
+            seen=own,
             only=only,
         )
     items, following = page.cut(found, lambda passage: (passage.received_at, passage.id))

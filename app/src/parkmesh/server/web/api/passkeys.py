@@ -6,10 +6,11 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import devices, passkeys
+from parkmesh.server import devices, passkeys, second_factor
+from parkmesh.server.principals import Principal
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import security
-from parkmesh.server.web.api.common import Body, SignedIn, answers
+from parkmesh.server.web import people, security
+from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
 from parkmesh.server.web.api.fields import IdInPath, Password, Word
 from parkmesh.server.web.api.sessions import Session
 
@@ -23,7 +24,9 @@ class Options(BaseModel):
     public_key: dict[str, Any]
 
 
-class RegistrationStart(Body):
+class Confirmation(Body):
+    """The account's password once more: an open session that somebody borrowed shall not change the ways in."""
+
     password: Password
 
 
@@ -64,8 +67,9 @@ async def list_passkeys(request: Request, principal: SignedIn) -> Passkeys:
 
 
 @router.post("/passkeys/registration", responses=answers(403, 409, 429))
-async def begin_registration(request: Request, principal: SignedIn, body: RegistrationStart) -> Options:
+async def begin_registration(request: Request, principal: HalfWay, body: Confirmation) -> Options:
     """Begin to register a passkey; asks for the password once more."""
+    await _first_or_full(request, principal)
     state = request.app.state
     address = security.client_address(request, state.settings)
     here = passkeys.site(state.settings.public_url)
@@ -73,17 +77,26 @@ async def begin_registration(request: Request, principal: SignedIn, body: Regist
 
 
 @router.post("/passkeys", status_code=201, responses=answers(403, 409))
-async def register(request: Request, principal: SignedIn, body: NewPasskey) -> Passkey:
+async def register(request: Request, principal: HalfWay, body: NewPasskey) -> Passkey:
     """Register the passkey that the device made."""
+    await _first_or_full(request, principal)
     state = request.app.state
     here = passkeys.site(state.settings.public_url)
     return Passkey.model_validate(await passkeys.register(state.pool, here, principal, body.credential, body.name))
 
 
-@router.delete("/passkeys/{passkey}", status_code=204, responses=answers(403, 404))
-async def delete_passkey(request: Request, principal: SignedIn, passkey: IdInPath) -> Response:
-    """Delete one of the user's own passkeys."""
-    await passkeys.delete(request.app.state.pool, principal, passkey)
+async def _first_or_full(request: Request, principal: Principal) -> None:
+    """Raise ``Problem`` 403 where somebody who has a passkey would register another without it."""
+    if await people.lacks_factor(request, principal) and await passkeys.owned(request.app.state.pool, principal):
+        raise second_factor.refusal()
+
+
+@router.post("/passkeys/{passkey}/remove", status_code=204, responses=answers(403, 404, 429))
+async def remove_passkey(request: Request, principal: SignedIn, passkey: IdInPath, body: Confirmation) -> Response:
+    """Remove one of the user's own passkeys; asks for the password once more."""
+    state = request.app.state
+    address = security.client_address(request, state.settings)
+    await passkeys.delete(state.pool, principal, passkey, body.password, address)
     return Response(status_code=204)
 
 

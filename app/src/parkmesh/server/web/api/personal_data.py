@@ -1,4 +1,4 @@
-"""One person's data: given out to the person and to staff, and erased by staff."""
+"""One person's data: given out to the person and to staff, and erased by staff, for which the person can ask."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -6,7 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import personal_data, problems
+from parkmesh.server import database, personal_data, problems
 from parkmesh.server.principals import Role
 from parkmesh.server.web.api.common import Body, Member, PersonStaff, SignedIn, answers
 from parkmesh.server.web.api.fields import Email, IdInPath
@@ -157,6 +157,25 @@ async def get_personal_data(request: Request, principal: SignedIn, member: Membe
         raise problems.not_found()
     found = await personal_data.collect(request.app.state.pool, principal, member.community_id, resident)
     return PersonalData.model_validate(found)
+
+
+class ErasureRequest(Body):
+    """``wanted`` false: no longer."""
+
+    wanted: bool
+
+
+@in_community.put("/residents/{resident}/erasure-request")
+async def ask_for_erasure(
+    request: Request, principal: SignedIn, member: Member, resident: IdInPath, body: ErasureRequest
+) -> Resident:
+    """Ask the community's administrators to erase one's own data. Only the person can. It needs no If-Match: what is
+    sent last holds."""
+    if resident != member.resident_id:
+        raise problems.not_found()
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        found = await personal_data.ask_for_erasure(connection, principal, member.community_id, resident, body.wanted)
+    return Resident.model_validate(found)
 
 
 @in_community.post("/residents/{resident}/erase", responses=answers(403, 409))

@@ -1,8 +1,8 @@
 """Changes that don't overwrite what somebody else changed: ETag on what is read, If-Match on what changes it.
 
 A route that reads one object sets ``ETag`` (``tag``), one that changes it calls ``check`` inside the transaction, after
-it read the object's present state ``FOR UPDATE``. In the decorator of a route, ``responses=READ`` (``CHANGED``)
-documents the headers and answers, and ``dependencies=[IF_MATCH]`` the header of the request.
+it read the object's present state ``FOR UPDATE``. In the decorator of a route ``responses=READ``, ``**changing(…)`` and
+``**deleting(…)`` document the headers and answers.
 """
 
 import hashlib
@@ -21,8 +21,16 @@ _ETAG_HEADER = {
 }
 READ: dict[int | str, dict[str, Any]] = {200: {"headers": _ETAG_HEADER}}
 CREATED: dict[int | str, dict[str, Any]] = {201: {"headers": _ETAG_HEADER}}
-CHANGED: dict[int | str, dict[str, Any]] = {**READ, **answers(412, 428)}
-DELETED: dict[int | str, dict[str, Any]] = answers(412, 428)
+
+
+def changing(*refusals: int) -> dict[str, Any]:
+    """Return what a route's decorator needs to say of a change; ``refusals`` are the answers of its own."""
+    return {"responses": {**READ, **answers(412, 428, *refusals)}, "dependencies": [_IF_MATCH]}
+
+
+def deleting(*refusals: int) -> dict[str, Any]:
+    """Return what a route's decorator needs to say of a deletion; ``refusals`` are the answers of its own."""
+    return {"status_code": 204, "responses": answers(412, 428, *refusals), "dependencies": [_IF_MATCH]}
 
 
 def etag(representation: BaseModel) -> str:
@@ -69,4 +77,4 @@ def _documented(
     """Put the header into the API's document; ``check`` looks at it when the present state is known."""
 
 
-IF_MATCH = Depends(_documented)
+_IF_MATCH = Depends(_documented)

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from parkmesh.domain import plates
 from parkmesh.server import database, passages, presence, problems
 from parkmesh.server.principals import Role
 from parkmesh.server.web.api import paging, preconditions
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import PRINTABLE
+from parkmesh.server.web.api.fields import Reason
 
 in_community = APIRouter(tags=["presence"])
 
@@ -38,7 +38,7 @@ class PresenceList(BaseModel):
 
 class Correction(Body):
     inside: bool
-    reason: str = Field(min_length=3, max_length=200, pattern=PRINTABLE)
+    reason: Reason
 
 
 class Occupancy(BaseModel):
@@ -80,7 +80,7 @@ async def list_presence(
     """List the plates of which it is known where they are. Residents see their unit's."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         own = (
-            await passages.plates_seen(connection, member.community_id, member.resident_id)
+            await passages.seen_by(connection, member.community_id, member.resident_id)
             if member.role is Role.RESIDENT
             else None
         )
@@ -91,7 +91,7 @@ async def list_presence(
             limit=page.fetch,
             after=after[0] if after else None,
             inside=inside,
-            plates=own,
+            seen=own,
         )
     items, following = page.cut(found, lambda item: (item.plate,))
     return PresenceList(items=[Presence.model_validate(item) for item in items], next=following)
@@ -106,9 +106,7 @@ async def get_presence(request: Request, response: Response, member: Staff, plat
     return found
 
 
-@in_community.put(
-    "/presence/{plate}", responses={**preconditions.CHANGED, **answers(403)}, dependencies=[preconditions.IF_MATCH]
-)
+@in_community.put("/presence/{plate}", **preconditions.changing(403))
 async def correct_presence(
     request: Request, response: Response, principal: SignedIn, member: Staff, plate: PlateInPath, body: Correction
 ) -> Presence:

@@ -1,16 +1,19 @@
 """The people of a community, and the accounts that belong to it."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.server import database, members, problems, residents
+from parkmesh.server.database import Connection
 from parkmesh.server.principals import Role
-from parkmesh.server.web.api import idempotency, paging, preconditions
+from parkmesh.server.web.api import creating, paging, preconditions
 from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
 from parkmesh.server.web.api.common import Member as AnyMember
-from parkmesh.server.web.api.fields import MAX_ID, Email, Id, IdInPath, Search, Title
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import Email, Id, IdAsked, IdInPath, Search, Title
 
 in_community = APIRouter(tags=["people"])
 
@@ -18,7 +21,8 @@ CommunityRole = Literal["administrator", "resident"]
 
 
 class Resident(BaseModel):
-    """``role``: what the person's account may do in the community, null where there is none."""
+    """``role``: what the person's account may do in the community, null where there is none. ``erasure_asked_at``:
+    since when the person asks for the data to be erased, null: doesn't."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -29,6 +33,7 @@ class Resident(BaseModel):
     unit: str | None
     active: bool
     role: CommunityRole | None
+    erasure_asked_at: datetime | None
 
 
 class Residents(BaseModel):
@@ -79,7 +84,7 @@ async def list_residents(
     member: Staff,
     page: paging.Page,
     search: Search = "",
-    unit_id: Annotated[int | None, Query(ge=1, le=MAX_ID)] = None,
+    unit_id: IdAsked = None,
 ) -> Residents:
     """List the people of the community by name."""
     after = page.after(str, int)
@@ -91,24 +96,17 @@ async def list_residents(
     return Residents(items=[Resident.model_validate(resident) for resident in items], next=following)
 
 
-@in_community.post(
-    "/residents",
-    status_code=201,
-    response_model=Resident,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/residents", **creating.documented(Resident, 403, 409))
 async def create_resident(request: Request, principal: SignedIn, member: Staff, body: NewResident) -> Response:
     """Add a person, who has no account until an invitation is accepted."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = Resident.model_validate(
             await residents.create(connection, principal, member.community_id, body.email, body.name, body.unit_id)
         )
-        location = f"/api/v1/communities/{member.community}/residents/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/residents/{resident}", responses=preconditions.READ)
@@ -122,11 +120,7 @@ async def get_resident(request: Request, response: Response, member: AnyMember, 
     return found
 
 
-@in_community.patch(
-    "/residents/{resident}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.patch("/residents/{resident}", **preconditions.changing(403, 409))
 async def change_resident(
     request: Request, response: Response, principal: SignedIn, member: Staff, resident: IdInPath, body: ResidentChange
 ) -> Resident:
@@ -143,12 +137,7 @@ async def change_resident(
     return changed
 
 
-@in_community.delete(
-    "/residents/{resident}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/residents/{resident}", **preconditions.deleting(403, 409))
 async def delete_resident(request: Request, principal: SignedIn, member: Staff, resident: IdInPath) -> Response:
     """Delete a person who was entered by mistake and to whom nothing belongs."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
@@ -177,11 +166,7 @@ async def get_member(request: Request, response: Response, member: Staff, user: 
     return found
 
 
-@in_community.patch(
-    "/members/{user}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.patch("/members/{user}", **preconditions.changing(403, 409))
 async def change_member(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, user: IdInPath, body: MemberChange
 ) -> Member:
@@ -196,12 +181,7 @@ async def change_member(
     return changed
 
 
-@in_community.delete(
-    "/members/{user}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/members/{user}", **preconditions.deleting(403, 409))
 async def remove_member(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Response:
     """Take an account out of the community. The person and the plates stay."""
     async with members.with_accounts(request.app.state.pool, member.community_id) as connection:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from parkmesh.server import database, rules
 from parkmesh.server.web.api import preconditions
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
 
 in_community = APIRouter(tags=["rules"])
 
@@ -19,7 +19,8 @@ class RulesBody(Body):
     ``lots_per_unit``: cars of a unit inside at once, null: any number. ``anti_passback``: a car that is inside
     already is let in (``off``), let in and marked (``soft``) or refused (``hard``). ``entry_hold_s``,
     ``exit_hold_s``: seconds before the barrier opens. ``refusal_hold_s``: seconds that an unmatched read waits for a
-    better one. ``same_plate_window_s``: seconds in which a plate counts once. The others bound visitors and bookings.
+    better one. ``same_plate_window_s``: seconds in which a plate counts once. ``visitors_open_gates``: by the link of a
+    pass while it is valid. The others bound visitors and bookings.
     """
 
     lots_per_unit: int | None = Field(default=None, ge=0, le=1000)
@@ -29,6 +30,7 @@ class RulesBody(Body):
     refusal_hold_s: int = Field(default=5, ge=0, le=600)
     same_plate_window_s: int = Field(default=30, ge=1, le=3600)
     residents_open_gates: bool = False
+    visitors_open_gates: bool = False
     visitor_passes_per_unit: int = Field(default=10, ge=0, le=10000)
     visitor_pass_max_hours: int = Field(default=72, ge=1, le=8760)
     booking_max_hours: int = Field(default=336, ge=1, le=8760)
@@ -44,6 +46,7 @@ class Rules(BaseModel):
     refusal_hold_s: int
     same_plate_window_s: int
     residents_open_gates: bool
+    visitors_open_gates: bool
     visitor_passes_per_unit: int
     visitor_pass_max_hours: int
     booking_max_hours: int
@@ -64,7 +67,7 @@ async def get_rules(request: Request, response: Response, member: Member) -> Rul
     return found
 
 
-@in_community.put("/rules", responses={**preconditions.CHANGED, **answers(403)}, dependencies=[preconditions.IF_MATCH])
+@in_community.put("/rules", **preconditions.changing(403))
 async def put_rules(request: Request, response: Response, principal: SignedIn, member: Staff, body: RulesBody) -> Rules:
     """Set the rules. Gateways that are online go by them within seconds."""
     wanted = rules.Rules(**body.model_dump())

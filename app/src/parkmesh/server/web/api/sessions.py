@@ -10,7 +10,7 @@ from parkmesh.server import accounts, devices, principals
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import security
-from parkmesh.server.web.api.common import Body, SignedIn, answers
+from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
 from parkmesh.server.web.api.fields import Password
 
 router = APIRouter(tags=["sessions"])
@@ -78,7 +78,7 @@ async def create_session(request: Request, body: Credentials) -> Session:
 
 
 @router.get("/sessions/current")
-async def current_session(request: Request, principal: SignedIn) -> CurrentUser:
+async def current_session(request: Request, principal: HalfWay) -> CurrentUser:
     """Say who is signed in."""
     return CurrentUser(
         email=principal.email,
@@ -89,7 +89,7 @@ async def current_session(request: Request, principal: SignedIn) -> CurrentUser:
 
 
 @router.delete("/sessions/current", status_code=204, responses=answers(403))
-async def end_session(request: Request, principal: SignedIn) -> Response:
+async def end_session(request: Request, principal: HalfWay) -> Response:
     """Sign out: the token is worthless from now on."""
     await principals.sign_out(request.app.state.pool, principal.session)
     return Response(status_code=204)

@@ -9,9 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_valid
 
 from parkmesh.domain.sharing import Weekly
 from parkmesh.server import database, sharing
+from parkmesh.server.database import Connection
 from parkmesh.server.principals import Membership
-from parkmesh.server.web.api import idempotency, preconditions, whose
+from parkmesh.server.web.api import creating, preconditions, whose
 from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
+from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.fields import IdInPath
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Asked, Day, Shown, Stretch
@@ -99,12 +101,12 @@ class Sharing(BaseModel):
     booked: list[Stretch]
 
 
-async def _hold(connection: database.Connection, member: Membership, space: str, now: datetime) -> sharing.Held:
+async def _hold(connection: Connection, member: Membership, space: str, now: datetime) -> sharing.Held:
     unit = await whose.unit_seen(connection, member)
     return await sharing.hold(connection, member.community_id, space, unit, now)
 
 
-async def _read(connection: database.Connection, member: Membership, space: str, now: datetime) -> Sharing:
+async def _read(connection: Connection, member: Membership, space: str, now: datetime) -> Sharing:
     unit = await whose.unit_seen(connection, member)
     return Sharing.model_validate(await sharing.get(connection, member.community_id, space, unit, now))
 
@@ -116,35 +118,24 @@ async def get_sharing(request: Request, member: Member, space: SpaceInPath) -> S
         return await _read(connection, member, space, datetime.now(UTC))
 
 
-@in_community.post(
-    "/windows",
-    status_code=201,
-    response_model=SharedWindow,
-    responses={**preconditions.CREATED, **answers(409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/windows", **creating.documented(SharedWindow, 409))
 async def share_window(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked
 ) -> Response:
     """Share the space for one window. What was taken back of it before is shared again; blocked days stay blocked."""
     now = datetime.now(UTC)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         held = await _hold(connection, member, space, now)
         made = SharedWindow.model_validate(
             await sharing.share_once(connection, principal, member.community_id, held, body.window, now)
         )
-        return await once.keep(201, made, {"ETag": preconditions.etag(made)})
+        return Made(made)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
-@in_community.delete(
-    "/windows/{window}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/windows/{window}", **preconditions.deleting(409))
 async def stop_window(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, window: IdInPath
 ) -> Response:
@@ -158,34 +149,24 @@ async def stop_window(
     return Response(status_code=204)
 
 
-@in_community.post(
-    "/patterns",
-    status_code=201,
-    response_model=Pattern,
-    responses={**preconditions.CREATED, **answers(409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/patterns", **creating.documented(Pattern, 409))
 async def share_weekly(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: PatternBody
 ) -> Response:
     """Share the space every week."""
     now = datetime.now(UTC)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         held = await _hold(connection, member, space, now)
         made = Pattern.model_validate(
             await sharing.share_weekly(connection, principal, member.community_id, held, body.weekly(), now)
         )
-        return await once.keep(201, made, {"ETag": preconditions.etag(made)})
+        return Made(made)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
-@in_community.put(
-    "/patterns/{pattern}",
-    responses={**preconditions.CHANGED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/patterns/{pattern}", **preconditions.changing(409))
 async def put_pattern(
     request: Request,
     response: Response,
@@ -208,12 +189,7 @@ async def put_pattern(
     return changed
 
 
-@in_community.delete(
-    "/patterns/{pattern}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/patterns/{pattern}", **preconditions.deleting(409))
 async def stop_pattern(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, pattern: IdInPath
 ) -> Response:
@@ -227,25 +203,19 @@ async def stop_pattern(
     return Response(status_code=204)
 
 
-@in_community.post(
-    "/blocked-days",
-    status_code=201,
-    response_model=BlockedDay,
-    responses=answers(409),
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/blocked-days", **creating.documented(BlockedDay, 409, changeable=False))
 async def block_day(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: BlockedDayBody
 ) -> Response:
     """Share nothing on a day, whatever windows and patterns say. 409 with the booking where somebody booked on it."""
     now = datetime.now(UTC)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         held = await _hold(connection, member, space, now)
         await sharing.block_day(connection, principal, member.community_id, held, body.day, now)
-        return await once.keep(201, BlockedDay(day=body.day))
+        return Made(BlockedDay(day=body.day), changeable=False)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.delete("/blocked-days/{day}", status_code=204, responses=answers(409))

@@ -6,18 +6,18 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parkmesh.server import assignments, database, spaces
+from parkmesh.server import assignments, database, space_counts, spaces
+from parkmesh.server.database import Connection
 from parkmesh.server.spaces import Category
-from parkmesh.server.web.api import idempotency, paging, preconditions, whose
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import PRINTABLE, Id, IdInPath, Word
+from parkmesh.server.web.api import creating, paging, preconditions, whose
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import NAME, PRINTABLE, Id, IdInPath, Name, Word
 from parkmesh.server.web.api.times import Moment, Shown
 
 in_community = APIRouter(tags=["spaces"])
 
-SPACE_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
-SpaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=SPACE_NAME)]
-SpaceInPath = Annotated[str, Path(min_length=1, max_length=63, pattern=SPACE_NAME)]
+SpaceInPath = Annotated[str, Path(min_length=1, max_length=63, pattern=NAME)]
 LevelName = Annotated[str, Field(max_length=60, pattern=PRINTABLE)]
 LevelAsked = Annotated[str | None, Query(max_length=60, pattern=PRINTABLE, description="Name of the level.")]
 MAX_EXTENT = 100_000
@@ -123,7 +123,7 @@ class SpaceBody(Body):
 class NewSpace(SpaceBody):
     """Sensors and signs know a space by its name: it never changes."""
 
-    name: SpaceName
+    name: Name
 
 
 class SpaceAttributes(BaseModel):
@@ -166,7 +166,7 @@ class AssignedTime(Body):
 
 
 class NewAssignment(AssignedTime):
-    space: SpaceName
+    space: Name
     unit_id: Id
 
 
@@ -183,26 +183,19 @@ async def list_levels(request: Request, member: Member, page: paging.Page) -> Le
     return Levels(items=[Level.model_validate(level) for level in items], next=following)
 
 
-@in_community.post(
-    "/levels",
-    status_code=201,
-    response_model=Level,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/levels", **creating.documented(Level, 403, 409))
 async def create_level(request: Request, principal: SignedIn, member: Staff, body: LevelBody) -> Response:
     """Add a level."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = Level.model_validate(
             await spaces.create_level(
                 connection, principal, member.community_id, body.name, body.ordinal, body.width, body.height
             )
         )
-        location = f"/api/v1/communities/{member.community}/levels/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/levels/{level}", responses=preconditions.READ)
@@ -214,11 +207,7 @@ async def get_level(request: Request, response: Response, member: Member, level:
     return found
 
 
-@in_community.put(
-    "/levels/{level}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/levels/{level}", **preconditions.changing(403, 409))
 async def put_level(
     request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelBody
 ) -> Level:
@@ -235,12 +224,7 @@ async def put_level(
     return changed
 
 
-@in_community.delete(
-    "/levels/{level}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/levels/{level}", **preconditions.deleting(403, 409))
 async def delete_level(request: Request, principal: SignedIn, member: Staff, level: IdInPath) -> Response:
     """Delete a level without spaces."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
@@ -278,22 +262,15 @@ async def list_spaces(
     return Spaces(items=[Space.model_validate(space) for space in items], next=following)
 
 
-@in_community.post(
-    "/spaces",
-    status_code=201,
-    response_model=Space,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/spaces", **creating.documented(Space, 403, 409))
 async def create_space(request: Request, principal: SignedIn, member: Staff, body: NewSpace) -> Response:
     """Add a space."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = await spaces.create(connection, principal, member.community_id, body.name, body.attributes())
-        location = f"/api/v1/communities/{member.community}/spaces/{made.name}"
-        return await once.keep(201, Space.model_validate(made), {"Location": location, "ETag": _tag(made)})
+        return Made(Space.model_validate(made), made.name, version=SpaceAttributes.model_validate(made))
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/spaces/{space}", responses=preconditions.READ)
@@ -306,11 +283,7 @@ async def get_space(request: Request, response: Response, member: Member, space:
     return Space.model_validate(found)
 
 
-@in_community.put(
-    "/spaces/{space}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/spaces/{space}", **preconditions.changing(403, 409))
 async def put_space(
     request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: SpaceBody
 ) -> Space:
@@ -326,12 +299,7 @@ async def put_space(
     return Space.model_validate(changed)
 
 
-@in_community.delete(
-    "/spaces/{space}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/spaces/{space}", **preconditions.deleting(403, 409))
 async def delete_space(request: Request, principal: SignedIn, member: Staff, space: SpaceInPath) -> Response:
     """Delete a space that was never assigned or booked."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
@@ -342,12 +310,19 @@ async def delete_space(request: Request, principal: SignedIn, member: Staff, spa
     return Response(status_code=204)
 
 
+@in_community.get("/space-counts")
+async def count_spaces(request: Request, member: Member) -> space_counts.CommunityCounts:
+    """Count free, occupied and unknown spaces, by level and by kind."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        return await space_counts.count(connection, member.community_id)
+
+
 @in_community.get("/assignments")
 async def list_assignments(
     request: Request,
     member: Member,
     page: paging.Page,
-    space: Annotated[str | None, Query(max_length=63, pattern=SPACE_NAME)] = None,
+    space: Annotated[str | None, Query(max_length=63, pattern=NAME)] = None,
 ) -> Assignments:
     """List which space belongs to which unit and when. Residents see their unit's."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
@@ -363,19 +338,11 @@ async def list_assignments(
     return Assignments(items=[Assignment.model_validate(item) for item in items], next=following)
 
 
-@in_community.post(
-    "/assignments",
-    status_code=201,
-    response_model=Assignment,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/assignments", **creating.documented(Assignment, 403, 409))
 async def create_assignment(request: Request, principal: SignedIn, member: Staff, body: NewAssignment) -> Response:
     """Give a space to a unit. 409 `overlap` with the window in which another unit has it."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         unit = await whose.unit_acting(connection, member, body.unit_id)
         made = Assignment.model_validate(
             await assignments.create(
@@ -389,8 +356,9 @@ async def create_assignment(request: Request, principal: SignedIn, member: Staff
                 datetime.now(UTC),
             )
         )
-        location = f"/api/v1/communities/{member.community}/assignments/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/assignments/{assignment}", responses=preconditions.READ)
@@ -405,11 +373,7 @@ async def get_assignment(request: Request, response: Response, member: Member, a
     return found
 
 
-@in_community.put(
-    "/assignments/{assignment}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/assignments/{assignment}", **preconditions.changing(403, 409))
 async def put_assignment(
     request: Request,
     response: Response,
@@ -431,12 +395,7 @@ async def put_assignment(
     return changed
 
 
-@in_community.delete(
-    "/assignments/{assignment}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/assignments/{assignment}", **preconditions.deleting(403, 409))
 async def delete_assignment(request: Request, principal: SignedIn, member: Staff, assignment: IdInPath) -> Response:
     """Take a space from a unit. 409 with the booking where somebody booked what the unit shared."""
     now = datetime.now(UTC)

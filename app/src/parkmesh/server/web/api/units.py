@@ -6,9 +6,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.server import database, problems, units
+from parkmesh.server.database import Connection
 from parkmesh.server.principals import Membership, Role
-from parkmesh.server.web.api import idempotency, paging, preconditions
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api import creating, paging, preconditions
+from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
+from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.fields import IdInPath, Search, Word
 
 in_community = APIRouter(tags=["units"])
@@ -58,7 +60,7 @@ class UnitChange(Body):
     plate_limit: Lots = Field(default_factory=int)
 
 
-async def _own_unit(connection: database.Connection, member: Membership) -> int | None:
+async def _own_unit(connection: Connection, member: Membership) -> int | None:
     return await units.unit_of(connection, member.community_id, member.resident_id)
 
 
@@ -76,24 +78,17 @@ async def list_units(request: Request, member: Member, page: paging.Page, search
     return Units(items=[Unit.model_validate(unit) for unit in items], next=following)
 
 
-@in_community.post(
-    "/units",
-    status_code=201,
-    response_model=Unit,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/units", **creating.documented(Unit, 403, 409))
 async def create_unit(request: Request, principal: SignedIn, member: Staff, body: NewUnit) -> Response:
     """Add a unit."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+
+    async def make(connection: Connection) -> Made:
         made = Unit.model_validate(
             await units.create(connection, principal, member.community_id, body.name, body.lots, body.plate_limit)
         )
-        location = f"/api/v1/communities/{member.community}/units/{made.id}"
-        return await once.keep(201, made, {"Location": location, "ETag": preconditions.etag(made)})
+        return Made(made, made.id)
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/units/{unit}", responses=preconditions.READ)
@@ -107,11 +102,7 @@ async def get_unit(request: Request, response: Response, member: Member, unit: I
     return found
 
 
-@in_community.patch(
-    "/units/{unit}",
-    responses={**preconditions.CHANGED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.patch("/units/{unit}", **preconditions.changing(403, 409))
 async def change_unit(
     request: Request, response: Response, principal: SignedIn, member: Staff, unit: IdInPath, body: UnitChange
 ) -> Unit:
@@ -125,12 +116,7 @@ async def change_unit(
     return changed
 
 
-@in_community.delete(
-    "/units/{unit}",
-    status_code=204,
-    responses={**preconditions.DELETED, **answers(403, 409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.delete("/units/{unit}", **preconditions.deleting(403, 409))
 async def delete_unit(request: Request, principal: SignedIn, member: Staff, unit: IdInPath) -> Response:
     """Delete a unit to which nobody and nothing belongs any more."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:

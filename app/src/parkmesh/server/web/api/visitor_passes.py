@@ -6,15 +6,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.domain import plates
-from parkmesh.server import database, problems, visitor_passes
+from parkmesh.server import credentials, database, problems, visitor_passes
+from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import links, security
-from parkmesh.server.web.api import idempotency, paging, preconditions, whose
+from parkmesh.server.web.api import creating, paging, preconditions, whose
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import Id, IdInPath, Label, Plate
-from parkmesh.server.web.api.spaces import SpaceName
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.fields import Id, IdAsked, IdInPath, Label, Name, Plate
 from parkmesh.server.web.api.times import Asked, Moment, Shown
 
 router = APIRouter(tags=["visits"])
@@ -56,7 +56,7 @@ class NewVisitorPass(Asked):
 
     plate: Plate | None = None
     name: Label | None = None
-    space: SpaceName | None = None
+    space: Name | None = None
     unit_id: Id | None = None
 
 
@@ -113,16 +113,6 @@ class VisitPlate(Body):
     plate: Plate
 
 
-def normalised(plate: str | None) -> str | None:
-    """Return a plate in its one spelling; raise ``Problem`` 422 for what is no plate."""
-    if plate is None:
-        return None
-    normal = plates.normalise(plate)
-    if normal is None:
-        raise Problem(422, "plate: not a licence plate", kind="invalid")
-    return normal
-
-
 @in_community.get("/visitor-passes")
 async def list_visitor_passes(
     request: Request, member: Member, page: paging.Page, ends_after: Annotated[Moment | None, Query()] = None
@@ -146,7 +136,7 @@ async def get_visitor_quota(
     request: Request,
     member: Member,
     at: Annotated[Moment | None, Query(description="A moment of the month; absent: now.")] = None,
-    unit_id: Annotated[int | None, Query(ge=1, le=2**63 - 1)] = None,
+    unit_id: IdAsked = None,
 ) -> Quota:
     """Say how many passes a unit has used of those that it may have in a month. Staff says of which unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
@@ -155,21 +145,13 @@ async def get_visitor_quota(
     return Quota.model_validate(found)
 
 
-@in_community.post(
-    "/visitor-passes",
-    status_code=201,
-    response_model=IssuedPass,
-    responses={**preconditions.CREATED, **answers(403, 409)},
-    dependencies=[idempotency.KEY],
-)
+@in_community.post("/visitor-passes", **creating.documented(IssuedPass, 403, 409))
 async def create_visitor_pass(request: Request, principal: SignedIn, member: Member, body: NewVisitorPass) -> Response:
     """Let a visitor in for a while. 409 `quota` where the unit has used its passes of the month, `plate` for one that
     may not pass, `overlap` where the space is booked; 422 `outside-rules`."""
-    plate, now = normalised(body.plate), datetime.now(UTC)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        once = await idempotency.once(request, connection, principal, member.community_id, body)
-        if once.answer is not None:
-            return once.answer
+    plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
+
+    async def make(connection: Connection) -> Made:
         made, token = await visitor_passes.create(
             connection,
             principal,
@@ -184,11 +166,9 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
         )
         shown = VisitorPass.model_validate(made)
         issued = IssuedPass(**shown.model_dump(), link=links.absolute(request, links.VISIT, token))
-        headers = {
-            "Location": f"/api/v1/communities/{member.community}/visitor-passes/{made.id}",
-            "ETag": preconditions.etag(shown),
-        }
-        return await once.keep(201, issued, headers, secret={"link"})
+        return Made(issued, made.id, version=shown, secret={"link"})
+
+    return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/visitor-passes/{visitor_pass}", responses=preconditions.READ)
@@ -203,11 +183,7 @@ async def get_visitor_pass(request: Request, response: Response, member: Member,
     return found
 
 
-@in_community.put(
-    "/visitor-passes/{visitor_pass}",
-    responses={**preconditions.CHANGED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/visitor-passes/{visitor_pass}", **preconditions.changing(409))
 async def put_visitor_pass(
     request: Request,
     response: Response,
@@ -217,7 +193,7 @@ async def put_visitor_pass(
     body: VisitorPassBody,
 ) -> VisitorPass:
     """Change name and plate of a pass that is not over."""
-    plate, now = normalised(body.plate), datetime.now(UTC)
+    plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await whose.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
@@ -240,11 +216,7 @@ async def renew_visitor_link(request: Request, principal: SignedIn, member: Memb
     return Link(link=links.absolute(request, links.VISIT, token))
 
 
-@in_community.post(
-    "/visitor-passes/{visitor_pass}/cancel",
-    responses={**preconditions.CHANGED, **answers(409)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.post("/visitor-passes/{visitor_pass}/cancel", **preconditions.changing(409))
 async def cancel_visitor_pass(
     request: Request,
     response: Response,
@@ -276,19 +248,13 @@ async def get_directions(request: Request, response: Response, member: Member) -
     return found
 
 
-@in_community.put(
-    "/visitor-directions",
-    responses={**preconditions.CHANGED, **answers(403)},
-    dependencies=[preconditions.IF_MATCH],
-)
+@in_community.put("/visitor-directions", **preconditions.changing(403))
 async def put_directions(
     request: Request, response: Response, principal: SignedIn, member: Staff, body: DirectionsBody
 ) -> Directions:
     """Set what the community tells visitors."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        # There may be no row to hold yet: the community's own stands for it.
-        await connection.execute("SELECT FROM community WHERE id = $1 FOR NO KEY UPDATE", member.community_id)
-        present = await visitor_passes.directions(connection, member.community_id)
+        present = await visitor_passes.lock_directions(connection, member.community_id)
         preconditions.check(request, Directions(directions=present))
         await visitor_passes.set_directions(connection, principal, member.community_id, body.directions)
     changed = Directions(directions=body.directions)
@@ -314,8 +280,7 @@ async def get_visit(request: Request, response: Response, token: Token) -> Visit
 @router.put("/visits/{token}", responses={200: preconditions.READ[200], **answers(404, 409, 429)})
 async def put_visit(request: Request, response: Response, token: Token, body: VisitPlate) -> Visit:
     """Say the visitor's plate, a few times at most. It needs no If-Match: whoever has the link says what holds."""
-    plate = normalised(body.plate)
-    assert plate is not None
+    plate = credentials.spelled(body.plate)
     state, address = request.app.state, security.client_address(request, request.app.state.settings)
     community_id = await visitor_passes.enter(state.pool, token, address)
     async with database.in_community(state.pool, community_id) as connection:

@@ -34,6 +34,8 @@ class Access(Enum):
     """Who may see a page."""
 
     ANYBODY = auto()
+    HALF_WAY = auto()
+    """Signed in, with the second factor or still without it."""
     SIGNED_IN = auto()
     OPERATOR = auto()
     MEMBER = auto()
@@ -51,6 +53,7 @@ class Visit:
     asker: Principal | None = None
     place: Membership | None = None
     community: reads.Community | None = None
+    lacks_factor: bool = False
 
     @property
     def principal(self) -> Principal:
@@ -168,11 +171,14 @@ def _endpoint(access: Access, handler: Handler, checked: bool = True) -> Callabl
         visit.asker = await people.by_cookie(request)
         if visit.asker is None and access is not Access.ANYBODY:
             return to_sign_in(request)
+        visit.lacks_factor = visit.asker is not None and await people.lacks_factor(request, visit.asker)
+        if visit.lacks_factor and access not in (Access.ANYBODY, Access.HALF_WAY):
+            return visit.go("/second-factor")
         if request.method == "POST":
             visit.form = await forms.read(request, visit.language)
             if checked:
                 check_form(visit)
-        if access in (Access.MEMBER, Access.STAFF, Access.RESIDENT):
+        if "community" in request.path_params:
             visit.place = await visit.principal.membership(visit.pool, request.path_params["community"])
         _check(access, visit)
         return await handler(visit)
@@ -182,7 +188,9 @@ def _endpoint(access: Access, handler: Handler, checked: bool = True) -> Callabl
 
 def _check(access: Access, visit: Visit) -> None:
     if access is Access.OPERATOR and not visit.principal.operator:
-        raise problems.not_found()
+        if visit.place is None:
+            raise problems.not_found()
+        raise Problem(403, "Only the operator's desk may do this.")
     if access is Access.STAFF and not visit.staff:
         raise Problem(403, "Only the community's administrators and the operator's desk may do this.")
     if access is Access.RESIDENT and visit.member.resident_id is None:

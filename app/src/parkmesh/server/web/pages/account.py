@@ -1,8 +1,10 @@
-"""One's own account: devices that are signed in, the password, passkeys."""
+"""One's own account: devices that are signed in, the password, passkeys, and the data that communities keep of one."""
+
+from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from parkmesh.server import accounts, devices, passkeys
+from parkmesh.server import accounts, database, devices, passkeys, personal_data, reads, residents
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import security
 from parkmesh.server.web.pages.access import Access, Visit, action, page
@@ -12,10 +14,30 @@ from parkmesh.server.web.pages.sessions import passkeys_work
 MAX_PASSWORD = 1024
 
 
+@dataclass(frozen=True)
+class Place:
+    """A community that one lives in."""
+
+    community: reads.Community
+    resident: residents.Resident
+
+
+async def _places(visit: Visit) -> list[Place]:
+    places = []
+    for member in visit.principal.memberships.values():
+        if member.resident_id is not None:
+            identity = member.community_id
+            async with database.in_community(visit.pool, identity, read_only=True) as connection:
+                community = await reads.community(connection, identity)
+                places.append(Place(community, await residents.get(connection, identity, member.resident_id)))
+    return places
+
+
 async def show(visit: Visit) -> Response:
     return render(
         visit,
         "account.html",
+        places=await _places(visit),
         sessions=await accounts.sessions(visit.pool, visit.principal),
         passkeys=await passkeys.owned(visit.pool, visit.principal),
         passkeys_work=passkeys_work(visit),
@@ -23,7 +45,14 @@ async def show(visit: Visit) -> Response:
 
 
 async def remove_passkey(visit: Visit) -> Response:
-    await passkeys.delete(visit.pool, visit.principal, visit.number("passkey"))
+    form = visit.form
+    password, passkey = form.value("remove_password")[: MAX_PASSWORD + 1], form.number("passkey", 0)
+    address = security.client_address(visit.request, visit.settings)
+    try:
+        await passkeys.delete(visit.pool, visit.principal, passkey, password, address)
+    except Problem as problem:
+        form.refused(problem, "passkey" if problem.status_code == 404 else "remove_password")
+        return await show(visit)
     return visit.go("/account", done="passkey-removed")
 
 
@@ -52,10 +81,23 @@ async def change_password(visit: Visit) -> Response:
     return response
 
 
+async def ask_for_erasure(visit: Visit) -> Response:
+    """Ask the administrators to erase one's data, or take that back."""
+    wanted = visit.form.value("wanted") == "yes"
+    member = visit.member
+    assert member.resident_id is not None, "only residents come here"
+    async with visit.acting() as connection:
+        await personal_data.ask_for_erasure(
+            connection, visit.principal, member.community_id, member.resident_id, wanted
+        )
+    return visit.go("/account", done="erasure-asked" if wanted else "erasure-taken-back")
+
+
 ROUTES = [
     page("/account", Access.SIGNED_IN, show),
     action("/account/sessions/end-others", Access.SIGNED_IN, end_other_sessions),
     action("/account/sessions/{session}/end", Access.SIGNED_IN, end_session),
-    action("/account/passkeys/{passkey}/remove", Access.SIGNED_IN, remove_passkey),
+    action("/account/passkeys/remove", Access.SIGNED_IN, remove_passkey),
     action("/account/password", Access.SIGNED_IN, change_password),
+    action("/communities/{community}/my-data/erasure", Access.RESIDENT, ask_for_erasure),
 ]

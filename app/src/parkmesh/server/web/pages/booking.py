@@ -1,4 +1,4 @@
-"""Booking a space that is free: search by time, book, cancel."""
+"""Booking a space that is free: search by time, book, move to another time, cancel."""
 
 from datetime import datetime, timedelta
 
@@ -6,8 +6,10 @@ from starlette.responses import Response
 
 from parkmesh.domain.windows import Window
 from parkmesh.server import bookings, rules, spaces, units
+from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
-from parkmesh.server.web.pages import forms, once
+from parkmesh.server.web.api.bookings import Booking
+from parkmesh.server.web.pages import forms, once, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -122,15 +124,52 @@ async def book(visit: Visit) -> Response:
     return await show(visit)
 
 
-async def cancel(visit: Visit) -> Response:
-    identity = visit.member.community_id
+async def _own(visit: Visit, connection: Connection, *, for_change: bool = True) -> bookings.Booking:
+    unit_id = await units.unit_of(connection, visit.member.community_id, visit.member.resident_id)
+    return await bookings.get(
+        connection, visit.member.community_id, visit.number("booking"), unit_id=unit_id or 0, for_change=for_change
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    async with visit.reading() as connection:
+        booking = await _own(visit, connection, for_change=False)
+        limits = await rules.read(connection, visit.member.community_id)
+    return render(
+        visit,
+        "booking.html",
+        booking=booking,
+        changeable=booking.status == "active" and booking.until > visit.now and booking.visitor_pass is None,
+        default_from=input_moment(booking.from_, visit),
+        default_until=input_moment(booking.until, visit),
+        limits=limits,
+        seen=unchanged.mark(Booking.model_validate(booking)),
+    )
+
+
+async def move(visit: Visit) -> Response:
+    """Give a booking another time."""
     try:
         async with visit.acting() as connection:
-            unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
-            booking = await bookings.get(
-                connection, identity, visit.number("booking"), unit_id=unit_id or 0, for_change=True
-            )
-            await bookings.cancel(connection, visit.principal, identity, booking, None, visit.now)
+            present = await _own(visit, connection)
+            unchanged.check(visit, Booking.model_validate(present))
+            wanted = window(visit.form, visit)
+            if wanted:
+                if visit.form.value("from") == input_moment(present.from_, visit):
+                    # The field knows minutes only, and one that has begun may keep its beginning alone.
+                    wanted = Window(present.from_, wanted.end)
+                await bookings.move(connection, visit.principal, visit.member.community_id, present, wanted, visit.now)
+                return visit.go(f"{visit.base}/book", done="booking-moved")
+    except Problem as problem:
+        unchanged.refused(visit, problem, "from" if problem.status_code in (409, 422) else "")
+    return await show_one(visit)
+
+
+async def cancel(visit: Visit) -> Response:
+    try:
+        async with visit.acting() as connection:
+            booking = await _own(visit, connection)
+            await bookings.cancel(connection, visit.principal, visit.member.community_id, booking, None, visit.now)
         return visit.go(f"{visit.base}/book", done="booking-cancelled")
     except Problem as problem:
         visit.form.refused(problem)
@@ -141,5 +180,7 @@ async def cancel(visit: Visit) -> Response:
 ROUTES = [
     page("/communities/{community}/book", Access.RESIDENT, show),
     action("/communities/{community}/book", Access.RESIDENT, book),
+    page("/communities/{community}/book/{booking}", Access.RESIDENT, show_one),
+    action("/communities/{community}/book/{booking}", Access.RESIDENT, move),
     action("/communities/{community}/bookings/{booking}/cancel", Access.RESIDENT, cancel),
 ]

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from parkmesh.server import database, gates, live, passages, reads
+from parkmesh.server import database, gates, live, passages, reads, second_factor
 from parkmesh.server import spaces as places
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
@@ -47,14 +47,10 @@ async def show_community(visit: Visit) -> Response:
 async def show_live(visit: Visit) -> Response:
     identity, member = visit.member.community_id, visit.member
     async with visit.reading() as connection:
-        own = (
-            await passages.plates_seen(connection, identity, member.resident_id)
-            if member.role is Role.RESIDENT
-            else None
-        )
+        own = await passages.seen_by(connection, identity, member.resident_id) if member.role is Role.RESIDENT else None
         known = await gates.all_of(connection, identity)
         spaces = await places.all_of(connection, identity)
-        latest = await passages.search(connection, identity, limit=live.PASSAGES, plates=own)
+        latest = await passages.search(connection, identity, limit=live.PASSAGES, seen=own)
         gateways = [gateway for _, gateway in await reads.gateways(connection, identity)]
     asked = visit.query("asked")
     return render(
@@ -98,14 +94,16 @@ async def stream_community(request: Request) -> Response:
     principal = await people.by_cookie(request)
     if principal is None:
         raise Problem(401, "Sign in first.")
+    if await people.lacks_factor(request, principal):
+        raise second_factor.refusal()
     state = request.app.state
     member = await principal.membership(state.pool, request.path_params["community"])
     own = None
     if member.role is Role.RESIDENT:
         async with database.in_community(state.pool, member.community_id, read_only=True) as connection:
-            own = frozenset(await passages.plates_seen(connection, member.community_id, member.resident_id))
+            own = await passages.seen_by(connection, member.community_id, member.resident_id)
     return StreamingResponse(
-        state.feeds.watch(member.community_id, principal.user_id, own),
+        state.feeds.watch(member.community_id, principal.user_id, own, None if own is None else member.resident_id),
         media_type="text/event-stream",
         # Proxies that buffer would turn live into late.
         headers={"X-Accel-Buffering": "no"},

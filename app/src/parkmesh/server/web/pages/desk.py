@@ -1,16 +1,17 @@
-"""The operator's desk: all communities and gateways at a glance, onboarding, and the desk's own audit trail."""
+"""The operator's desk: all communities and gateways at a glance, communities taken on and let go."""
 
 import re
 from typing import Literal
 
 from starlette.responses import Response
 
-from parkmesh.server import database, desk
+from parkmesh.server import database, desk, holdings
 from parkmesh.server.problems import Problem
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
 MAX_LINES = 500
+MIN_REASON, MAX_REASON = 3, 200
 _AFTER_ALL = "\U0010ffff"
 
 
@@ -97,6 +98,60 @@ async def onboard(visit: Visit) -> Response:
     return await show_onboard(visit)
 
 
+async def show_offboarding(visit: Visit) -> Response:
+    """Say what goes when the community is let go or, once it is, deleted; and ask for its short name."""
+    identity = visit.member.community_id
+    async with visit.reading() as connection:
+        community = await desk.details(connection, identity)
+        held = await holdings.count(connection, identity)
+    return render(
+        visit,
+        "offboard.html",
+        community=community,
+        held=held,
+        gateways_until=community.offboarded_at and community.offboarded_at + desk.GATEWAY_GRACE,
+        grace=desk.DELETION_GRACE,
+    )
+
+
+async def offboard(visit: Visit) -> Response:
+    """Let a community go whose short name was entered once more."""
+    form, member = visit.form, visit.member
+    reason = form.text("reason", least=MIN_REASON, most=MAX_REASON)
+    _check_confirmed(visit)
+    if form.errors:
+        return await show_offboarding(visit)
+    async with database.acquired(visit.pool) as connection, database.provisioning(connection):
+        await desk.offboard(connection, visit.principal, member.community_id, reason)
+    return visit.go(visit.request.url.path, done="offboarded")
+
+
+async def delete(visit: Visit) -> Response:
+    """Have a community deleted that was let go and whose short name was entered once more."""
+    _check_confirmed(visit)
+    if not visit.form.errors:
+        try:
+            async with database.acquired(visit.pool) as connection, database.provisioning(connection):
+                await desk.delete_community(connection, visit.principal, visit.member.community_id)
+            return visit.go(f"{visit.base}/offboard", done="community-deleted")
+        except Problem as problem:
+            visit.form.refused(problem)
+    return await show_offboarding(visit)
+
+
+async def keep(visit: Visit) -> Response:
+    """Take back that a community is to be deleted."""
+    async with database.acquired(visit.pool) as connection, database.provisioning(connection):
+        await desk.keep_community(connection, visit.principal, visit.member.community_id)
+    return visit.go(f"{visit.base}/offboard", done="community-kept")
+
+
+def _check_confirmed(visit: Visit) -> None:
+    if visit.form.value("confirm").strip().lower() != visit.member.community:
+        text = visit.language.gettext("Enter %(name)s to confirm.", name=visit.member.community)
+        visit.form.wrong("confirm", text)
+
+
 def _gates(visit: Visit) -> list[dict[str, str]]:
     """Return the gates that were written one to a line: name, direction, title."""
     gates = []
@@ -130,8 +185,13 @@ def _lines(visit: Visit, name: str) -> list[str]:
     return [line for line in visit.form.value(name).splitlines() if line.strip()][:MAX_LINES]
 
 
+_OFFBOARD = "/communities/{community}/offboard"
 ROUTES = [
     page("/gateways", Access.OPERATOR, show_gateways),
     page("/onboard", Access.OPERATOR, show_onboard),
     action("/onboard", Access.OPERATOR, onboard),
+    page(_OFFBOARD, Access.OPERATOR, show_offboarding),
+    action(_OFFBOARD, Access.OPERATOR, offboard),
+    action("/communities/{community}/delete", Access.OPERATOR, delete),
+    action("/communities/{community}/keep", Access.OPERATOR, keep),
 ]

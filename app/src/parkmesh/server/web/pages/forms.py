@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import words
 from parkmesh.server.web.language import Language
 
 MAX_FIELDS = 29
@@ -31,14 +30,19 @@ class Form:
     sent: bool = False
 
     def value(self, name: str, default: object = "") -> str:
-        """Return what the field shows: what was entered, else ``default``."""
-        if self.sent:
-            return self.fields.get(name, [""])[-1]
+        """Return what the field shows: what was entered, else (or where another form was sent) ``default``."""
+        if self.sent and name in self.fields:
+            return self.fields[name][-1]
         return "" if default is None else str(default)
 
-    def ticked(self, name: str, value: str = "on", default: bool = False) -> bool:
-        """Tell whether a box or one choice of several is ticked."""
-        return value in self.fields.get(name, []) if self.sent else default
+    def ticked(self, name: str, value: str = "on", default: bool = False, beside: str = "") -> bool:
+        """Tell whether a box or one choice of several is ticked.
+
+        A box that isn't ticked is not sent: ``beside`` names a field of its form, by which that form is known among
+        others of the page.
+        """
+        sent = self.sent and (not beside or beside in self.fields)
+        return value in self.fields.get(name, []) if sent else default
 
     def many(self, name: str) -> list[str]:
         return self.fields.get(name, [])
@@ -131,9 +135,8 @@ class Form:
 
 
 def problem_text(language: Language, problem: Problem, zone: ZoneInfo | None = None) -> str:
-    """Return a problem in the reader's language; a detail without translation is shown as it is."""
-    known = words.PROBLEM.get(problem.kind or "")
-    text = language.gettext(known) if known else language.gettext(problem.detail)
+    """Return a problem in the reader's language, with the time that is in the way where there is one."""
+    text = language.say(problem.detail)
     conflict = problem.members.get("conflict")
     if isinstance(conflict, dict) and zone and conflict.get("from") and conflict.get("until"):
         begin, end = (datetime.fromisoformat(str(conflict[name])) for name in ("from", "until"))

@@ -1,12 +1,17 @@
 """Gates with their lanes, the rules of the community, and who is inside."""
 
+from urllib.parse import quote
+
 import msgspec
 from starlette.responses import Response
 
 from parkmesh.domain import plates
-from parkmesh.server import gates, presence, rules
+from parkmesh.server import gates, presence, problems, rules
+from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import words
+from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES
+from parkmesh.server.web.pages import names
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -63,6 +68,7 @@ async def change_rules(visit: Visit) -> Response:
                         "lots_per_unit": lots,
                         "anti_passback": passback,
                         "residents_open_gates": form.ticked("residents_open_gates"),
+                        "visitors_open_gates": form.ticked("visitors_open_gates"),
                     },
                     rules.Rules,
                 )
@@ -76,33 +82,95 @@ async def change_rules(visit: Visit) -> Response:
 async def save_gate(visit: Visit) -> Response:
     """Add a gate, or give one another title and direction."""
     form, identity = visit.form, visit.member.community_id
-    name, title = form.text("gate_name", most=63).lower(), form.text("gate_title", most=120)
+    name, title = names.short_name(form, "gate_name"), form.text("gate_title", most=120)
     chosen = form.choice("gate_direction", words.DIRECTION)
     if not form.errors:
         try:
             async with visit.acting() as connection:
-                known = {item.name: item for item in await gates.all_of(connection, identity)}
-                lanes = known[name].lanes if name in known else []
+                exists = bool(form.value("gate_exists"))
+                lanes = (await gates.get(connection, identity, name, lock=True)).lanes if exists else []
                 wanted = msgspec.convert(
                     {"name": name, "title": title, "direction": chosen, "lanes": msgspec.to_builtins(lanes)}, gates.Gate
                 )
-                if form.value("gate_exists") and name in known:
-                    await gates.get(connection, identity, name, lock=True)
-                    await gates.change(connection, visit.principal, identity, wanted)
-                else:
-                    await gates.create(connection, visit.principal, identity, wanted)
+                await (gates.change if exists else gates.create)(connection, visit.principal, identity, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")
-        except msgspec.ValidationError:
-            form.wrong("gate_name", visit.language.gettext("Lower-case letters, digits and dashes."))
         except Problem as problem:
             form.refused(problem, "gate_name")
     return await show(visit)
 
 
 async def delete_gate(visit: Visit) -> Response:
+    identity, name = visit.member.community_id, visit.path("gate")
     async with visit.acting() as connection:
-        await gates.delete(connection, visit.principal, visit.member.community_id, visit.path("gate"))
+        await gates.get(connection, identity, name, lock=True)
+        await gates.delete(connection, visit.principal, identity, name)
     return visit.go(f"{visit.base}/gates", done="removed")
+
+
+async def show_gate(visit: Visit) -> Response:
+    """Show a gate with its lanes; ``lane`` in the address names the one that the form changes."""
+    async with visit.reading() as connection:
+        gate = await gates.get(connection, visit.member.community_id, visit.path("gate"))
+    chosen = visit.form.value("lane_was") or visit.query("lane")
+    return render(
+        visit,
+        "gate.html",
+        gate=gate,
+        chosen=next((lane for lane in gate.lanes if lane.name == chosen), None),
+        ways=_ways(gate),
+        full=len(gate.lanes) >= MAX_LANES,
+        most=MAX_CAMERAS,
+    )
+
+
+def _ways(gate: gates.Gate) -> tuple[gates.Direction, ...]:
+    """Return the directions that a lane of the gate may have."""
+    return ("entry", "exit") if gate.direction == "both" else (gate.direction,)
+
+
+async def save_lane(visit: Visit) -> Response:
+    """Add a lane to a gate; or change the one that ``lane_was`` names, which may get another name."""
+    form, identity, _ = visit.form, visit.member.community_id, visit.language.gettext
+    name, cameras = names.short_name(form, "lane_name"), form.value("cameras").replace(",", " ").lower().split()
+    for camera in cameras:
+        names.check(form, "cameras", camera)
+    if len(cameras) > MAX_CAMERAS or len(set(cameras)) < len(cameras):
+        form.wrong("cameras", _("At most %(most)s cameras, each once.", most=MAX_CAMERAS))
+    async with visit.acting() as connection:
+        gate = await gates.get(connection, identity, visit.path("gate"), lock=True)
+        chosen = form.choice("lane_direction", _ways(gate))
+        was = form.value("lane_was")
+        kept = [lane for lane in gate.lanes if lane.name != was]
+        if was and len(kept) == len(gate.lanes):
+            raise problems.not_found()
+        if any(lane.name == name for lane in kept):
+            form.wrong("lane_name", _("There is one of this name already."))
+        if len(kept) >= MAX_LANES:
+            form.wrong("", _("A gate has at most %(most)s lanes.", most=MAX_LANES))
+        if not form.errors:
+            lane = gates.Lane(name, "exit" if chosen == "exit" else "entry", cameras)
+            await _set_lanes(visit, connection, gate, [*kept, lane])
+            return visit.go(_gate(visit), done="saved")
+    return await show_gate(visit)
+
+
+async def delete_lane(visit: Visit) -> Response:
+    async with visit.acting() as connection:
+        gate = await gates.get(connection, visit.member.community_id, visit.path("gate"), lock=True)
+        kept = [lane for lane in gate.lanes if lane.name != visit.path("lane")]
+        if len(kept) == len(gate.lanes):
+            raise problems.not_found()
+        await _set_lanes(visit, connection, gate, kept)
+    return visit.go(_gate(visit), done="removed")
+
+
+async def _set_lanes(visit: Visit, connection: Connection, gate: gates.Gate, lanes: list[gates.Lane]) -> None:
+    wanted = msgspec.structs.replace(gate, lanes=sorted(lanes, key=lambda lane: lane.name))
+    await gates.change(connection, visit.principal, visit.member.community_id, wanted)
+
+
+def _gate(visit: Visit) -> str:
+    return f"{visit.base}/gates/{quote(visit.path('gate'))}"
 
 
 async def correct(visit: Visit) -> Response:
@@ -128,7 +196,10 @@ _GATES = "/communities/{community}/gates"
 ROUTES = [
     page(_GATES, Access.STAFF, show),
     action(f"{_GATES}/save", Access.STAFF, save_gate),
+    page(f"{_GATES}/{{gate}}", Access.STAFF, show_gate),
     action(f"{_GATES}/{{gate}}/delete", Access.STAFF, delete_gate),
+    action(f"{_GATES}/{{gate}}/lanes", Access.STAFF, save_lane),
+    action(f"{_GATES}/{{gate}}/lanes/{{lane}}/delete", Access.STAFF, delete_lane),
     action("/communities/{community}/rules", Access.STAFF, change_rules),
     action("/communities/{community}/presence", Access.STAFF, correct),
 ]

@@ -3,13 +3,14 @@
 from starlette.responses import Response
 
 from parkmesh.server import assignments, bookings, gates, rules, spaces, units, visitor_passes
+from parkmesh.server.problems import Problem
 from parkmesh.server.web.pages.access import Access, Visit, action
 from parkmesh.server.web.pages.rendering import render
 
 SHOWN = 5
 
 
-async def show(visit: Visit) -> Response:
+async def show(visit: Visit, status: int = 200) -> Response:
     member = visit.member
     identity = member.community_id
     async with visit.reading() as connection:
@@ -30,6 +31,7 @@ async def show(visit: Visit) -> Response:
     return render(
         visit,
         "home.html",
+        status,
         unit=unit,
         spaces=own,
         bookings=sorted((item for item in upcoming if item.visitor_pass is None), key=lambda item: item.from_)[:SHOWN],
@@ -40,7 +42,13 @@ async def show(visit: Visit) -> Response:
 
 
 async def open_gate(visit: Visit) -> Response:
-    await gates.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
+    try:
+        await gates.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
+    except Problem as problem:
+        visit.form.refused(problem)
+        answer = await show(visit, problem.status_code)
+        answer.headers.update(problem.headers or {})
+        return answer
     return visit.go(visit.base, done="gate-asked")
 
 

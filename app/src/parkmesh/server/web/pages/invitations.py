@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from parkmesh.server import devices, invitations, principals
 from parkmesh.server.problems import Problem
-from parkmesh.server.web import security, words
+from parkmesh.server.web import security
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.sessions import start_session
@@ -33,8 +33,7 @@ async def _offer(visit: Visit, claim: invitations.Claim) -> Response:
             raise
         visit.form.errors.clear()
         visit.form.sent = False
-        gone = words.PROBLEM["claim"]
-        visit.form.wrong("", visit.language.gettext(gone))
+        visit.form.wrong("", visit.language.say(problem.detail))
         return render(visit, "join_code.html", 404)
     own = visit.asker is not None and visit.asker.email == offer.email
     return render(visit, "join.html", offer=offer, own=own, claim=claim, next=quote(visit.request.url.path))
@@ -51,6 +50,8 @@ async def _accept(visit: Visit, claim: invitations.Claim) -> Response:
         if form.value("act") == "join":
             if visit.asker is None:
                 return visit.go("/sign-in", next=visit.request.url.path)
+            if visit.lacks_factor:
+                return visit.go("/second-factor")
             community = await invitations.accept(visit.pool, visit.principal, claim, address)
             return visit.go(f"/communities/{community}")
         name = form.text("name", most=MAX_NAME)

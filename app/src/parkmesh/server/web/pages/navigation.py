@@ -45,6 +45,7 @@ STAFF = (
     Item("/spaces", N_("Spaces"), "grid"),
     Item("/gates", N_("Gates & rules"), "gate"),
     Item("/transfer", N_("Import & export"), "transfer"),
+    Item("/api-keys", N_("API keys"), "key"),
     Item("/audit", N_("Audit"), "shield"),
 )
 DESK = (
@@ -61,7 +62,7 @@ def of(visit: "Visit") -> Navigation:
     if visit.place:
         items = STAFF if visit.staff else RESIDENT
         return Navigation(items, visit.base, _current(items, path.removeprefix(visit.base)), 4 if visit.staff else 5)
-    if visit.asker and visit.asker.operator:
+    if visit.asker and visit.asker.operator and not visit.lacks_factor:
         return Navigation(DESK, "", _current(DESK, path or "/"), 4)
     return NOTHING
 

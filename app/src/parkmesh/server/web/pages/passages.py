@@ -56,9 +56,9 @@ async def show_history(visit: Visit) -> Response:
     paged = visit.paged()
     place = paged.after(datetime, int)
     async with visit.reading() as connection:
-        own = await passages.plates_seen(connection, identity, visit.member.resident_id)
+        own = await passages.seen_by(connection, identity, visit.member.resident_id)
         before = (place[0], place[1]) if place else None
-        found = await passages.search(connection, identity, limit=paged.fetch, before=before, plates=own)
+        found = await passages.search(connection, identity, limit=paged.fetch, before=before, seen=own)
     return _list(visit, paged, found, "history.html")
 
 

@@ -1,4 +1,4 @@
-"""People of a community: units, residents, plates, accounts, invitations."""
+"""People of a community: residents, plates, accounts, invitations."""
 
 from starlette.responses import Response
 
@@ -7,11 +7,12 @@ from parkmesh.server import credentials, invitations, members, residents, units
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import links
+from parkmesh.server.web.pages import unit_choice
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
 SHOWN = 50
-MAX_UNITS = 200
+UNITS_SHOWN = 12
 
 
 async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Response:
@@ -23,14 +24,16 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Resp
         found = await residents.page(
             connection, identity, limit=paged.fetch, after=(place[0], place[1]) if place else None, search=search
         )
-        every_unit = await units.page(connection, identity, limit=MAX_UNITS)
+        first_units = await units.page(connection, identity, limit=UNITS_SHOWN)
+        suggested = await unit_choice.suggested(visit, connection)
         invited = await invitations.page(connection, identity, limit=SHOWN)
     shown, following = paged.cut(found, lambda item: (item.name, item.id))
     return render(
         visit,
         "people.html",
         residents=shown,
-        units=every_unit,
+        units=first_units,
+        suggested=suggested,
         invitations=[item for item in invited if item.state in ("pending", "expired")],
         search=search,
         opening=opening,
@@ -45,7 +48,8 @@ async def invite(visit: Visit) -> Response:
     if "@" not in email[1:-1]:
         form.wrong("email", visit.language.gettext("Enter an e-mail address."))
     role = Role(form.choice("role", ("resident", "administrator")) or "resident") if not form.errors else Role.RESIDENT
-    unit_id = form.optional_number("unit", 1)
+    async with visit.reading() as connection:
+        unit_id = await unit_choice.chosen(visit, connection)
     if not form.errors:
         try:
             _, opening = await invitations.invite(visit.pool, visit.principal, visit.member, email, role, unit_id)
@@ -81,27 +85,13 @@ async def revoke(visit: Visit) -> Response:
     return await show(visit)
 
 
-async def add_unit(visit: Visit) -> Response:
-    form = visit.form
-    name = form.text("unit_name", most=60)
-    lots, limit = form.optional_number("lots", 0, 1000), form.number("plate_limit", 0, 1000)
-    if not form.errors:
-        try:
-            async with visit.acting() as connection:
-                await units.create(connection, visit.principal, visit.member.community_id, name, lots, limit)
-            return visit.go(f"{visit.base}/people", done="added")
-        except Problem as problem:
-            form.refused(problem, "unit_name")
-    return await show(visit)
-
-
 async def show_person(visit: Visit) -> Response:
     identity, resident_id = visit.member.community_id, visit.number("resident")
     async with visit.reading() as connection:
         person = await residents.get(connection, identity, resident_id)
         vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
-        every_unit = await units.page(connection, identity, limit=MAX_UNITS)
-    return render(visit, "person.html", person=person, vehicles=vehicles, units=every_unit)
+        suggested = await unit_choice.suggested(visit, connection)
+    return render(visit, "person.html", person=person, vehicles=vehicles, suggested=suggested)
 
 
 def _person(visit: Visit) -> str:
@@ -110,16 +100,17 @@ def _person(visit: Visit) -> str:
 
 async def change_person(visit: Visit) -> Response:
     form, identity = visit.form, visit.member.community_id
-    name, unit_id = form.text("name", most=120), form.optional_number("unit", 1)
-    if not form.errors:
-        try:
-            async with visit.acting() as connection:
+    name = form.text("name", most=120)
+    try:
+        async with visit.acting() as connection:
+            unit_id = await unit_choice.chosen(visit, connection)
+            if not form.errors:
                 present = await residents.get(connection, identity, visit.number("resident"), lock=True)
                 changes = {"name": name, "unit_id": unit_id, "active": form.ticked("active")}
                 await residents.change(connection, visit.principal, identity, present, changes)
-            return visit.go(_person(visit), done="saved")
-        except Problem as problem:
-            form.refused(problem)
+                return visit.go(_person(visit), done="saved")
+    except Problem as problem:
+        form.refused(problem)
     return await show_person(visit)
 
 
@@ -212,7 +203,6 @@ _PEOPLE = "/communities/{community}/people"
 ROUTES = [
     page(_PEOPLE, Access.STAFF, show),
     action(f"{_PEOPLE}/invite", Access.STAFF, invite),
-    action(f"{_PEOPLE}/units", Access.STAFF, add_unit),
     action(f"{_PEOPLE}/invitations/{{invitation}}/resend", Access.STAFF, resend),
     action(f"{_PEOPLE}/invitations/{{invitation}}/revoke", Access.STAFF, revoke),
     page(f"{_PEOPLE}/accounts", Access.STAFF, show_accounts),

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
@@ -37,6 +38,7 @@ def _environment() -> Environment:
     )
     environment.install_gettext_callables(newstyle=True, **language.jinja_callables())  # type: ignore[attr-defined]
     environment.globals["static"] = lambda name: f"/static/{name}?v={_VERSIONS[name]}"
+    environment.filters["zone"] = ZoneInfo
     environment.globals["words"] = words
     environment.globals["Role"] = Role
     environment.globals["LANGUAGES"] = LANGUAGES
@@ -102,13 +104,13 @@ def error_page(request: Request, error: HTTPException) -> Response:
     if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return problems.response(error.status_code, error.detail, kind=kind, headers=error.headers, **members)
     reader = language.of(request)
-    known = words.PROBLEM.get(kind or "") or words.STATUS_CODE.get(error.status_code) or error.detail
+    text = error.detail if isinstance(error, Problem) else words.STATUS_CODE.get(error.status_code, error.detail)
     page = _html(
         "error.html",
         error.status_code,
         reader,
         status=error.status_code,
-        detail=reader.gettext(known),
+        detail=reader.say(text),
         principal=None,
         member=None,
         csrf="",

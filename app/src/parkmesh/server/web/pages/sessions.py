@@ -58,6 +58,13 @@ async def sign_in_with_passkey(visit: Visit) -> Response:
     return start_session(visit.settings, token, next_path)
 
 
+async def show_second_factor(visit: Visit) -> Response:
+    """Ask somebody who signed in with less for his passkey, or for a first one."""
+    if not visit.lacks_factor:
+        return visit.go("/")
+    return render(visit, "second_factor.html", has_passkey=bool(await passkeys.owned(visit.pool, visit.principal)))
+
+
 async def sign_in(visit: Visit) -> Response:
     request, form = visit.request, visit.form
     email, password = form.value("email"), form.value("password")
@@ -99,6 +106,8 @@ def start_session(settings: Settings, token: str, next_path: str) -> Response:
 async def sign_out(visit: Visit) -> Response:
     await principals.sign_out(visit.pool, visit.principal.session)
     response = RedirectResponse("/sign-in", 303)
+    # Nothing of ours may be kept (no-store), but pages that one could go back to are held in memory.
+    response.headers["Clear-Site-Data"] = '"cache", "storage"'
     security.delete_cookie(response, visit.settings, security.session_cookie(visit.settings))
     return response
 
@@ -107,15 +116,8 @@ async def choose_language(visit: Visit) -> Response:
     code = visit.form.value("language")
     response = RedirectResponse(_came_from(visit.request), 303)
     if code in language.LANGUAGES:
-        response.set_cookie(
-            language.COOKIE,
-            code,
-            max_age=int(language.COOKIE_LIFE.total_seconds()),
-            path="/",
-            httponly=True,
-            samesite="lax",
-            secure=visit.settings.secure_cookies,
-        )
+        name = security.language_cookie(visit.settings)
+        security.set_cookie(response, visit.settings, name, code, life=language.COOKIE_LIFE)
     return response
 
 
@@ -129,6 +131,7 @@ ROUTES = [
     page("/sign-in", Access.ANYBODY, show_sign_in),
     action("/sign-in", Access.ANYBODY, sign_in, checked=False),
     action("/sign-in/passkey", Access.ANYBODY, sign_in_with_passkey),
-    action("/sign-out", Access.SIGNED_IN, sign_out),
+    page("/second-factor", Access.HALF_WAY, show_second_factor),
+    action("/sign-out", Access.HALF_WAY, sign_out),
     action("/language", Access.ANYBODY, choose_language),
 ]

@@ -9,8 +9,8 @@ from parkmesh.server.web.pages.access import Access, Visit, page
 from parkmesh.server.web.pages.rendering import render
 
 KINDS = (
-    "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password", "presence",
-    "resident", "rules", "session", "sharing", "space", "unit", "visitor-pass",
+    "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",
+    "presence", "resident", "rules", "session", "sharing", "space", "unit", "visitor-pass",
 )  # fmt: skip
 """What acts are about, as they are filtered by."""
 

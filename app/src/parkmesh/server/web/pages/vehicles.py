@@ -6,6 +6,8 @@ from parkmesh.domain import plates
 from parkmesh.server import credentials, problems, units
 from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
+from parkmesh.server.web.api.credentials import Credential
+from parkmesh.server.web.pages import unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -54,11 +56,35 @@ def _plate(visit: Visit) -> str:
     return plate or ""
 
 
-async def _own(visit: Visit, connection: Connection) -> credentials.Credential:
-    found = await credentials.get(connection, visit.member.community_id, visit.number("vehicle"), lock=True)
+async def _own(visit: Visit, connection: Connection, *, lock: bool = True) -> credentials.Credential:
+    found = await credentials.get(connection, visit.member.community_id, visit.number("vehicle"), lock=lock)
     if found.resident_id is None or found.resident_id != visit.member.resident_id:
         raise problems.not_found()
     return found
+
+
+async def show_one(visit: Visit) -> Response:
+    async with visit.reading() as connection:
+        vehicle = await _own(visit, connection, lock=False)
+    return render(visit, "vehicle.html", vehicle=vehicle, seen=unchanged.mark(Credential.model_validate(vehicle)))
+
+
+async def change(visit: Visit) -> Response:
+    """Give a vehicle another plate or name."""
+    form = visit.form
+    changes = {"plate": _plate(visit), "label": form.text("label", least=0, most=MAX_LABEL)}
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                present = await _own(visit, connection)
+                unchanged.check(visit, Credential.model_validate(present))
+                await credentials.change(
+                    connection, visit.principal, visit.member.community_id, present, changes, by_staff=False
+                )
+            return visit.go(f"{visit.base}/vehicles", done="vehicle-changed")
+        except Problem as problem:
+            unchanged.refused(visit, problem, "" if problem.status_code == unchanged.STALE else "plate")
+    return await show_one(visit)
 
 
 async def remove(visit: Visit) -> Response:
@@ -75,5 +101,7 @@ async def remove(visit: Visit) -> Response:
 ROUTES = [
     page("/communities/{community}/vehicles", Access.RESIDENT, show),
     action("/communities/{community}/vehicles", Access.RESIDENT, add),
+    page("/communities/{community}/vehicles/{vehicle}", Access.RESIDENT, show_one),
+    action("/communities/{community}/vehicles/{vehicle}", Access.RESIDENT, change),
     action("/communities/{community}/vehicles/{vehicle}/remove", Access.RESIDENT, remove),
 ]

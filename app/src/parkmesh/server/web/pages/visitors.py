@@ -11,12 +11,14 @@ from parkmesh.server import bookings, database, problems, rules, units, visitor_
 from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import links, security
-from parkmesh.server.web.pages import once
+from parkmesh.server.web.api.visitor_passes import VisitorPass
+from parkmesh.server.web.pages import once, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.booking import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render
 
 SHOWN = 60
+VISIT = f"/{links.VISIT}"
 MAX_NAME = 60
 
 
@@ -99,11 +101,41 @@ async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted:
     return free[0].name
 
 
-async def _own(visit: Visit, connection: Connection) -> visitor_passes.VisitorPass:
+async def _own(visit: Visit, connection: Connection, *, for_change: bool = True) -> visitor_passes.VisitorPass:
     unit_id = await units.unit_of(connection, visit.member.community_id, visit.member.resident_id)
     return await visitor_passes.get(
-        connection, visit.member.community_id, visit.number("pass"), unit_id=unit_id or 0, for_change=True
+        connection, visit.member.community_id, visit.number("pass"), unit_id=unit_id or 0, for_change=for_change
     )
+
+
+async def show_one(visit: Visit) -> Response:
+    async with visit.reading() as connection:
+        found = await _own(visit, connection, for_change=False)
+    return render(
+        visit,
+        "pass.html",
+        visit_pass=found,
+        over=found.status == "cancelled" or found.until <= visit.now,
+        seen=unchanged.mark(VisitorPass.model_validate(found)),
+    )
+
+
+async def change(visit: Visit) -> Response:
+    """Give a pass another name or plate."""
+    form = visit.form
+    name, plate = form.text("name", least=0, most=MAX_NAME), _plate(visit)
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                present = await _own(visit, connection)
+                unchanged.check(visit, VisitorPass.model_validate(present))
+                await visitor_passes.change(
+                    connection, visit.principal, visit.member.community_id, present, name or None, plate, visit.now
+                )
+            return visit.go(f"{visit.base}/visitors", done="pass-changed")
+        except Problem as problem:
+            unchanged.refused(visit, problem, "plate" if problem.kind == "plate" else "")
+    return await show_one(visit)
 
 
 async def cancel(visit: Visit) -> Response:
@@ -132,8 +164,8 @@ async def new_link(visit: Visit) -> Response:
     return await show(visit)
 
 
-async def open_link(visit: Visit) -> Response:
-    """Show a visitor his pass."""
+async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
+    """Show a visitor his pass, with what was ``refused`` where it was something."""
     token = visit.request.path_params["token"]
     address = security.client_address(visit.request, visit.settings)
     community_id = await visitor_passes.enter(visit.pool, token, address)
@@ -142,7 +174,10 @@ async def open_link(visit: Visit) -> Response:
     if seen is None:
         raise problems.not_found()
     await visitor_passes.entered(visit.pool, token, address)
-    return _visitor_page(visit, seen)
+    zone, link = ZoneInfo(seen.time_zone), f"{VISIT}/{token}"
+    page = render(visit, "visitor.html", refused.status_code if refused else 200, seen=seen, zone=zone, link=link)
+    page.headers.update((refused and refused.headers) or {})
+    return page
 
 
 async def say_plate(visit: Visit) -> Response:
@@ -165,18 +200,36 @@ async def say_plate(visit: Visit) -> Response:
     if isinstance(said, visitor_passes.PlateRefused):
         visit.form.wrong("plate", visit.language.gettext("This plate can't have a pass. Ask who invited you."))
         return await open_link(visit)
-    return visit.go(f"/v/{token}", done="saved")
+    return visit.go(f"{VISIT}/{token}", done="saved")
 
 
-def _visitor_page(visit: Visit, seen: visitor_passes.Visit) -> Response:
-    return render(visit, "visitor.html", seen=seen, zone=ZoneInfo(seen.time_zone))
+async def open_gate(visit: Visit) -> Response:
+    """Open a gate for a visitor, where the community lets him."""
+    token = visit.request.path_params["token"]
+    address = security.client_address(visit.request, visit.settings)
+    community_id = await visitor_passes.enter(visit.pool, token, address)
+    try:
+        async with database.in_community(visit.pool, community_id) as connection:
+            if not await visitor_passes.open_gate(connection, community_id, token, visit.path("gate"), visit.now):
+                raise problems.not_found()
+    except Problem as problem:
+        if problem.status_code != 404:
+            # The link is right, whatever else isn't.
+            await visitor_passes.entered(visit.pool, token, address)
+        visit.form.refused(problem)
+        return await open_link(visit, problem)
+    await visitor_passes.entered(visit.pool, token, address)
+    return visit.go(f"{VISIT}/{token}", done="gate-asked")
 
 
 ROUTES = [
     page("/communities/{community}/visitors", Access.RESIDENT, show),
     action("/communities/{community}/visitors", Access.RESIDENT, create),
+    page("/communities/{community}/visitors/{pass}", Access.RESIDENT, show_one),
+    action("/communities/{community}/visitors/{pass}", Access.RESIDENT, change),
     action("/communities/{community}/visitors/{pass}/cancel", Access.RESIDENT, cancel),
     action("/communities/{community}/visitors/{pass}/link", Access.RESIDENT, new_link),
-    page("/v/{token}", Access.ANYBODY, open_link),
-    action("/v/{token}", Access.ANYBODY, say_plate),
+    page(f"{VISIT}/{{token}}", Access.ANYBODY, open_link),
+    action(f"{VISIT}/{{token}}", Access.ANYBODY, say_plate),
+    action(f"{VISIT}/{{token}}/gates/{{gate}}/open", Access.ANYBODY, open_gate),
 ]

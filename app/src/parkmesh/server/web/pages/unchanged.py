@@ -1,0 +1,35 @@
+"""Forms that change something: they carry the ETag of the state that they were filled with, as the API's If-Match does.
+
+A form whose state is not the present one any more changes nothing and is shown again with the present state.
+"""
+
+from pydantic import BaseModel
+
+from parkmesh.server.problems import Problem
+from parkmesh.server.web.api import preconditions
+from parkmesh.server.web.pages.access import Visit
+
+FIELD = "seen"
+STALE = 412
+
+
+def mark(shown: BaseModel) -> str:
+    """Return what a form carries that shows this state."""
+    return preconditions.etag(shown)
+
+
+def check(visit: Visit, present: BaseModel) -> None:
+    """Raise ``Problem`` 412 where the form was filled with another state than the present one, which is held."""
+    if visit.form.value(FIELD) != mark(present):
+        raise Problem(
+            STALE,
+            "Somebody changed this in the meantime. Look at it again, then save.",
+            kind="precondition-failed",
+        )
+
+
+def refused(visit: Visit, problem: Problem, name: str = "") -> None:
+    """Note what was refused, as ``Form.refused`` does; where the state was an old one, let the fields show the new."""
+    visit.form.refused(problem, name, visit.zone)
+    if problem.status_code == STALE:
+        visit.form.sent = False

@@ -1,0 +1,132 @@
+"""Administrators' and the desk's pages by keyboard alone: a space gets its place, a key is made, a community goes."""
+
+import re
+
+import pytest
+from page_people import People
+from playwright.async_api import Page, expect
+from test_browser import ADMIN, DESK, too_wide, violations
+
+
+async def tab_to(page: Page, selector: str) -> None:
+    """Press Tab until something has the focus, and see that it shows it."""
+    for _ in range(120):
+        await page.keyboard.press("Tab")
+        if await page.evaluate("(s) => document.activeElement.matches(s)", selector):
+            shown = await page.evaluate(
+                """() => {
+                    const drawn = document.activeElement.querySelector("rect");
+                    return drawn ? getComputedStyle(drawn).strokeWidth === "6px"
+                        : getComputedStyle(document.activeElement).outlineStyle !== "none";
+                }"""
+            )
+            assert shown, f"{selector} shows no focus"
+            return
+    pytest.fail(f"the keyboard does not reach {selector}")
+
+
+async def enter(page: Page, fields: dict[str, str]) -> None:
+    """Fill fields in their order, each reached by Tab."""
+    for name, text in fields.items():
+        await tab_to(page, f"#{name}")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type(text)
+
+
+async def test_a_space_is_placed_moved_and_resized_with_the_keyboard_alone(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/map")
+    await tab_to(page, 'a[href$="/map/levels"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/map/levels")
+    await tab_to(page, '[data-level-name="P1"] a')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url(re.compile(r"/map/levels/\d+$"))
+    await enter(page, {"width": "20", "height": "12"})
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_have_text("Saved.")
+    for _ in range(2):
+        # The place that is proposed for each space is beside the one before.
+        await tab_to(page, '[data-testid="place-form"] button[value="save"]')
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_test_id("done")).to_contain_text("has its place")
+    assert await page.get_by_test_id("map-space").evaluate_all("(all) => all.map((one) => one.dataset.space)") == [
+        "a-01", "a-02",
+    ]  # fmt: skip
+    await tab_to(page, 'svg a[href*="space=a-02"]')
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#place-title")).to_have_text("Place of a-02")
+    await enter(page, {"x": "18", "y": "5", "w": "3"})
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("error-summary")).to_be_focused()
+    await enter(page, {"x": "12.5"})
+    await tab_to(page, 'button[value="preview"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("previewed")).to_be_visible()
+    for theme in ("light", "dark"):
+        await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert await violations(page) == [], theme
+    await tab_to(page, '[data-testid="place-form"] button[value="save"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_contain_text("has its place")
+    drawn = page.locator('[data-space="a-02"] rect')
+    assert [await drawn.get_attribute(name) for name in ("x", "y", "width", "height")] == [
+        "453.0", "183.0", "102.0", "174.0",
+    ]  # fmt: skip
+    await page.set_viewport_size({"width": 360, "height": 740})
+    assert await too_wide(page) == []
+    assert await violations(page) == []
+
+
+async def test_a_key_and_a_lane_are_made_with_the_keyboard_alone(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/api-keys")
+    await enter(page, {"name": "Doorbell"})
+    await tab_to(page, "#role")
+    await page.keyboard.press("m")
+    await tab_to(page, ".form button.primary")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("key-made")).to_contain_text("pmk_")
+    assert "pmk_" not in page.url
+    assert await violations(page) == []
+    await page.goto("/communities/a/gates/main-in")
+    await enter(page, {"lane_name": "left", "cameras": "cam-main-in"})
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("lane")).to_contain_text("cam-main-in")
+    await tab_to(page, '[data-lane="left"] a')
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#lane-title")).to_have_text("Change left")
+    assert await violations(page) == []
+
+
+async def test_a_unit_of_many_is_chosen_by_its_name(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/people")
+    await page.get_by_label("E-mail", exact=True).fill("new@a.example")
+    await page.get_by_label("Unit", exact=True).fill("7Z")
+    await page.get_by_role("button", name="Make an invitation").click()
+    await expect(page.get_by_test_id("error-summary")).to_contain_text("No unit is called 7Z.")
+    assert await violations(page) == []
+    await page.get_by_role("link", name="No unit is called 7Z.").click()
+    await expect(page.get_by_label("Unit", exact=True)).to_be_focused()
+    await page.keyboard.press("Control+A")
+    await page.keyboard.type("2b")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("invitation-link")).to_be_visible()
+
+
+async def test_the_desk_lets_a_community_go_and_has_it_deleted_with_the_keyboard_alone(people: People) -> None:
+    page = await people.page(DESK, "/")
+    await tab_to(page, '[data-community="b"] a[href$="/offboard"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/offboard")
+    await enter(page, {"reason": "contract ended", "confirm": "b"})
+    await tab_to(page, "button.danger")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_have_text("The community is let go.")
+    assert await violations(page) == []
+    await enter(page, {"confirm": "b"})
+    await tab_to(page, "button.danger")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("deletion-due")).to_be_visible()
+    for width in (360, 1280):
+        await page.set_viewport_size({"width": width, "height": 740})
+        assert await violations(page) == []
+        assert await too_wide(page) == []
