@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,15 +29,17 @@ sys.path.insert(0, str(ROOT / "app/src"))
 from parkmesh.server import database, embedded, schema  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
+WAL_FILES = 48
 PASSWORD = "bench-" + secrets.token_hex(8)
 
 
 @dataclass(frozen=True)
 class Database:
-    """A running PostgreSQL with an empty, migrated database."""
+    """A running PostgreSQL with an empty, migrated database, whose data are in ``folder``."""
 
     addresses: embedded.Addresses
     postmaster: int
+    folder: Path
 
     def cpu_s(self) -> float:
         """Return the CPU seconds of all its processes so far."""
@@ -83,7 +86,7 @@ def _children(pid: int) -> list[int]:
 
 @contextmanager
 def postgres() -> Iterator[Database]:
-    """Run PostgreSQL with its defaults (synchronous commit on, fsync on) on a new database."""
+    """Run PostgreSQL with its defaults (synchronous commit on, fsync on) on a new database, like one in service."""
     # Whoever ends a bench early ends its PostgreSQL too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="parkmesh-bench-"))
@@ -91,9 +94,39 @@ def postgres() -> Iterator[Database]:
     try:
         with embedded.postgres(folder) as addresses:
             asyncio.run(_make(addresses))
-            yield Database(addresses, int((folder / "postgres/postmaster.pid").read_text().splitlines()[0]))
+            postmaster = int((folder / "postgres/postmaster.pid").read_text().splitlines()[0])
+            yield Database(addresses, postmaster, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def flushes(base: Database) -> Iterator[list[float]]:
+    """Write 8 kB beside the data and flush them, ten times a second; the list grows by the seconds that each took.
+
+    An acknowledgement waits for such a flush: what the disk takes for its own part stands beside it.
+    """
+    took: list[float] = []
+    ended = threading.Event()
+
+    def probe() -> None:
+        with (base.folder / "probe").open("wb", buffering=0) as file:
+            file.write(bytes(8192))
+            os.fsync(file.fileno())
+            while not ended.wait(0.1):
+                file.seek(0)
+                file.write(os.urandom(8192))
+                began = time.perf_counter()
+                os.fdatasync(file.fileno())
+                took.append(time.perf_counter() - began)
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    try:
+        yield took
+    finally:
+        ended.set()
+        thread.join()
 
 
 async def _make(addresses: embedded.Addresses) -> None:
@@ -104,6 +137,20 @@ async def _make(addresses: embedded.Addresses) -> None:
     await superuser.execute(f"CREATE DATABASE {embedded.DATABASE} OWNER {embedded.OWNER}")
     await superuser.close()
     await schema.migrate(addresses.owner, PASSWORD, 5)
+    await _in_service(addresses)
+
+
+async def _in_service(addresses: embedded.Addresses) -> None:
+    """Have the write-ahead log's files there, as in a database that has run for a while: it writes over old ones, where
+    a new database makes each file anew and flushes all of it in the middle of the work."""
+    superuser = await database.connect(addresses.owner.replace(f"//{embedded.OWNER}@", "//postgres@"), "bench", 30)
+    await superuser.execute(f"ALTER SYSTEM SET min_wal_size = '{16 * WAL_FILES}MB'")
+    await superuser.execute("SELECT pg_reload_conf()")
+    for _ in range(WAL_FILES):
+        await superuser.execute("SELECT pg_logical_emit_message(false, 'bench', '')")
+        await superuser.execute("SELECT pg_switch_wal()")
+    await superuser.execute("CHECKPOINT")
+    await superuser.close()
 
 
 def free_port() -> int:

@@ -6,11 +6,11 @@ this machine, and the load beside them. Rows are counted after every run: what w
 * steady: open loop. Batches are due at fixed moments, whatever the answers do, and the time to the acknowledgement
   counts from the moment when a batch was due, also where it had to be sent again.
 * ceiling: a few gateways send their next batch as soon as the last one was acknowledged.
-* storm: gateways come back within the given time, each with a new connection, a heartbeat, the question for its access
-  list and a backlog. Who is told to come back later (503) does.
+* storm: gateways come back within the given time, each with new connections, a heartbeat, a stream that stays open, the
+  question for its access list and a backlog. Who is told to come back later (503) does.
 
-A quarter of the events are passages whose barrier opened (a row, presence), the rest states of spaces. Some live pages
-are open meanwhile.
+A quarter of the events are passages whose barrier opened (a row, presence), the rest states of spaces (a row, the
+space's state). Some live pages are open meanwhile.
 
 Usage: python bench/ingestion.py [--seconds 60] [--rate 15000] [--only steady,ceiling,storm]
 """
@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import asyncpg
 import msgspec
-from _deployment import Database, Server, open_pages, postgres, quantile, report, server, sign_in
+from _deployment import Database, Server, flushes, open_pages, postgres, quantile, report, server, sign_in
 from parkmesh.protocol import edge
 
 GATEWAYS, SPACES, PLATES = 300, 200, 100
@@ -189,17 +189,21 @@ async def count_rows(database: Database, gateways: list[Gateway], what: str) -> 
                 "SELECT substr(c.name, 2)::int, g.acked FROM gateway g JOIN community c ON c.id = g.community_id"
             )
         )
-        presence, states = await connection.fetchrow(
-            "SELECT (SELECT count(*) FROM presence), (SELECT count(*) FROM space_state)"
+        observations, presence, states = await connection.fetchrow(
+            "SELECT (SELECT count(*) FROM observation), (SELECT count(*) FROM presence), "
+            "(SELECT count(*) FROM space_state)"
         )
     finally:
         await connection.close()
     sent = sum(gateway.passages for gateway in gateways)
     wrong = [gateway.number for gateway in gateways if not gateway.seq == gateway.acked == marks[gateway.number]]
-    show(f"  rows after {what}: passages, presence, states", f"{passages}, {presence}, {states}")
-    if passages != sent or doubled or wrong:
+    observed = sum(gateway.seq for gateway in gateways) - sent
+    show(f"  rows after {what}: passages, observations", f"{passages}, {observations}")
+    show("  and the latest of them: presence, states", f"{presence}, {states}")
+    if passages != sent or observations != observed or doubled or wrong:
         raise SystemExit(
-            f"LOST OR DOUBLED: {sent} passages sent, {passages} there, {doubled} double, {len(wrong)} marks"
+            f"LOST OR DOUBLED: {sent} passages sent, {passages} there, {doubled} double, "
+            f"{observed} observations sent, {observations} there, {len(wrong)} marks wrong"
         )
     show("  ledger", "nothing lost, nothing doubled")
 
@@ -240,16 +244,18 @@ async def steady(target: Server, database: Database, gateways: list[Gateway], ra
     meter = Meter(target, database)
     begin = time.perf_counter()
     count = int(rate * seconds / BATCH)
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            due = begin + number * BATCH / rate
-            if (ahead := due - time.perf_counter()) > 0:
-                await asyncio.sleep(ahead)
-            group.create_task(send(gateways[number % len(gateways)], due))
+    with flushes(database) as disk:
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                due = begin + number * BATCH / rate
+                if (ahead := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(ahead)
+                group.create_task(send(gateways[number % len(gateways)], due))
     took = time.perf_counter() - begin
     show(f"steady: offered {rate}/s in batches of {BATCH}, met", f"{count * BATCH / took:.0f} events/s")
     report("  acknowledged after, median", quantile(waits, 0.5) * 1000, "ms")
     report("  acknowledged after, p99", quantile(waits, 0.99) * 1000, "ms", 100 if rate >= PROMISED_RATE else None)
+    report("  the disk's own flush beside it, p99", quantile(disk, 0.99) * 1000, "ms")
     show("  answers", ", ".join(f"{status}: {number}" for status, number in sorted(answers.items())))
     meter.tell(count * BATCH)
     show(f"  updates on {LIVE_PAGES} live pages", str(sum(page.updates for page in pages)))
@@ -289,6 +295,7 @@ async def storm(target: Server, database: Database, others: list[Gateway], count
     gateways = [Gateway(number, epoch=2) for number in range(GATEWAYS + 1, GATEWAYS + count + 1)]
     answers: Counter[str] = Counter()
     waits: list[float] = []
+    streams: list[Link] = []
 
     async def persist(gateway: Gateway, method: str, path: str, body: bytes = b"") -> bytes:
         """Ask until the answer is 200, as a gateway does: come back later when told to, and after a lost connection."""
@@ -305,11 +312,29 @@ async def storm(target: Server, database: Database, others: list[Gateway], count
                 return content
             await told_to_wait(path, status, told, content)
 
+    async def listen(gateway: Gateway) -> None:
+        """Open the gateway's stream, wait until it says something, and leave it open."""
+        while True:
+            link = Link(*await asyncio.open_connection(*target.edge))
+            try:
+                status, told, content = await link.ask("GET", "/edge/v1/stream?features=presence", b"", gateway.headers)
+                if status == 200:
+                    await link.reader.readuntil(b"event: access-list")
+                    streams.append(link)
+                    return
+            except asyncio.IncompleteReadError:
+                answers["stream broken off"] += 1
+                continue
+            link.writer.close()
+            answers[str(status)] += 1
+            await told_to_wait("a stream", status, told, content)
+
     async def come_back(gateway: Gateway, after: float) -> None:
         await asyncio.sleep(after)
         began = time.perf_counter()
         beat = edge.Heartbeat(time.time_ns() // 1_000_000, "bench", STORM_BACKLOG, 0)
         await persist(gateway, "POST", "/edge/v1/heartbeat", msgspec.json.encode(beat))
+        await listen(gateway)
         await persist(gateway, "GET", "/edge/v1/access-list?version=1&epoch=0&features=rules")
         body = gateway.batch(STORM_BACKLOG, spaces=10)
         ack = msgspec.json.decode(await persist(gateway, "POST", "/edge/v1/events", body), type=edge.EventAck)
@@ -327,6 +352,7 @@ async def storm(target: Server, database: Database, others: list[Gateway], count
     report("  one gateway's time until all is acknowledged, p99", quantile(waits, 0.99), "s")
     show("  answers", ", ".join(f"{what}: {number}" for what, number in sorted(answers.items())))
     meter.tell(count * STORM_BACKLOG)
+    show("  streams that stayed open", str(sum(not link.reader.at_eof() for link in streams)))
     show("  memory of the server", f"{target.rss_mb():.0f} MB")
     await count_rows(database, [*others, *gateways], "the storm")
 

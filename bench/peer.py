@@ -1,9 +1,9 @@
 """Measure a peer on comparable work in the same run: states of parking spaces that many communities send.
 
-No parking server comes as a package: ParkAPI v3, the open one with a realtime push, is built from its repository, and
-what PyPI has under parking are clients and converters. The peer is Kinto, a store of objects for many tenants behind
-HTTP: rights of each tenant, batches of changes in one transaction, PostgreSQL. It is installed from packages into a
-venv under a temporary folder and runs on the same PostgreSQL, in a database of its own.
+No parking server comes as a package: ParkAPI v3, the open one with a realtime push, is built from its repository. The
+peer is Kinto, a store of objects for many tenants behind HTTP: rights of each tenant, batches of changes in one
+transaction, PostgreSQL. It is installed from packages into a venv under a temporary folder and runs on the same
+PostgreSQL, in a database of its own.
 
 Both get the same updates: batches of 200 on six connections, the next one when the last one was acknowledged, every
 batch one transaction, acknowledged after a commit that is on disk, one server process each. First the peer, for the

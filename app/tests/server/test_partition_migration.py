@@ -116,7 +116,7 @@ async def test_an_interrupted_migration_is_taken_up_again(empty_database: Databa
         await asyncio.wait_for(migrating, 60)
     counted = await rows(owner, "a", "SELECT count(*) AS n FROM passage WHERE community_id = $1")
     assert counted == [{"n": 2}]
-    assert await owner.fetchval("SELECT make_passage_partitions()") == 0
+    assert await owner.fetchval("SELECT make_partitions()") == 0
     await owner.close()
 
 

@@ -1,4 +1,4 @@
-"""Partitions of passages, and what retention lets go of, reports and leaves alone."""
+"""Partitions of passages and observations, and what retention lets go of, reports and leaves alone."""
 
 import json
 import subprocess
@@ -55,11 +55,13 @@ async def test_passages_go_to_their_days_and_to_the_default_where_there_is_none(
     assert await partition_of(owner, "PAST") == "passage_past"
     assert await partition_of(owner, "WRONG") == "passage_default"
     day = (NOW + 90 * DAY).date()
-    assert await owner.fetchval("SELECT make_passage_partition($1)", day)
+    assert await owner.fetchval("SELECT make_partition('passage', $1)", day)
     assert await partition_of(owner, "WRONG") == f"passage_{day:%Y%m%d}"
-    assert not await owner.fetchval("SELECT make_passage_partition($1)", day)
-    assert not await owner.fetchval("SELECT make_passage_partition($1)", (NOW - 40 * DAY).date())
-    assert await owner.fetchval("SELECT make_passage_partitions()") == 0
+    assert not await owner.fetchval("SELECT make_partition('passage', $1)", day)
+    assert not await owner.fetchval("SELECT make_partition('passage', $1)", (NOW - 40 * DAY).date())
+    # A day may have begun since the database was made.
+    await owner.fetchval("SELECT make_partitions()")
+    assert await owner.fetchval("SELECT make_partitions()") == 0
 
 
 async def test_nobody_reads_a_partition_past_the_rules(filled: Database, owner: Any, gateway: Gateway) -> None:
@@ -255,3 +257,44 @@ async def told(lines: Any) -> str:
         line: str = await anext(lines)
         if line.startswith('data: {"version'):
             return line.removeprefix("data: ")
+
+
+async def test_observations_are_kept_in_the_partitions_of_their_days(
+    gateway: Gateway, people: Callable[[str], Any], owner: Any
+) -> None:
+    moments = [NOW - 40 * DAY, NOW - 2 * DAY, NOW - 2 * DAY, NOW]
+    statuses = ["free", "occupied", "free", "occupied"]
+    events = [
+        {
+            "type": "space_state", "seq": seq, "times": {"received": int(at.timestamp() * 1000)},
+            "space": "a-01", "status": status,
+        }
+        for seq, (at, status) in enumerate(zip(moments, statuses, strict=True), 1)
+    ]  # fmt: skip
+    async with gateway("gateway-a") as client:
+        for _ in range(2):
+            # Sent again, an event is no second observation.
+            assert (await client.post("/edge/v1/events", json={"epoch": 1, "events": events})).status_code == 200
+    desk = await people("desk@parkmesh.example")
+    path = "/api/v1/communities/a/spaces/a-01/observations"
+    first = (await desk.get(path, params={"limit": 3})).json()
+    rest = (await desk.get(path, params={"cursor": first["next"]})).json()
+    seen = [*first["items"], *rest["items"]]
+    assert [item["status"] for item in seen] == list(reversed(statuses))
+    assert rest["next"] is None
+    lately = (
+        await desk.get(path, params={"from": (NOW - 3 * DAY).isoformat(), "until": (NOW - DAY).isoformat()})
+    ).json()
+    assert [item["status"] for item in lately["items"]] == ["free", "occupied"]
+    assert (await desk.get("/api/v1/communities/a/spaces/none/observations")).status_code == 404
+    resident = await people("resident@a.example")
+    assert (await resident.get(path)).status_code == 403
+
+    planned = await retention.run(owner, NOW, dry_run=True)
+    assert planned.rows["observation"] == 1
+    assert (await retention.run(owner, NOW)).rows["observation"] == 1
+    # A month later the day of the last one goes with its partition.
+    done = await retention.run(owner, NOW + 32 * DAY)
+    assert f"observation_{NOW:%Y%m%d}" in done.partitions_dropped
+    assert done.rows["observation"] == 3
+    assert (await desk.get(path)).json()["items"] == []

@@ -36,6 +36,7 @@ PRIVILEGES = {
     "level": "SIUD",
     "membership": "SIUD",
     "passage": "SI",
+    "observation": "SI",
     "passkey": "SIuD",
     "passkey_challenge": "SID",
     "resident": "SIUD",

@@ -4,6 +4,7 @@
 |---|---|---|
 | passages whose plate matched nothing | 72 hours | counted per day and gate, deleted |
 | all other passages | 30 days | counted the same way; their day's partition is dropped |
+| what sensors said of spaces | 30 days | their day's partition is dropped |
 | presence of plates outside, corrections of presence | 30 days | deleted |
 | visitors' plates on the access list | 30 days after their validity | deleted |
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
@@ -18,8 +19,7 @@
 | a community that the desk let go and wants deleted | 7 days more | deleted with all it has (``deletion``) |
 
 It works as the tables' owner, who alone may drop partitions, in the scope ``retention``; every step is a transaction of
-its own, and an interrupted run is finished by the next one. A state of a space is only ever the latest: there is
-no history of them to let go.
+its own, and an interrupted run is finished by the next one.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ from parkmesh.server import database, deletion, limits
 
 UNMATCHED_KEPT = timedelta(hours=72)
 PASSAGES_KEPT = timedelta(days=30)
+OBSERVATIONS_KEPT = timedelta(days=30)
 PEOPLE_KEPT = timedelta(days=30)
 COUNTERS_KEPT = timedelta(days=1)
 ANSWERS_KEPT = timedelta(hours=24)
@@ -130,22 +131,28 @@ async def run(connection: database.Connection, now: datetime, *, dry_run: bool =
     """
     await connection.execute(f"SET lock_timeout = '{LOCK_S}s'")
     await connection.execute("SET statement_timeout = 0")
-    communities = await _delete_communities(connection, now, dry_run=dry_run)
     rows: dict[str, int] = {}
     for scope, steps in (("retention", _STEPS), ("identity", _IDENTITY_STEPS), ("server", _SERVER_STEPS)):
         for name, kept, statement in steps:
             rows[name] = await _step(connection, scope, statement, now - kept, dry_run=dry_run)
     rows["access_list_change"] = await _step(connection, "retention", _CHANGES, now - CHANGES_KEPT, dry_run=dry_run)
     over = now - PASSAGES_KEPT
-    rows["passage"], dropped = await _drop_partitions(connection, over, dry_run=dry_run)
+    rows["passage"], dropped = await _drop_partitions(connection, "passage", over, _COUNT, dry_run=dry_run)
     deleted = await _delete_passages(connection, over, unmatched=False, dry_run=dry_run)
     # In a dry run the partitions are still there and were counted with the rest.
     rows["passage"] = deleted if dry_run else rows["passage"] + deleted
     rows["passage_unmatched"] = await _delete_passages(
         connection, now - UNMATCHED_KEPT, unmatched=True, dry_run=dry_run, since=over if dry_run else None
     )
-    made = 0 if dry_run else await _patiently(lambda: connection.fetchval("SELECT make_passage_partitions()"))
-    return Report(dry_run, now, rows, communities, dropped, made)
+    over = now - OBSERVATIONS_KEPT
+    rows["observation"], days = await _drop_partitions(connection, "observation", over, dry_run=dry_run)
+    rows["observation"] += await _step(
+        connection, "retention", "DELETE FROM observation_default WHERE received_at < $1", over, dry_run=dry_run
+    )
+    made = 0 if dry_run else await _patiently(lambda: connection.fetchval("SELECT make_partitions()"))
+    # Last: one that can't be deleted keeps nothing else.
+    communities = await _delete_communities(connection, now, dry_run=dry_run)
+    return Report(dry_run, now, rows, communities, dropped + days, made)
 
 
 async def _step(connection: database.Connection, scope: str, statement: str, before: datetime, *, dry_run: bool) -> int:
@@ -210,24 +217,30 @@ async def _delete_communities(connection: database.Connection, now: datetime, *,
     return gone
 
 
-async def _drop_partitions(connection: database.Connection, over: datetime, *, dry_run: bool) -> tuple[int, list[str]]:
-    """Count and drop the partitions in which everything is over; return the rows and the partitions."""
+async def _drop_partitions(
+    connection: database.Connection, table: str, over: datetime, counting: str | None = None, *, dry_run: bool
+) -> tuple[int, list[str]]:
+    """Drop a table's partitions in which everything is over; return the rows and the partitions.
+
+    ``counting`` keeps the counts of what goes.
+    """
     last = over.astimezone(UTC).date() - timedelta(days=1)
-    names = [name for name, day in await _partitions(connection) if day <= last]
+    names = [name for name, day in await _partitions(connection, table) if day <= last]
     gone = 0
     for name in names:
 
         async def detach(name: str = name) -> int:
-            # Quick, with the lock on all passages; the counting that follows keeps nobody waiting.
+            # Quick, with the lock on the whole table; the counting that follows keeps nobody waiting.
             attached = await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))", name
             )
             if attached and not dry_run:
-                await connection.execute(f"ALTER TABLE passage DETACH PARTITION {name}")
+                await connection.execute(f"ALTER TABLE {table} DETACH PARTITION {name}")
             return 0
 
         async def drop(name: str = name) -> int:
-            await connection.execute(_COUNT.format(passages=name))
+            if counting is not None:
+                await connection.execute(counting.format(passages=name))
             count: int = await connection.fetchval(f"SELECT count(*) FROM {name}")  # noqa: S608 - matched below
             if not dry_run:
                 await connection.execute(f"DROP TABLE {name}")
@@ -238,16 +251,17 @@ async def _drop_partitions(connection: database.Connection, over: datetime, *, d
     return gone, names
 
 
-async def _partitions(connection: database.Connection) -> list[tuple[str, date]]:
-    """Return the partitions of days, oldest first, also those that an interrupted run has detached already."""
+async def _partitions(connection: database.Connection, table: str) -> list[tuple[str, date]]:
+    """Return a table's partitions of days, oldest first, also those that an interrupted run has detached already."""
     found: list[Any] = await connection.fetch(
         """
         SELECT relname FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname ~ '^passage_[0-9]{8}$'
+        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname ~ ('^' || $1 || '_[0-9]{8}$')
         ORDER BY relname
-        """
+        """,
+        table,
     )
-    return [(row["relname"], datetime.strptime(row["relname"][8:], "%Y%m%d").date()) for row in found]
+    return [(row["relname"], datetime.strptime(row["relname"][-8:], "%Y%m%d").date()) for row in found]
 
 
 async def _delete_passages(
@@ -259,7 +273,8 @@ async def _delete_passages(
     """
     arguments = (before, unmatched, [reason.value for reason in UNMATCHED])
     last = before.astimezone(UTC).date()
-    names = ["passage_past", "passage_default", *(name for name, day in await _partitions(connection) if day <= last)]
+    names = ["passage_past", "passage_default"]
+    names += [name for name, day in await _partitions(connection, "passage") if day <= last]
     gone = 0
     for name in names:
         if await connection.fetchval("SELECT to_regclass($1) IS NULL", name):

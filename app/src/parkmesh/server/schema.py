@@ -104,7 +104,7 @@ async def _look_ahead(connection: database.Connection) -> None:
     """Make the partitions of the days ahead. A table in use is no reason not to boot: the next one makes them."""
     await connection.execute(f"SET lock_timeout = {int(TABLE_LOCK_S * 1000)}")
     with contextlib.suppress(asyncpg.LockNotAvailableError):
-        await connection.execute("SELECT make_passage_partitions()")
+        await connection.execute("SELECT make_partitions()")
 
 
 async def _ensure_role(connection: database.Connection, password: str) -> bool:

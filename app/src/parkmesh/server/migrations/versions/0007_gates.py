@@ -1,4 +1,5 @@
-"""Gates: passages in partitions by day, who is inside, lanes, the access list's epoch, and what retention works with.
+"""Gates: passages and observations in partitions by day, who is inside, lanes, the access list's epoch, and what
+retention works with.
 
 **Partitions.** ``passage`` becomes a table partitioned by ``received_at``: one partition per day (UTC), the old table
 as the one before all of them, and a default one, so that no event is ever lost for want of a partition. A database in
@@ -8,7 +9,8 @@ changes catalogues. A migration that was interrupted begins again and finds its 
 batch whose gateway's clock is more than a day ahead is refused; the gateway keeps it and sends it again.
 
 ``passage`` refers to ``gateway`` no longer: the ingestion function holds the gateway's row while it writes, and a check
-per row, with a lock on ``gateway`` whenever a partition comes or goes, buys nothing on top of that.
+per row, with a lock on ``gateway`` whenever a partition comes or goes, buys nothing on top of that. ``observation``,
+what sensors said of spaces, is partitioned from the start and refers to nothing for the same reason.
 
 **Presence** is the last word on each plate: of all movements and corrections the one with the greatest
 ``(at, gateway_id, epoch, seq)``. A greatest element doesn't depend on the order in which the others came.
@@ -101,7 +103,7 @@ ALTER TABLE passage_past DROP CONSTRAINT passage_past_bound;
 REVOKE ALL ON passage_past FROM {APP};
 GRANT SELECT, INSERT ON passage TO {APP};
 
-CREATE FUNCTION protect_passages(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION protect_partition(p_table regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', p_table);
     EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', p_table);
@@ -109,13 +111,14 @@ BEGIN
     EXECUTE format('CREATE POLICY retention ON %s TO CURRENT_USER USING ((SELECT parkmesh_scope()) = ''retention'')',
         p_table);
 END $$;
-COMMENT ON FUNCTION protect_passages IS 'row-level security of passage and of each of its partitions';
-SELECT protect_passages('passage');
-SELECT protect_passages('passage_default');
+COMMENT ON FUNCTION protect_partition IS 'row-level security of a table partitioned by time and of its partitions';
+SELECT protect_partition('passage');
+SELECT protect_partition('passage_default');
 
-CREATE FUNCTION make_passage_partition(p_day date) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION make_partition(p_table text, p_day date) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    v_name text := 'passage_' || to_char(p_day, 'YYYYMMDD');
+    v_name text := p_table || '_' || to_char(p_day, 'YYYYMMDD');
+    v_default text := p_table || '_default';
     v_from timestamptz := p_day::timestamp AT TIME ZONE 'UTC';
     v_until timestamptz := (p_day + 1)::timestamp AT TIME ZONE 'UTC';
     v_scope text := current_setting('parkmesh.scope', true);
@@ -124,31 +127,50 @@ BEGIN
         RETURN false;
     END IF;
     -- Nothing for this day comes to the default partition while its rows move out.
-    LOCK TABLE passage IN SHARE UPDATE EXCLUSIVE MODE;
-    LOCK TABLE passage_default IN ACCESS EXCLUSIVE MODE;
-    EXECUTE format('CREATE TABLE %I (LIKE passage INCLUDING DEFAULTS INCLUDING INDEXES,
+    EXECUTE format('LOCK TABLE %I IN SHARE UPDATE EXCLUSIVE MODE', p_table);
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', v_default);
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING INDEXES,
                                      CONSTRAINT bound CHECK (received_at >= %L AND received_at < %L))',
-                   v_name, v_from, v_until);
+                   v_name, p_table, v_from, v_until);
     PERFORM set_config('parkmesh.scope', 'retention', true);
-    PERFORM protect_passages(v_name::regclass);
-    EXECUTE format('WITH moved AS (DELETE FROM passage_default WHERE received_at >= %L AND received_at < %L RETURNING *)
-                    INSERT INTO %I SELECT * FROM moved', v_from, v_until, v_name);
+    PERFORM protect_partition(v_name::regclass);
+    EXECUTE format('WITH moved AS (DELETE FROM %I WHERE received_at >= %L AND received_at < %L RETURNING *)
+                    INSERT INTO %I SELECT * FROM moved', v_default, v_from, v_until, v_name);
     PERFORM set_config('parkmesh.scope', coalesce(v_scope, ''), true);
-    EXECUTE format('ALTER TABLE passage ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', v_name, v_from, v_until);
+    EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                   p_table, v_name, v_from, v_until);
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT bound', v_name);
     RETURN true;
 EXCEPTION WHEN invalid_object_definition THEN
     RETURN false;
 END $$;
-COMMENT ON FUNCTION make_passage_partition IS
-    'make the partition of a day (UTC); false where there is one already or the day belongs to passage_past';
-CREATE FUNCTION make_passage_partitions(p_days integer DEFAULT 7) RETURNS integer LANGUAGE sql AS $$
-    SELECT count(*) FILTER (WHERE make_passage_partition(d::date))::integer
-    FROM generate_series((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date + p_days, '1 day') d
+COMMENT ON FUNCTION make_partition IS
+    'make a table''s partition of a day (UTC); false where there is one already or the day belongs to passage_past';
+CREATE FUNCTION make_partitions(p_days integer DEFAULT 7) RETURNS integer LANGUAGE sql AS $$
+    SELECT count(*) FILTER (WHERE make_partition(t, d::date))::integer
+    FROM (VALUES (1, 'passage'), (2, 'observation')) o (n, t),
+         generate_series((now() AT TIME ZONE 'UTC')::date, (now() AT TIME ZONE 'UTC')::date + p_days, '1 day') d
 $$;
-COMMENT ON FUNCTION make_passage_partitions IS 'make the partitions of today and the days ahead; how many were missing';
-REVOKE EXECUTE ON FUNCTION protect_passages, make_passage_partition, make_passage_partitions FROM PUBLIC;
-SELECT make_passage_partitions();
+COMMENT ON FUNCTION make_partitions IS 'make the partitions of today and the days ahead; how many were missing';
+REVOKE EXECUTE ON FUNCTION protect_partition, make_partition, make_partitions FROM PUBLIC;
+
+CREATE TABLE observation (
+    community_id bigint NOT NULL,
+    space_id bigint NOT NULL,
+    received_at timestamptz NOT NULL,
+    gateway_id bigint NOT NULL,
+    epoch bigint NOT NULL,
+    seq bigint NOT NULL,
+    status text NOT NULL,
+    PRIMARY KEY (community_id, space_id, received_at, gateway_id, epoch, seq)
+) PARTITION BY RANGE (received_at);
+COMMENT ON TABLE observation IS
+    'what sensors said of spaces, each event once; the latest of each space is in space_state';
+CREATE TABLE observation_default PARTITION OF observation DEFAULT;
+GRANT SELECT, INSERT ON observation TO {APP};
+SELECT protect_partition('observation');
+SELECT protect_partition('observation_default');
+SELECT make_partitions();
 """  # noqa: S608 - a constant of this module
 
 TABLES = f"""
@@ -429,14 +451,17 @@ BEGIN
 
     IF s_seq[array_upper(s_seq, 1)] > v_mark THEN
         -- In the order of the spaces, for the same reason.
+        WITH seen AS (
+            INSERT INTO observation (community_id, space_id, received_at, gateway_id, epoch, seq, status)
+                SELECT v_community, s.id, to_timestamp(u.received / 1000.0), v_gateway, v_epoch, u.seq, u.status
+                FROM unnest(s_seq, s_received, s_space, s_status) AS u(seq, received, space, status)
+                JOIN space s ON s.community_id = v_community AND s.name = u.space
+                WHERE u.seq > v_mark
+            RETURNING *
+        )
         INSERT INTO space_state AS old (community_id, space_id, status, received_at, changed_at, gateway_id)
-            SELECT v_community, s.id, e.status, to_timestamp(e.received / 1000.0), to_timestamp(e.received / 1000.0),
-                   v_gateway
-            FROM (SELECT DISTINCT ON (u.space) u.space, u.status, u.received
-                  FROM unnest(s_seq, s_received, s_space, s_status) AS u(seq, received, space, status)
-                  WHERE u.seq > v_mark ORDER BY u.space, u.seq DESC) e
-            JOIN space s ON s.community_id = v_community AND s.name = e.space
-            ORDER BY s.id
+            SELECT DISTINCT ON (e.space_id) v_community, e.space_id, e.status, e.received_at, e.received_at, v_gateway
+            FROM seen e ORDER BY e.space_id, e.seq DESC
         ON CONFLICT (community_id, space_id) DO UPDATE
             SET status = excluded.status, received_at = excluded.received_at, gateway_id = excluded.gateway_id,
                 changed_at = CASE WHEN old.status = excluded.status THEN old.changed_at ELSE excluded.changed_at END
