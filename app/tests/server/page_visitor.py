@@ -28,6 +28,10 @@ class Visitor:
         assert found, f"{path}: {page.status_code} without a form"
         return html.unescape(found[1])
 
+    async def seen(self, path: str, field: str = "seen") -> str:
+        """Return the mark of the state that a form of the page at ``path`` was filled with."""
+        return mark(await self.client.get(path), field)
+
     async def send(self, path: str, *, of: str, **fields: object) -> httpx.Response:
         """Send a form of the page ``of`` to ``path``."""
         return await self.client.post(path, data={"csrf_token": await self.token(of), **fields})
@@ -45,6 +49,13 @@ async def visiting(base_url: str, email: str | None = None, **headers: str) -> A
             answer = await visitor.sign_in(email)
             assert answer.status_code == 303, answer.text
         yield visitor
+
+
+def mark(page: httpx.Response, field: str = "seen") -> str:
+    """Return the mark of the state that a form of a page was filled with: see pages/unchanged.py."""
+    found = re.search(rf'name="{field}" value="([^"]+)"', page.text)
+    assert found, f"{page.url.path}: {page.status_code} without {field}"
+    return html.unescape(found[1])
 
 
 def alerts(page: httpx.Response) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from page_visitor import visiting
 from parkmesh.server import database, deletion, retention
 from running_server import Database, Server
 from two_communities import PASSWORD, rows
@@ -210,11 +211,31 @@ async def test_nobody_else_deletes(server: Server, people: People, owner: Any, f
     for table in ("audit_link", "audit_entry", "audit_chain"):
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="only added to"):
             await rows(owner, "a", f"DELETE FROM {table} WHERE community_id = $1")  # noqa: S608
-    # And the application may not at all, even when the time has come.
-    await due(owner)
-    async with database.create_pool(filled.app, "test", 1) as pool, database.in_community(pool, a) as connection:
+    # And the application may not at all: neither when the time has come, nor by saying that it has.
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        for time in ("now()", "now() + interval '6 days 23 hours'"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="7 days"):
+                async with database.in_community(pool, a) as connection:
+                    await connection.execute(f"UPDATE community SET deletion_due = {time} WHERE id = $1", a)  # noqa: S608
+        await due(owner)
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied"):
-            await connection.execute("DELETE FROM audit_link")
+            async with database.in_community(pool, a) as connection:
+                await connection.execute("DELETE FROM audit_link")
+
+
+async def test_it_is_not_kept_once_its_deletion_may_have_begun(people: People, owner: Any, server: Server) -> None:
+    desk = await people(DESK)
+    await desk.post(f"{A}/offboard", json={"reason": "contract ended"})
+    await desk.delete(A)
+    await due(owner)
+    refused = await desk.post(f"{A}/keep")
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:parkmesh:problem:over")
+    assert (await desk.get(A)).json()["deletion_due"] is not None
+    async with visiting(server.web, DESK) as visitor:
+        page = await visitor.send("/communities/a/keep", of="/communities/a/offboard")
+    assert page.status_code == 422
+    assert "It can&#39;t be kept any more" in page.text
+    assert list((await retention.run(owner, datetime.now(UTC))).communities_deleted) == ["a"]
 
 
 async def test_who_belongs_elsewhere_too_keeps_his_account(people: People, owner: Any, server: Server) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from parkmesh.server import database
 from running_server import Server
 from two_communities import TOKENS, rows
 
@@ -192,6 +193,28 @@ async def test_a_community_that_is_let_go_is_closed_and_keeps_its_data(
     for trail in ("/api/v1/desk/audit", "/api/v1/communities/a/audit"):
         (entry,) = [item for item in (await desk.get(trail)).json()["items"] if item["action"] == "community.offboard"]
         assert entry["detail"] == {"reason": "contract ended"}
+
+
+async def test_letting_go_and_a_batch_dont_wait_for_each_other_in_a_ring(people: People, owner: Any) -> None:
+    desk = await people(DESK)
+    (community,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
+    async with owner.transaction():
+        # As a batch of events: it holds its gateway first, and then refers to the community.
+        await database.set_community(owner, community["id"])
+        await owner.execute("SELECT FROM gateway WHERE community_id = $1 FOR UPDATE", community["id"])
+        going = asyncio.create_task(desk.post("/api/v1/communities/a/offboard", json={"reason": "contract ended"}))
+        for _ in range(250):
+            if await owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+                break
+            await asyncio.sleep(0.02)
+        else:
+            pytest.fail("letting go didn't come to the gateway")
+        await owner.execute(
+            "INSERT INTO presence (community_id, plate, inside, at, gateway_id, epoch, seq, gate) "
+            "VALUES ($1, 'NEW1', true, now(), 1, 1, 1, 'main-in')",
+            community["id"],
+        )
+    assert (await going).status_code == 200
 
 
 async def test_the_trail_is_filtered_and_comes_in_pages(people: People) -> None:

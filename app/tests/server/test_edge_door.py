@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from parkmesh.protocol import edge
 from parkmesh.server import database
+from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge import ingest
 from parkmesh.server.problems import Problem
 from running_server import Database, Server
@@ -295,6 +296,21 @@ async def test_a_new_token_ends_the_stream_and_the_old_one_is_refused(filled: Da
         with pytest.raises(StopAsyncIteration):
             await asyncio.wait_for(anext(pushed), 5)
         assert (await client.get("/edge/v1/access-list")).status_code == 401
+
+
+async def test_a_stream_outlasts_a_database_that_is_away(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, looks = edge_app._standing, itertools.count()
+
+    async def away_at_first(*arguments: Any, **options: Any) -> Any:
+        if next(looks) == 0:
+            raise TimeoutError
+        return await look(*arguments, **options)
+
+    monkeypatch.setattr(edge_app, "_standing", away_at_first)
+    monkeypatch.setattr(edge_app, "AGAIN_S", 0.05)
+    async with gateway("gateway-a") as client, client.stream("GET", "/edge/v1/stream") as response:
+        name, _ = await asyncio.wait_for(anext(frames(response)), 5)
+    assert (name, next(looks)) == ("access-list", 2)
 
 
 async def ended(pushed: AsyncIterator[tuple[str, Any]], within: float = 5) -> None:

@@ -11,6 +11,9 @@ import httpx
 import msgspec
 import pytest
 from parkmesh.protocol import edge
+from parkmesh.server import database
+from parkmesh.server.edge import app as edge_app
+from parkmesh.server.edge.announcements import Announcements
 from running_server import Database, Server
 from two_communities import apply, rows
 
@@ -276,6 +279,57 @@ async def test_what_one_gateway_sees_reaches_the_other_at_once(
                 await asyncio.wait_for(anext(quiet), 0.5)
         await here.aclose()
         await there.aclose()
+
+
+async def test_what_nobody_announced_reaches_the_other_gateway_after_a_while(
+    server: Server, filled: Database, gateway: Gateway, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_app, "PING_S", 0.1)
+    monkeypatch.setattr(edge_app, "IDLE_S", 0.3)
+    await second_gateway(filled)
+    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
+    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
+    async with gateway("gateway-a") as first, other as second:
+        await drive(second, 1, "1234BCD", now)
+        here = moves(first)
+        assert await next_of(here) == {("1234BCD", True)}
+        await asyncio.sleep(0.3)
+        # The server that stores it dies before it can say so.
+        monkeypatch.setattr(Announcements, "changed", lambda *_: None)
+        await drive(second, 2, "5678AXX", now)
+        assert await next_of(here) == {("5678AXX", True)}
+        await here.aclose()
+
+
+async def test_many_moves_are_looked_at_together(
+    server: Server, filled: Database, gateway: Gateway, people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[bytes] = []
+    look = edge_app._presence
+
+    async def counted(pool: database.Pool, token: bytes) -> dict[str, edge.Whereabouts]:
+        looks.append(token)
+        return await look(pool, token)
+
+    monkeypatch.setattr(edge_app, "_presence", counted)
+    monkeypatch.setattr(edge_app, "MOVES_S", 2.0)
+    await second_gateway(filled)
+    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
+    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
+    async with gateway("gateway-a") as first, other as second:
+        await drive(second, 1, "1234BCD", now)
+        here = moves(first)
+        assert await next_of(here) == {("1234BCD", True)}
+        for seq in range(2, 16):
+            await drive(second, seq, f"CAR{seq}", now)
+            await asyncio.sleep(0.1)
+        heard: set[tuple[str, bool]] = set()
+        while len(heard) < 14:
+            heard |= await next_of(here)
+        assert len(looks) <= 5
+        await here.aclose()
 
 
 async def test_it_is_told_as_soon_as_it_matters(

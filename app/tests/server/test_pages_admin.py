@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
-from page_visitor import Visitor, alerts, visiting
+from page_visitor import Visitor, alerts, mark, visiting
 from parkmesh.server.spaces import Geometry, Level, Space
 from parkmesh.server.web.pages import drawing, maps
 from running_server import Server
@@ -20,12 +20,6 @@ STRANGER = "administrator@b.example"
 MADRID = ZoneInfo("Europe/Madrid")
 A = "/communities/a"
 KEYS, LEVELS = f"{A}/api-keys", f"{A}/map/levels"
-
-
-@pytest.fixture
-async def admin(server: Server) -> AsyncIterator[Visitor]:
-    async with visiting(server.web, ADMIN) as visitor:
-        yield visitor
 
 
 @pytest.fixture
@@ -166,7 +160,8 @@ GATE = f"{A}/gates/main-in"
 
 async def test_lanes_are_added_changed_and_removed(admin: Visitor, owner: Any) -> None:
     async def save(**fields: str) -> httpx.Response:
-        return await admin.send(f"{GATE}/lanes", of=GATE, **fields)
+        seen = {"seen": await admin.seen(f"{GATE}?lane={fields['lane_was']}")} if "lane_was" in fields else {}
+        return await admin.send(f"{GATE}/lanes", of=GATE, **seen, **fields)
 
     answer = await save(lane_name="Left", lane_direction="entry", cameras="cam-1, CAM-2 ")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{GATE}?done=saved")
@@ -186,16 +181,17 @@ async def test_lanes_are_added_changed_and_removed(admin: Visitor, owner: Any) -
     await save(lane_was="left", lane_name="middle", lane_direction="entry", cameras="cam-9")
     assert [lane["name"] for lane in await rows(owner, "a", LANES)] == ["middle", "right"]
     # Giving the gate another title leaves its lanes.
-    changed = await admin.send(
-        f"{A}/gates/save", of=GATE, gate_name="main-in", gate_exists="yes", gate_title="In", gate_direction="entry"
-    )
+    gate = {"gate_name": "main-in", "gate_exists": "yes", "gate_title": "In", "gate_direction": "entry"}
+    seen = await admin.seen(f"{A}/gates", "gate_seen")
+    changed = await admin.send(f"{A}/gates/save", of=GATE, gate_seen=seen, **gate)
     assert changed.status_code == 303
     assert len(await rows(owner, "a", LANES)) == 2
     answer = await admin.send(f"{GATE}/lanes/middle/delete", of=GATE)
     assert answer.headers["location"] == f"{GATE}?done=removed"
     assert [lane["name"] for lane in await rows(owner, "a", LANES)] == ["right"]
     assert (await admin.send(f"{GATE}/lanes/middle/delete", of=GATE)).status_code == 404
-    gone = await save(lane_was="middle", lane_name="m", lane_direction="entry")
+    lane = {"lane_was": "middle", "lane_name": "m", "lane_direction": "entry"}
+    gone = await admin.send(f"{GATE}/lanes", of=GATE, seen=await admin.seen(f"{GATE}?lane=right"), **lane)
     assert gone.status_code == 404
     assert (await admin.get(f"{A}/gates/nowhere")).status_code == 404
 
@@ -221,9 +217,8 @@ async def test_a_gate_has_as_many_lanes_as_the_api_lets_it(admin: Visitor, owner
         answer = await admin.send(f"{GATE}/lanes", of=GATE, lane_name=f"l{n:02}", lane_direction="entry")
         assert answer.status_code == (303 if n < 20 else 422)
     assert len(await rows(owner, "a", LANES)) == 20
-    changed = await admin.send(
-        f"{GATE}/lanes", of=GATE, lane_was="l00", lane_name="l00", lane_direction="entry", cameras="c"
-    )
+    lane = {"lane_was": "l00", "lane_name": "l00", "lane_direction": "entry", "cameras": "c"}
+    changed = await admin.send(f"{GATE}/lanes", of=GATE, seen=await admin.seen(f"{GATE}?lane=l00"), **lane)
     assert changed.status_code == 303
 
 
@@ -250,14 +245,16 @@ async def level(admin: Visitor, owner: Any) -> str:
     """Return the address of level P1, which is 20 m wide and 10 m deep."""
     level = await one(owner, "a", "SELECT id FROM level WHERE community_id = $1 AND name = 'P1'")
     size = {"name": "P1", "ordinal": "-1", "width": "20", "height": "10"}
-    answer = await admin.send(f"{LEVELS}/{level}", of=f"{LEVELS}/{level}", **size)
-    assert answer.headers["location"] == f"{LEVELS}/{level}?done=saved"
-    return f"{LEVELS}/{level}"
+    here = f"{LEVELS}/{level}"
+    answer = await admin.send(here, of=here, seen=await admin.seen(here), **size)
+    assert answer.headers["location"] == f"{here}?done=saved"
+    return here
 
 
 async def put(admin: Visitor, level: str, space: str, act: str = "save", **place: str) -> httpx.Response:
     fields = {"x": "0", "y": "0", "w": "2.5", "h": "5", "rotation": "0"} | place
-    return await admin.send(f"{level}/place", of=level, space=space, act=act, **fields)
+    seen = await admin.seen(f"{level}?space={space}", "place_seen")
+    return await admin.send(f"{level}/place", of=level, place_seen=seen, space=space, act=act, **fields)
 
 
 async def test_spaces_are_placed_moved_resized_and_taken_off_the_map(admin: Visitor, owner: Any, level: str) -> None:
@@ -279,7 +276,7 @@ async def test_spaces_are_placed_moved_resized_and_taken_off_the_map(admin: Visi
     page = await admin.get(f"{level}?space=a-01")
     assert re.search(r'id="y" name="y" type="number" value="4.25"', page.text)
     assert 'transform="rotate(90.0 414.0 252.0)"' in page.text
-    taken = await admin.send(f"{level}/place", of=level, space="a-02", act="take")
+    taken = await put(admin, level, "a-02", act="take")
     assert taken.status_code == 303
     assert [row["name"] for row in await rows(owner, "a", PLACES)] == ["a-01"]
     # What else is known of the space stays.
@@ -342,7 +339,8 @@ async def test_levels_are_added_renamed_and_deleted(admin: Visitor, owner: Any, 
         assert (await admin.send(LEVELS, of=LEVELS, **(form | {"name": "P3"} | wrong))).status_code == 422
     used = await admin.send(f"{level}/delete", of=level)
     assert used.status_code == 422
-    await admin.send(level, of=level, name="Ground", ordinal="0", width="", height="")
+    renamed = {"name": "Ground", "ordinal": "0", "width": "", "height": ""}
+    await admin.send(level, of=level, seen=await admin.seen(level), **renamed)
     assert await one(owner, "a", "SELECT DISTINCT level FROM space WHERE community_id = $1") == "Ground"
     assert (await admin.send(f"{new}/delete", of=new)).headers["location"] == f"{LEVELS}?done=removed"
     for answer in (await admin.get(new), await admin.send(new, of=LEVELS, **form)):
@@ -384,7 +382,8 @@ async def test_a_unit_is_chosen_by_its_name_among_thousands(admin: Visitor, owne
     unit_of = "SELECT u.name FROM resident r JOIN unit u ON u.id = r.unit_id WHERE r.community_id = $1 AND r.id = $2"
 
     async def save(unit: str) -> httpx.Response:
-        return await admin.send(address, of=address, name="Luis", unit=unit, active="on")
+        seen = await admin.seen(address)
+        return await admin.send(address, of=address, seen=seen, name="Luis", unit=unit, active="on")
 
     assert (await save(" t2999 ")).status_code == 303
     assert await one(owner, "a", unit_of, person) == "T2999"
@@ -445,8 +444,11 @@ async def test_units_are_found_changed_and_deleted(admin: Visitor, owner: Any) -
     assert (await admin.send(units, of=units, name="T01", plate_limit="5")).status_code == 422
     unit = await one(owner, "a", "SELECT id FROM unit WHERE community_id = $1 AND name = 'T59'")
     here = f"{units}/{unit}"
-    assert (await admin.send(here, of=here, name="T58", lots="2", plate_limit="7")).status_code == 422
-    assert (await admin.send(here, of=here, name="X1", lots="2", plate_limit="7")).status_code == 303
+    seen = await admin.seen(here)
+    taken = await admin.send(here, of=here, seen=seen, name="T58", lots="2", plate_limit="7")
+    assert (taken.status_code, "of this name" in alerts(taken)) == (422, True)
+    answer = await admin.send(here, of=here, seen=seen, name="X1", lots="2", plate_limit="7")
+    assert answer.status_code == 303, alerts(answer)
     changed = await rows(
         owner, "a", "SELECT name, lots, plate_limit FROM unit WHERE community_id = $1 AND id = $2", unit
     )
@@ -478,6 +480,60 @@ async def test_a_mistake_in_one_form_of_a_page_changes_nothing_in_the_others(adm
     page = await admin.send(address, of=address, name="", unit="1A")
     assert page.status_code == 422
     assert not re.search(r'id="active" name="active" value="on" checked', page.text)
+
+
+# What somebody else changed in the meantime
+
+
+async def test_what_somebody_else_changed_is_not_overwritten(
+    admin: Visitor, owner: Any, level: str, subtests: pytest.Subtests
+) -> None:
+    await admin.send(f"{GATE}/lanes", of=GATE, lane_name="left", lane_direction="entry", cameras="cam-0")
+    unit = await one(owner, "a", "SELECT id FROM unit WHERE community_id = $1 AND name = '1A'")
+    person = await one(owner, "a", "SELECT id FROM resident WHERE community_id = $1 AND name = 'Ana'")
+    units, people, space = f"{A}/people/units/{unit}", f"{A}/people/{person}", f"{A}/spaces/a-02"
+    place = {"space": "a-01", "act": "save", "y": "1", "w": "2.5", "h": "5", "rotation": "0"}
+    # The page with the form, its mark's field, where it goes, what stays in it, and a field that two people change.
+    forms = [
+        (units, "seen", units, {"name": "1A", "plate_limit": "9"}, ("lots", "41", "42")),
+        (people, "seen", people, {"unit": "1A", "active": "on"}, ("name", "Ana B", "Ana C")),
+        (space, "seen", space, {"category": "assigned"}, ("level", "P7", "P8")),
+        (level, "seen", level, {"name": "P1", "width": "20", "height": "10"}, ("ordinal", "41", "42")),
+        (f"{level}?space=a-01", "place_seen", f"{level}/place", place, ("x", "1.25", "2.75")),
+        (
+            f"{GATE}?lane=left", "seen", f"{GATE}/lanes",
+            {"lane_was": "left", "lane_name": "left", "lane_direction": "entry"}, ("cameras", "cam-1", "cam-2"),
+        ),
+        (
+            f"{A}/gates", "gate_seen", f"{A}/gates/save",
+            {"gate_name": "main-in", "gate_exists": "yes", "gate_direction": "entry"}, ("gate_title", "East", "West"),
+        ),
+    ]  # fmt: skip
+    for page, field, address, fields, (changed, first, second) in forms:
+        with subtests.test(address):
+            seen = await admin.seen(page, field)
+            answer = await admin.send(address, of=page, **fields, **{field: seen, changed: first})
+            assert answer.status_code == 303, alerts(answer)
+            stale = await admin.send(address, of=page, **fields, **{field: seen, changed: second})
+            assert stale.status_code == 422
+            assert "Somebody changed this in the meantime" in alerts(stale)
+            # It shows what holds now, and the next attempt is made knowing it.
+            assert f'value="{first}"' in stale.text
+            assert f'value="{second}"' not in stale.text
+            answer = await admin.send(address, of=page, **fields, **{field: mark(stale, field), changed: second})
+            assert answer.status_code == 303, alerts(answer)
+            unmarked = await admin.send(address, of=page, **fields, **{changed: first})
+            assert unmarked.status_code == 422
+
+
+async def test_a_form_with_a_mistake_keeps_the_mark_of_the_state_it_was_filled_with(admin: Visitor, owner: Any) -> None:
+    unit = await one(owner, "a", "SELECT id FROM unit WHERE community_id = $1 AND name = '1A'")
+    here = f"{A}/people/units/{unit}"
+    seen = await admin.seen(here)
+    await admin.send(here, of=here, seen=seen, name="1A", lots="4", plate_limit="9")
+    wrong = await admin.send(here, of=here, seen=seen, name="", lots="", plate_limit="9")
+    assert 'href="#name"' in wrong.text
+    assert mark(wrong) == seen
 
 
 # One person's data

@@ -23,19 +23,6 @@ ADMIN, RESIDENT, NEIGHBOUR = "administrator@a.example", "resident@a.example", "a
 MADRID = ZoneInfo("Europe/Madrid")
 SPANISH = {"Accept-Language": "es-ES"}
 A = "/communities/a"
-SEEN = re.compile(r'name="seen" value="([^"]+)"')
-
-
-@pytest.fixture
-async def admin(server: Server) -> AsyncIterator[Visitor]:
-    async with visiting(server.web, ADMIN) as visitor:
-        yield visitor
-
-
-@pytest.fixture
-async def resident(server: Server) -> AsyncIterator[Visitor]:
-    async with visiting(server.web, RESIDENT) as visitor:
-        yield visitor
 
 
 def tomorrow(hour: int, minute: int = 0) -> str:
@@ -46,14 +33,6 @@ def tomorrow(hour: int, minute: int = 0) -> str:
 
 def window(begin: int, end: int) -> dict[str, str]:
     return {"from": tomorrow(begin), "until": tomorrow(end)}
-
-
-async def seen(visitor: Visitor, path: str) -> str:
-    """Return the mark of the state that the form of a page was filled with."""
-    page = await visitor.get(path)
-    found = SEEN.search(page.text)
-    assert found, f"{path}: {page.status_code}"
-    return html.unescape(found[1])
 
 
 async def one(owner: Any, query: str, *arguments: Any) -> dict[str, Any]:
@@ -114,7 +93,7 @@ async def test_a_vehicle_gets_another_plate_and_name(resident: Visitor, owner: A
     vehicle = (await one(owner, "SELECT id FROM credential WHERE community_id = $1 AND plate = '1234BCD'"))["id"]
     path = f"{A}/vehicles/{vehicle}"
     assert f'href="{path}"' in (await resident.get(f"{A}/vehicles")).text
-    old = await seen(resident, path)
+    old = await resident.seen(path)
     answer = await resident.send(path, of=path, seen=old, plate="4321-zzz", label="Red van")
     assert answer.headers["location"] == f"{A}/vehicles?done=vehicle-changed"
     page = await resident.get(f"{A}/vehicles")
@@ -125,11 +104,11 @@ async def test_a_vehicle_gets_another_plate_and_name(resident: Visitor, owner: A
     assert "Somebody changed this in the meantime" in alerts(stale)
     # It shows what holds now, so that the next attempt is made knowing it.
     assert 'value="4321ZZZ"' in stale.text
-    taken = await resident.send(path, of=path, seen=await seen(resident, path), plate="5678AXX", label="Mine")
+    taken = await resident.send(path, of=path, seen=await resident.seen(path), plate="5678AXX", label="Mine")
     assert taken.status_code == 422
     assert "can't be added here" in alerts(taken)
     assert 'value="5678AXX"' in taken.text
-    wrong = await resident.send(path, of=path, seen=await seen(resident, path), plate="%", label="")
+    wrong = await resident.send(path, of=path, seen=await resident.seen(path), plate="%", label="")
     assert "not a licence plate" in alerts(wrong)
 
 
@@ -150,7 +129,7 @@ async def test_a_booking_moves_and_names_what_is_in_its_way(resident: Visitor, a
     found = await rows(owner, "a", "SELECT id FROM booking WHERE community_id = $1 ORDER BY starts_at")
     path = f"{A}/book/{found[0]['id']}"
     assert f'href="{path}"' in (await resident.get(f"{A}/book")).text
-    old = await seen(resident, path)
+    old = await resident.seen(path)
     refused = await resident.send(path, of=path, seen=old, **window(10, 14))
     assert refused.status_code == 422
     assert "Somebody booked the space in that time." in alerts(refused)
@@ -161,7 +140,7 @@ async def test_a_booking_moves_and_names_what_is_in_its_way(resident: Visitor, a
     assert "10:00-12:00" in (await resident.get(f"{A}/book")).text
     stale = await resident.send(path, of=path, seen=old, **window(7, 8))
     assert "Somebody changed this in the meantime" in alerts(stale)
-    again = await seen(resident, path)
+    again = await resident.seen(path)
     backwards = await resident.send(path, of=path, seen=again, **{"from": tomorrow(8), "until": tomorrow(7)})
     assert "The end must be after the beginning." in alerts(backwards)
     long = await resident.send(path, of=path, seen=again, **{"from": tomorrow(8), "until": "2199-01-01T00:00"})
@@ -187,14 +166,14 @@ async def test_a_booking_that_has_begun_keeps_its_beginning_and_ends_elsewhen(
     path = f"{A}/book/{booking['id']}"
     shown = re.search(r'name="from" type="datetime-local" value="([^"]+)"', (await resident.get(path)).text)
     assert shown
-    mark = await seen(resident, path)
+    mark = await resident.seen(path)
     moved = await resident.send(path, of=path, seen=mark, **{"from": shown[1], "until": tomorrow(9)})
     assert moved.status_code == 303, alerts(moved)
     kept = await one(owner, "SELECT starts_at, ends_at FROM booking WHERE community_id = $1")
     assert kept["starts_at"] == booking["starts_at"]
     assert kept["ends_at"].astimezone(MADRID).strftime("%Y-%m-%dT%H:%M") == tomorrow(9)
     earlier = datetime.fromisoformat(shown[1]) - timedelta(hours=1)
-    mark = await seen(resident, path)
+    mark = await resident.seen(path)
     refused = await resident.send(
         path, of=path, seen=mark, **{"from": earlier.strftime("%Y-%m-%dT%H:%M"), "until": tomorrow(9)}
     )
@@ -237,7 +216,7 @@ async def test_a_pass_gets_another_name_and_plate(resident: Visitor, owner: Any)
     number = (await one(owner, "SELECT id FROM visitor_pass WHERE community_id = $1"))["id"]
     path = f"{A}/visitors/{number}"
     assert f'href="{path}"' in (await resident.get(f"{A}/visitors")).text
-    old = await seen(resident, path)
+    old = await resident.seen(path)
     answer = await resident.send(path, of=path, seen=old, name="Tía Pilar", plate="9999 xyz")
     assert answer.headers["location"] == f"{A}/visitors?done=pass-changed"
     page = await resident.get(f"{A}/visitors")
@@ -260,7 +239,7 @@ async def test_administrators_write_what_visitors_are_told(admin: Visitor, resid
     path = f"{A}/directions"
     assert f'href="{path}"' in (await admin.get(f"{A}/gates")).text
     assert (await resident.get(path)).status_code == 403
-    old = await seen(admin, path)
+    old = await admin.seen(path)
     text = "Calle Mayor 1, 46001 Valencia\r\n39.4699, -0.3763 <b>"
     answer = await admin.send(path, of=path, seen=old, directions=text)
     assert answer.headers["location"] == f"{path}?done=saved"
@@ -271,7 +250,7 @@ async def test_administrators_write_what_visitors_are_told(admin: Visitor, resid
     assert "Somebody changed this in the meantime" in alerts(stale)
     assert "Calle Mayor" in stale.text
     for bad in ("x" * 2001, "a\x00b"):
-        wrong = await admin.send(path, of=path, seen=await seen(admin, path), directions=bad)
+        wrong = await admin.send(path, of=path, seen=await admin.seen(path), directions=bad)
         assert wrong.status_code == 422
 
 

@@ -237,6 +237,17 @@ async def test_a_visitor_says_his_plate_a_few_times(
     assert (await visitor.put(address(made), json={"plate": "?"})).status_code == 422
 
 
+async def test_a_link_into_a_community_that_was_let_go_adds_no_plate(
+    people: People, resident: httpx.AsyncClient, visitor: httpx.AsyncClient, gateway: Gateway
+) -> None:
+    made = await passes(resident)
+    desk = await people("desk@parkmesh.example")
+    assert (await desk.post(f"{A}/offboard", json={"reason": "contract ended"})).status_code == 200
+    assert (await visitor.put(address(made), json={"plate": "1111AAA"})).status_code == 404
+    # Its gateways still take the list, on which every plate is revoked.
+    assert {entry["status"] for entry in (await access_list(gateway)).values()} == {"revoked"}
+
+
 async def test_a_new_link_ends_the_old_one(resident: httpx.AsyncClient, visitor: httpx.AsyncClient) -> None:
     made = await passes(resident)
     renewed = await send(resident, "POST", f"/visitor-passes/{made['id']}/link", 200)

@@ -1,4 +1,4 @@
-"""The operator's desk: the health of all gateways at a glance, communities taken on and let go.
+"""The operator's desk: the health of all gateways at a glance, communities taken on, let go and marked for deletion.
 
 Reads take a connection of ``database.at_desk``.
 """
@@ -194,7 +194,10 @@ async def offboard(connection: Connection, principal: Principal, community_id: i
     Letting go a second time changes nothing.
     """
     await database.set_community(connection, community_id)
-    before = await connection.fetchval("SELECT offboarded_at FROM community WHERE id = $1 FOR UPDATE", community_id)
+    # Held so that a batch of events, which holds its gateway, may still refer to it: the gateways are changed below.
+    before = await connection.fetchval(
+        "SELECT offboarded_at FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id
+    )
     if before is not None:
         return Offboarded(before, before + GATEWAY_GRACE)
     for statement in (
@@ -225,7 +228,7 @@ async def delete_community(connection: Connection, principal: Principal, communi
     """
     await database.set_community(connection, community_id)
     before = await connection.fetchrow(
-        "SELECT offboarded_at, deletion_due FROM community WHERE id = $1 FOR UPDATE", community_id
+        "SELECT offboarded_at, deletion_due FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id
     )
     if before["offboarded_at"] is None:
         raise Problem(409, "Let the community go first: it is in use.", kind="in-use")
@@ -242,14 +245,20 @@ async def delete_community(connection: Connection, principal: Principal, communi
 
 
 async def keep_community(connection: Connection, principal: Principal, community_id: int) -> None:
-    """Take back that a community is to be deleted; it stays let go. ``connection`` is in ``database.provisioning``."""
+    """Take back that a community is to be deleted; it stays let go. ``connection`` is in ``database.provisioning``.
+
+    Raises ``Problem`` 409 where its time has come: some of it may be gone already.
+    """
     await database.set_community(connection, community_id)
-    marked = await connection.fetchval(
-        "UPDATE community SET deletion_due = NULL WHERE id = $1 AND deletion_due IS NOT NULL RETURNING true",
-        community_id,
+    over = await connection.fetchval(
+        "SELECT deletion_due <= now() FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id
     )
-    if marked:
-        await _record(connection, principal, community_id, "community.keep", {})
+    if over is None:
+        return
+    if over:
+        raise Problem(409, "It can't be kept any more: it is being deleted.", kind="over")
+    await connection.execute("UPDATE community SET deletion_due = NULL WHERE id = $1", community_id)
+    await _record(connection, principal, community_id, "community.keep", {})
 
 
 async def _record(

@@ -6,6 +6,8 @@ A viewer that joins, or that did not keep up, gets a whole snapshot first, so th
 """
 
 import asyncio
+import contextlib
+import contextvars
 import logging
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
@@ -20,14 +22,15 @@ from parkmesh.server.web.words import local_day, local_time, reason_text
 PAUSE_S = 0.4
 PING_S = 15.0
 IDLE_S = 60.0
-"""Seconds after which a page that heard of no change looks by itself: a server that dies between storing events and
-announcing them leaves the others without the news."""
+"""Seconds after which a page looks by itself at what it heard nothing of, as ``EVENTS`` come in: a server that dies
+between storing events and announcing them leaves the others without the news."""
 PASSAGES = 30
 RETRY_MS = 2000
 STREAM_LIFE_S = 3600.0
 """Seconds after which a page connects again and its session is checked anew."""
 QUEUE = 8
 EVERYTHING = "psgv"
+EVENTS = "ps"
 PING = b": still here\n\n"
 
 _SPACES = """
@@ -187,21 +190,26 @@ class Feed:
 
     async def run(self) -> None:
         """Serve the viewers until cancelled; let those who hear nothing for long know that we are there."""
-        quiet_s = 0.0
+        loop = asyncio.get_running_loop()
+        pinged = loop.time()
+        looked = dict.fromkeys(EVENTS, pinged)
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PING_S):
                     await self._woken.wait()
-            except TimeoutError:
+            if loop.time() - pinged >= PING_S:
+                # To all: what the others heard meanwhile may have been for their eyes only.
+                pinged = loop.time()
                 for viewer in self.viewers:
                     viewer.offer(PING)
-                quiet_s += PING_S
-                if quiet_s < IDLE_S:
-                    continue
-                self.wake(EVERYTHING)
-            quiet_s = 0.0
+            # Of each by itself: heartbeats come all the time, and say nothing of passages.
+            if overdue := [what for what, at in looked.items() if loop.time() - at >= IDLE_S]:
+                self.wake("".join(overdue))
+            if not self._woken.is_set():
+                continue
             self._woken.clear()
             stale, self._stale = self._stale, ""
+            looked |= dict.fromkeys(set(stale) & set(EVENTS), loop.time())
             try:
                 await self._publish(stale)
             except Exception as error:  # noqa: BLE001 - whatever it was, the page's next update must not depend on it
@@ -293,7 +301,10 @@ class Feeds:
         feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
         feed.viewers.add(viewer)
         if feed.task is None:
-            feed.task = asyncio.create_task(feed.run(), name=f"feed of community {community_id}")
+            # Its log lines are nobody's: the request of the first who looks is not what it works for.
+            feed.task = asyncio.create_task(
+                feed.run(), name=f"feed of community {community_id}", context=contextvars.Context()
+            )
         # Once more what he sees: it may have changed since it was read.
         feed.wake("" if resident_id is None else "v")
         if self._ending:

@@ -390,8 +390,9 @@ async def say_plate(
     """
     row = await connection.fetchrow(
         """
-        SELECT id, plate, plate_attempts, status, starts_at, ends_at FROM visitor_pass
-        WHERE community_id = $1 AND token_sha256 = $2 FOR NO KEY UPDATE
+        SELECT p.id, p.plate, p.plate_attempts, p.status, p.starts_at, p.ends_at
+        FROM visitor_pass p JOIN community c ON c.id = p.community_id
+        WHERE p.community_id = $1 AND p.token_sha256 = $2 AND c.offboarded_at IS NULL FOR NO KEY UPDATE OF p
         """,
         community_id,
         principals.digest(token),

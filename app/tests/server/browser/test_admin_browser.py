@@ -2,27 +2,9 @@
 
 import re
 
-import pytest
 from page_people import People
 from playwright.async_api import Page, expect
-from test_browser import ADMIN, DESK, too_wide, violations
-
-
-async def tab_to(page: Page, selector: str) -> None:
-    """Press Tab until something has the focus, and see that it shows it."""
-    for _ in range(120):
-        await page.keyboard.press("Tab")
-        if await page.evaluate("(s) => document.activeElement.matches(s)", selector):
-            shown = await page.evaluate(
-                """() => {
-                    const drawn = document.activeElement.querySelector("rect");
-                    return drawn ? getComputedStyle(drawn).strokeWidth === "6px"
-                        : getComputedStyle(document.activeElement).outlineStyle !== "none";
-                }"""
-            )
-            assert shown, f"{selector} shows no focus"
-            return
-    pytest.fail(f"the keyboard does not reach {selector}")
+from test_browser import ADMIN, DESK, tab_to, too_wide, violations
 
 
 async def enter(page: Page, fields: dict[str, str]) -> None:

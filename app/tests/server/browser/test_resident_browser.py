@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import pytest
 from page_people import People
 from playwright.async_api import Page, expect
-from test_browser import ADMIN, RESIDENT, tomorrow, too_wide, violations
+from test_browser import ADMIN, RESIDENT, tab_to, tomorrow, too_wide, violations
 
 A = "/communities/a"
 PHONE = {"viewport": {"width": 360, "height": 740}, "locale": "es-ES", "reduced_motion": "reduce"}
@@ -25,17 +24,6 @@ async def serves_everybody(page: Page) -> None:
     assert await page.locator("h1").count() == 1
 
 
-async def press_to(page: Page, selector: str) -> None:
-    """Go to something with the tabulator key, as somebody without a mouse does."""
-    for _ in range(80):
-        await page.keyboard.press("Tab")
-        if await page.evaluate("(s) => document.activeElement.matches(s)", selector):
-            outline = await page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
-            assert outline != "none", f"{selector} shows no focus"
-            return
-    pytest.fail(f"the keyboard does not reach {selector}")
-
-
 async def book(page: Page, begin: int, end: int) -> None:
     await page.goto(f"{A}/book?from={tomorrow(begin)}&until={tomorrow(end)}")
     await page.locator('[data-space-name="s-01"] button').first.click()
@@ -46,20 +34,20 @@ async def test_a_booking_is_moved_with_the_keyboard_and_the_time_in_its_way_is_r
     page = await people.page(RESIDENT, A)
     await book(page, 9, 11)
     await book(page, 13, 15)
-    await press_to(page, 'a[href*="/book/"]')
+    await tab_to(page, 'a[href*="/book/"]')
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/book/*")
     assert await violations(page) == []
     for name, moment in (("from", tomorrow(10)), ("until", tomorrow(14))):
-        await press_to(page, f"#{name}")
+        await tab_to(page, f"#{name}")
         await page.evaluate("(value) => { document.activeElement.value = value; }", moment)
-    await press_to(page, '[data-testid="change-booking"]')
+    await tab_to(page, '[data-testid="change-booking"]')
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("error-summary")).to_be_focused()
     await expect(page.get_by_test_id("error-summary")).to_contain_text("13:00-15:00")
     assert await violations(page) == []
     await page.locator("#until").fill(tomorrow(12))
-    await press_to(page, '[data-testid="change-booking"]')
+    await tab_to(page, '[data-testid="change-booking"]')
     await page.keyboard.press("Enter")
     await expect(page.get_by_test_id("done")).to_contain_text("The booking has its new time.")
 
@@ -85,10 +73,10 @@ async def test_pages_that_change_something_serve_everybody_on_a_phone(people: Pe
 async def test_a_resident_asks_for_erasure_with_the_keyboard(people: People) -> None:
     page = await people.page(RESIDENT, "/account", **PHONE)
     data = page.get_by_test_id("own-data")
-    await press_to(page, '[data-testid="own-data"] summary')
+    await tab_to(page, '[data-testid="own-data"] summary')
     await page.keyboard.press("Enter")
     await serves_everybody(page)
-    await press_to(page, '[data-testid="own-data"] button')
+    await tab_to(page, '[data-testid="own-data"] button')
     await page.keyboard.press("Enter")
     await expect(data).to_contain_text("pide que se borren sus datos")
     await serves_everybody(page)
@@ -113,7 +101,7 @@ async def test_a_visitor_finds_his_way_and_opens_the_gate_on_a_phone(people: Peo
     phone = await people.page(None, link, **PHONE)
     await expect(phone.get_by_text("Calle Mayor 1, 46001 Valencia")).to_be_visible()
     await serves_everybody(phone)
-    await press_to(phone, '[data-testid="open-main-in"]')
+    await tab_to(phone, '[data-testid="open-main-in"]')
     await phone.keyboard.press("Enter")
     await expect(phone.get_by_test_id("done")).to_contain_text("La orden de abrir la puerta")
     for _ in range(4):

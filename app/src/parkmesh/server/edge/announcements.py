@@ -3,7 +3,7 @@
 A transaction that notifies holds a lock of the whole database until its commit is on disk. Batches that notified for
 themselves would so commit one after the other, and a disk that is slow for a moment would hold up all gateways; without
 it they share a flush. What isn't announced because the server died in between is told when the gateway repeats its
-batch, or when the page next looks by itself (``live.IDLE_S``).
+batch, or when the page or stream next looks by itself (``live.IDLE_S``, ``app.IDLE_S``).
 """
 
 import asyncio
@@ -52,12 +52,16 @@ class Announcements:
         telling, self._changed = self._changed, {}
         if not telling:
             return True
+        told = False
         try:
             async with database.acquired(self._pool) as connection:
                 await connection.execute(_TELL, [f"{identity}:{what}" for identity, what in telling.items()])
-        except database.OFFLINE as error:
+            told = True
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next telling must not depend on it
             _log.warning("what changed could not be told", extra={"fields": {"cause": logs.describe(error)}})
-            for identity, what in telling.items():
-                self.changed(identity, what)
-            return False
-        return True
+        finally:
+            # Also where this is cancelled: a server that ends tells once more.
+            if not told:
+                for identity, what in telling.items():
+                    self.changed(identity, what)
+        return told

@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import logging
+import random
 import time
 from collections.abc import AsyncGenerator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -26,7 +28,7 @@ from parkmesh.protocol.edge import (
     Servers,
     Whereabouts,
 )
-from parkmesh.server import database, problems
+from parkmesh.server import database, logs, problems
 from parkmesh.server.edge import access_list, ingest
 from parkmesh.server.edge.admission import Admission
 from parkmesh.server.edge.announcements import Announcements
@@ -37,6 +39,13 @@ from parkmesh.server.problems import Problem
 MAX_BODY = 4 * 1024 * 1024
 """Bytes. A batch of 1000 passages with every text at its longest, in UTF-8, stays below it."""
 PING_S = 15.0
+IDLE_S = 60.0
+"""Seconds after which a stream that heard of no move looks by itself: a server that dies between storing events and
+announcing them leaves the others without the news."""
+MOVES_S = 0.3
+"""Seconds from one look at what others see to the next: a backlog that comes in announces many moves."""
+AGAIN_S = 1.0
+"""The least seconds after which a stream looks again that could not."""
 MAX_WAITING = 256
 """Requests that are in work or wait for it. More would only wait longer; they are told to come back."""
 MAX_WAITING_BYTES = 48 * 1024 * 1024
@@ -45,19 +54,18 @@ LIVE_S = 30
 """Seconds after its last sign of life in which a server counts as there."""
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _events = msgspec.json.Decoder(EventBatch)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 _encode = msgspec.json.encode
 
 
 class _Standing(msgspec.Struct, frozen=True):
-    """A gateway's community, its id, the newest version of its access list, the seconds until its token ends (None: it
+    """The newest version of a gateway's access list, the moment of ``time.monotonic`` when its token ends (None: it
     doesn't), and whether it has to know what other gateways see."""
 
-    community_id: int
-    gateway_id: int
     newest: ListChanged
-    ends_in_s: float | None
+    ends: float | None
     shares_presence: bool
 
 
@@ -148,7 +156,7 @@ async def post_heartbeat(request: Request) -> Response:
 async def get_servers(request: Request) -> Response:
     token = token_of(request)
     async with (
-        request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
+        database.acquired(request.app.state.pool) as connection,
         connection.transaction(readonly=True),
     ):
         await _enter(connection, token)
@@ -182,7 +190,7 @@ async def get_access_list(request: Request) -> Response:
     with_rules = _asked(request, FEATURE_RULES)
     pool = request.app.state.pool
     async with (
-        pool.acquire(timeout=database.ACQUIRE_S) as connection,
+        database.acquired(pool) as connection,
         connection.transaction(readonly=True, isolation="repeatable_read"),
     ):
         community_id, _ = await _enter(connection, token)
@@ -194,23 +202,25 @@ async def get_stream(request: Request) -> Response:
     token = token_of(request)
     pool = request.app.state.pool
     with_presence = _asked(request, FEATURE_PRESENCE)
-    standing = await _standing(pool, token, with_presence=with_presence)
+    community_id, gateway_id = _identified(await database.fetchrow(pool, _IDENTIFY, token))
     return StreamingResponse(
-        _frames(pool, token, request.app.state.streams, standing, with_presence=with_presence),
+        _frames(pool, token, request.app.state.streams, community_id, gateway_id, with_presence=with_presence),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store"},
     )
 
 
 async def _frames(
-    pool: database.Pool, token: bytes, streams: Streams, standing: _Standing, *, with_presence: bool
+    pool: database.Pool, token: bytes, streams: Streams, community_id: int, gateway_id: int, *, with_presence: bool
 ) -> AsyncGenerator[bytes]:
     """Yield the frames of one gateway's stream; what is pushed is never older than what was sent before."""
-    stream = streams.open(standing.community_id, standing.gateway_id)
+    stream = streams.open(community_id, gateway_id)
     try:
+        standing: _Standing | None = None
         sent: ListChanged | None = None
         told: dict[str, Whereabouts] = {}
         ends: float | None = None
+        looked = time.monotonic()
         # Registered first, read second: a version that comes in between is pushed, not missed.
         stream.offer(Resync())
         while True:
@@ -219,26 +229,40 @@ async def _frames(
                 return
             if item is None:
                 yield _frame("ping", {"time": int(time.time() * 1000)})
+                if time.monotonic() - looked < IDLE_S:
+                    continue
             elif isinstance(item, Command):
                 if item.expires > time.time() * 1000:
                     yield _frame("command", item)
-            else:
-                if isinstance(item, NewVersion) and sent is not None and item.version <= sent.version:
-                    continue
-                if not isinstance(item, Moves):
+                continue
+            elif isinstance(item, NewVersion) and sent is not None and item.version <= sent.version:
+                continue
+            elif isinstance(item, Moves) and (early_s := looked + MOVES_S - time.monotonic()) > 0:
+                # The stream hears of no more moves until then.
+                asyncio.get_running_loop().call_later(early_s, stream.offer, item)
+                continue
+            # Before it looks: what moves meanwhile is told once more.
+            stream.moves_wait = False
+            try:
+                if standing is None or not isinstance(item, Moves | None):
                     standing = await _standing(pool, token, with_presence=with_presence)
-                    stream.shares_presence = standing.shares_presence
-                    ends = None if standing.ends_in_s is None else time.monotonic() + standing.ends_in_s
-                    if standing.newest != sent:
-                        sent = standing.newest
-                        yield _frame("access-list", sent)
-                stream.moves_wait = False
-                if stream.shares_presence:
-                    known = await _presence(pool, token)
-                    news = [move for plate, move in known.items() if told.get(plate) != move]
-                    told = known
-                    for n in range(0, len(news), MAX_MOVES):
-                        yield _frame("presence", Moved(news[n : n + MAX_MOVES]))
+                known = await _presence(pool, token) if standing.shares_presence else {}
+            except database.OFFLINE as error:
+                # It is away, or has too much to do: the gateway keeps its stream, and hears a little later.
+                _log.warning("a stream could not look", extra={"fields": {"cause": logs.describe(error)}})
+                again_s = random.uniform(AGAIN_S, 3 * AGAIN_S)  # noqa: S311 - spreads those who wait
+                asyncio.get_running_loop().call_later(again_s, stream.offer, Resync())
+                continue
+            stream.shares_presence = standing.shares_presence
+            looked = time.monotonic()
+            ends = standing.ends
+            if standing.newest != sent:
+                sent = standing.newest
+                yield _frame("access-list", sent)
+            news = [move for plate, move in known.items() if told.get(plate) != move]
+            told = known
+            for n in range(0, len(news), MAX_MOVES):
+                yield _frame("presence", Moved(news[n : n + MAX_MOVES]))
     except Problem:
         # The token was changed while the stream was open; the gateway hears why when it connects again.
         return
@@ -258,9 +282,16 @@ def _frame(event: str, data: object) -> bytes:
     return b"event: %s\ndata: %s\n\n" % (event.encode(), _encode(data))
 
 
+_IDENTIFY = "SELECT * FROM edge_identify($1)"
+
+
 async def _enter(connection: database.Connection, token: bytes) -> tuple[int, int]:
     """Enter the community of the gateway that holds the token for the rest of the transaction."""
-    row = await connection.fetchrow("SELECT * FROM edge_identify($1)", token)
+    return _identified(await connection.fetchrow(_IDENTIFY, token))
+
+
+def _identified(row: Any) -> tuple[int, int]:
+    """Return a gateway's community and its id; raise ``Problem`` 401 where no gateway held the token."""
     if row["gateway_id"] is None:
         raise unauthorised()
     return row["community_id"], row["gateway_id"]
@@ -278,16 +309,17 @@ FROM community c JOIN gateway g ON g.community_id = c.id AND g.id = $2 WHERE c.i
 
 async def _standing(pool: database.Pool, token: bytes, *, with_presence: bool) -> _Standing:
     """Return how things stand for the gateway that holds a token; raise ``Problem`` 401 where none does."""
-    async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
+    async with database.acquired(pool) as connection, connection.transaction(readonly=True):
         community_id, gateway_id = await _enter(connection, token)
         row = await connection.fetchrow(_STANDING, community_id, gateway_id, with_presence)
     newest = ListChanged(row["access_list_version"], row["access_list_epoch"])
-    return _Standing(community_id, gateway_id, newest, row["ends_in_s"], row["shares_presence"])
+    ends = None if row["ends_in_s"] is None else time.monotonic() + row["ends_in_s"]
+    return _Standing(newest, ends, row["shares_presence"])
 
 
 async def _presence(pool: database.Pool, token: bytes) -> dict[str, Whereabouts]:
     """Return where the plates are on which others than this gateway had the last word."""
-    async with pool.acquire(timeout=database.ACQUIRE_S) as connection, connection.transaction(readonly=True):
+    async with database.acquired(pool) as connection, connection.transaction(readonly=True):
         community_id, gateway_id = await _enter(connection, token)
         found = await access_list.presence(connection, community_id, by_others_than=gateway_id)
     return {item.plate: item for item in found}

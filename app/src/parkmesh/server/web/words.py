@@ -149,7 +149,6 @@ DONE = {
     "day-unblocked": N_("On that day the space is shared again as usual."),
     "pass-changed": N_("The pass is changed."),
     "pass-cancelled": N_("The pass is cancelled. Its link and plate open nothing any more."),
-    "link-new": N_("There is a new link. The one before leads nowhere any more."),
     "gate-asked": N_("The command to open the gate is on its way. It lives for ten seconds."),
     "session-ended": N_("That device is signed out."),
     "sessions-ended": N_("All other devices are signed out."),
@@ -167,7 +166,6 @@ DONE = {
     "invitation-revoked": N_("The invitation is revoked."),
     "corrected": N_("The correction is written down."),
     "imported": N_("The file is imported."),
-    "onboarded": N_("The community is there."),
     "offboarded": N_("The community is let go."),
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
     "community-kept": N_("The community is not deleted."),
@@ -177,7 +175,6 @@ DONE = {
 STATUS_CODE = {
     404: N_("There is nothing here that you may see."),
     405: N_("This can't be done here."),
-    412: N_("Somebody changed this in the meantime. Look at it again, then save."),
 }
 
 

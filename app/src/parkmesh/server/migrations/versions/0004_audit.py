@@ -260,6 +260,13 @@ CREATE POLICY offboarded ON community AS RESTRICTIVE FOR SELECT USING (
 CREATE POLICY ended ON gateway AS RESTRICTIVE FOR SELECT USING (
     token_ends_at IS NULL OR token_ends_at > now() OR (SELECT parkmesh_gateway_token()) IS NULL);
 GRANT UPDATE (offboarded_at, deletion_due) ON community TO {APP};
+-- What the application may not delete, retention must not delete at once because the application says so.
+CREATE FUNCTION deletion_waits() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a community can be kept for 7 days more' USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER deletion_waits BEFORE INSERT OR UPDATE OF deletion_due ON community FOR EACH ROW
+    WHEN (current_user = '{APP}' AND NEW.deletion_due < now() + interval '7 days') EXECUTE FUNCTION deletion_waits();
 -- A stream that is open learns of the end of its token, and of a gateway that is gone.
 CREATE TRIGGER token_ends AFTER UPDATE OF token_ends_at ON gateway FOR EACH ROW
     WHEN (OLD.token_ends_at IS DISTINCT FROM NEW.token_ends_at) EXECUTE FUNCTION gateway_token_changed();

@@ -1,4 +1,4 @@
-"""The operator's desk: the health of all gateways, communities taken on and let go."""
+"""The operator's desk: the health of all gateways, communities taken on, let go and deleted."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -123,10 +123,7 @@ async def create_community(request: Request, operator: Operator, body: NewCommun
         made = CreatedCommunity(name=body.name, title=body.title, time_zone=body.time_zone, gateway_tokens=tokens)
         return Made(made, body.name, changeable=False, secret={"gateway_tokens"})
 
-    async with (
-        request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
-        database.provisioning(connection),
-    ):
+    async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         return await creating.within(connection, request, operator, OUTSIDE, body, make)
 
 
@@ -137,10 +134,7 @@ async def offboard_community(
     """Let a community go: nobody but the desk has access from now on, its plates are revoked at every gateway that is
     online, and its data stays until it is due. A second time changes nothing."""
     _operators(member)
-    async with (
-        request.app.state.pool.acquire(timeout=database.ACQUIRE_S) as connection,
-        database.provisioning(connection),
-    ):
+    async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         done = await desk.offboard(connection, principal, member.community_id, body.reason)
     return OffboardedCommunity(
         name=member.community, offboarded_at=done.offboarded_at, gateways_until=done.gateways_until
@@ -157,9 +151,9 @@ async def delete_community(request: Request, principal: SignedIn, member: Member
     return CommunityToDelete(name=member.community, deletion_due=due)
 
 
-@in_community.post("/keep", status_code=204, responses=answers(403))
+@in_community.post("/keep", status_code=204, responses=answers(403, 409))
 async def keep_community(request: Request, principal: SignedIn, member: Member) -> None:
-    """Take back that a community is to be deleted. It stays let go."""
+    """Take back that a community is to be deleted, before its time has come. It stays let go."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         await desk.keep_community(connection, principal, member.community_id)

@@ -10,11 +10,12 @@ PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 # Of what gateways, sensors and signs know by its name.
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 MAX_ID = 2**63 - 1
+MIN_REASON, MAX_REASON = 3, 200
 
 Text = Annotated[str, Field(pattern=PRINTABLE)]
 """One line that somebody typed. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
-Reason = Annotated[Text, Field(min_length=3, max_length=200)]
+Reason = Annotated[Text, Field(min_length=MIN_REASON, max_length=MAX_REASON)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=PRINTABLE)]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=60, pattern=PRINTABLE)]
 Label = Annotated[str, StringConstraints(strip_whitespace=True, max_length=60, pattern=PRINTABLE)]

@@ -2,9 +2,8 @@
 
 from typing import Literal
 
-import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.server import database, rules
 from parkmesh.server.web.api import preconditions
@@ -39,6 +38,8 @@ class RulesBody(Body):
 
 
 class Rules(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
     lots_per_unit: int | None
     anti_passback: Literal["off", "soft", "hard"]
     entry_hold_s: int
@@ -54,15 +55,11 @@ class Rules(BaseModel):
     bookings_per_unit: int
 
 
-def _shown(found: rules.Rules) -> Rules:
-    return Rules.model_validate(msgspec.structs.asdict(found))
-
-
 @in_community.get("/rules", responses=preconditions.READ)
 async def get_rules(request: Request, response: Response, member: Member) -> Rules:
     """Read the rules."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = _shown(await rules.read(connection, member.community_id))
+        found = Rules.model_validate(await rules.read(connection, member.community_id))
     preconditions.tag(response, found)
     return found
 
@@ -73,7 +70,7 @@ async def put_rules(request: Request, response: Response, principal: SignedIn, m
     wanted = rules.Rules(**body.model_dump())
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await rules.lock(connection, member.community_id)
-        preconditions.check(request, _shown(present))
-        changed = _shown(await rules.change(connection, principal, member.community_id, present, wanted))
+        preconditions.check(request, Rules.model_validate(present))
+        changed = Rules.model_validate(await rules.change(connection, principal, member.community_id, present, wanted))
     preconditions.tag(response, changed)
     return changed

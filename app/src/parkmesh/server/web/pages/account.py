@@ -51,7 +51,7 @@ async def remove_passkey(visit: Visit) -> Response:
     try:
         await passkeys.delete(visit.pool, visit.principal, passkey, password, address)
     except Problem as problem:
-        form.refused(problem, "passkey" if problem.status_code == 404 else "remove_password")
+        form.refused(problem, "remove_password")
         return await show(visit)
     return visit.go("/account", done="passkey-removed")
 

@@ -12,11 +12,10 @@ from parkmesh.server import spaces as places
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import people, words
+from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import desk, home
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
-
-MIN_REASON, MAX_REASON = 3, 200
 
 
 async def show_start(visit: Visit) -> Response:

@@ -1,4 +1,4 @@
-"""The operator's desk: all communities and gateways at a glance, communities taken on and let go."""
+"""The operator's desk: all communities and gateways at a glance, communities taken on, let go and deleted."""
 
 import re
 from typing import Literal
@@ -7,11 +7,11 @@ from starlette.responses import Response
 
 from parkmesh.server import database, desk, holdings
 from parkmesh.server.problems import Problem
+from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
 MAX_LINES = 500
-MIN_REASON, MAX_REASON = 3, 200
 _AFTER_ALL = "\U0010ffff"
 
 
@@ -87,10 +87,7 @@ async def onboard(visit: Visit) -> Response:
     }
     if not form.errors:
         try:
-            async with (
-                visit.pool.acquire(timeout=database.ACQUIRE_S) as connection,
-                database.provisioning(connection),
-            ):
+            async with database.acquired(visit.pool) as connection, database.provisioning(connection):
                 tokens = await desk.onboard(connection, visit.principal, desk.checked(wish))
             return render(visit, "onboard.html", tokens=tokens, name=wish["name"], title=wish["title"])
         except Problem as problem:
@@ -141,9 +138,13 @@ async def delete(visit: Visit) -> Response:
 
 async def keep(visit: Visit) -> Response:
     """Take back that a community is to be deleted."""
-    async with database.acquired(visit.pool) as connection, database.provisioning(connection):
-        await desk.keep_community(connection, visit.principal, visit.member.community_id)
-    return visit.go(f"{visit.base}/offboard", done="community-kept")
+    try:
+        async with database.acquired(visit.pool) as connection, database.provisioning(connection):
+            await desk.keep_community(connection, visit.principal, visit.member.community_id)
+        return visit.go(f"{visit.base}/offboard", done="community-kept")
+    except Problem as problem:
+        visit.form.refused(problem)
+    return await show_offboarding(visit)
 
 
 def _check_confirmed(visit: Visit) -> None:

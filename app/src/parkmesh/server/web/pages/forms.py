@@ -4,6 +4,7 @@ A form that could not be accepted is shown again with the entered values, each e
 summary on top. Passwords are never shown again: their fields don't ask for what was entered.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from urllib.parse import parse_qs
@@ -11,12 +12,15 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from parkmesh.domain import plates
 from parkmesh.server.problems import Problem
 from parkmesh.server.web.language import Language
 
 MAX_FIELDS = 29
 MAX_TEXT = 200
 MAX_NUMBER = 2**63 - 1
+MAX_PLATE = 40
+"""Characters of a plate as people write it, with spaces and dashes."""
 MEDIA_TYPE = "application/x-www-form-urlencoded"
 
 
@@ -73,17 +77,36 @@ class Form:
         text = self.value(name).strip()
         if text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high:
             return int(text)
-        language = self.language
-        self.wrong(
-            name,
-            language.gettext(
-                "Enter a number from %(low)s to %(high)s.", low=language.number(low), high=language.number(high)
-            ),
-        )
+        self._outside(name, low, high)
         return low
 
     def optional_number(self, name: str, low: int, high: int = MAX_NUMBER) -> int | None:
         return self.number(name, low, high) if self.value(name).strip() else None
+
+    def plate(self, name: str = "plate") -> str | None:
+        """Return a licence plate in its one spelling, None where there is none."""
+        text = self.text(name, most=MAX_PLATE)
+        plate = plates.normalise(text)
+        if plate is None:
+            self.wrong(name, self.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
+        return plate
+
+    def optional_plate(self, name: str = "plate") -> str | None:
+        return self.plate(name) if self.value(name).strip() else None
+
+    def decimal(self, name: str, low: float, high: float, *, places: int = 3) -> float:
+        """Return a number from ``low`` to ``high`` with a point or a comma, ``low`` where there is none."""
+        text = self.value(name).strip().replace(",", ".")
+        decimals = rf"(\.[0-9]{{1,{places}}})?" if places else ""
+        if re.fullmatch(rf"-?[0-9]{{1,6}}{decimals}", text) and low <= float(text) <= high:
+            return float(text)
+        self._outside(name, low, high)
+        return low
+
+    def _outside(self, name: str, low: float, high: float) -> None:
+        language = self.language
+        bounds = {"low": language.number(low), "high": language.number(high)}
+        self.wrong(name, language.gettext("Enter a number from %(low)s to %(high)s.", **bounds))
 
     def moment(self, name: str, zone: ZoneInfo) -> datetime | None:
         """Return a day and time of the community's clock (``datetime-local``), None where there is none."""

@@ -5,18 +5,20 @@ from urllib.parse import quote
 import msgspec
 from starlette.responses import Response
 
-from parkmesh.domain import plates
 from parkmesh.server import gates, presence, problems, rules
 from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import words
-from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES
-from parkmesh.server.web.pages import names
+from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
+from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES, Gate
+from parkmesh.server.web.api.rules import Rules
+from parkmesh.server.web.pages import names, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
 SHOWN = 200
-MIN_REASON, MAX_REASON = 3, 200
+GATE_SEEN = "gate_seen"
+"""What carries the mark of a gate in its form; the rules have a form of their own on the same page."""
 NUMBERS = {
     "entry_hold_s": (0, 60),
     "exit_hold_s": (0, 60),
@@ -42,9 +44,9 @@ async def show(visit: Visit) -> Response:
         visit,
         "gates.html",
         rules=present,
-        seen=msgspec.json.encode(present).decode(),
+        seen=unchanged.mark(Rules.model_validate(present)),
         numbers=NUMBERS,
-        gates=known,
+        gates=[(gate, unchanged.mark(Gate.model_validate(gate))) for gate in known],
         inside=inside,
         occupancy=occupancy,
     )
@@ -60,8 +62,7 @@ async def change_rules(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await rules.lock(connection, identity)
-                if form.value("seen") != msgspec.json.encode(present).decode():
-                    raise Problem(412, words.STATUS_CODE[412])
+                unchanged.check(visit, Rules.model_validate(present))
                 wanted = msgspec.convert(
                     {
                         **numbers,
@@ -75,7 +76,7 @@ async def change_rules(visit: Visit) -> Response:
                 await rules.change(connection, visit.principal, identity, present, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")
         except Problem as problem:
-            form.refused(problem)
+            unchanged.refused(visit, problem)
     return await show(visit)
 
 
@@ -88,14 +89,17 @@ async def save_gate(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 exists = bool(form.value("gate_exists"))
-                lanes = (await gates.get(connection, identity, name, lock=True)).lanes if exists else []
+                present = await gates.get(connection, identity, name, lock=True) if exists else None
+                if present:
+                    unchanged.check(visit, Gate.model_validate(present), GATE_SEEN)
+                lanes = msgspec.to_builtins(present.lanes) if present else []
                 wanted = msgspec.convert(
-                    {"name": name, "title": title, "direction": chosen, "lanes": msgspec.to_builtins(lanes)}, gates.Gate
+                    {"name": name, "title": title, "direction": chosen, "lanes": lanes}, gates.Gate
                 )
-                await (gates.change if exists else gates.create)(connection, visit.principal, identity, wanted)
+                await (gates.change if present else gates.create)(connection, visit.principal, identity, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")
         except Problem as problem:
-            form.refused(problem, "gate_name")
+            unchanged.refused(visit, problem, "gate_name")
     return await show(visit)
 
 
@@ -107,16 +111,17 @@ async def delete_gate(visit: Visit) -> Response:
     return visit.go(f"{visit.base}/gates", done="removed")
 
 
-async def show_gate(visit: Visit) -> Response:
-    """Show a gate with its lanes; ``lane`` in the address names the one that the form changes."""
+async def show_gate(visit: Visit, chosen: str = "") -> Response:
+    """Show a gate with its lanes; ``chosen``, or ``lane`` in the address, names the one that the form changes."""
     async with visit.reading() as connection:
         gate = await gates.get(connection, visit.member.community_id, visit.path("gate"))
-    chosen = visit.form.value("lane_was") or visit.query("lane")
+    chosen = chosen or visit.query("lane")
     return render(
         visit,
         "gate.html",
         gate=gate,
         chosen=next((lane for lane in gate.lanes if lane.name == chosen), None),
+        seen=unchanged.mark(Gate.model_validate(gate)),
         ways=_ways(gate),
         full=len(gate.lanes) >= MAX_LANES,
         most=MAX_CAMERAS,
@@ -136,22 +141,27 @@ async def save_lane(visit: Visit) -> Response:
         names.check(form, "cameras", camera)
     if len(cameras) > MAX_CAMERAS or len(set(cameras)) < len(cameras):
         form.wrong("cameras", _("At most %(most)s cameras, each once.", most=MAX_CAMERAS))
-    async with visit.acting() as connection:
-        gate = await gates.get(connection, identity, visit.path("gate"), lock=True)
-        chosen = form.choice("lane_direction", _ways(gate))
-        was = form.value("lane_was")
-        kept = [lane for lane in gate.lanes if lane.name != was]
-        if was and len(kept) == len(gate.lanes):
-            raise problems.not_found()
-        if any(lane.name == name for lane in kept):
-            form.wrong("lane_name", _("There is one of this name already."))
-        if len(kept) >= MAX_LANES:
-            form.wrong("", _("A gate has at most %(most)s lanes.", most=MAX_LANES))
-        if not form.errors:
-            lane = gates.Lane(name, "exit" if chosen == "exit" else "entry", cameras)
-            await _set_lanes(visit, connection, gate, [*kept, lane])
-            return visit.go(_gate(visit), done="saved")
-    return await show_gate(visit)
+    was = form.value("lane_was")
+    try:
+        async with visit.acting() as connection:
+            gate = await gates.get(connection, identity, visit.path("gate"), lock=True)
+            chosen = form.choice("lane_direction", _ways(gate))
+            if was and not form.errors:
+                unchanged.check(visit, Gate.model_validate(gate))
+            kept = [lane for lane in gate.lanes if lane.name != was]
+            if was and len(kept) == len(gate.lanes):
+                raise problems.not_found()
+            if any(lane.name == name for lane in kept):
+                form.wrong("lane_name", _("There is one of this name already."))
+            if len(kept) >= MAX_LANES:
+                form.wrong("", _("A gate has at most %(most)s lanes.", most=MAX_LANES))
+            if not form.errors:
+                lane = gates.Lane(name, "exit" if chosen == "exit" else "entry", cameras)
+                await _set_lanes(visit, connection, gate, [*kept, lane])
+                return visit.go(_gate(visit), done="saved")
+    except Problem as problem:
+        unchanged.refused(visit, problem)
+    return await show_gate(visit, was)
 
 
 async def delete_lane(visit: Visit) -> Response:
@@ -176,9 +186,7 @@ def _gate(visit: Visit) -> str:
 async def correct(visit: Visit) -> Response:
     """Say where a car is, whatever the gates saw."""
     form, identity = visit.form, visit.member.community_id
-    plate = plates.normalise(form.text("plate", most=40))
-    if plate is None:
-        form.wrong("plate", visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
+    plate = form.plate()
     inside = form.choice("inside", ("yes", "no")) == "yes"
     reason = form.text("reason", least=MIN_REASON, most=MAX_REASON)
     if plate and not form.errors:

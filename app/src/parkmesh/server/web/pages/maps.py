@@ -4,7 +4,6 @@ What is drawn is what is stored; a place can be looked at on the drawing before 
 """
 
 import math
-import re
 
 import msgspec
 from starlette.responses import Response
@@ -12,12 +11,16 @@ from starlette.responses import Response
 from parkmesh.server import problems, spaces
 from parkmesh.server.problems import Problem
 from parkmesh.server.spaces import Geometry, Level, Space
+from parkmesh.server.web.api import spaces as api
 from parkmesh.server.web.api.spaces import MAX_EXTENT
-from parkmesh.server.web.pages import drawing
+from parkmesh.server.web.pages import drawing, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages.forms import Form
 from parkmesh.server.web.pages.rendering import render
 
 MAX_LEVELS = 200
+PLACE_SEEN = "place_seen"
+"""What carries the mark of the space in the form for its place; the level has a form of its own on the same page."""
 LEAST = 0.1
 """The smallest extent of a level or a space that a page takes."""
 BAY = Geometry(0.0, 0.0, 2.5, 5.0, 0.0)
@@ -27,7 +30,7 @@ BAY = Geometry(0.0, 0.0, 2.5, 5.0, 0.0)
 async def show_levels(visit: Visit) -> Response:
     async with visit.reading() as connection:
         levels = await spaces.levels(connection, visit.member.community_id, limit=MAX_LEVELS)
-    return render(visit, "levels.html", levels=levels, shown=shown)
+    return render(visit, "levels.html", levels=levels, shown=shown, least=LEAST, most=MAX_EXTENT)
 
 
 async def add_level(visit: Visit) -> Response:
@@ -42,7 +45,7 @@ async def add_level(visit: Visit) -> Response:
     return await show_levels(visit)
 
 
-async def show_level(visit: Visit, proposed: Geometry | None = None) -> Response:
+async def show_level(visit: Visit, asked: str = "", proposed: Geometry | None = None) -> Response:
     """Show a level's map with the form for one space: the one that is asked for, else the first without a place.
 
     ``proposed`` is a place that was entered and isn't saved: the space is drawn there.
@@ -51,7 +54,7 @@ async def show_level(visit: Visit, proposed: Geometry | None = None) -> Response
     async with visit.reading() as connection:
         level = await spaces.level(connection, identity, visit.number("level"))
         here = [space for space in await spaces.all_of(connection, identity) if space.level == level.name]
-    asked = visit.form.value("space") or visit.query("space")
+    asked = asked or visit.query("space")
     chosen = next((space for space in here if space.name == asked), None)
     if chosen is None:
         chosen = next((space for space in here if space.geometry is None), here[0] if here else None)
@@ -71,6 +74,8 @@ async def show_level(visit: Visit, proposed: Geometry | None = None) -> Response
         shown=shown,
         least=LEAST,
         most=MAX_EXTENT,
+        seen=unchanged.mark(api.Level.model_validate(level)),
+        place_seen=unchanged.mark(api.SpaceAttributes.model_validate(chosen)) if chosen else "",
     )
 
 
@@ -100,11 +105,12 @@ async def change_level(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 identity, level_id = visit.member.community_id, visit.number("level")
-                await spaces.level(connection, identity, level_id, for_change=True)
+                present = await spaces.level(connection, identity, level_id, for_change=True)
+                unchanged.check(visit, api.Level.model_validate(present))
                 await spaces.change_level(connection, visit.principal, identity, level_id, *wanted)
             return visit.go(_here(visit), done="saved")
         except Problem as problem:
-            visit.form.refused(problem, "name")
+            unchanged.refused(visit, problem, "name")
     return await show_level(visit)
 
 
@@ -124,22 +130,25 @@ async def delete_level(visit: Visit) -> Response:
 async def place(visit: Visit) -> Response:
     """Give a space of the level its place on the map, show it there before, or take it off the map."""
     form, identity, act = visit.form, visit.member.community_id, visit.form.value("act")
-    wanted = None if act == "take" else _geometry(visit)
-    async with visit.acting() as connection:
-        level = await spaces.level(connection, identity, visit.number("level"))
-        name = form.text("space", most=63)
-        await spaces.lock(connection, identity, name)
-        present = await spaces.get(connection, identity, name)
-        if present.level != level.name:
-            raise problems.not_found()
-        if wanted:
-            _check_within(visit, level, wanted)
-        if not form.errors and act != "preview":
-            attributes = spaces.Attributes(present.level, present.category, present.ev, present.accessible, wanted)
-            await spaces.change(connection, visit.principal, identity, name, attributes, visit.now)
-            following = {} if wanted and present.geometry is None else {"space": name}
-            return visit.go(_here(visit), done="placed" if wanted else "removed", **following)
-    return await show_level(visit, wanted if not form.errors else None)
+    name, wanted = form.text("space", most=63), None if act == "take" else _geometry(form)
+    try:
+        async with visit.acting() as connection:
+            level = await spaces.level(connection, identity, visit.number("level"))
+            await spaces.lock(connection, identity, name)
+            present = await spaces.get(connection, identity, name)
+            if present.level != level.name:
+                raise problems.not_found()
+            if wanted:
+                _check_within(visit, level, wanted)
+            if not form.errors and act != "preview":
+                unchanged.check(visit, api.SpaceAttributes.model_validate(present), PLACE_SEEN)
+                attributes = spaces.Attributes(present.level, present.category, present.ev, present.accessible, wanted)
+                await spaces.change(connection, visit.principal, identity, name, attributes, visit.now)
+                following = {} if wanted and present.geometry is None else {"space": name}
+                return visit.go(_here(visit), done="placed" if wanted else "removed", **following)
+    except Problem as problem:
+        unchanged.refused(visit, problem)
+    return await show_level(visit, name, wanted if not form.errors else None)
 
 
 def _here(visit: Visit) -> str:
@@ -162,35 +171,23 @@ def _check_within(visit: Visit, level: Level, place: Geometry) -> None:
             visit.form.wrong(name, visit.language.gettext("The space would lie outside of its level."))
 
 
-def _geometry(visit: Visit) -> Geometry:
+def _geometry(form: Form) -> Geometry:
     return Geometry(
-        _decimal(visit, "x", 0, MAX_EXTENT),
-        _decimal(visit, "y", 0, MAX_EXTENT),
-        _decimal(visit, "w", LEAST, MAX_EXTENT),
-        _decimal(visit, "h", LEAST, MAX_EXTENT),
-        _decimal(visit, "rotation", 0, 359.999),
+        form.decimal("x", 0, MAX_EXTENT),
+        form.decimal("y", 0, MAX_EXTENT),
+        form.decimal("w", LEAST, MAX_EXTENT),
+        form.decimal("h", LEAST, MAX_EXTENT),
+        form.decimal("rotation", 0, 359.999),
     )
 
 
 def _level(visit: Visit) -> tuple[str, int, float | None, float | None]:
     """Return the name, the order and the size of a level."""
     form = visit.form
-    name, ordinal = form.text("name", most=60), int(_decimal(visit, "ordinal", -1000, 1000, places=0))
+    name, ordinal = form.text("name", most=60), int(form.decimal("ordinal", -1000, 1000, places=0))
     if not form.value("width").strip() and not form.value("height").strip():
         return name, ordinal, None, None
-    return name, ordinal, _decimal(visit, "width", LEAST, MAX_EXTENT), _decimal(visit, "height", LEAST, MAX_EXTENT)
-
-
-def _decimal(visit: Visit, name: str, low: float, high: float, *, places: int = 3) -> float:
-    """Return a number from ``low`` to ``high`` with a point or a comma, ``low`` where there is none."""
-    text = visit.form.value(name).strip().replace(",", ".")
-    decimals = rf"(\.[0-9]{{1,{places}}})?" if places else ""
-    if re.fullmatch(rf"-?[0-9]{{1,6}}{decimals}", text) and low <= float(text) <= high:
-        return float(text)
-    language = visit.language
-    bounds = {"low": language.number(low), "high": language.number(high)}
-    visit.form.wrong(name, language.gettext("Enter a number from %(low)s to %(high)s.", **bounds))
-    return low
+    return name, ordinal, form.decimal("width", LEAST, MAX_EXTENT), form.decimal("height", LEAST, MAX_EXTENT)
 
 
 _LEVELS = "/communities/{community}/map/levels"

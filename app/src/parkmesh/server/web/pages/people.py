@@ -2,12 +2,12 @@
 
 from starlette.responses import Response
 
-from parkmesh.domain import plates
 from parkmesh.server import credentials, invitations, members, residents, units
 from parkmesh.server.principals import Role
 from parkmesh.server.problems import Problem
 from parkmesh.server.web import links
-from parkmesh.server.web.pages import unit_choice
+from parkmesh.server.web.api.residents import Resident
+from parkmesh.server.web.pages import unchanged, unit_choice
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -91,7 +91,8 @@ async def show_person(visit: Visit) -> Response:
         person = await residents.get(connection, identity, resident_id)
         vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
         suggested = await unit_choice.suggested(visit, connection)
-    return render(visit, "person.html", person=person, vehicles=vehicles, suggested=suggested)
+    seen = unchanged.mark(Resident.model_validate(person))
+    return render(visit, "person.html", person=person, vehicles=vehicles, suggested=suggested, seen=seen)
 
 
 def _person(visit: Visit) -> str:
@@ -106,19 +107,18 @@ async def change_person(visit: Visit) -> Response:
             unit_id = await unit_choice.chosen(visit, connection)
             if not form.errors:
                 present = await residents.get(connection, identity, visit.number("resident"), lock=True)
+                unchanged.check(visit, Resident.model_validate(present))
                 changes = {"name": name, "unit_id": unit_id, "active": form.ticked("active")}
                 await residents.change(connection, visit.principal, identity, present, changes)
                 return visit.go(_person(visit), done="saved")
     except Problem as problem:
-        form.refused(problem)
+        unchanged.refused(visit, problem)
     return await show_person(visit)
 
 
 async def add_plate(visit: Visit) -> Response:
     form, identity = visit.form, visit.member.community_id
-    plate = plates.normalise(form.text("plate", most=40))
-    if plate is None:
-        form.wrong("plate", visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
+    plate = form.plate()
     label = form.text("label", least=0, most=60)
     if plate and not form.errors:
         try:

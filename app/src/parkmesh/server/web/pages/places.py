@@ -1,4 +1,4 @@
-"""Levels and spaces: the live map, and what staff decides about each space."""
+"""Spaces: the live map, and what staff decides about each space."""
 
 from itertools import groupby
 from typing import get_args
@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from parkmesh.server import assignments, spaces
 from parkmesh.server.problems import Problem
-from parkmesh.server.web.pages import drawing, unit_choice
+from parkmesh.server.web.api.spaces import SpaceAttributes
+from parkmesh.server.web.pages import drawing, unchanged, unit_choice
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.communities import stream_settings
 from parkmesh.server.web.pages.names import short_name
@@ -106,6 +107,7 @@ async def show_space(visit: Visit) -> Response:
         assignments=given,
         suggested=suggested,
         today=visit.now.astimezone(visit.zone).strftime("%Y-%m-%dT%H:%M"),
+        seen=unchanged.mark(SpaceAttributes.model_validate(space)),
     )
 
 
@@ -117,10 +119,11 @@ async def change_space(visit: Visit) -> Response:
             present = await spaces.get(connection, identity, name)
             wanted = _attributes(visit, present.geometry)
             if not visit.form.errors:
+                unchanged.check(visit, SpaceAttributes.model_validate(present))
                 await spaces.change(connection, visit.principal, identity, name, wanted, visit.now)
                 return visit.go(f"{visit.base}/spaces/{name}", done="saved")
     except Problem as problem:
-        visit.form.refused(problem, "category")
+        unchanged.refused(visit, problem, "category")
     return await show_space(visit)
 
 

@@ -94,6 +94,7 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
 
 def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLResponse:
     context["word"] = lambda table, key: words.word(reader, table, key)
+    context["choices"] = lambda table, keys: [(key, words.word(reader, table, key)) for key in keys]
     return HTMLResponse(_templates.get_template(template).render(language=reader, **context), code)
 
 

@@ -18,9 +18,12 @@ def mark(shown: BaseModel) -> str:
     return preconditions.etag(shown)
 
 
-def check(visit: Visit, present: BaseModel) -> None:
-    """Raise ``Problem`` 412 where the form was filled with another state than the present one, which is held."""
-    if visit.form.value(FIELD) != mark(present):
+def check(visit: Visit, present: BaseModel, field: str = FIELD) -> None:
+    """Raise ``Problem`` 412 where the form was filled with another state than the present one, which is held.
+
+    ``field`` is what carries the mark: pages with several such forms give each its own.
+    """
+    if visit.form.value(field) != mark(present):
         raise Problem(
             STALE,
             "Somebody changed this in the meantime. Look at it again, then save.",
@@ -30,6 +33,7 @@ def check(visit: Visit, present: BaseModel) -> None:
 
 def refused(visit: Visit, problem: Problem, name: str = "") -> None:
     """Note what was refused, as ``Form.refused`` does; where the state was an old one, let the fields show the new."""
-    visit.form.refused(problem, name, visit.zone)
-    if problem.status_code == STALE:
+    stale = problem.status_code == STALE
+    visit.form.refused(problem, "" if stale else name, visit.zone)
+    if stale:
         visit.form.sent = False

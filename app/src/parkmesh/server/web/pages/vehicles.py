@@ -2,7 +2,6 @@
 
 from starlette.responses import Response
 
-from parkmesh.domain import plates
 from parkmesh.server import credentials, problems, units
 from parkmesh.server.database import Connection
 from parkmesh.server.problems import Problem
@@ -28,8 +27,8 @@ async def show(visit: Visit) -> Response:
 
 async def add(visit: Visit) -> Response:
     form, member = visit.form, visit.member
-    plate, label = _plate(visit), form.text("label", least=0, most=MAX_LABEL)
-    if not form.errors:
+    plate, label = form.plate(), form.text("label", least=0, most=MAX_LABEL)
+    if plate and not form.errors:
         try:
             async with visit.acting() as connection:
                 await credentials.add(
@@ -45,15 +44,6 @@ async def add(visit: Visit) -> Response:
         except Problem as problem:
             form.refused(problem, "plate")
     return await show(visit)
-
-
-def _plate(visit: Visit) -> str:
-    """Return the plate in its one spelling."""
-    plate = plates.normalise(visit.form.text("plate", most=40))
-    if plate is None:
-        text = visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits.")
-        visit.form.wrong("plate", text)
-    return plate or ""
 
 
 async def _own(visit: Visit, connection: Connection, *, lock: bool = True) -> credentials.Credential:
@@ -72,7 +62,7 @@ async def show_one(visit: Visit) -> Response:
 async def change(visit: Visit) -> Response:
     """Give a vehicle another plate or name."""
     form = visit.form
-    changes = {"plate": _plate(visit), "label": form.text("label", least=0, most=MAX_LABEL)}
+    changes = {"plate": form.plate(), "label": form.text("label", least=0, most=MAX_LABEL)}
     if not form.errors:
         try:
             async with visit.acting() as connection:
@@ -83,7 +73,7 @@ async def change(visit: Visit) -> Response:
                 )
             return visit.go(f"{visit.base}/vehicles", done="vehicle-changed")
         except Problem as problem:
-            unchanged.refused(visit, problem, "" if problem.status_code == unchanged.STALE else "plate")
+            unchanged.refused(visit, problem, "plate")
     return await show_one(visit)
 
 

@@ -5,7 +5,6 @@ from zoneinfo import ZoneInfo
 
 from starlette.responses import Response
 
-from parkmesh.domain import plates
 from parkmesh.domain.windows import Window
 from parkmesh.server import bookings, database, problems, rules, units, visitor_passes
 from parkmesh.server.database import Connection
@@ -48,14 +47,6 @@ async def show(visit: Visit, link: str = "") -> Response:
     )
 
 
-def _plate(visit: Visit) -> str | None:
-    text = visit.form.text("plate", least=0, most=40)
-    plate = plates.normalise(text) if text else None
-    if text and plate is None:
-        visit.form.wrong("plate", visit.language.gettext("This is not a licence plate: 2 to 12 letters and digits."))
-    return plate
-
-
 async def create(visit: Visit) -> Response:
     form, member = visit.form, visit.member
     token = ""
@@ -65,7 +56,7 @@ async def create(visit: Visit) -> Response:
             if attempt.answer is not None:
                 return once.again(attempt.answer)
             unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
-            name, plate, wanted = form.text("name", least=0, most=MAX_NAME), _plate(visit), window(form, visit)
+            name, plate, wanted = form.text("name", least=0, most=MAX_NAME), form.optional_plate(), window(form, visit)
             space = form.value("space") or None
             if unit_id is None:
                 raise problems.not_found()
@@ -123,7 +114,7 @@ async def show_one(visit: Visit) -> Response:
 async def change(visit: Visit) -> Response:
     """Give a pass another name or plate."""
     form = visit.form
-    name, plate = form.text("name", least=0, most=MAX_NAME), _plate(visit)
+    name, plate = form.text("name", least=0, most=MAX_NAME), form.optional_plate()
     if not form.errors:
         try:
             async with visit.acting() as connection:
@@ -183,9 +174,8 @@ async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
 async def say_plate(visit: Visit) -> Response:
     """Take the plate that a visitor gives."""
     token = visit.request.path_params["token"]
-    plate = _plate(visit)
+    plate = visit.form.plate()
     if plate is None:
-        visit.form.wrong("plate", visit.language.gettext("Enter something here."))
         return await open_link(visit)
     address = security.client_address(visit.request, visit.settings)
     community_id = await visitor_passes.enter(visit.pool, token, address)
