@@ -8,6 +8,7 @@ those that aren't for the desk (a resident's own, say) are named at the end.
 import argparse
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 
 import _deployment as bench
 import msgspec
@@ -15,11 +16,15 @@ from parkmesh.server import database, sample
 from parkmesh.server.web import pages
 
 FILLED_IN = {
-    "community": f"{sample.SEED_PREFIX}00042", "gate": "main-in", "space": "p1-001", "level": "P1", "plate": "0001BCD",
+    "community": f"{sample.SEED_PREFIX}00042", "gate": "main-in", "space": "p1-001", "plate": "0001BCD",
 }  # fmt: skip
-LISTED = {"unit": "units", "resident": "residents"}
+LISTED = {"unit": "units", "resident": "residents", "level": "levels"}
 """Parameters that are numbers which the database gave, and the lists that tell them."""
-QUERIES = {"availability": "from=2030-01-01T10:00:00Z&until=2030-01-01T12:00:00Z", "decision": "plate=0001BCD"}
+TOMORROW = datetime.now(UTC) + timedelta(days=1)
+QUERIES = {
+    "availability": f"from={TOMORROW:%FT%H}:00:00Z&until={TOMORROW + timedelta(hours=2):%FT%H}:00:00Z",
+    "decision": "plate=0001BCD",
+}
 NOT_A_PAGE = "/stream"
 LIMIT_MS = 200
 

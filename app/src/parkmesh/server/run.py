@@ -25,6 +25,7 @@ from parkmesh.server.edge.streams import Streams
 from parkmesh.server.http_protocol import BoundedProtocol
 from parkmesh.server.notifications import Listener
 from parkmesh.server.web import app as web_app
+from parkmesh.server.web.pages import rendering
 
 WEB_CONNECTIONS = 6
 EDGE_CONNECTIONS = 4
@@ -120,7 +121,9 @@ async def serve(
         opening = asyncio.create_task(_opened(web, gateways), name="opening")
         await asyncio.wait([stopping, listening, opening, *doors], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
-            _spare_collections()
+            # Beside the first requests: it is no reason to be ready later.
+            compiling = asyncio.create_task(asyncio.to_thread(rendering.compile_templates), name="templates")
+            compiling.add_done_callback(lambda _: _spare_collections())
             _log.info("serving", extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}})
             started()
             await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)

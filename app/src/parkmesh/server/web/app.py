@@ -57,7 +57,6 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger, answer=rendering.error_page)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
     app.add_middleware(RequestLog, door="web", client=lambda request: str(security.client_address(request, settings)))
-    rendering.compile_templates()
     api.include(app)
     app.router.routes += [
         Route("/healthz", live),
