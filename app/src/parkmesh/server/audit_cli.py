@@ -1,16 +1,14 @@
 """The command ``parkmesh verify-audit``. Exit codes: 0 every chain holds, 1 one doesn't or failed, 2 wrong use."""
 
-import asyncio
 import os
 import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
-import asyncpg
 import click
 
-from parkmesh.server import database, logs, settings
-from parkmesh.server.cli import WAIT_S, WrongUse
+from parkmesh.server import database, on_database
+from parkmesh.server.on_database import WrongUse
 
 
 @click.command()
@@ -27,9 +25,7 @@ from parkmesh.server.cli import WAIT_S, WrongUse
     metavar="FILE",
     help="Write the report to this file too, if every chain holds. It may be the one of --against.",
 )
-@click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
+@on_database.waiting
 def verify_audit(community: str | None, against: BinaryIO | None, heads: Path | None, wait: float) -> None:
     """Check that nobody changed, removed, added or reordered entries of the audit trail.
 
@@ -42,26 +38,17 @@ def verify_audit(community: str | None, against: BinaryIO | None, heads: Path | 
     if heads and community:
         raise WrongUse("--heads is for all chains: leave out --community")
     try:
-        url = settings.database_url(os.environ)
         anchors = checks.parse_anchors(against.read()) if against else {}
-    except (settings.SettingError, checks.AnchorError) as error:
+    except checks.AnchorError as error:
         raise WrongUse(str(error)) from None
 
-    async def work() -> checks.Report:
-        connection = await database.connect(url, "parkmesh/verify-audit", wait)
-        try:
-            return await checks.verify(connection, community, anchors)
-        finally:
-            await connection.close()
+    async def work(connection: database.Connection) -> checks.Report:
+        return await checks.verify(connection, community, anchors)
 
     try:
-        report = asyncio.run(work())
+        report = on_database.run("parkmesh/verify-audit", wait, work)
     except LookupError as error:
         raise WrongUse(str(error.args[0])) from None
-    except database.DatabaseUnavailable as error:
-        raise click.ClickException(str(error)) from None
-    except asyncpg.PostgresError as error:
-        raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
     click.echo(checks.rendered(report))
     for found in report.broken:
         entry = "" if found.entry is None else f", entry {found.entry}"

@@ -20,14 +20,10 @@ import msgspec
 import uvloop
 
 from parkmesh.protocol.edge import EDGE_PORT, WEB_PORT
-from parkmesh.server import database, logs, settings, sockets
+from parkmesh.server import database, logs, on_database, settings, sockets
+from parkmesh.server.on_database import WrongUse
 
-WAIT_S = 60.0
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - the load balancer comes from outside; the security group admits it alone
-
-
-class WrongUse(click.ClickException):
-    exit_code = 2
 
 
 def _fail(error: Exception) -> NoReturn:
@@ -113,9 +109,7 @@ def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: 
 
 
 @click.command()
-@click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
+@on_database.waiting
 def migrate(wait: float) -> None:
     """Bring the database's schema up to this release.
 
@@ -166,9 +160,7 @@ def admin() -> None:
 
 @admin.command("apply")
 @click.option("--file", "file", required=True, type=click.File("rb"), help="A JSON document, or - for standard input.")
-@click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
+@on_database.waiting
 def apply(file: BinaryIO, wait: float) -> None:
     """Bring communities, gateways, residents and users to the state of a document.
 
@@ -204,7 +196,7 @@ def apply(file: BinaryIO, wait: float) -> None:
 @admin.command("seed")
 @click.option("--communities", default=100, show_default=True, type=click.IntRange(1, 99_999))
 @click.option("--spaces", default=200, show_default=True, type=click.IntRange(1, 10_000), help="In each community.")
-@click.option("--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database.")
+@on_database.waiting
 def seed(communities: int, spaces: int, wait: float) -> None:
     """Fill an empty database with invented communities, to measure with.
 
@@ -212,32 +204,18 @@ def seed(communities: int, spaces: int, wait: float) -> None:
     """
     from parkmesh.server import sample
 
-    try:
-        url = settings.database_url(os.environ)
-    except settings.SettingError as error:
-        raise WrongUse(str(error)) from None
-
-    async def work() -> float:
-        connection = await database.connect(url, "parkmesh/admin", wait)
-        try:
-            done = await sample.seed(connection, communities, spaces=spaces)
-            return done.total_seconds()
-        finally:
-            await connection.close()
+    async def work(connection: database.Connection) -> float:
+        return (await sample.seed(connection, communities, spaces=spaces)).total_seconds()
 
     try:
-        seconds = asyncio.run(work())
-    except (database.DatabaseUnavailable, sample.NotEmptyError) as error:
+        seconds = on_database.run("parkmesh/admin", wait, work)
+    except sample.NotEmptyError as error:
         _fail(error)
-    except asyncpg.PostgresError as error:
-        raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
     click.echo(json.dumps({"communities": communities, "spaces": communities * spaces, "seconds": round(seconds, 1)}))
 
 
 @admin.command("new-epoch")
-@click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
+@on_database.waiting
 def new_epoch(wait: float) -> None:
     """Make every gateway take its access list anew. For a database that was restored to an earlier moment.
 
@@ -252,15 +230,13 @@ def new_epoch(wait: float) -> None:
 @click.option("--email", help="Of whom.")
 @click.option("--everybody", is_flag=True, help="Of all users.")
 @click.option("--passkeys", is_flag=True, help="Remove the passkeys too: of somebody who lost his device.")
-@click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
+@on_database.waiting
 def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float) -> None:
     """Sign a user, or everybody, out everywhere.
 
     Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "sessions", "passkeys"} as JSON.
     """
-    from parkmesh.server import retention_cli, revocation
+    from parkmesh.server import revocation
 
     if everybody == (email is not None):
         raise WrongUse("name one user with --email, or all of them with --everybody")
@@ -269,7 +245,7 @@ def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float
         return await revocation.revoke(connection, email, passkeys=passkeys)
 
     try:
-        done = retention_cli.on_database("parkmesh/admin", wait, work)
+        done = on_database.run("parkmesh/admin", wait, work)
     except revocation.UnknownUserError as error:
         _fail(error)
     click.echo(json.dumps({"changed": done.changed, "sessions": done.sessions, "passkeys": done.passkeys}))

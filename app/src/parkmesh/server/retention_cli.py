@@ -1,54 +1,13 @@
 """``parkmesh retention run`` and ``parkmesh admin new-epoch``: done to a whole database now and then."""
 
-import asyncio
-import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from datetime import UTC, datetime
-from typing import TypeVar
 
-import asyncpg
 import click
 import msgspec
 
-from parkmesh.server import database, epochs, logs, settings
+from parkmesh.server import database, epochs, on_database
 from parkmesh.server.retention import Report, run
-
-T = TypeVar("T")
-WAIT_S = 60.0
-
-_wait = click.option(
-    "--wait", default=WAIT_S, show_default=True, help="Seconds to wait for the database to accept connections."
-)
-
-
-class WrongUse(click.ClickException):
-    exit_code = 2
-
-
-def on_database(name: str, wait_s: float, work: Callable[[database.Connection], Awaitable[T]]) -> T:
-    """Run ``work`` with a connection to PARKMESH_DATABASE_URL; turn what can go wrong into one line."""
-    try:
-        url = settings.database_url(os.environ)
-    except settings.SettingError as error:
-        raise WrongUse(str(error)) from None
-
-    async def connected() -> T:
-        connection = await database.connect(url, name, wait_s)
-        try:
-            return await work(connection)
-        finally:
-            await connection.close()
-
-    try:
-        return asyncio.run(connected())
-    except database.DatabaseUnavailable as error:
-        raise click.ClickException(str(error)) from None
-    except asyncpg.InsufficientPrivilegeError as error:
-        raise click.ClickException(
-            f"the database refused ({error.message}): this needs the owner's address, as parkmesh migrate does"
-        ) from None
-    except asyncpg.PostgresError as error:
-        raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
 
 
 @click.group()
@@ -58,7 +17,7 @@ def retention() -> None:
 
 @retention.command("run")
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would go.")
-@_wait
+@on_database.waiting
 def run_retention(dry_run: bool, wait: float) -> None:
     """Delete, count and anonymise what is over its time, drop partitions, and make those of the days ahead.
 
@@ -69,10 +28,10 @@ def run_retention(dry_run: bool, wait: float) -> None:
     def work(connection: database.Connection) -> Awaitable[Report]:
         return run(connection, datetime.now(UTC), dry_run=dry_run)
 
-    click.echo(msgspec.json.encode(on_database("parkmesh/retention", wait, work)).decode())
+    click.echo(msgspec.json.encode(on_database.run("parkmesh/retention", wait, work)).decode())
 
 
 def begin_epoch(wait: float) -> None:
     """Do and print what ``parkmesh admin new-epoch`` promises."""
-    count = on_database("parkmesh/admin", wait, epochs.begin)
+    count = on_database.run("parkmesh/admin", wait, epochs.begin)
     click.echo(msgspec.json.encode({"changed": count > 0, "communities": count}).decode())
