@@ -221,6 +221,23 @@ async def second_gateway(filled: Database) -> None:
     await apply(filled.owner, {"communities": [wish]})
 
 
+@pytest.fixture
+async def second(server: Server) -> AsyncGenerator[httpx.AsyncClient]:
+    """Return the client of that other gateway, whether the community has it yet or not."""
+    headers = {"Authorization": f"Bearer {OTHER}"}
+    async with httpx.AsyncClient(base_url=server.edge, headers=headers, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+async def strict(filled: Database, people: People) -> httpx.AsyncClient:
+    """Give community a another gateway and a rule that needs what both see; return its administrator."""
+    await second_gateway(filled)
+    admin: httpx.AsyncClient = await people("administrator@a.example")
+    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    return admin
+
+
 async def drive(client: httpx.AsyncClient, seq: int, plate: str, at: int, **members: Any) -> None:
     event = MOVE | {"seq": seq, "gate": "main-in", "plate": plate, "times": {"received": at}} | members
     answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
@@ -244,13 +261,10 @@ async def next_of(stream: AsyncGenerator[set[tuple[str, bool]]]) -> set[tuple[st
 
 
 async def test_what_one_gateway_sees_reaches_the_other_at_once(
-    server: Server, filled: Database, gateway: Gateway, people: People
+    second: httpx.AsyncClient, strict: httpx.AsyncClient, gateway: Gateway
 ) -> None:
-    await second_gateway(filled)
-    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
-    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
-    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
-    async with gateway("gateway-a") as first, other as second, gateway("gateway-b") as foreign:
+    admin, now = strict, int(time.time() * 1000)
+    async with gateway("gateway-a") as first, gateway("gateway-b") as foreign:
         await drive(first, 1, "1234BCD", now)
         # At first all that is known by others, then what changes, and never what the gateway saw itself.
         here, there = moves(first), moves(second)
@@ -282,15 +296,12 @@ async def test_what_one_gateway_sees_reaches_the_other_at_once(
 
 
 async def test_what_nobody_announced_reaches_the_other_gateway_after_a_while(
-    server: Server, filled: Database, gateway: Gateway, people: People, monkeypatch: pytest.MonkeyPatch
+    second: httpx.AsyncClient, strict: httpx.AsyncClient, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(edge_app, "PING_S", 0.1)
     monkeypatch.setattr(edge_app, "IDLE_S", 0.3)
-    await second_gateway(filled)
-    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
-    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
-    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
-    async with gateway("gateway-a") as first, other as second:
+    now = int(time.time() * 1000)
+    async with gateway("gateway-a") as first:
         await drive(second, 1, "1234BCD", now)
         here = moves(first)
         assert await next_of(here) == {("1234BCD", True)}
@@ -303,7 +314,7 @@ async def test_what_nobody_announced_reaches_the_other_gateway_after_a_while(
 
 
 async def test_many_moves_are_looked_at_together(
-    server: Server, filled: Database, gateway: Gateway, people: People, monkeypatch: pytest.MonkeyPatch
+    second: httpx.AsyncClient, strict: httpx.AsyncClient, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[bytes] = []
     look = edge_app._presence
@@ -314,11 +325,8 @@ async def test_many_moves_are_looked_at_together(
 
     monkeypatch.setattr(edge_app, "_presence", counted)
     monkeypatch.setattr(edge_app, "MOVES_S", 2.0)
-    await second_gateway(filled)
-    admin, now = await people("administrator@a.example"), int(time.time() * 1000)
-    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
-    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
-    async with gateway("gateway-a") as first, other as second:
+    now = int(time.time() * 1000)
+    async with gateway("gateway-a") as first:
         await drive(second, 1, "1234BCD", now)
         here = moves(first)
         assert await next_of(here) == {("1234BCD", True)}
@@ -333,11 +341,10 @@ async def test_many_moves_are_looked_at_together(
 
 
 async def test_it_is_told_as_soon_as_it_matters(
-    server: Server, filled: Database, gateway: Gateway, people: People
+    second: httpx.AsyncClient, filled: Database, gateway: Gateway, people: People
 ) -> None:
     admin, now = await people("administrator@a.example"), int(time.time() * 1000)
-    other = httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {OTHER}"}, timeout=20)
-    async with gateway("gateway-a") as first, other as second:
+    async with gateway("gateway-a") as first:
         here = moves(first)
         waiting = asyncio.create_task(anext(here))
         await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
