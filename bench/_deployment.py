@@ -26,7 +26,8 @@ from typing import Any, Self
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "app/src"))
 
-from parkmesh.server import database, embedded, schema  # noqa: E402
+from parkmesh.server.commands import embedded  # noqa: E402
+from parkmesh.server.db import database, schema  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WAL_FILES = 48

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from multiprocessing.synchronize import Event as Signal
 
 import _deployment as bench
-from parkmesh.server import database, sample
+from parkmesh.server.commands import sample
+from parkmesh.server.db import database
 
 READS = (
     "/communities/{community}",

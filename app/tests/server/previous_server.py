@@ -3,7 +3,7 @@
 from typing import Any
 
 from parkmesh.protocol.edge import EventBatch
-from parkmesh.server import database
+from parkmesh.server.db import database
 from parkmesh.server.edge import ingest
 
 _CALL = f"SELECT * FROM edge_events({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from parkmesh.server import run, sockets
+from parkmesh.server.commands import run
+from parkmesh.server.http import sockets
 from parkmesh.server.settings import Settings, from_environment
 
 APP_PASSWORD = "app-password-of-the-tests"

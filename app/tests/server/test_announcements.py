@@ -9,8 +9,9 @@ import asyncpg
 import httpx
 import pytest
 from page_visitor import visiting
-from parkmesh.server import database, live
+from parkmesh.server.db import database
 from parkmesh.server.edge.announcements import Announcements
+from parkmesh.server.web import live
 from running_server import Database, Server
 from test_edge_door import batch, passage, state
 from two_communities import rows

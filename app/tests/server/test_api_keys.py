@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server import api_keys, audit, database
+from parkmesh.server import audit
+from parkmesh.server.db import database
+from parkmesh.server.identity import api_keys
 from running_server import Database, Server
 from two_communities import rows
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server.problems import Problem
-from parkmesh.server.web.api import paging
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.web import paging
 from running_server import Server
 from two_communities import rows
 

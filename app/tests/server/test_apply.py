@@ -9,8 +9,9 @@ from typing import Any
 
 import asyncpg
 import pytest
-from parkmesh.server import desired, passwords
-from parkmesh.server.desired import DocumentError
+from parkmesh.server.communities import desired
+from parkmesh.server.communities.desired import DocumentError
+from parkmesh.server.identity import passwords
 from running_server import Database
 from two_communities import PASSWORD, apply, document, rows
 

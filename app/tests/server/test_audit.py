@@ -12,8 +12,10 @@ import msgspec
 import pytest
 from alembic import command
 from alembic.config import Config
-from parkmesh.server import audit, database, schema, verify_audit
-from parkmesh.server.verify_audit import Break, Head
+from parkmesh.server import audit
+from parkmesh.server.commands import verify_audit
+from parkmesh.server.commands.verify_audit import Break, Head
+from parkmesh.server.db import database, migrations, schema
 from running_server import APP_PASSWORD, Database
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -360,7 +362,7 @@ def test_heads_are_kept_from_run_to_run_and_never_those_of_a_broken_trail(
 async def upgrade_to(url: str, revision: str) -> None:
     """Bring an empty database's schema to an older revision."""
     config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(migrations.FOLDER))
 
     def upgrade(connection: Any) -> None:
         config.attributes["connection"] = connection

@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from parkmesh.domain.sharing import Weekly
 from parkmesh.domain.windows import Window
-from parkmesh.server import assignments, bookings, database, sharing, spaces, visitor_passes
-from parkmesh.server.principals import Principal
-from parkmesh.server.problems import Problem
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Principal
+from parkmesh.server.reservations import assignments, bookings, sharing, visitor_passes
+from parkmesh.server.spaces import spaces
 from running_server import Database
 
 MADRID = ZoneInfo("Europe/Madrid")

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.server import csv_export, csv_import, csv_tables
+from parkmesh.server.people import csv_export, csv_import, csv_tables
 from two_communities import rows
 
 Gateway = Callable[[str], httpx.AsyncClient]

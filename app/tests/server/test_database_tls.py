@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from parkmesh.server import database, settings
+from parkmesh.server import settings
+from parkmesh.server.db import database
 from running_server import APP_PASSWORD, Database
 
 Certificates = Callable[[str], tuple[Path, Path]]

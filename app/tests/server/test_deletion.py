@@ -11,7 +11,8 @@ import asyncpg
 import httpx
 import pytest
 from page_visitor import visiting
-from parkmesh.server import database, deletion, retention
+from parkmesh.server.commands import deletion, retention
+from parkmesh.server.db import database
 from running_server import Database, Server
 from two_communities import PASSWORD, rows
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server import database
+from parkmesh.server.db import database
 from running_server import Server
 from two_communities import TOKENS, rows
 

@@ -10,8 +10,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from parkmesh.server import database, doctor, reads, servers
-from parkmesh.server.doctor import Finding
+from parkmesh.server import servers
+from parkmesh.server.commands import doctor
+from parkmesh.server.commands.doctor import Finding
+from parkmesh.server.communities import community_reads
+from parkmesh.server.db import database
 from running_server import SESSION_SECRET, Database, Server
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -115,15 +118,15 @@ def test_the_list_of_servers_is_judged() -> None:
     assert "b" in found[1].text
 
 
-def _gateway(**changed: Any) -> reads.Gateway:
+def _gateway(**changed: Any) -> community_reads.Gateway:
     healthy: dict[str, Any] = {
         "name": "gateway", "online": True, "last_heartbeat_at": NOW, "last_events_at": NOW, "version": "1",
         "backlog": 0, "clock_skew_ms": 10, "access_list_version": 4, "newest_access_list_version": 4,
         "silent_cameras": [], "unknown_gates": 0, "unknown_spaces": 0, "dropped": 0,
     }  # fmt: skip
-    known = {field.name for field in dataclasses.fields(reads.Gateway)}
+    known = {field.name for field in dataclasses.fields(community_reads.Gateway)}
     assert set(healthy) <= known
-    return reads.Gateway(**(healthy | changed))
+    return community_reads.Gateway(**(healthy | changed))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from parkmesh.server import database, servers, sockets
+from parkmesh.server import servers
+from parkmesh.server.db import database
+from parkmesh.server.http import sockets
 from running_server import Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, rows
 

@@ -14,10 +14,10 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from parkmesh.protocol import edge
-from parkmesh.server import database
+from parkmesh.server.db import database
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge import ingest
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
 from running_server import Database, Server
 from two_communities import TOKENS, apply, document, rows
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from parkmesh.server import embedded, sample
+from parkmesh.server.commands import embedded, sample
 from running_server import Database
 
 COMMAND = [sys.executable, "-c", "from parkmesh.cli import main; main()", "serve", "--embedded"]

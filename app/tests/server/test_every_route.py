@@ -16,7 +16,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from parkmesh.server import database
+from parkmesh.server.db import database
 from running_server import Database, Server
 
 People = Callable[[str], Any]

@@ -23,7 +23,7 @@ import asyncpg
 import previous_server
 import pytest
 from parkmesh.protocol.edge import EventBatch, Passage, Times
-from parkmesh.server import database, schema
+from parkmesh.server.db import database, migrations, schema
 from running_server import APP_PASSWORD, Database
 from two_communities import TOKENS, rows
 
@@ -297,13 +297,13 @@ class Recorder:
 
 
 def revisions() -> list[str]:
-    files = (Path(schema.__file__).parent / "migrations/versions").glob("0*.py")
+    files = (migrations.FOLDER / "versions").glob("0*.py")
     return sorted(file.stem for file in files if file.stem[:4] > PREVIOUS.revision)
 
 
 @pytest.mark.parametrize("name", revisions())
 def test_no_revision_locks_a_growing_table_for_long(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    revision = import_module(f"parkmesh.server.migrations.versions.{name}")
+    revision = import_module(f"parkmesh.server.db.migrations.versions.{name}")
     recorder = Recorder()
     monkeypatch.setattr(revision, "op", SimpleNamespace(get_bind=lambda: recorder))
     revision.upgrade()

@@ -11,7 +11,7 @@ import httpx
 import msgspec
 import pytest
 from parkmesh.protocol import edge
-from parkmesh.server import database
+from parkmesh.server.db import database
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge.announcements import Announcements
 from running_server import Database, Server

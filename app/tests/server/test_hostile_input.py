@@ -13,7 +13,10 @@ import httpx
 import pytest
 from page_visitor import visiting
 from parkmesh import __version__
-from parkmesh.server import guard, http_protocol, live, passwords, principals, run
+from parkmesh.server.commands import run
+from parkmesh.server.http import http_protocol, middleware
+from parkmesh.server.identity import passwords, principals
+from parkmesh.server.web import live
 from running_server import Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS
 
@@ -50,7 +53,7 @@ SLOW = {
 
 @pytest.mark.parametrize("door", SLOW)
 async def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch, door: str) -> None:
-    monkeypatch.setattr(guard, "BODY_S", 0.5)
+    monkeypatch.setattr(middleware, "BODY_S", 0.5)
     begin, other = SLOW[door]
     base = server.edge if door == "edge" else server.web
     slow = [asyncio.create_task(exchange(base, f"{begin}Content-Length: 1000\r\n\r\n{{".encode())) for _ in range(20)]

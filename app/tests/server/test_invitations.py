@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server import invitations, limits
+from parkmesh.server.identity import limits
+from parkmesh.server.people import invitations
 from running_server import Server
 from two_communities import PASSWORD, rows
 

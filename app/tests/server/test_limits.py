@@ -6,8 +6,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
-from parkmesh.server import database, limits, principals
-from parkmesh.server.problems import Problem
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import limits, principals
 from running_server import Database
 from two_communities import PASSWORD
 

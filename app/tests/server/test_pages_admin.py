@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from page_visitor import Visitor, alerts, mark, visiting
-from parkmesh.server.spaces import Geometry, Level, Space
+from parkmesh.server.spaces.spaces import Geometry, Level, Space
 from parkmesh.server.web.pages import drawing, maps
 from running_server import Server
 from two_communities import rows

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 from page_visitor import Visitor, alerts, visiting
-from parkmesh.server import run, sockets
+from parkmesh.server.commands import run
+from parkmesh.server.http import sockets
 from running_server import Server, settings
 from test_csv import MISTAKES
 from test_edge_door import frames

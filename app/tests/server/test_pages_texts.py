@@ -14,7 +14,7 @@ from babel.messages.catalog import Catalog
 from babel.messages.extract import extract_from_dir
 from babel.messages.frontend import parse_mapping_cfg
 from babel.messages.pofile import read_po
-from parkmesh.server.messages import Message
+from parkmesh.server.http.messages import Message
 from parkmesh.server.web import language
 
 SERVER = Path(language.__file__).parents[1]
@@ -37,8 +37,7 @@ def catalogue(code: str) -> Catalog:
         return read_po(file, locale=code)
 
 
-ONLY_PROGRAMS_READ = ("edge/", "migrations/", "web/api/")
-SHARED_WITH_PAGES = ("web/api/idempotency.py", "web/api/paging.py")
+ONLY_PROGRAMS_READ = ("edge/", "db/migrations/", "web/api/", "web/preconditions.py")
 TEXT_OF = {"Problem": 1, "Message": 0, "Wrong": 0, "Mistake": 2, "outside_rules": 0, "overlap": 2}
 """Which argument of a call is a text for people."""
 MADE_ELSEWHERE = {"error.detail", "problem.detail", "wrong.what", "why"}
@@ -49,7 +48,7 @@ def sources() -> Iterator[tuple[str, ast.Module]]:
     """Return the modules whose texts people read."""
     for file in sorted(SERVER.rglob("*.py")):
         name = file.relative_to(SERVER).as_posix()
-        if name in SHARED_WITH_PAGES or not name.startswith(ONLY_PROGRAMS_READ):
+        if not name.startswith(ONLY_PROGRAMS_READ):
             yield name, ast.parse(file.read_text())
 
 
@@ -84,7 +83,7 @@ def _is_text(node: ast.expr, known: set[str], literal: bool = False) -> bool:
         # Functions that return a message are found where they make it.
         return ast.unparse(node.func).rpartition(".")[2] in ("Message", "gettext", "_too_long")
     shown = ast.unparse(node)
-    return shown in known | MADE_ELSEWHERE or shown.startswith(("words.", "overlaps."))
+    return shown in known | MADE_ELSEWHERE or shown.startswith(("labels.", "overlaps."))
 
 
 def test_whatever_is_refused_can_be_translated() -> None:

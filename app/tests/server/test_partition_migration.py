@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from parkmesh.protocol import edge
-from parkmesh.server import database, schema
+from parkmesh.server.db import database, migrations, schema
 from running_server import APP_PASSWORD, Database
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
@@ -19,7 +18,7 @@ from two_communities import rows
 
 TOKEN = hashlib.sha256(b"token-of-the-old-gateway").digest()
 DAY_MS = 86_400_000
-MIGRATIONS = Path(schema.__file__).parent / "migrations"
+MIGRATIONS = migrations.FOLDER
 
 
 async def upgrade(url: str, revision: str) -> None:

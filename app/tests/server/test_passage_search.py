@@ -10,7 +10,8 @@ import httpx
 import msgspec
 import pytest
 from parkmesh.protocol import edge
-from parkmesh.server import database, passages
+from parkmesh.server.access import passages
+from parkmesh.server.db import database
 from running_server import Database
 from two_communities import held_for_long, rows
 

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from parkmesh.server import passkeys
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import passkeys
 from running_server import Database, Server, serving, settings
 from two_communities import PASSWORD
 from webauthn.helpers import encode_cbor

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from argon2 import PasswordHasher
-from parkmesh.server import devices, passwords
+from parkmesh.server.identity import devices, passwords
 from two_communities import PASSWORD, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server import verify_audit
+from parkmesh.server.commands import verify_audit
 from two_communities import PASSWORD, held_for_long, rows
 
 Gateway = Callable[[str], httpx.AsyncClient]

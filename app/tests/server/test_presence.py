@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from parkmesh.domain.presence import Sighting, latest
 from parkmesh.protocol import edge
-from parkmesh.server import database
+from parkmesh.server.db import database
 from parkmesh.server.edge import ingest
 from running_server import Database
 from two_communities import TOKENS, apply, document, rows

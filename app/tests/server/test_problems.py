@@ -6,8 +6,9 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from parkmesh.server import overlaps, problems
-from parkmesh.server.problems import Problem
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.reservations import overlaps
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response

@@ -9,7 +9,8 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from parkmesh.server import database, retention
+from parkmesh.server.commands import retention
+from parkmesh.server.db import database
 from running_server import Database
 from two_communities import rows
 

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from parkmesh.server import database
+from parkmesh.server.db import database
 from running_server import Database, Server
 from two_communities import held_for_long, rows
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from parkmesh.server import schema
+from parkmesh.server.db import schema
 from running_server import APP_PASSWORD, Database
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from page_visitor import visiting
-from parkmesh.server import second_factor
-from parkmesh.server.principals import Membership, Principal, Role
+from parkmesh.server.identity import second_factor
+from parkmesh.server.identity.principals import Membership, Principal, Role
 from parkmesh.server.settings import SettingError
 from parkmesh.server.web import pages
 from running_server import Database, Server, serving, settings

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from page_visitor import visiting
-from parkmesh.server import logs
+from parkmesh.server.telemetry import logs
 from running_server import SESSION_SECRET, Server
 from two_communities import PASSWORD, TOKENS
 

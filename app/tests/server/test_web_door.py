@@ -14,7 +14,8 @@ from typing import Any
 
 import httpx
 import pytest
-from parkmesh.server import run, sockets
+from parkmesh.server.commands import run
+from parkmesh.server.http import sockets
 from parkmesh.server.web import security
 from running_server import SESSION_SECRET, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, rows

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from parkmesh.server import database, desired, provision
+from parkmesh.server.communities import desired, provision
+from parkmesh.server.db import database
 
 PASSWORD = "correct horse battery"
 TOKENS = {"gateway-a": "token-of-gateway-a-0123456789", "gateway-b": "token-of-gateway-b-0123456789"}

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from ansible.plugins.filter.mathstuff import FilterModule as MathFilters
-from parkmesh.server import run
+from parkmesh.server.commands import run
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "parking_app"

@@ -51,7 +51,7 @@ def test_id_changes_with_everything_that_goes_in(
 # What a target runs first; `-S` keeps the packages of the Python that runs this test out of sight.
 COMMANDS = {
     "gateway": ["-m", "parkmesh", "gateway", "--help"],
-    "server": ["-c", "import parkmesh.server.schema, parkmesh.server.run, parkmesh.instance.prepare"],
+    "server": ["-c", "import parkmesh.server.db.schema, parkmesh.server.commands.run, parkmesh.instance.prepare"],
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from parkmesh.server import database
-from parkmesh.server.database import Connection, Pool
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection, Pool
 
 
 class Actor(Protocol):

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from parkmesh import __version__
-from parkmesh.server import database, logs
+from parkmesh.server.db import database
+from parkmesh.server.telemetry import logs
 
 BEAT_S = 10.0
 LIVE_WITHIN = timedelta(seconds=35)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from page_people import People
-from parkmesh.server import sockets
+from parkmesh.server.http import sockets
 from playwright.async_api import CDPSession, Page, expect
 from running_server import Database, Server, serving, settings
 from test_browser import too_wide, violations

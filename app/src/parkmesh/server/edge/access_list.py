@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from parkmesh.protocol.edge import AccessEntry, AccessList, GateRules, Whereabouts
-from parkmesh.server import rules
-from parkmesh.server.database import Connection
+from parkmesh.server.communities import rules
+from parkmesh.server.db.database import Connection
 
 _ENTRIES = """
 SELECT c.id, c.plate, c.status, c.valid_from, c.valid_until, u.id AS unit, u.lots

@@ -8,7 +8,7 @@ import random
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parkmesh.server import problems
+from parkmesh.server.http import problems
 
 MIN_AGAIN_S, MAX_AGAIN_S = 1, 5
 """Bounds of Retry-After; drawn by chance, so that those who were turned away together don't return together."""

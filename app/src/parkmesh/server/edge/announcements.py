@@ -9,7 +9,8 @@ batch, or when the page or stream next looks by itself (``live.IDLE_S``, ``app.I
 import asyncio
 import logging
 
-from parkmesh.server import database, logs
+from parkmesh.server.db import database
+from parkmesh.server.telemetry import logs
 
 GATHER_S = 0.05
 """Seconds in which what changed is gathered before it is told."""

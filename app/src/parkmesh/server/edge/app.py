@@ -28,13 +28,15 @@ from parkmesh.protocol.edge import (
     Servers,
     Whereabouts,
 )
-from parkmesh.server import database, logs, problems
+from parkmesh.server.db import database
 from parkmesh.server.edge import access_list, ingest
 from parkmesh.server.edge.admission import Admission
 from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.edge.streams import End, Moves, NewVersion, Resync, Stream, Streams
-from parkmesh.server.guard import BodyLimit, RequestLog
-from parkmesh.server.problems import Problem
+from parkmesh.server.http import problems
+from parkmesh.server.http.middleware import BodyLimit, RequestLog
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.telemetry import logs
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes. A batch of 1000 passages with every text at its longest, in UTF-8, stays below it."""

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 from parkmesh.protocol.edge import Event, EventAck, EventBatch, Gap, Passage, SpaceState
-from parkmesh.server import database, metrics
-from parkmesh.server.problems import Problem
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.telemetry import metrics
 
 _CALL = f"SELECT * FROM edge_batch({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
 

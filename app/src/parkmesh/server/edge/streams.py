@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parkmesh.protocol.edge import Command
-from parkmesh.server import metrics
+from parkmesh.server.telemetry import metrics
 
 QUEUE = 64
 """Frames that wait for one gateway before its stream is closed as too slow."""

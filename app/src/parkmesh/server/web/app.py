@@ -12,11 +12,13 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from parkmesh import __version__
-from parkmesh.server import csv_import, database, problems
-from parkmesh.server.guard import BodyLimit, RequestLog
-from parkmesh.server.live import Feeds
+from parkmesh.server.db import database
+from parkmesh.server.http import problems
+from parkmesh.server.http.middleware import BodyLimit, RequestLog
+from parkmesh.server.people import csv_import
 from parkmesh.server.settings import Settings
-from parkmesh.server.web import api, pages, scrape, security
+from parkmesh.server.web import api, metrics, pages, security
+from parkmesh.server.web.live import Feeds
 from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
 
@@ -61,7 +63,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.router.routes += [
         Route("/healthz", live),
         Route("/readyz", ready),
-        Route("/metrics", scrape.show_metrics),
+        Route("/metrics", metrics.show_metrics),
         Mount("/static", rendering.StaticFilesWithVersions(directory=rendering.STATIC), name="static"),
         *pages.ROUTES,
     ]
@@ -69,7 +71,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.state.feeds = feeds
     app.state.settings = settings
     app.state.condition = condition
-    app.state.fleet = scrape.Fleet(pool)
+    app.state.fleet = metrics.Fleet(pool)
     return app
 
 

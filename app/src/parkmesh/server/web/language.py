@@ -1,6 +1,6 @@
 """The language of a page: its texts, and dates and numbers as its readers write them.
 
-Texts are gettext messages whose ids are the English texts. The catalogues are ``server/locale/<code>/LC_MESSAGES/
+Texts are gettext messages whose ids are the English texts. The catalogues are ``server/web/locale/<code>/LC_MESSAGES/
 parkmesh.po``; they are read when the first page in that language is asked for, and kept.
 """
 
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import HTTPConnection
 
-from parkmesh.server.messages import Message
+from parkmesh.server.http.messages import Message
 from parkmesh.server.web import security
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LANGUAGES = {"en": "English", "es": "Español"}
 DEFAULT = "en"
 COOKIE_LIFE = timedelta(days=365)
 DOMAIN = "parkmesh"
-FOLDER = Path(__file__).parents[1] / "locale"
+FOLDER = Path(__file__).parent / "locale"
 
 # How dates are written. The times of English pages are those of Europe: 24 hours, day before month.
 _LOCALES = {"en": "en_GB", "es": "es_ES"}

@@ -12,7 +12,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
 from parkmesh.server.settings import Settings
 
 HEADERS = {

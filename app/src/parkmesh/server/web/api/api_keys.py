@@ -6,13 +6,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from parkmesh.server import api_keys, database, problems
-from parkmesh.server.database import Connection
-from parkmesh.server.web.api import creating, preconditions
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.identity import api_keys
+from parkmesh.server.web import preconditions
+from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import Id, Word
-from parkmesh.server.web.api.paging import Page
+from parkmesh.server.web.fields import Id, Word
+from parkmesh.server.web.paging import Page
 
 in_community = APIRouter(tags=["api keys"], responses=answers(403))
 

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime, BaseModel, Field
 
-from parkmesh.server import audit, database
-from parkmesh.server.database import OUTSIDE
+from parkmesh.server import audit
+from parkmesh.server.db import database
+from parkmesh.server.db.database import OUTSIDE
 from parkmesh.server.web.api.common import Operator, Staff, answers
-from parkmesh.server.web.api.fields import Text
-from parkmesh.server.web.api.paging import Page, PageAsked
+from parkmesh.server.web.fields import Text
+from parkmesh.server.web.paging import Page, PageAsked
 
 router = APIRouter(tags=["audit"])
 in_community = APIRouter(tags=["audit"])

@@ -7,17 +7,20 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from parkmesh.domain.windows import Window
-from parkmesh.server import bookings, database, rules
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.spaces import Category
-from parkmesh.server.web.api import creating, paging, preconditions, whose
+from parkmesh.server.communities import rules
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.reservations import bookings
+from parkmesh.server.spaces.spaces import Category
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating, whose
 from parkmesh.server.web.api.common import Body, Member, SignedIn
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import NAME, Id, IdInPath, Name, Reason
 from parkmesh.server.web.api.spaces import Geometry, LevelAsked
 from parkmesh.server.web.api.times import Asked, Moment, Shown
+from parkmesh.server.web.fields import NAME, Id, IdInPath, Name, Reason
 
 in_community = APIRouter(tags=["bookings"])
 

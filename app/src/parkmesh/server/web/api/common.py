@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import problems
-from parkmesh.server.principals import Membership, Principal, Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import people
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Principal, Role
+from parkmesh.server.web import authentication
 
 
 class Body(BaseModel):
@@ -38,8 +38,8 @@ def answers(*statuses: int) -> dict[int | str, dict[str, object]]:
     }
 
 
-SignedIn = Annotated[Principal, Depends(people.required)]
-HalfWay = Annotated[Principal, Depends(people.half_way)]
+SignedIn = Annotated[Principal, Depends(authentication.required)]
+HalfWay = Annotated[Principal, Depends(authentication.half_way)]
 """Like ``SignedIn``, for the little that one may do before the second factor."""
 
 

@@ -6,11 +6,12 @@ import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
-from parkmesh.server import database, desk, reads
-from parkmesh.server.principals import Role
+from parkmesh.server.communities import community_reads, desk
+from parkmesh.server.db import database
+from parkmesh.server.identity.principals import Role
 from parkmesh.server.web.api.common import Member, SignedIn, Staff, answers
 from parkmesh.server.web.api.desk import Search
-from parkmesh.server.web.api.paging import Page
+from parkmesh.server.web.paging import Page
 
 router = APIRouter(tags=["communities"])
 in_community = APIRouter(tags=["communities"])
@@ -37,7 +38,7 @@ class Communities(BaseModel):
 
 
 class Gateways(BaseModel):
-    items: list[reads.Gateway]
+    items: list[community_reads.Gateway]
 
 
 @router.get("/communities")
@@ -57,7 +58,7 @@ async def list_communities(request: Request, principal: SignedIn, page: Page, se
             if (after and member.community <= after[0]) or len(seen) == page.fetch:
                 continue
             async with database.in_community(pool, member.community_id, read_only=True) as connection:
-                community = await reads.community(connection, member.community_id)
+                community = await community_reads.community(connection, member.community_id)
             if search is None or search.lower() in f"{community.name} {community.title}".lower():
                 seen.append((community, member.role))
     items, following = page.cut(seen, lambda item: (item[0].name,))
@@ -82,5 +83,5 @@ async def show_community(request: Request, member: Member) -> CommunityDetails:
 async def list_gateways(request: Request, member: Staff) -> Gateways:
     """List the community's gateways with their health."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = await reads.gateways(connection, member.community_id)
+        found = await community_reads.gateways(connection, member.community_id)
     return Gateways(items=[gateway for _, gateway in found])

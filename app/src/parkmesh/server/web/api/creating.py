@@ -16,10 +16,10 @@ from typing import Any
 from fastapi import Request, Response
 from pydantic import BaseModel
 
-from parkmesh.server import database
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Membership, Principal
-from parkmesh.server.web.api import idempotency, preconditions
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.identity.principals import Membership, Principal
+from parkmesh.server.web import idempotency, preconditions
 from parkmesh.server.web.api.common import answers
 
 

@@ -7,14 +7,18 @@ from fastapi import APIRouter, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from parkmesh.domain import plates
-from parkmesh.server import credentials, database, problems, units
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Membership, Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.web.api import creating, paging, preconditions
+from parkmesh.server.access import credentials
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Role
+from parkmesh.server.people import units
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import Id, IdAsked, IdInPath, Label, Plate, Search
+from parkmesh.server.web.fields import Id, IdAsked, IdInPath, Label, Plate, Search
 
 in_community = APIRouter(tags=["credentials"])
 

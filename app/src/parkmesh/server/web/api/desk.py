@@ -6,15 +6,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from parkmesh.server import database, desk
-from parkmesh.server.database import OUTSIDE, Connection
-from parkmesh.server.principals import Membership, Role
-from parkmesh.server.problems import Problem
+from parkmesh.server.communities import desk
+from parkmesh.server.db import database
+from parkmesh.server.db.database import OUTSIDE, Connection
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, Member, Operator, SignedIn, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import PRINTABLE, Name, Reason, Text, Title, Word
-from parkmesh.server.web.api.paging import Page
+from parkmesh.server.web.fields import PRINTABLE, Name, Reason, Text, Title, Word
+from parkmesh.server.web.paging import Page
 
 router = APIRouter(tags=["desk"])
 in_community = APIRouter(tags=["desk"])

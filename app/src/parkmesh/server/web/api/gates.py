@@ -7,12 +7,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from parkmesh.domain import plates
-from parkmesh.server import database, gates, problems
-from parkmesh.server.database import Connection
-from parkmesh.server.web.api import creating, paging, preconditions
+from parkmesh.server.access import gates
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import Name, Plate, Reason, Title
+from parkmesh.server.web.fields import Name, Plate, Reason, Title
 
 in_community = APIRouter(tags=["gates"])
 

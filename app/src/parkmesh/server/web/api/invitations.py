@@ -6,13 +6,14 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parkmesh.server import database, devices, invitations
-from parkmesh.server.principals import Role
-from parkmesh.server.web import links, security
-from parkmesh.server.web.api import paging, preconditions
+from parkmesh.server.db import database
+from parkmesh.server.identity import devices
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.people import invitations
+from parkmesh.server.web import links, paging, preconditions, security
 from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import Email, Id, IdInPath, Password, Title
 from parkmesh.server.web.api.sessions import Session
+from parkmesh.server.web.fields import Email, Id, IdInPath, Password, Title
 
 router = APIRouter(tags=["invitations"])
 in_community = APIRouter(tags=["invitations"])

@@ -7,8 +7,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict
 
 from parkmesh.protocol.edge import SpaceStatus
-from parkmesh.server import database, observations, spaces
-from parkmesh.server.web.api import paging
+from parkmesh.server.db import database
+from parkmesh.server.spaces import observations, spaces
+from parkmesh.server.web import paging
 from parkmesh.server.web.api.common import Staff, answers
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Moment

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import database, passages
-from parkmesh.server.principals import Role
-from parkmesh.server.web.api import paging
+from parkmesh.server.access import passages
+from parkmesh.server.db import database
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.web import paging
 from parkmesh.server.web.api.common import Member
-from parkmesh.server.web.api.fields import PRINTABLE
 from parkmesh.server.web.api.times import Moment
+from parkmesh.server.web.fields import PRINTABLE
 
 in_community = APIRouter(tags=["passages"])
 

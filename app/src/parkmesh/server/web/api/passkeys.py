@@ -6,13 +6,13 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import devices, passkeys, second_factor
-from parkmesh.server.principals import Principal
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import people, security
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import devices, passkeys, second_factor
+from parkmesh.server.identity.principals import Principal
+from parkmesh.server.web import authentication, security
 from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
-from parkmesh.server.web.api.fields import IdInPath, Password, Word
 from parkmesh.server.web.api.sessions import Session
+from parkmesh.server.web.fields import IdInPath, Password, Word
 
 router = APIRouter(tags=["passkeys"])
 
@@ -87,7 +87,9 @@ async def register(request: Request, principal: HalfWay, body: NewPasskey) -> Pa
 
 async def _first_or_full(request: Request, principal: Principal) -> None:
     """Raise ``Problem`` 403 where somebody who has a passkey would register another without it."""
-    if await people.lacks_factor(request, principal) and await passkeys.owned(request.app.state.pool, principal):
+    if await authentication.lacks_factor(request, principal) and await passkeys.owned(
+        request.app.state.pool, principal
+    ):
         raise second_factor.refusal()
 
 

@@ -6,11 +6,13 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import database, personal_data, problems
-from parkmesh.server.principals import Role
+from parkmesh.server.db import database
+from parkmesh.server.http import problems
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.people import personal_data
 from parkmesh.server.web.api.common import Body, Member, PersonStaff, SignedIn, answers
-from parkmesh.server.web.api.fields import Email, IdInPath
 from parkmesh.server.web.api.residents import Resident
+from parkmesh.server.web.fields import Email, IdInPath
 
 in_community = APIRouter(tags=["people"])
 

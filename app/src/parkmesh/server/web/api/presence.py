@@ -7,11 +7,13 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from parkmesh.domain import plates
-from parkmesh.server import database, passages, presence, problems
-from parkmesh.server.principals import Role
-from parkmesh.server.web.api import paging, preconditions
+from parkmesh.server.access import passages, presence
+from parkmesh.server.db import database
+from parkmesh.server.http import problems
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.api.fields import Reason
+from parkmesh.server.web.fields import Reason
 
 in_community = APIRouter(tags=["presence"])
 

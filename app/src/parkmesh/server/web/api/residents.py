@@ -6,14 +6,17 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import database, members, problems, residents
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Role
-from parkmesh.server.web.api import creating, paging, preconditions
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.people import members, residents
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
 from parkmesh.server.web.api.common import Member as AnyMember
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import Email, Id, IdAsked, IdInPath, Search, Title
+from parkmesh.server.web.fields import Email, Id, IdAsked, IdInPath, Search, Title
 
 in_community = APIRouter(tags=["people"])
 

@@ -5,8 +5,9 @@ from typing import Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import database, rules
-from parkmesh.server.web.api import preconditions
+from parkmesh.server.communities import rules
+from parkmesh.server.db import database
+from parkmesh.server.web import preconditions
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
 
 in_community = APIRouter(tags=["rules"])

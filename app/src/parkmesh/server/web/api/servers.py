@@ -5,8 +5,9 @@ from datetime import datetime
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
-from parkmesh.server import database, servers
-from parkmesh.server.problems import Problem
+from parkmesh.server import servers
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.api.common import SignedIn, answers
 
 router = APIRouter(tags=["desk"])

@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import accounts, devices, principals
-from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import accounts, devices, principals
+from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import security
 from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
-from parkmesh.server.web.api.fields import Password
+from parkmesh.server.web.fields import Password
 
 router = APIRouter(tags=["sessions"])
 

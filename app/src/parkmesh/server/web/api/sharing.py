@@ -8,15 +8,17 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from parkmesh.domain.sharing import Weekly
-from parkmesh.server import database, sharing
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Membership
-from parkmesh.server.web.api import creating, preconditions, whose
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.identity.principals import Membership
+from parkmesh.server.reservations import sharing
+from parkmesh.server.web import preconditions
+from parkmesh.server.web.api import creating, whose
 from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import IdInPath
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Asked, Day, Shown, Stretch
+from parkmesh.server.web.fields import IdInPath
 
 in_community = APIRouter(tags=["sharing"], prefix="/spaces/{space}/sharing")
 

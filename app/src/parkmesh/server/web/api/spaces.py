@@ -6,14 +6,17 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from parkmesh.server import assignments, database, space_counts, spaces
-from parkmesh.server.database import Connection
-from parkmesh.server.spaces import Category
-from parkmesh.server.web.api import creating, paging, preconditions, whose
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.reservations import assignments
+from parkmesh.server.spaces import space_counts, spaces
+from parkmesh.server.spaces.spaces import Category
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating, whose
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import NAME, PRINTABLE, Id, IdInPath, Name, Word
 from parkmesh.server.web.api.times import Moment, Shown
+from parkmesh.server.web.fields import NAME, PRINTABLE, Id, IdInPath, Name, Word
 
 in_community = APIRouter(tags=["spaces"])
 

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from parkmesh.server import audit, csv_export, csv_import, database
-from parkmesh.server.problems import Problem
+from parkmesh.server import audit
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import csv_export, csv_import
 from parkmesh.server.web.api.common import SignedIn, Staff, answers
 
 in_community = APIRouter(tags=["tables"])

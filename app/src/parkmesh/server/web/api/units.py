@@ -5,13 +5,16 @@ from typing import Annotated
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import database, problems, units
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Membership, Role
-from parkmesh.server.web.api import creating, paging, preconditions
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.identity.principals import Membership, Role
+from parkmesh.server.people import units
+from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import IdInPath, Search, Word
+from parkmesh.server.web.fields import IdInPath, Search, Word
 
 in_community = APIRouter(tags=["units"])
 

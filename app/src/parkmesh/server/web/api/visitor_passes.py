@@ -6,16 +6,19 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server import credentials, database, problems, visitor_passes
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import links, security
-from parkmesh.server.web.api import creating, paging, preconditions, whose
+from parkmesh.server.access import credentials
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.reservations import visitor_passes
+from parkmesh.server.web import links, paging, preconditions, security
+from parkmesh.server.web.api import creating, whose
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.fields import Id, IdAsked, IdInPath, Label, Name, Plate
 from parkmesh.server.web.api.times import Asked, Moment, Shown
+from parkmesh.server.web.fields import Id, IdAsked, IdInPath, Label, Name, Plate
 
 router = APIRouter(tags=["visits"])
 in_community = APIRouter(tags=["visitor passes"])

@@ -1,9 +1,10 @@
 """Whose things somebody sees and acts for: residents their unit's, staff everybody's."""
 
-from parkmesh.server import problems, units
-from parkmesh.server.database import Connection
-from parkmesh.server.principals import Membership, Role
-from parkmesh.server.problems import Problem
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Role
+from parkmesh.server.people import units
 
 
 async def unit_seen(connection: Connection, member: Membership) -> int | None:

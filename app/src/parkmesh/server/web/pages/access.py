@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from parkmesh.server import database, problems, reads
-from parkmesh.server.principals import Membership, Principal, Role
-from parkmesh.server.problems import Problem
+from parkmesh.server.communities import community_reads
+from parkmesh.server.db import database
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Principal, Role
 from parkmesh.server.settings import Settings
-from parkmesh.server.web import language, people, security
-from parkmesh.server.web.api import paging
+from parkmesh.server.web import authentication, language, paging, security
 from parkmesh.server.web.language import Language
 from parkmesh.server.web.pages import forms
 
@@ -52,7 +53,7 @@ class Visit:
     form: forms.Form
     asker: Principal | None = None
     place: Membership | None = None
-    community: reads.Community | None = None
+    community: community_reads.Community | None = None
     lacks_factor: bool = False
 
     @property
@@ -131,7 +132,7 @@ class Visit:
 
     async def _meet(self, connection: database.Connection) -> None:
         if self.community is None:
-            self.community = await reads.community(connection, self.member.community_id)
+            self.community = await community_reads.community(connection, self.member.community_id)
 
     def paged(self, limit: int = PAGE) -> paging.PageAsked:
         """Return the page of a list that the address asks for."""
@@ -168,10 +169,10 @@ def _endpoint(access: Access, handler: Handler, checked: bool = True) -> Callabl
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, language.of(request), forms.Form(language.of(request)))
-        visit.asker = await people.by_cookie(request)
+        visit.asker = await authentication.by_cookie(request)
         if visit.asker is None and access is not Access.ANYBODY:
             return to_sign_in(request)
-        visit.lacks_factor = visit.asker is not None and await people.lacks_factor(request, visit.asker)
+        visit.lacks_factor = visit.asker is not None and await authentication.lacks_factor(request, visit.asker)
         if visit.lacks_factor and access not in (Access.ANYBODY, Access.HALF_WAY):
             return visit.go("/second-factor")
         if request.method == "POST":

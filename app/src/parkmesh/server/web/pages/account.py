@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 from starlette.responses import Response
 
-from parkmesh.server import accounts, database, devices, passkeys, personal_data, reads, residents
-from parkmesh.server.problems import Problem
+from parkmesh.server.communities import community_reads
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import accounts, devices, passkeys
+from parkmesh.server.people import personal_data, residents
 from parkmesh.server.web import security
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
@@ -18,7 +21,7 @@ MAX_PASSWORD = 1024
 class Place:
     """A community that one lives in."""
 
-    community: reads.Community
+    community: community_reads.Community
     resident: residents.Resident
 
 
@@ -28,7 +31,7 @@ async def _places(visit: Visit) -> list[Place]:
         if member.resident_id is not None:
             identity = member.community_id
             async with database.in_community(visit.pool, identity, read_only=True) as connection:
-                community = await reads.community(connection, identity)
+                community = await community_reads.community(connection, identity)
                 places.append(Place(community, await residents.get(connection, identity, member.resident_id)))
     return places
 

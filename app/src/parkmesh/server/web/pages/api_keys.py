@@ -7,9 +7,10 @@ from datetime import datetime, time, timedelta
 
 from starlette.responses import Response
 
-from parkmesh.server import api_keys, problems
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import words
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import api_keys
+from parkmesh.server.web import labels
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -39,7 +40,7 @@ async def show(visit: Visit, made: tuple[api_keys.ApiKey, str] | None = None) ->
 async def create(visit: Visit) -> Response:
     """Make a key. It works until the end of its last day, by the community's clock."""
     form, identity = visit.form, visit.member.community_id
-    name, role = form.text("name", most=MAX_NAME), form.choice("role", words.KEY_ROLE)
+    name, role = form.text("name", most=MAX_NAME), form.choice("role", labels.KEY_ROLE)
     last_day = form.optional_day("last_day")
     if not form.errors:
         try:

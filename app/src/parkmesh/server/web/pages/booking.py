@@ -5,9 +5,12 @@ from datetime import datetime, timedelta
 from starlette.responses import Response
 
 from parkmesh.domain.windows import Window
-from parkmesh.server import bookings, rules, spaces, units
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem
+from parkmesh.server.communities import rules
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import units
+from parkmesh.server.reservations import bookings
+from parkmesh.server.spaces import spaces
 from parkmesh.server.web.api.bookings import Booking
 from parkmesh.server.web.pages import forms, once, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page

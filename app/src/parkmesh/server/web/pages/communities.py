@@ -7,12 +7,15 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from parkmesh.server import database, gates, live, passages, reads, second_factor
-from parkmesh.server import spaces as places
-from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import people, words
-from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
+from parkmesh.server.access import gates, passages
+from parkmesh.server.communities import community_reads
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import second_factor
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.spaces import spaces as places
+from parkmesh.server.web import authentication, labels, live
+from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import desk, home
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
@@ -33,7 +36,7 @@ async def show_communities(visit: Visit) -> Response:
     communities = []
     for member in visit.principal.memberships.values():
         async with database.in_community(visit.pool, member.community_id, read_only=True) as connection:
-            communities.append(await reads.community(connection, member.community_id))
+            communities.append(await community_reads.community(connection, member.community_id))
     roles = {name: member.role for name, member in visit.principal.memberships.items()}
     return render(visit, "communities.html", communities=communities, roles=roles)
 
@@ -50,7 +53,7 @@ async def show_live(visit: Visit) -> Response:
         known = await gates.all_of(connection, identity)
         spaces = await places.all_of(connection, identity)
         latest = await passages.search(connection, identity, limit=live.PASSAGES, seen=own)
-        gateways = [gateway for _, gateway in await reads.gateways(connection, identity)]
+        gateways = [gateway for _, gateway in await community_reads.gateways(connection, identity)]
     asked = visit.query("asked")
     return render(
         visit,
@@ -58,7 +61,7 @@ async def show_live(visit: Visit) -> Response:
         community=visit.community,
         gates=known,
         levels=[(level, list(group)) for level, group in groupby(spaces, key=lambda space: space.level)],
-        counts={status: sum(space.status == status for space in spaces) for status in words.STATUS},
+        counts={status: sum(space.status == status for space in spaces) for status in labels.STATUS},
         passages=latest,
         gateways=[(gateway, live.gateway_health(gateway)) for gateway in gateways],
         today=visit.language.day(datetime.now(UTC), visit.zone),
@@ -75,11 +78,11 @@ def stream_settings(visit: Visit) -> dict[str, object]:
         "address": f"{visit.base}/stream",
         "language": visit.language.code,
         "zone": visit.zone.key,
-        "onlineMs": int(reads.ONLINE_WITHIN.total_seconds() * 1000),
+        "onlineMs": int(community_reads.ONLINE_WITHIN.total_seconds() * 1000),
         "rows": live.PASSAGES,
         "words": {
-            **{name: words.table(visit.language, name) for name in ("status", "decision", "passed", "reason")},
-            "notConfirmed": visit.language.gettext(words.NOT_CONFIRMED),
+            **{name: labels.table(visit.language, name) for name in ("status", "decision", "passed", "reason")},
+            "notConfirmed": visit.language.gettext(labels.NOT_CONFIRMED),
             "live": visit.language.gettext("Live"),
             "waiting": visit.language.gettext("Reconnecting…"),
             "online": visit.language.gettext("Online"),
@@ -90,10 +93,10 @@ def stream_settings(visit: Visit) -> dict[str, object]:
 
 
 async def stream_community(request: Request) -> Response:
-    principal = await people.by_cookie(request)
+    principal = await authentication.by_cookie(request)
     if principal is None:
         raise Problem(401, "Sign in first.")
-    if await people.lacks_factor(request, principal):
+    if await authentication.lacks_factor(request, principal):
         raise second_factor.refusal()
     state = request.app.state
     member = await principal.membership(state.pool, request.path_params["community"])

@@ -5,9 +5,10 @@ from typing import Literal
 
 from starlette.responses import Response
 
-from parkmesh.server import database, desk, holdings
-from parkmesh.server.problems import Problem
-from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
+from parkmesh.server.communities import community_counts, desk
+from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 
@@ -100,7 +101,7 @@ async def show_offboarding(visit: Visit) -> Response:
     identity = visit.member.community_id
     async with visit.reading() as connection:
         community = await desk.details(connection, identity)
-        held = await holdings.count(connection, identity)
+        held = await community_counts.count(connection, identity)
     return render(
         visit,
         "offboard.html",

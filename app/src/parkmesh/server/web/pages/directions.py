@@ -4,8 +4,8 @@ import re
 
 from starlette.responses import Response
 
-from parkmesh.server import visitor_passes
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.reservations import visitor_passes
 from parkmesh.server.web.api.visitor_passes import MAX_DIRECTIONS, Directions
 from parkmesh.server.web.pages import unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page

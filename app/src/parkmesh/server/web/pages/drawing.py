@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from parkmesh.server import spaces
-from parkmesh.server.web import words
+from parkmesh.server.spaces import spaces
+from parkmesh.server.web import labels
 
 _BAY_WIDTH, _BAY_HEIGHT, _GAP, _PER_ROW = 88.0, 104.0, 12.0, 10
 _SCALE = 36.0
@@ -76,4 +76,4 @@ def _by_map(level: spaces.Level | None, name: str, found: list[spaces.Space]) ->
 
 
 def _counts(found: list[spaces.Space]) -> dict[str, int]:
-    return {status: sum(space.status == status for space in found) for status in words.STATUS}
+    return {status: sum(space.status == status for space in found) for status in labels.STATUS}

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 
 from parkmesh.domain import plates
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.language import Language
 
 MAX_FIELDS = 29

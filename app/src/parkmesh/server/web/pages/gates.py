@@ -5,13 +5,15 @@ from urllib.parse import quote
 import msgspec
 from starlette.responses import Response
 
-from parkmesh.server import gates, presence, problems, rules
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import words
-from parkmesh.server.web.api.fields import MAX_REASON, MIN_REASON
+from parkmesh.server.access import gates, presence
+from parkmesh.server.communities import rules
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.web import labels
 from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES, Gate
 from parkmesh.server.web.api.rules import Rules
+from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import names, unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
@@ -57,7 +59,7 @@ async def change_rules(visit: Visit) -> Response:
     form, identity = visit.form, visit.member.community_id
     numbers = {name: form.number(name, low, high) for name, (low, high) in NUMBERS.items()}
     lots = form.optional_number("lots_per_unit", 0, 1000)
-    passback = form.choice("anti_passback", words.PASSBACK)
+    passback = form.choice("anti_passback", labels.PASSBACK)
     if not form.errors:
         try:
             async with visit.acting() as connection:
@@ -84,7 +86,7 @@ async def save_gate(visit: Visit) -> Response:
     """Add a gate, or give one another title and direction."""
     form, identity = visit.form, visit.member.community_id
     name, title = names.short_name(form, "gate_name"), form.text("gate_title", most=120)
-    chosen = form.choice("gate_direction", words.DIRECTION)
+    chosen = form.choice("gate_direction", labels.DIRECTION)
     if not form.errors:
         try:
             async with visit.acting() as connection:

@@ -2,8 +2,12 @@
 
 from starlette.responses import Response
 
-from parkmesh.server import assignments, bookings, gates, rules, spaces, units, visitor_passes
-from parkmesh.server.problems import Problem
+from parkmesh.server.access import gates
+from parkmesh.server.communities import rules
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import units
+from parkmesh.server.reservations import assignments, bookings, visitor_passes
+from parkmesh.server.spaces import spaces
 from parkmesh.server.web.pages.access import Access, Visit, action
 from parkmesh.server.web.pages.rendering import render
 

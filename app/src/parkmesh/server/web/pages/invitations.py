@@ -4,8 +4,9 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from parkmesh.server import devices, invitations, principals
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import devices, principals
+from parkmesh.server.people import invitations
 from parkmesh.server.web import security
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render

@@ -8,9 +8,10 @@ import math
 import msgspec
 from starlette.responses import Response
 
-from parkmesh.server import problems, spaces
-from parkmesh.server.problems import Problem
-from parkmesh.server.spaces import Geometry, Level, Space
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.spaces import spaces
+from parkmesh.server.spaces.spaces import Geometry, Level, Space
 from parkmesh.server.web.api import spaces as api
 from parkmesh.server.web.api.spaces import MAX_EXTENT
 from parkmesh.server.web.pages import drawing, unchanged

@@ -2,7 +2,7 @@
 
 import re
 
-from parkmesh.server.web.api.fields import NAME
+from parkmesh.server.web.fields import NAME
 from parkmesh.server.web.pages.forms import Form
 
 MAX_NAME = 63

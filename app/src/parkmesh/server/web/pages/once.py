@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from parkmesh.server import database
-from parkmesh.server.web.api import idempotency
+from parkmesh.server.db import database
+from parkmesh.server.web import idempotency
 from parkmesh.server.web.pages.access import Visit
 
 FIELD = "once"

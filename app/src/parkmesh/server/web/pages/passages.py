@@ -5,9 +5,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from parkmesh.server import gates, passages
-from parkmesh.server.web import words
-from parkmesh.server.web.api import paging
+from parkmesh.server.access import gates, passages
+from parkmesh.server.web import labels, paging
 from parkmesh.server.web.pages import forms
 from parkmesh.server.web.pages.access import Access, Visit, page
 from parkmesh.server.web.pages.rendering import render
@@ -43,8 +42,8 @@ def _filter(visit: Visit) -> passages.Filter | None:
     return passages.Filter(
         plate=plate,
         gate=form.value("gate")[:100].replace("\x00", "") or None,
-        direction=direction if direction in words.PASSED else None,
-        decision=decision if decision in words.DECISION else None,
+        direction=direction if direction in labels.PASSED else None,
+        decision=decision if decision in labels.DECISION else None,
         since=datetime.combine(since, time(), visit.zone) if since else None,
         until=datetime.combine(until + timedelta(days=1), time(), visit.zone) if until else None,
     )

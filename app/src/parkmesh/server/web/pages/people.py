@@ -2,9 +2,10 @@
 
 from starlette.responses import Response
 
-from parkmesh.server import credentials, invitations, members, residents, units
-from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
+from parkmesh.server.access import credentials
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.people import invitations, members, residents, units
 from parkmesh.server.web import links
 from parkmesh.server.web.api.residents import Resident
 from parkmesh.server.web.pages import unchanged, unit_choice

@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from parkmesh.server import personal_data, residents
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import personal_data, residents
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 

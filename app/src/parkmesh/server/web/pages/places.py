@@ -5,8 +5,9 @@ from typing import get_args
 
 from starlette.responses import Response
 
-from parkmesh.server import assignments, spaces
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.reservations import assignments
+from parkmesh.server.spaces import spaces
 from parkmesh.server.web.api.spaces import SpaceAttributes
 from parkmesh.server.web.pages import drawing, unchanged, unit_choice
 from parkmesh.server.web.pages.access import Access, Visit, action, page

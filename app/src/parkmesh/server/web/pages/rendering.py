@@ -12,15 +12,15 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from parkmesh.server import problems
-from parkmesh.server.principals import Role
-from parkmesh.server.problems import Problem
-from parkmesh.server.web import language, security, words
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Role
+from parkmesh.server.web import labels, language, security
 from parkmesh.server.web.language import LANGUAGES, Language
 from parkmesh.server.web.pages import navigation, once
 from parkmesh.server.web.pages.access import Visit
 
-_HERE = Path(__file__).parents[2]
+_HERE = Path(__file__).parents[1]
 STATIC = _HERE / "static"
 TEMPLATES = _HERE / "templates"
 
@@ -39,7 +39,7 @@ def _environment() -> Environment:
     environment.install_gettext_callables(newstyle=True, **language.jinja_callables())  # type: ignore[attr-defined]
     environment.globals["static"] = lambda name: f"/static/{name}?v={_VERSIONS[name]}"
     environment.filters["zone"] = ZoneInfo
-    environment.globals["words"] = words
+    environment.globals["labels"] = labels
     environment.globals["Role"] = Role
     environment.globals["LANGUAGES"] = LANGUAGES
     return environment
@@ -84,7 +84,7 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
         here=visit.request.url.path,
         csrf=security.csrf_token(visit.settings, bound_to),
         once=once.new_key(),
-        done=words.DONE.get(visit.query("done"), ""),
+        done=labels.DONE.get(visit.query("done"), ""),
         **context,
     )
     if cookie:
@@ -93,8 +93,8 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
 
 
 def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLResponse:
-    context["word"] = lambda table, key: words.word(reader, table, key)
-    context["choices"] = lambda table, keys: [(key, words.word(reader, table, key)) for key in keys]
+    context["word"] = lambda table, key: labels.word(reader, table, key)
+    context["choices"] = lambda table, keys: [(key, labels.word(reader, table, key)) for key in keys]
     return HTMLResponse(_templates.get_template(template).render(language=reader, **context), code)
 
 
@@ -105,7 +105,7 @@ def error_page(request: Request, error: HTTPException) -> Response:
     if request.url.path.startswith("/api/") or "text/html" not in request.headers.get("accept", ""):
         return problems.response(error.status_code, error.detail, kind=kind, headers=error.headers, **members)
     reader = language.of(request)
-    text = error.detail if isinstance(error, Problem) else words.STATUS_CODE.get(error.status_code, error.detail)
+    text = error.detail if isinstance(error, Problem) else labels.STATUS_CODE.get(error.status_code, error.detail)
     page = _html(
         "error.html",
         error.status_code,

@@ -5,10 +5,10 @@ import json
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from parkmesh.server import devices, passkeys, principals
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import devices, passkeys, principals
 from parkmesh.server.settings import Settings
-from parkmesh.server.web import language, people, security
+from parkmesh.server.web import authentication, language, security
 from parkmesh.server.web.pages import access, forms
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
@@ -50,7 +50,7 @@ async def sign_in_with_passkey(visit: Visit) -> Response:
             credential,
             security.client_address(visit.request, visit.settings),
             devices.rough(visit.request.headers.get("user-agent", "")),
-            people.cookie_token(visit.request, visit.settings),
+            authentication.cookie_token(visit.request, visit.settings),
         )
     if token is None:
         form.wrong("", visit.language.gettext("This passkey opens nothing here."))
@@ -81,7 +81,7 @@ async def sign_in(visit: Visit) -> Response:
                 email,
                 password,
                 security.client_address(request, visit.settings),
-                replaces=people.cookie_token(request, visit.settings),
+                replaces=authentication.cookie_token(request, visit.settings),
                 device=devices.rough(request.headers.get("user-agent", "")),
             )
     except Problem as problem:

@@ -6,9 +6,10 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from parkmesh.domain.sharing import Weekly
-from parkmesh.server import sharing, units
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem, not_found
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http.problems import Problem, not_found
+from parkmesh.server.people import units
+from parkmesh.server.reservations import sharing
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.booking import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render

@@ -4,7 +4,8 @@ import json
 
 from starlette.responses import Response
 
-from parkmesh.server import audit, database
+from parkmesh.server import audit
+from parkmesh.server.db import database
 from parkmesh.server.web.pages.access import Access, Visit, page
 from parkmesh.server.web.pages.rendering import render
 

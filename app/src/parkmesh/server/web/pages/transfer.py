@@ -4,8 +4,8 @@ from typing import get_args
 
 from starlette.responses import Response
 
-from parkmesh.server import csv_export, csv_import
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import csv_export, csv_import
 from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 

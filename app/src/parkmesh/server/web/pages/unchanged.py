@@ -5,8 +5,8 @@ A form whose state is not the present one any more changes nothing and is shown 
 
 from pydantic import BaseModel
 
-from parkmesh.server.problems import Problem
-from parkmesh.server.web.api import preconditions
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.web import preconditions
 from parkmesh.server.web.pages.access import Visit
 
 FIELD = "seen"

@@ -3,8 +3,8 @@
 The field suggests some names; the server finds the unit by what was entered, and never guesses one.
 """
 
-from parkmesh.server import units
-from parkmesh.server.database import Connection
+from parkmesh.server.db.database import Connection
+from parkmesh.server.people import units
 from parkmesh.server.web.pages.access import Visit
 
 FIELD = "unit"

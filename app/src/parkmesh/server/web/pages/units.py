@@ -2,8 +2,8 @@
 
 from starlette.responses import Response
 
-from parkmesh.server import units
-from parkmesh.server.problems import Problem
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import units
 from parkmesh.server.web.api.units import Unit
 from parkmesh.server.web.pages import unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page

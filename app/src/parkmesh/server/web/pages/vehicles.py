@@ -2,9 +2,11 @@
 
 from starlette.responses import Response
 
-from parkmesh.server import credentials, problems, units
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem
+from parkmesh.server.access import credentials
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import units
 from parkmesh.server.web.api.credentials import Credential
 from parkmesh.server.web.pages import unchanged
 from parkmesh.server.web.pages.access import Access, Visit, action, page

@@ -6,9 +6,13 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from parkmesh.domain.windows import Window
-from parkmesh.server import bookings, database, problems, rules, units, visitor_passes
-from parkmesh.server.database import Connection
-from parkmesh.server.problems import Problem
+from parkmesh.server.communities import rules
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.people import units
+from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.web import links, security
 from parkmesh.server.web.api.visitor_passes import VisitorPass
 from parkmesh.server.web.pages import once, unchanged

@@ -1,0 +1,1 @@
+"""Gates, credentials, passages, and where vehicles are."""

@@ -1,0 +1,226 @@
+"""Gates with their lanes, and opening them by hand. Every act is in the audit trail of the transaction that does it."""
+
+import secrets
+import time
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from parkmesh.domain import access
+from parkmesh.protocol.edge import Command
+from parkmesh.server import audit
+from parkmesh.server.communities import rules
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.edge import access_list
+from parkmesh.server.http import problems
+from parkmesh.server.http.messages import Message
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Principal, Role
+
+COMMAND_LIFE_MS = 10_000
+OPENINGS_PER_MINUTE = {Role.RESIDENT: 4}
+"""How often somebody may ask in a minute; who isn't named may ``STAFF_OPENINGS_PER_MINUTE`` times."""
+STAFF_OPENINGS_PER_MINUTE = 30
+VISITORS_OPENINGS_PER_MINUTE = 4
+"""By the link of one pass."""
+MAX_GATES = 200
+
+Direction = Literal["entry", "exit"]
+
+
+class Lane(Struct, frozen=True):
+    """``cameras`` are names in the configuration of the gateway."""
+
+    name: str
+    direction: Direction
+    cameras: list[str]
+
+
+class Gate(Struct, frozen=True):
+    name: str
+    title: str
+    direction: Literal["entry", "exit", "both"]
+    lanes: list[Lane]
+
+
+_GATES = """
+SELECT g.id, g.name, g.title, g.direction, coalesce((
+    SELECT jsonb_agg(jsonb_build_object('name', l.name, 'direction', l.direction, 'cameras', l.cameras) ORDER BY l.name)
+    FROM lane l WHERE l.community_id = g.community_id AND l.gate_id = g.id), '[]')::text AS lanes
+FROM gate g WHERE g.community_id = $1
+"""
+
+
+def _gate(row: Any) -> Gate:
+    return Gate(row["name"], row["title"], row["direction"], msgspec.json.decode(row["lanes"], type=list[Lane]))
+
+
+async def all_of(connection: Connection, community_id: int) -> list[Gate]:
+    """Return the community's gates in the order in which they were made."""
+    return [_gate(row) for row in await connection.fetch(f"{_GATES} ORDER BY g.id", community_id)]
+
+
+async def page(connection: Connection, community_id: int, *, limit: int, after: str | None = None) -> list[Gate]:
+    """Return gates by name; ``after`` is the last one of the page before."""
+    rows = await connection.fetch(
+        f"{_GATES} AND ($2::text IS NULL OR g.name > $2) ORDER BY g.name LIMIT $3", community_id, after, limit
+    )
+    return [_gate(row) for row in rows]
+
+
+async def get(connection: Connection, community_id: int, name: str, *, lock: bool = False) -> Gate:
+    """Return one gate; raise ``Problem`` 404 where there is none. ``lock`` keeps others from changing it."""
+    if lock:
+        await connection.execute(
+            "SELECT FROM gate WHERE community_id = $1 AND name = $2 FOR UPDATE", community_id, name
+        )
+    row = await connection.fetchrow(f"{_GATES} AND g.name = $2", community_id, name)
+    if row is None:
+        raise problems.not_found()
+    return _gate(row)
+
+
+async def create(connection: Connection, principal: Principal, community_id: int, gate: Gate) -> Gate:
+    """Add a gate; raise ``Problem`` 409 where there is one of its name or there are ``MAX_GATES``."""
+    count = await connection.fetchval("SELECT count(*) FROM gate WHERE community_id = $1", community_id)
+    if count >= MAX_GATES:
+        raise Problem(409, Message("A community has at most %(limit)s gates.", limit=MAX_GATES), kind="limit")
+    made = await connection.fetchval(
+        """
+        INSERT INTO gate (community_id, name, title, direction) VALUES ($1, $2, $3, $4)
+        ON CONFLICT (community_id, name) DO NOTHING RETURNING id
+        """,
+        community_id,
+        gate.name,
+        gate.title,
+        gate.direction,
+    )
+    if made is None:
+        raise Problem(409, Message("There is a gate %(name)s already.", name=gate.name), kind="exists")
+    await _set_lanes(connection, community_id, made, gate.lanes)
+    await audit.record(connection, principal, community_id, "gate.create", f"gate/{gate.name}", _detail(gate))
+    return gate
+
+
+async def change(connection: Connection, principal: Principal, community_id: int, gate: Gate) -> Gate:
+    """Give a gate that exists and is locked (``get``) another title, direction and other lanes."""
+    changed = await connection.fetchval(
+        "UPDATE gate SET title = $3, direction = $4 WHERE community_id = $1 AND name = $2 RETURNING id",
+        community_id,
+        gate.name,
+        gate.title,
+        gate.direction,
+    )
+    await _set_lanes(connection, community_id, changed, gate.lanes)
+    await audit.record(connection, principal, community_id, "gate.change", f"gate/{gate.name}", _detail(gate))
+    return gate
+
+
+async def delete(connection: Connection, principal: Principal, community_id: int, name: str) -> None:
+    """Remove a gate with its lanes. Passages keep its name."""
+    await connection.execute("DELETE FROM gate WHERE community_id = $1 AND name = $2", community_id, name)
+    await audit.record(connection, principal, community_id, "gate.delete", f"gate/{name}")
+
+
+async def _set_lanes(connection: Connection, community_id: int, gate_id: int, lanes: list[Lane]) -> None:
+    await connection.execute("DELETE FROM lane WHERE community_id = $1 AND gate_id = $2", community_id, gate_id)
+    await connection.executemany(
+        "INSERT INTO lane (community_id, gate_id, name, direction, cameras) VALUES ($1, $2, $3, $4, $5)",
+        [(community_id, gate_id, lane.name, lane.direction, lane.cameras) for lane in lanes],
+    )
+
+
+def _detail(gate: Gate) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(gate)
+    return shown
+
+
+async def open_gate(
+    pool: database.Pool, principal: Principal, member: Membership, gate: str, reason: str | None
+) -> Command:
+    """Send the gateways of a community the command to open a gate.
+
+    Staff may, with a reason; residents where the community's rules let them. The command lives for
+    ``COMMAND_LIFE_MS``: a gateway that is not connected now will never see it. Raises ``Problem`` 404 where there is
+    no such gate, 403, 422 without a reason that is needed, 429 for who asks too often.
+    """
+    community_id = member.community_id
+    async with database.in_community(pool, community_id) as connection:
+        await get(connection, community_id, gate)
+        if member.role is Role.READER:
+            raise Problem(403, "This key may read only.")
+        if member.role is Role.RESIDENT:
+            if not (await rules.read(connection, community_id)).residents_open_gates:
+                raise Problem(403, "This community doesn't let its residents open gates from here.")
+        elif not reason:
+            raise Problem(422, "reason: say why you open the gate", kind="invalid")
+        most = OPENINGS_PER_MINUTE.get(member.role, STAFF_OPENINGS_PER_MINUTE)
+        await _reserve_opening(connection, community_id, principal.actor, most)
+        detail = {"reason": reason, "role": member.role.value}
+        return await _send(connection, principal, community_id, gate, reason or "resident", detail)
+
+
+async def open_gate_for_visitor(connection: Connection, community_id: int, gate: str, pass_id: int) -> Command:
+    """Send the command to open a gate for somebody who has the link of a pass that is valid now.
+
+    Raises ``Problem`` 404 where there is no such gate, 403 where the community's rules don't let visitors, 429.
+    """
+    await get(connection, community_id, gate)
+    if not (await rules.read(connection, community_id)).visitors_open_gates:
+        raise Problem(403, "This community doesn't let its visitors open gates from here.")
+    await _reserve_opening(connection, community_id, f"visitor-pass:{pass_id}", VISITORS_OPENINGS_PER_MINUTE)
+    detail = {"reason": None, "role": "visitor", "pass": pass_id}
+    return await _send(connection, audit.System("visitor"), community_id, gate, "visitor", detail)
+
+
+async def _send(
+    connection: Connection, actor: audit.Actor, community_id: int, gate: str, reason: str, detail: dict[str, Any]
+) -> Command:
+    """Send the command that is allowed and counted, and write it down."""
+    command = Command(
+        id=secrets.token_hex(12), gate=gate, expires=int(time.time() * 1000) + COMMAND_LIFE_MS, reason=reason
+    )
+    detail = {"command": command.id, **detail}
+    await audit.record(connection, actor, community_id, "gate.open", f"gate/{gate}", detail)
+    await connection.execute(
+        "SELECT pg_notify('parkmesh_command', $1)", f"{community_id}:{msgspec.json.encode(command).decode()}"
+    )
+    return command
+
+
+async def _reserve_opening(connection: Connection, community_id: int, actor: str, most: int) -> None:
+    """Count an opening of this minute; raise ``Problem`` 429 where there were ``most`` already."""
+    # One after the other, or those who ask at once would not see each other.
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", f"open {actor}", community_id)
+    recent, wait_s = await connection.fetchrow(
+        """
+        SELECT count(*), coalesce(ceil(extract(epoch FROM min(at) + interval '1 minute' - clock_timestamp())), 0)::int
+        FROM gate_opening WHERE community_id = $1 AND actor = $2 AND at > clock_timestamp() - interval '1 minute'
+        """,
+        community_id,
+        actor,
+    )
+    if recent >= most:
+        raise Problem(
+            429,
+            Message("At most %(limit)s openings a minute. Wait a little and try again.", limit=most),
+            kind="too-many-openings",
+            headers={"Retry-After": str(max(1, wait_s))},
+        )
+    await connection.execute("INSERT INTO gate_opening (community_id, actor) VALUES ($1, $2)", community_id, actor)
+
+
+async def foretell(
+    connection: Connection, community_id: int, plate: str | None, direction: Direction
+) -> access.Decision:
+    """Return what a gateway would decide now on a normalised plate, by the list, the rules and the presence known here.
+
+    It is the function that the gateways use (``domain.access.judge``).
+    """
+    entries = await access_list.entries(connection, community_id)
+    rows = await connection.fetch("SELECT plate, inside FROM presence WHERE community_id = $1", community_id)
+    inside = {row["plate"]: row["inside"] for row in rows}
+    acting = await access_list.gate_rules(connection, community_id)
+    return access.judge(plate, entries, time.time_ns() // 1_000_000, direction, acting, inside)

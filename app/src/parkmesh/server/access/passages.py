@@ -1,0 +1,188 @@
+"""Passages: what happened at a community's gates, and whose eyes it is for.
+
+Staff sees all of it. A resident sees what a plate did while it was his or his unit's, and what a visitor's plate did
+while the pass held: a plate has other owners before and after.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+from msgspec import Struct
+
+from parkmesh.domain import plates
+from parkmesh.server.db.database import Connection
+
+LATELY = timedelta(days=2)
+"""A first page is looked for in this time first: it is there, in the newest partitions, unless little happens."""
+
+
+class Passage(Struct, frozen=True):
+    """``gate_title`` is the gate's name where the community knows none of it any more."""
+
+    id: int
+    received_at: datetime
+    gate: str
+    gate_title: str
+    direction: str
+    plate: str
+    decision: str
+    reason: str
+    opened: bool | None
+    gateway: str
+
+
+class Filter(Struct, frozen=True):
+    """Which passages to show; None: any. ``plate`` is the normalised beginning of one, ``until`` excluded."""
+
+    plate: str | None = None
+    gate: str | None = None
+    direction: str | None = None
+    decision: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Window(Struct, frozen=True):
+    """A plate's time: from ``since`` until before ``until`` (None: until further notice)."""
+
+    plate: str
+    since: datetime
+    until: datetime | None
+
+
+class Seen(Struct, frozen=True, cache_hash=True):
+    """What somebody sees who doesn't see everything: what these plates did in these windows."""
+
+    windows: tuple[Window, ...] = ()
+
+    def shows(self, plate: str, at: datetime) -> bool:
+        """Tell whether what a plate did at a moment is for his eyes."""
+        return any(
+            window.plate == plate and window.since <= at and (window.until is None or at < window.until)
+            for window in self.windows
+        )
+
+
+def columns(seen: Seen | None) -> tuple[list[str], list[datetime], list[datetime | None]] | tuple[None, None, None]:
+    """Return what somebody sees as the three arrays that ``shown`` takes; None (everything) as three NULLs."""
+    if seen is None:
+        return None, None, None
+    windows = seen.windows
+    return [item.plate for item in windows], [item.since for item in windows], [item.until for item in windows]
+
+
+def shown(plate: str, at: str, first: int) -> str:
+    """Return a condition: the row with these columns is in the windows of the arguments from ``first`` on."""
+    return f"""(${first}::text[] IS NULL OR {plate} = ANY(${first}) AND EXISTS (
+        SELECT FROM unnest(${first}::text[], ${first + 1}::timestamptz[], ${first + 2}::timestamptz[])
+            AS seen(plate, since, until)
+        WHERE seen.plate = {plate} AND seen.since <= {at} AND (seen.until IS NULL OR {at} < seen.until)))"""
+
+
+SINCE = "greatest(coalesce(c.held_from, c.created_at), c.valid_from)"
+UNTIL = """
+    least(c.valid_until, CASE c.status WHEN 'revoked' THEN coalesce(c.revoked_at, c.held_from, c.created_at) END)
+"""
+"""The window of the credential ``c``: since when its holder has the plate, and until when it may pass."""
+
+
+def seen_in(rows: Iterable[Any]) -> Seen:
+    """Return what is seen by somebody for whom these rows of ``plate``, ``since`` and ``until`` are."""
+    windows = (Window(row["plate"], row["since"], row["until"]) for row in rows)
+    return Seen(tuple(item for item in windows if item.until is None or item.since < item.until))
+
+
+_QUERY = f"""
+SELECT p.id, p.received_at, p.gate, coalesce(k.title, p.gate) AS gate_title, p.direction, p.plate, p.decision,
+       p.reason, p.opened, w.name AS gateway
+FROM passage p
+JOIN gateway w ON w.community_id = p.community_id AND w.id = p.gateway_id
+LEFT JOIN gate k ON k.community_id = p.community_id AND k.name = p.gate
+WHERE p.community_id = $1
+  AND p.received_at >= $2 AND p.received_at <= $3 AND (p.received_at, p.id) < ($3, $4)
+  AND {shown("p.plate", "p.received_at", 11)}
+  AND ($5::text IS NULL OR p.plate ~>=~ $5 AND p.plate ~<~ $6)
+  AND ($7::text IS NULL OR p.gate = $7) AND ($8::text IS NULL OR p.direction = $8)
+  AND ($9::text IS NULL OR p.decision = $9)
+ORDER BY p.received_at DESC, p.id DESC LIMIT $10
+"""  # noqa: S608 - text of this module
+# The bounds are always there: with them the partitions outside are left out when the statement starts.
+_BEGINNING = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
+_END = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
+
+
+def beginning_of_plate(text: str) -> str | None:
+    """Return what somebody typed of a plate in the spelling of plates; None where no plate begins like it."""
+    kept = text.strip().upper()
+    return kept if len(kept) == 1 and kept.isascii() and kept.isalnum() else plates.normalise(text)
+
+
+async def search(
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    before: tuple[datetime, int] | None = None,
+    seen: Seen | None = None,
+    only: Filter | None = None,
+) -> list[Passage]:
+    """Return passages, latest first, those that are ``seen`` where given; ``before`` is the last one of the page
+    before."""
+    only = only or Filter()
+    until, last_id = before or (_END, 0)
+    if only.until is not None and (before is None or only.until <= before[0]):
+        until, last_id = only.until, 0
+    arguments = (
+        only.plate,
+        only.plate and only.plate[:-1] + chr(ord(only.plate[-1]) + 1),
+        only.gate,
+        only.direction,
+        only.decision,
+        limit,
+        *columns(seen),
+    )
+    since = only.since or _BEGINNING
+    if before is None and only.since is None and only.until is None:
+        lately = await connection.fetchval("SELECT now()") - LATELY
+        rows = await connection.fetch(_QUERY, community_id, lately, until, last_id, *arguments)
+        if len(rows) == limit:
+            return [Passage(**row) for row in rows]
+    rows = await connection.fetch(_QUERY, community_id, since, until, last_id, *arguments)
+    return [Passage(**row) for row in rows]
+
+
+async def seen_by(connection: Connection, community_id: int, resident_id: int | None) -> Seen:
+    """Return what a resident sees."""
+    if resident_id is None:
+        return Seen()
+    return (await seen_by_each(connection, community_id, [resident_id])).get(resident_id, Seen())
+
+
+async def seen_by_each(connection: Connection, community_id: int, residents: Collection[int]) -> dict[int, Seen]:
+    """Return what each of several residents sees, without those who see nothing: what his own plates did while he held
+    them, and those of his unit and its visitors while he and they belonged to it.
+
+    A visitor's plate that another unit holds too is left out: a pass for a neighbour's car is no way to follow it.
+    """
+    rows = await connection.fetch(
+        f"""
+        SELECT me.id AS resident_id, c.plate, {UNTIL} AS until,
+               greatest({SINCE}, CASE WHEN me.id IS DISTINCT FROM coalesce(c.resident_id, v.resident_id)
+                                      THEN greatest(me.unit_since, r.unit_since) END) AS since
+        FROM resident me
+        JOIN credential c ON c.community_id = me.community_id
+        LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
+        LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
+        WHERE me.community_id = $1 AND me.id = ANY($2)
+          AND (c.resident_id = me.id OR coalesce(r.unit_id, v.unit_id) = me.unit_id)
+          AND (c.visitor_pass_id IS NULL OR NOT EXISTS (
+            SELECT FROM credential k JOIN resident o ON o.community_id = k.community_id AND o.id = k.resident_id
+            WHERE k.community_id = $1 AND k.plate = c.plate AND o.unit_id IS DISTINCT FROM v.unit_id))
+        ORDER BY me.id
+        """,  # noqa: S608 - text of this module
+        community_id,
+        list(residents),
+    )
+    return {resident_id: seen_in(own) for resident_id, own in groupby(rows, key=lambda row: row["resident_id"])}

@@ -1,0 +1,131 @@
+"""Who is inside, as the gates saw it and people corrected it, and how far that has drifted from what else is known."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from parkmesh.server import audit
+from parkmesh.server.access import passages
+from parkmesh.server.db.database import Connection
+from parkmesh.server.identity.principals import Principal
+
+DRIFT_WITHIN = timedelta(days=7)
+"""How far back missed reads are looked for."""
+
+
+class Presence(Struct, frozen=True):
+    """Where a plate is: ``inside`` None where nothing is known. ``gate`` is the one it passed, None after a correction.
+
+    ``unit`` is the unit of whoever holds the plate, None where that is nobody's or more than one unit's.
+    """
+
+    plate: str
+    inside: bool | None
+    since: datetime | None
+    gate: str | None
+    corrected: bool
+    unit: str | None
+
+
+class Occupancy(Struct, frozen=True):
+    """The community's one count of cars beside the sensors' count of spaces.
+
+    ``missed_exits`` counts the entries of the last ``DRIFT_WITHIN`` of cars that were inside already,
+    ``missed_entries`` the exits of cars that weren't: what the gates can't have seen. ``corrections`` were made in
+    the same time.
+    """
+
+    inside: int
+    spaces: int
+    occupied: int
+    free: int
+    unknown: int
+    missed_entries: int
+    missed_exits: int
+    corrections: int
+
+
+_PRESENCE = """
+SELECT p.plate, p.inside, p.at AS since, nullif(p.gate, '') AS gate, p.gateway_id = 0 AS corrected, h.unit
+FROM presence p
+LEFT JOIN LATERAL (
+    SELECT min(u.name) AS unit FROM credential c
+    LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
+    LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
+    JOIN unit u ON u.community_id = c.community_id AND u.id = coalesce(r.unit_id, v.unit_id)
+    WHERE c.community_id = p.community_id AND c.plate = p.plate HAVING count(DISTINCT u.id) = 1
+) h ON true
+WHERE p.community_id = $1
+"""
+
+
+async def page(
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: str | None = None,
+    inside: bool | None = True,
+    seen: passages.Seen | None = None,
+) -> list[Presence]:
+    """Return plates in their order, those inside (True), outside (False) or both (None); those whose last movement is
+    ``seen`` where given."""
+    rows = await connection.fetch(
+        f"""{_PRESENCE} AND ($2::text IS NULL OR p.plate > $2) AND ($3::boolean IS NULL OR p.inside = $3)
+        AND {passages.shown("p.plate", "p.at", 5)} ORDER BY p.plate LIMIT $4""",
+        community_id,
+        after,
+        inside,
+        limit,
+        *passages.columns(seen),
+    )
+    return [Presence(**row) for row in rows]
+
+
+async def get(connection: Connection, community_id: int, plate: str) -> Presence:
+    """Return where a normalised plate is."""
+    row = await connection.fetchrow(f"{_PRESENCE} AND p.plate = $2", community_id, plate)
+    return Presence(**row) if row else Presence(plate, None, None, None, False, None)
+
+
+async def lock(connection: Connection, community_id: int) -> None:
+    """Keep others from correcting the community's presence until the transaction ends."""
+    await connection.execute("SELECT FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id)
+
+
+async def correct(
+    connection: Connection, principal: Principal, community_id: int, plate: str, inside: bool, reason: str
+) -> Presence:
+    """Say where a normalised plate is, whatever was seen until now. The gateways hear of it with the access list."""
+    correction = await connection.fetchval("SELECT id FROM correct_presence($1, $2, $3)", plate, inside, reason)
+    detail = {"plate": plate, "inside": inside, "reason": reason}
+    await audit.record(connection, principal, community_id, "presence.correct", f"presence/{correction}", detail)
+    return await get(connection, community_id, plate)
+
+
+async def occupancy(connection: Connection, community_id: int) -> Occupancy:
+    """Count cars and spaces, and what the gates must have missed."""
+    row = await connection.fetchrow(
+        """
+        WITH move AS (
+            SELECT p.direction, lag(p.direction) OVER (
+                PARTITION BY coalesce(c.plate, p.plate) ORDER BY p.received_at, p.gateway_id, p.epoch, p.seq) AS before
+            FROM passage p
+            LEFT JOIN credential c ON p.reason <> 'exact' AND c.community_id = p.community_id
+                AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{1,18}$' THEN p.credential_id::bigint END
+            WHERE p.community_id = $1 AND p.received_at > now() - $2::interval
+              AND p.opened AND p.decision = 'granted' AND p.plate <> ''
+        )
+        SELECT (SELECT count(*) FROM presence WHERE community_id = $1 AND inside) AS inside,
+               (SELECT count(*) FROM space WHERE community_id = $1) AS spaces,
+               (SELECT count(*) FROM space_state WHERE community_id = $1 AND status = 'occupied') AS occupied,
+               (SELECT count(*) FROM space_state WHERE community_id = $1 AND status = 'free') AS free,
+               (SELECT count(*) FROM move WHERE direction = 'exit' AND before = 'exit') AS missed_entries,
+               (SELECT count(*) FROM move WHERE direction = 'entry' AND before = 'entry') AS missed_exits,
+               (SELECT count(*) FROM presence_correction
+                WHERE community_id = $1 AND at > now() - $2::interval) AS corrections
+        """,
+        community_id,
+        DRIFT_WITHIN,
+    )
+    return Occupancy(unknown=row["spaces"] - row["occupied"] - row["free"], **row)

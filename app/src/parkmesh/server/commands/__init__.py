@@ -1,0 +1,1 @@
+"""The commands of ``parkmesh`` that run on a server, and the jobs behind them."""

@@ -1,0 +1,83 @@
+"""What pages and the API show of one community, read inside its transaction.
+
+Every function takes a connection from ``database.in_community`` or ``at_desk``.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+
+from parkmesh.server.db.database import Connection
+
+ONLINE_WITHIN = timedelta(seconds=90)
+"""A gateway that was not heard of for longer counts as offline."""
+
+
+class Community(Struct, frozen=True):
+    """``offboarded_at``: when the desk let it go, as far as the reader tells."""
+
+    id: int
+    name: str
+    title: str
+    time_zone: str
+    offboarded_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What is known of a gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since it exists.
+
+    The API answers with this and what is made of it, so their fields and docstrings are in its document.
+    """
+
+    name: str
+    last_heartbeat_at: datetime | None
+    last_events_at: datetime | None
+    version: str | None
+    backlog: int | None
+    clock_skew_ms: int | None
+    access_list_version: int | None
+    newest_access_list_version: int
+    silent_cameras: list[str]
+    unknown_gates: int
+    unknown_spaces: int
+    dropped: int
+
+
+HEALTH = """
+g.name, g.last_heartbeat_at, g.last_events_at, g.version, g.backlog, g.clock_skew_ms, g.access_list_version,
+c.access_list_version AS newest_access_list_version, g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped
+"""
+"""The columns of ``Health``: ``g`` is the gateway, ``c`` its community."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway(Health):
+    online: bool
+
+
+async def community(connection: Connection, community_id: int) -> Community:
+    row = await connection.fetchrow("SELECT id, name, title, time_zone FROM community WHERE id = $1", community_id)
+    return Community(**row)
+
+
+async def communities(connection: Connection) -> list[Community]:
+    """Return all communities that the transaction may see."""
+    rows = await connection.fetch("SELECT id, name, title, time_zone FROM community ORDER BY name")
+    return [Community(**row) for row in rows]
+
+
+async def gateways(connection: Connection, community_id: int | None) -> list[tuple[int, Gateway]]:
+    """Return ``(community id, gateway)`` pairs; None asks for all that the transaction may see."""
+    rows = await connection.fetch(
+        f"""
+        SELECT g.community_id, coalesce(g.last_heartbeat_at > now() - $2::interval, false) AS online, {HEALTH}
+        FROM gateway g JOIN community c ON c.id = g.community_id
+        WHERE $1::bigint IS NULL OR g.community_id = $1 ORDER BY g.community_id, g.name
+        """,  # noqa: S608 - text of this module
+        community_id,
+        ONLINE_WITHIN,
+    )
+    found = [dict(row) for row in rows]
+    return [(row.pop("community_id"), Gateway(**row)) for row in found]

@@ -1,0 +1,1 @@
+"""The connection to PostgreSQL, its schema, and the notifications that it sends."""

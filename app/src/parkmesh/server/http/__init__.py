@@ -1,0 +1,1 @@
+"""What the web application and the edge API share as HTTP servers: middleware, sockets, problem details."""

@@ -1,0 +1,1 @@
+"""Units, residents, members, invitations, their personal data, and the lists that communities import and export."""

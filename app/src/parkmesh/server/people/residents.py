@@ -1,0 +1,208 @@
+"""The people of a community: who they are, which unit they belong to, and whether they still do.
+
+A resident needs no account; one gets it by accepting an invitation. A resident who leaves is deactivated: his plates no
+longer open, and his account no longer belongs to the community. Connections are inside ``database.in_community``.
+"""
+
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from msgspec import Struct, structs
+
+from parkmesh.server import audit
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Principal, Role
+
+
+class Resident(Struct, frozen=True):
+    """``role`` is what his account may do in the community, None where he has none. ``erasure_asked_at``: since when he
+    asks for his data to be erased."""
+
+    id: int
+    email: str
+    name: str
+    unit_id: int | None
+    unit: str | None
+    active: bool
+    role: Role | None
+    erasure_asked_at: datetime | None
+
+
+_SELECT = """
+    SELECT r.id, r.email, r.name, r.unit_id, u.name AS unit, r.active, r.erasure_asked_at,
+           (SELECT min(m.role) FROM membership m WHERE m.community_id = r.community_id AND m.resident_id = r.id) AS role
+    FROM resident r LEFT JOIN unit u ON u.community_id = r.community_id AND u.id = r.unit_id
+    WHERE r.community_id = $1 AND r.erased_at IS NULL
+"""
+
+
+def _resident(row: Any) -> Resident:
+    values = dict(row)
+    role = values.pop("role")
+    return Resident(**values, role=Role(role) if role else None)
+
+
+async def page(
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    unit_id: int | None = None,
+    search: str = "",
+) -> list[Resident]:
+    """Return residents by name; of one unit, or whose name, e-mail or unit contains ``search``, where given."""
+    rows = await connection.fetch(
+        f"""
+        {_SELECT} AND ($2::text IS NULL OR (r.name, r.id) > ($2, $3)) AND ($4::bigint IS NULL OR r.unit_id = $4)
+          AND ($5 = '' OR strpos(lower(concat_ws(' ', r.name, r.email, u.name)), lower($5)) > 0)
+        ORDER BY r.name, r.id LIMIT $6
+        """,
+        community_id,
+        *(after or (None, 0)),
+        unit_id,
+        search,
+        limit,
+    )
+    return [_resident(row) for row in rows]
+
+
+async def get(connection: Connection, community_id: int, resident_id: int, *, lock: bool = False) -> Resident:
+    """Return a resident, locked for a change where asked; raise ``Problem`` 404."""
+    if lock:
+        await connection.execute(
+            "SELECT FROM resident WHERE community_id = $1 AND id = $2 FOR UPDATE", community_id, resident_id
+        )
+    row = await connection.fetchrow(f"{_SELECT} AND r.id = $2", community_id, resident_id)
+    if row is None:
+        raise problems.not_found()
+    return _resident(row)
+
+
+async def create(
+    connection: Connection, principal: Principal, community_id: int, email: str, name: str, unit_id: int | None
+) -> Resident:
+    """Add a person without an account; raise ``Problem`` 409 where the address is known, 422 for an unknown unit."""
+    try:
+        async with connection.transaction():
+            resident_id: int = await connection.fetchval(
+                "INSERT INTO resident (community_id, email, name, unit_id) VALUES ($1, $2, $3, $4) RETURNING id",
+                community_id,
+                email,
+                name,
+                unit_id,
+            )
+    except asyncpg.UniqueViolationError:
+        raise _taken() from None
+    except asyncpg.ForeignKeyViolationError:
+        raise no_such_unit() from None
+    await audit.record(
+        connection, principal, community_id, "resident.create", f"resident/{resident_id}", {"unit": unit_id}
+    )
+    return await get(connection, community_id, resident_id)
+
+
+async def change(
+    connection: Connection, principal: Principal, community_id: int, resident: Resident, changes: dict[str, Any]
+) -> Resident:
+    """Change ``email``, ``name``, ``unit_id`` or ``active`` of a resident who is locked.
+
+    Raises ``Problem`` 409 where the address is taken or belongs to an account, or where an administrator would lock
+    himself out; 422 for an unknown unit.
+    """
+    wanted = structs.replace(resident, **changes)
+    if wanted == resident:
+        return resident
+    if wanted.email != resident.email and resident.role is not None:
+        raise Problem(409, "His account signs in with this address; only he can change it.", kind="has-account")
+    if resident.active and not wanted.active:
+        await _leave(connection, principal, community_id, resident)
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                """
+                UPDATE resident SET email = $3, name = $4, unit_id = $5, active = $6
+                WHERE community_id = $1 AND id = $2
+                """,
+                community_id,
+                resident.id,
+                wanted.email,
+                wanted.name,
+                wanted.unit_id,
+                wanted.active,
+            )
+    except asyncpg.UniqueViolationError:
+        raise _taken() from None
+    except asyncpg.ForeignKeyViolationError:
+        raise no_such_unit() from None
+    # Which members changed, and of those that are nobody's name the value too.
+    detail = {key: value if key in ("unit_id", "active") else "changed" for key, value in changes.items()}
+    await audit.record(connection, principal, community_id, "resident.change", f"resident/{resident.id}", detail)
+    return await get(connection, community_id, resident.id)
+
+
+async def delete(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
+    """Delete somebody to whom nothing belongs: entered by mistake. Whoever was here is deactivated, or erased."""
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "DELETE FROM resident WHERE community_id = $1 AND id = $2", community_id, resident.id
+            )
+    except asyncpg.ForeignKeyViolationError:
+        raise Problem(
+            409, "This person has an account, plates or visits here. Deactivate or erase instead.", kind="in-use"
+        ) from None
+    await audit.record(connection, principal, community_id, "resident.delete", f"resident/{resident.id}")
+
+
+async def _leave(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
+    """Take from somebody who leaves what lets him in: plates, account's membership, invitations.
+
+    Raises ``Problem`` 403 where a program would take away a person's account, 409 where somebody would his own.
+    """
+    if principal.api_key is not None and resident.role is not None:
+        raise Problem(403, "An API key can't do this; a person has to.")
+    forbid_locking_oneself_out(principal, await member_user(connection, community_id, resident.id))
+    await connection.execute(
+        "UPDATE credential SET status = 'revoked' WHERE community_id = $1 AND resident_id = $2 AND status = 'active'",
+        community_id,
+        resident.id,
+    )
+    await connection.execute(
+        "DELETE FROM membership WHERE community_id = $1 AND resident_id = $2", community_id, resident.id
+    )
+    await connection.execute(
+        """
+        UPDATE invitation SET revoked_at = now()
+        WHERE community_id = $1 AND email = $2 AND accepted_at IS NULL AND revoked_at IS NULL
+        """,
+        community_id,
+        resident.email,
+    )
+
+
+async def member_user(connection: Connection, community_id: int, resident_id: int) -> int | None:
+    """Return the id of the user who is this resident, or None where he has no account here."""
+    found: int | None = await connection.fetchval(
+        "SELECT user_id FROM membership WHERE community_id = $1 AND resident_id = $2 ORDER BY user_id LIMIT 1",
+        community_id,
+        resident_id,
+    )
+    return found
+
+
+def forbid_locking_oneself_out(principal: Principal, user_id: int | None) -> None:
+    """Raise ``Problem`` 409 where somebody would take his own place in the community away; operators have none."""
+    if user_id is not None and user_id == principal.user_id and not principal.operator:
+        raise Problem(409, "You can't take away your own place; another administrator can.", kind="own-place")
+
+
+def no_such_unit() -> Problem:
+    return Problem(422, "unit: the community has no such unit", kind="invalid")
+
+
+def _taken() -> Problem:
+    return Problem(409, "The community knows somebody with this e-mail address already.", kind="taken")

@@ -1,0 +1,1 @@
+"""Who may use a space when: assignments, sharing, bookings, visitor passes."""

@@ -1,0 +1,1 @@
+"""Levels, spaces, and what sensors say of them."""

@@ -1,0 +1,84 @@
+"""How full a community is by its sensors: free, occupied and unknown spaces by level and by kind."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Literal
+
+from parkmesh.server.db.database import Connection
+from parkmesh.server.spaces import spaces
+
+Kind = Literal["every", "assigned", "shared", "visitor", "ev", "accessible"]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """``unknown``: no sensor says anything of them, or it says that it doesn't know."""
+
+    free: int
+    occupied: int
+    unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CountsByKind:
+    """``every`` counts each space once, and so do ``assigned``, ``shared`` and ``visitor`` together; one for electric
+    vehicles or an accessible one is counted there too."""
+
+    every: Counts
+    assigned: Counts
+    shared: Counts
+    visitor: Counts
+    ev: Counts
+    accessible: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelCounts(CountsByKind):
+    """The counts of one level; ``ordinal`` is its place in the order of levels, lowest first."""
+
+    level: str
+    ordinal: int
+
+
+@dataclass(frozen=True)
+class CommunityCounts:
+    """``levels`` are all there are, lowest first, those without spaces too."""
+
+    community: CountsByKind
+    levels: list[LevelCounts]
+
+
+_COUNTS = f"""
+SELECT s.level, k.kind, coalesce(t.status, 'unknown') AS status, count(*) AS spaces
+FROM space s {spaces.STATE}
+CROSS JOIN LATERAL unnest(
+    ARRAY['every', {spaces.CATEGORY}, CASE WHEN {spaces.EV} THEN 'ev' END,
+          CASE WHEN {spaces.ACCESSIBLE} THEN 'accessible' END]) AS k(kind)
+WHERE s.community_id = $1 AND k.kind IS NOT NULL GROUP BY 1, 2, 3
+"""  # noqa: S608 - columns of another module
+_LEVELS = "SELECT name, ordinal FROM level WHERE community_id = $1 ORDER BY ordinal, id"
+
+_Found = defaultdict[tuple[str | None, str, str], int]
+
+
+async def count(connection: Connection, community_id: int) -> CommunityCounts:
+    """Count the spaces of a community; ``connection`` is inside ``database.in_community``."""
+    found: _Found = defaultdict(int)
+    for row in await connection.fetch(_COUNTS, community_id):
+        for level in (row["level"], None):
+            found[level, row["kind"], row["status"]] += row["spaces"]
+    levels = await connection.fetch(_LEVELS, community_id)
+    return CommunityCounts(
+        CountsByKind(**_by_kind(found, None)),
+        [LevelCounts(level=row["name"], ordinal=row["ordinal"], **_by_kind(found, row["name"])) for row in levels],
+    )
+
+
+def _by_kind(found: _Found, level: str | None) -> dict[Kind, Counts]:
+    """Return the counts of a level (None: of all)."""
+
+    def counts(kind: Kind) -> Counts:
+        return Counts(found[level, kind, "free"], found[level, kind, "occupied"], found[level, kind, "unknown"])
+
+    kinds: tuple[Kind, ...] = ("every", "assigned", "shared", "visitor", "ev", "accessible")
+    return {kind: counts(kind) for kind in kinds}

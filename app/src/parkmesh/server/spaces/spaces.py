@@ -1,0 +1,382 @@
+"""Levels and spaces: where cars stand, what each space is for, and its place on the map.
+
+Connections are inside ``database.in_community``. A space is known to the outside by its name (sensors and signs carry
+it), a level by its id.
+"""
+
+from datetime import datetime
+from typing import Any, Literal
+
+import asyncpg
+import msgspec
+from msgspec import Struct
+
+from parkmesh.server import audit
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Principal
+
+Category = Literal["assigned", "shared", "visitor"]
+"""Whose a space is: of the unit that it is assigned to, of whoever books it, of a visitor whose pass has it."""
+Status = Literal["free", "occupied", "unknown"]
+
+
+class Level(Struct, frozen=True):
+    """``width`` and ``height`` are the extent of its map (None: no map); ``spaces`` counts what is on it."""
+
+    id: int
+    name: str
+    ordinal: int
+    width: float | None
+    height: float | None
+    spaces: int
+
+
+class Geometry(Struct, frozen=True):
+    """A rectangle on the level's map: its corner with the smallest x and y, its size, then turned about its centre by
+    ``rotation`` degrees clockwise."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    rotation: float
+
+
+class Space(Struct, frozen=True):
+    """``since`` is when the state began, by the gateway's clock; None for a space that never reported.
+
+    ``unit`` is the unit that it is assigned to now, as far as the asker may know.
+    """
+
+    id: int
+    name: str
+    level: str
+    category: Category
+    ev: bool
+    accessible: bool
+    geometry: Geometry | None
+    status: Status
+    since: datetime | None
+    unit: str | None = None
+
+
+class Attributes(Struct, frozen=True):
+    """What staff decides about a space."""
+
+    level: str
+    category: Category
+    ev: bool = False
+    accessible: bool = False
+    geometry: Geometry | None = None
+
+
+class Locked(Struct, frozen=True):
+    """A space whose row this transaction holds: nobody else changes who has it when."""
+
+    id: int
+    name: str
+    category: Category
+
+
+# The desired state of a community may use a kind of space as its category: words of releases before this one.
+CATEGORY = """(CASE WHEN s.category IN ('assigned', 'visitor') THEN s.category
+                     WHEN s.category IN ('shared', 'ev', 'accessible') THEN 'shared' ELSE 'assigned' END)"""
+EV = "(s.ev OR s.category = 'ev')"
+ACCESSIBLE = "(s.accessible OR s.category = 'accessible')"
+COLUMNS = f"""
+    s.id, s.name, s.level, {CATEGORY} AS category, {EV} AS ev, {ACCESSIBLE} AS accessible, s.x, s.y, s.w, s.h,
+    s.rotation, coalesce(t.status, 'unknown') AS status, t.changed_at AS since
+"""
+STATE = "LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id"
+# $2: null for all units' names, else the only unit whose name is shown.
+_UNIT = """
+    (SELECT u.name FROM space_assignment a JOIN unit u ON u.community_id = a.community_id AND u.id = a.unit_id
+     WHERE a.community_id = s.community_id AND a.space_id = s.id AND a.starts_at <= now()
+       AND (a.ends_at IS NULL OR a.ends_at > now()) AND ($2::bigint IS NULL OR a.unit_id = $2)) AS unit
+"""
+
+
+def from_row(row: Any) -> Space:
+    """Return the space that a row of ``COLUMNS`` is."""
+    values = dict(row)
+    x, y, w, h, rotation = (values.pop(name) for name in ("x", "y", "w", "h", "rotation"))
+    return Space(**values, geometry=None if x is None else Geometry(x, y, w, h, rotation))
+
+
+async def all_of(connection: Connection, community_id: int) -> list[Space]:
+    """Return all spaces of a community with their states, by level and name."""
+    rows = await connection.fetch(
+        f"SELECT {COLUMNS} FROM space s {STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name",  # noqa: S608
+        community_id,
+    )
+    return [from_row(row) for row in rows]
+
+
+async def page(
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: str | None = None,
+    unit_seen: int | None = None,
+    level: str | None = None,
+    category: Category | None = None,
+    ev: bool | None = None,
+    accessible: bool | None = None,
+) -> list[Space]:
+    """Return spaces by name; ``after`` is the name of the last one before. ``unit_seen``: see ``get``."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {COLUMNS}, {_UNIT} FROM space s {STATE}
+        WHERE s.community_id = $1 AND ($3::text IS NULL OR s.name > $3) AND ($4::text IS NULL OR s.level = $4)
+          AND ($5::text IS NULL OR {CATEGORY} = $5) AND ($6::boolean IS NULL OR {EV} = $6)
+          AND ($7::boolean IS NULL OR {ACCESSIBLE} = $7)
+        ORDER BY s.name LIMIT $8
+        """,  # noqa: S608 - columns of this module
+        community_id,
+        unit_seen,
+        after,
+        level,
+        category,
+        ev,
+        accessible,
+        limit,
+    )
+    return [from_row(row) for row in rows]
+
+
+async def get(connection: Connection, community_id: int, name: str, *, unit_seen: int | None = None) -> Space:
+    """Return a space; raise ``Problem`` 404. Where ``unit_seen`` is given, no other unit's name is shown."""
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS}, {_UNIT} FROM space s {STATE} WHERE s.community_id = $1 AND s.name = $3",  # noqa: S608
+        community_id,
+        unit_seen,
+        name,
+    )
+    if row is None:
+        raise problems.not_found()
+    return from_row(row)
+
+
+async def lock(connection: Connection, community_id: int, space: str | int) -> Locked:
+    """Hold a space, by name or id, for the rest of the transaction; raise ``Problem`` 404.
+
+    Whatever decides who has the space when does this first (after it held a unit, where it does). Events of gateways
+    pass: they refer to the space and don't change it.
+    """
+    row = await connection.fetchrow(
+        f"""
+        SELECT s.id, s.name, {CATEGORY} AS category FROM space s
+        WHERE s.community_id = $1 AND {"s.name" if isinstance(space, str) else "s.id"} = $2 FOR NO KEY UPDATE
+        """,  # noqa: S608 - columns of this module
+        community_id,
+        space,
+    )
+    if row is None:
+        raise problems.not_found()
+    return Locked(**row)
+
+
+async def create(
+    connection: Connection, principal: Principal, community_id: int, name: str, wanted: Attributes
+) -> Space:
+    """Add a space, and the level that it names if it is new; raise ``Problem`` 409 where the name is taken."""
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                """
+                INSERT INTO space (community_id, name, level, category, ev, accessible, x, y, w, h, rotation)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                """,
+                community_id,
+                name,
+                *_values(wanted),
+            )
+    except asyncpg.UniqueViolationError:
+        raise Problem(409, "The community has a space of this name already.", kind="taken") from None
+    made = await get(connection, community_id, name)
+    await audit.record(
+        connection, principal, community_id, "space.create", f"space/{made.id}", msgspec.to_builtins(wanted)
+    )
+    await _tell(connection, community_id)
+    return made
+
+
+async def change(
+    connection: Connection, principal: Principal, community_id: int, name: str, wanted: Attributes, now: datetime
+) -> Space:
+    """Give a space its attributes; raise ``Problem`` 409 where its category changes while somebody has or booked it."""
+    held = await lock(connection, community_id, name)
+    if wanted.category != held.category:
+        await _check_unused(connection, community_id, held.id, now)
+    await connection.execute(
+        """
+        UPDATE space SET level = $3, category = $4, ev = $5, accessible = $6, x = $7, y = $8, w = $9, h = $10,
+            rotation = $11
+        WHERE community_id = $1 AND id = $2
+        """,
+        community_id,
+        held.id,
+        *_values(wanted),
+    )
+    await audit.record(
+        connection, principal, community_id, "space.change", f"space/{held.id}", msgspec.to_builtins(wanted)
+    )
+    await _tell(connection, community_id)
+    return await get(connection, community_id, name)
+
+
+async def delete(connection: Connection, principal: Principal, community_id: int, name: str) -> None:
+    """Delete a space that was never assigned, shared or booked; raise ``Problem`` 409 for any other."""
+    held = await lock(connection, community_id, name)
+    try:
+        async with connection.transaction():
+            for table in ("space_state", "sharing_progress"):
+                await connection.execute(
+                    f"DELETE FROM {table} WHERE community_id = $1 AND space_id = $2",  # noqa: S608 - names from here
+                    community_id,
+                    held.id,
+                )
+            await connection.execute("DELETE FROM space WHERE community_id = $1 AND id = $2", community_id, held.id)
+    except asyncpg.ForeignKeyViolationError:
+        raise Problem(409, "Assignments or bookings refer to this space.", kind="in-use") from None
+    await audit.record(connection, principal, community_id, "space.delete", f"space/{held.id}", {"name": name})
+    await _tell(connection, community_id)
+
+
+def _values(wanted: Attributes) -> tuple[Any, ...]:
+    place = wanted.geometry
+    geometry = (None,) * 5 if place is None else (place.x, place.y, place.w, place.h, place.rotation)
+    return (wanted.level, wanted.category, wanted.ev, wanted.accessible, *geometry)
+
+
+async def _check_unused(connection: Connection, community_id: int, space_id: int, now: datetime) -> None:
+    used = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM space_assignment WHERE community_id = $1 AND space_id = $2
+                                                      AND (ends_at IS NULL OR ends_at > $3))
+            OR EXISTS (SELECT FROM booking WHERE community_id = $1 AND space_id = $2 AND status = 'active'
+                                             AND ends_at > $3)
+        """,
+        community_id,
+        space_id,
+        now,
+    )
+    if used:
+        raise Problem(
+            409, "The space is assigned or booked; its category can't change before that ends.", kind="in-use"
+        )
+
+
+async def _tell(connection: Connection, community_id: int) -> None:
+    await connection.execute("SELECT pg_notify('parkmesh_live', $1)", f"{community_id}:s")
+
+
+_LEVEL = """
+    l.id, l.name, l.ordinal, l.width, l.height,
+    (SELECT count(*) FROM space s WHERE s.community_id = l.community_id AND s.level = l.name) AS spaces
+"""
+
+
+async def levels(
+    connection: Connection, community_id: int, *, limit: int, after: tuple[int, int] | None = None
+) -> list[Level]:
+    """Return levels, lowest first; ``after`` is ``(ordinal, id)`` of the last one before."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_LEVEL} FROM level l WHERE l.community_id = $1 AND ($2::bigint IS NULL OR (l.ordinal, l.id) > ($2, $3))
+        ORDER BY l.ordinal, l.id LIMIT $4
+        """,  # noqa: S608 - columns of this module
+        community_id,
+        *(after or (None, 0)),
+        limit,
+    )
+    return [Level(**row) for row in rows]
+
+
+async def level(connection: Connection, community_id: int, level_id: int, *, for_change: bool = False) -> Level:
+    """Return a level, held for the rest of the transaction where it is to be changed; raise ``Problem`` 404."""
+    if for_change:
+        await connection.execute(
+            "SELECT FROM level WHERE community_id = $1 AND id = $2 FOR UPDATE", community_id, level_id
+        )
+    row = await connection.fetchrow(
+        f"SELECT {_LEVEL} FROM level l WHERE l.community_id = $1 AND l.id = $2",  # noqa: S608 - columns of this module
+        community_id,
+        level_id,
+    )
+    if row is None:
+        raise problems.not_found()
+    return Level(**row)
+
+
+async def create_level(
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    name: str,
+    ordinal: int,
+    width: float | None,
+    height: float | None,
+) -> Level:
+    """Add a level; raise ``Problem`` 409 where the name is taken."""
+    try:
+        async with connection.transaction():
+            level_id: int = await connection.fetchval(
+                """
+                INSERT INTO level (community_id, name, ordinal, width, height) VALUES ($1, $2, $3, $4, $5) RETURNING id
+                """,
+                community_id,
+                name,
+                ordinal,
+                width,
+                height,
+            )
+    except asyncpg.UniqueViolationError:
+        raise _level_taken() from None
+    await audit.record(connection, principal, community_id, "level.create", f"level/{level_id}", {"name": name})
+    return await level(connection, community_id, level_id)
+
+
+async def change_level(
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    level_id: int,
+    name: str,
+    ordinal: int,
+    width: float | None,
+    height: float | None,
+) -> Level:
+    """Change a level; its spaces follow its name. Raises ``Problem`` 404, and 409 where the name is taken."""
+    try:
+        async with connection.transaction():
+            await connection.execute(
+                "UPDATE level SET name = $3, ordinal = $4, width = $5, height = $6 WHERE community_id = $1 AND id = $2",
+                community_id,
+                level_id,
+                name,
+                ordinal,
+                width,
+                height,
+            )
+    except asyncpg.UniqueViolationError:
+        raise _level_taken() from None
+    await audit.record(connection, principal, community_id, "level.change", f"level/{level_id}", {"name": name})
+    return await level(connection, community_id, level_id)
+
+
+async def delete_level(connection: Connection, principal: Principal, community_id: int, level_id: int) -> None:
+    """Delete a level; raise ``Problem`` 409 while spaces are on it."""
+    try:
+        async with connection.transaction():
+            await connection.execute("DELETE FROM level WHERE community_id = $1 AND id = $2", community_id, level_id)
+    except asyncpg.ForeignKeyViolationError:
+        raise Problem(409, "There are spaces on this level. Move them first.", kind="in-use") from None
+    await audit.record(connection, principal, community_id, "level.delete", f"level/{level_id}")
+
+
+def _level_taken() -> Problem:
+    return Problem(409, "The community has a level of this name already.", kind="taken")

@@ -1,0 +1,77 @@
+"""The signed-in user of a request, by session cookie or by bearer token."""
+
+from starlette.requests import Request
+
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity import api_keys, principals, second_factor
+from parkmesh.server.identity.principals import Principal, Role
+from parkmesh.server.settings import Settings
+from parkmesh.server.telemetry import logs
+from parkmesh.server.web import security
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def bearer_token(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def cookie_token(request: Request, settings: Settings) -> str | None:
+    return request.cookies.get(security.session_cookie(settings)) or None
+
+
+async def by_cookie(request: Request) -> Principal | None:
+    """Return the user whose session cookie came with the request."""
+    token = cookie_token(request, request.app.state.settings)
+    principal = await principals.identify(request.app.state.pool, token) if token else None
+    if principal is not None:
+        logs.note(actor=principal.actor)
+    return principal
+
+
+async def lacks_factor(request: Request, principal: Principal) -> bool:
+    """Tell whether somebody has to prove more than a password before he does anything."""
+    state = request.app.state
+    return await second_factor.missing(state.pool, state.settings.second_factor, principal)
+
+
+async def required(request: Request) -> Principal:
+    """Return the user or the API key of a request as ``half_way``; raise ``Problem`` 403 without a second factor."""
+    principal = await half_way(request)
+    if await lacks_factor(request, principal):
+        raise second_factor.refusal()
+    return principal
+
+
+async def half_way(request: Request) -> Principal:
+    """Return the user or the API key of a request, with or without his second factor; raise ``Problem`` 401.
+
+    A key works for the routes of its community; one that may only read gets 403 for anything else. With a cookie, a
+    request that changes something must carry the form token too: browsers send cookies unasked.
+    """
+    settings: Settings = request.app.state.settings
+    bearer = bearer_token(request)
+    token = bearer or cookie_token(request, settings)
+    if bearer and bearer.startswith(api_keys.PREFIX):
+        principal = await api_keys.identify(request.app.state.pool, bearer)
+    else:
+        principal = await principals.identify(request.app.state.pool, token) if token else None
+    if principal is None:
+        raise Problem(
+            401, "Sign in first: POST /api/v1/sessions.", headers={"WWW-Authenticate": 'Bearer realm="parkmesh"'}
+        )
+    logs.note(actor=principal.actor)
+    if principal.api_key is not None:
+        _check_key(request, principal)
+    if bearer is None and request.method not in READS:
+        security.check_csrf(settings, principal.session, request.headers.get(security.CSRF_HEADER))
+    return principal
+
+
+def _check_key(request: Request, principal: Principal) -> None:
+    if "community" not in request.path_params and request.url.path != "/api/v1/communities":
+        raise Problem(403, "An API key works for its community's routes only.")
+    reader = all(member.role is Role.READER for member in principal.memberships.values())
+    if reader and request.method not in READS:
+        raise Problem(403, "This API key may read and change nothing.")

@@ -1,0 +1,328 @@
+"""Live pages: what a community's page shows now, and what changed since, to every browser that looks at it.
+
+A feed exists per community as long as somebody looks. It wakes on the database's notifications, reads at most
+``1 / PAUSE_S`` times a second, and hands the difference to all its viewers: 200 viewers cost one read.
+A viewer that joins, or that did not keep up, gets a whole snapshot first, so that differences always have their base.
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from parkmesh.server.access import passages
+from parkmesh.server.communities import community_reads
+from parkmesh.server.db import database
+from parkmesh.server.telemetry import logs
+from parkmesh.server.web.labels import local_day, local_time, reason_text
+
+PAUSE_S = 0.4
+PING_S = 15.0
+IDLE_S = 60.0
+"""Seconds after which a page looks by itself at what it heard nothing of, as ``EVENTS`` come in: a server that dies
+between storing events and announcing them leaves the others without the news."""
+PASSAGES = 30
+RETRY_MS = 2000
+STREAM_LIFE_S = 3600.0
+"""Seconds after which a page connects again and its session is checked anew."""
+QUEUE = 8
+EVERYTHING = "psgv"
+EVENTS = "ps"
+PING = b": still here\n\n"
+
+_SPACES = """
+    SELECT s.name, coalesce(t.status, 'unknown') FROM space s
+    LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id
+    WHERE s.community_id = $1 ORDER BY s.level, s.name
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class PassageRow(msgspec.Struct, frozen=True):
+    """A passage as the page writes it: texts are ready to show, in English. ``at`` (ms since 1970) and ``id`` order
+    them; ``cause`` is the reason's code, for readers of other languages."""
+
+    id: int
+    at: int
+    time: str
+    day: str
+    gate: str
+    direction: str
+    plate: str
+    decision: str
+    reason: str
+    opened: bool | None
+    cause: str
+
+
+class SpaceTile(msgspec.Struct, frozen=True):
+    name: str
+    status: str
+
+
+class GatewayHealth(msgspec.Struct, frozen=True):
+    """``seen`` is the last heartbeat in ms since 1970, None before the first."""
+
+    name: str
+    seen: int | None
+    backlog: int | None
+
+
+@dataclass
+class State:
+    """What the page shows."""
+
+    passages: list[PassageRow] = field(default_factory=list)
+    spaces: list[SpaceTile] = field(default_factory=list)
+    gateways: list[GatewayHealth] = field(default_factory=list)
+
+
+class Update(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a viewer gets: rows to add and states to set, each by its key, so that a snapshot is an update like any."""
+
+    passages: list[PassageRow] = []
+    spaces: list[SpaceTile] = []
+    gateways: list[GatewayHealth] = []
+
+
+def passage_row(passage: passages.Passage, zone: ZoneInfo) -> PassageRow:
+    return PassageRow(
+        id=passage.id,
+        at=int(passage.received_at.timestamp() * 1000),
+        time=local_time(passage.received_at, zone),
+        day=local_day(passage.received_at, zone),
+        gate=passage.gate_title,
+        direction=passage.direction,
+        plate=passage.plate,
+        decision=passage.decision,
+        reason=reason_text(passage.reason, passage.decision, passage.opened),
+        opened=passage.opened,
+        cause=passage.reason,
+    )
+
+
+def gateway_health(gateway: community_reads.Gateway) -> GatewayHealth:
+    seen = gateway.last_heartbeat_at
+    return GatewayHealth(gateway.name, int(seen.timestamp() * 1000) if seen else None, gateway.backlog)
+
+
+def difference(before: State, after: State) -> Update:
+    """Return what is new in ``after``."""
+    known_passages = {row.id for row in before.passages}
+    known_spaces = {tile.name: tile.status for tile in before.spaces}
+    return Update(
+        passages=[row for row in after.passages if row.id not in known_passages],
+        spaces=[tile for tile in after.spaces if known_spaces.get(tile.name) != tile.status],
+        gateways=after.gateways if after.gateways != before.gateways else [],
+    )
+
+
+def visible(update: Update, seen: passages.Seen | None) -> Update:
+    """Return the part of an update that is for the eyes of somebody who sees these passages only (None: all)."""
+    if seen is None:
+        return update
+    shown = [row for row in update.passages if seen.shows(row.plate, datetime.fromtimestamp(row.at / 1000, UTC))]
+    return msgspec.structs.replace(update, passages=shown)
+
+
+@dataclass(eq=False)
+class Viewer:
+    """One open page: the frames that wait for it. ``None`` among them ends it. Who doesn't see everything is a
+    resident."""
+
+    user_id: int
+    seen: passages.Seen | None
+    resident_id: int | None = None
+    frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
+    behind: bool = True
+
+    def offer(self, frame: bytes) -> None:
+        """Queue a frame, or remember that this viewer needs a snapshot."""
+        try:
+            self.frames.put_nowait(frame)
+        except asyncio.QueueFull:
+            self.behind = True
+
+    def end(self) -> None:
+        while not self.frames.empty():
+            self.frames.get_nowait()
+        self.frames.put_nowait(None)
+
+
+class Frames:
+    """One update as the frames of those who may see different parts of it. Each is made once: thousands share it."""
+
+    def __init__(self, update: Update) -> None:
+        self._update = update
+        self._made: dict[passages.Seen | None, bytes | None] = {}
+
+    def of(self, viewer: Viewer) -> bytes | None:
+        """Return the viewer's frame, None where there is nothing in it for him."""
+        # Who sees only some passages sees the same as everybody where there are none.
+        seen = viewer.seen if self._update.passages else None
+        if seen not in self._made:
+            part = visible(self._update, seen)
+            encoded = b"event: update\ndata: %s\n\n" % msgspec.json.encode(part)
+            self._made[seen] = encoded if part != Update() else None
+        return self._made[seen]
+
+
+class Feed:
+    """The updates of one community to its viewers."""
+
+    def __init__(self, pool: database.Pool, community_id: int) -> None:
+        self._pool = pool
+        self._community_id = community_id
+        self._state = State()
+        self._stale = "psg"
+        self._woken = asyncio.Event()
+        self.viewers: set[Viewer] = set()
+        self.task: asyncio.Task[None] | None = None
+
+    def wake(self, changed: str) -> None:
+        """Something of ``changed`` (p passages, s spaces, g gateways, v who sees what) is new."""
+        self._stale += changed
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Serve the viewers until cancelled; let those who hear nothing for long know that we are there."""
+        loop = asyncio.get_running_loop()
+        pinged = loop.time()
+        looked = dict.fromkeys(EVENTS, pinged)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_S):
+                    await self._woken.wait()
+            if loop.time() - pinged >= PING_S:
+                # To all: what the others heard meanwhile may have been for their eyes only.
+                pinged = loop.time()
+                for viewer in self.viewers:
+                    viewer.offer(PING)
+            # Of each by itself: heartbeats come all the time, and say nothing of passages.
+            if overdue := [what for what, at in looked.items() if loop.time() - at >= IDLE_S]:
+                self.wake("".join(overdue))
+            if not self._woken.is_set():
+                continue
+            self._woken.clear()
+            stale, self._stale = self._stale, ""
+            looked |= dict.fromkeys(set(stale) & set(EVENTS), loop.time())
+            try:
+                await self._publish(stale)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the page's next update must not depend on it
+                _log.warning("a live page could not be read", extra={"fields": {"cause": logs.describe(error)}})
+                self.wake(stale)
+                await asyncio.sleep(2)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _publish(self, stale: str) -> None:
+        before, self._state = self._state, await self._read(stale)
+        state = self._state
+        news, whole = Frames(difference(before, state)), Frames(Update(state.passages, state.spaces, state.gateways))
+        for viewer in self.viewers:
+            catches_up = viewer.behind and viewer.frames.empty()
+            if viewer.behind and not catches_up:
+                continue
+            viewer.behind = False
+            if frame := (whole if catches_up else news).of(viewer):
+                viewer.offer(frame)
+        if any(viewer.behind for viewer in self.viewers):
+            # Its queue is full: look again when it may have emptied it.
+            self._woken.set()
+
+    async def _read(self, stale: str) -> State:
+        state = State(self._state.passages, self._state.spaces, self._state.gateways)
+        if not stale:
+            return state
+        identity = self._community_id
+        async with database.in_community(self._pool, identity, read_only=True) as connection:
+            if "p" in stale:
+                zone = ZoneInfo((await community_reads.community(connection, identity)).time_zone)
+                latest = await passages.search(connection, identity, limit=PASSAGES)
+                state.passages = [passage_row(passage, zone) for passage in latest]
+            if "s" in stale:
+                state.spaces = [SpaceTile(*row) for row in await connection.fetch(_SPACES, identity)]
+            if "g" in stale:
+                state.gateways = [
+                    gateway_health(item) for _, item in await community_reads.gateways(connection, identity)
+                ]
+            residents = {viewer.resident_id for viewer in self.viewers if viewer.resident_id is not None}
+            if "v" in stale and residents:
+                seen = await passages.seen_by_each(connection, identity, residents)
+                for viewer in self.viewers:
+                    if viewer.resident_id in residents:
+                        viewer.seen = seen.get(viewer.resident_id, passages.Seen())
+        return state
+
+
+class Feeds:
+    """The feeds of this process."""
+
+    def __init__(self, pool: database.Pool) -> None:
+        self._pool = pool
+        self._feeds: dict[int, Feed] = {}
+        self._ending = False
+
+    @property
+    def open_pages(self) -> int:
+        """Return how many pages are open."""
+        return sum(len(feed.viewers) for feed in self._feeds.values())
+
+    def changed(self, community_id: int, what: str) -> None:
+        """Wake a community's feed, if anybody looks at it."""
+        if feed := self._feeds.get(community_id):
+            feed.wake(what)
+
+    def resync(self) -> None:
+        """Wake all feeds: notifications may have been missed."""
+        for feed in self._feeds.values():
+            feed.wake(EVERYTHING)
+
+    def end_user(self, user_id: int) -> None:
+        """End the pages of a user whose session or rights ended; his browser comes back and is checked."""
+        for feed in self._feeds.values():
+            for viewer in feed.viewers:
+                if viewer.user_id == user_id:
+                    viewer.end()
+
+    def end(self) -> None:
+        """End all pages, and those that open from now on: the server is going."""
+        self._ending = True
+        for feed in self._feeds.values():
+            for viewer in feed.viewers:
+                viewer.end()
+
+    async def watch(
+        self, community_id: int, user_id: int, seen: passages.Seen | None, resident_id: int | None = None
+    ) -> AsyncGenerator[bytes]:
+        """Yield the frames of one page's event stream; ``seen`` is what the resident sees (None: everything)."""
+        viewer = Viewer(user_id, seen, resident_id)
+        feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
+        feed.viewers.add(viewer)
+        if feed.task is None:
+            # Its log lines are nobody's: the request of the first who looks is not what it works for.
+            feed.task = asyncio.create_task(
+                feed.run(), name=f"feed of community {community_id}", context=contextvars.Context()
+            )
+        # Once more what he sees: it may have changed since it was read.
+        feed.wake("" if resident_id is None else "v")
+        if self._ending:
+            viewer.end()
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + STREAM_LIFE_S
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while (frame := await viewer.frames.get()) is not None and loop.time() < ends:
+                yield frame
+            yield b"event: reconnect\ndata: {}\n\n"
+        finally:
+            feed.viewers.discard(viewer)
+            if not feed.viewers and self._feeds.get(community_id) is feed:
+                del self._feeds[community_id]
+                feed.task.cancel()

@@ -1,0 +1,103 @@
+"""Pages of long lists: an opaque cursor names the last item of the page before.
+
+A route takes ``page: paging.Page``, reads ``page.fetch`` items that come after ``page.after(…)`` in its order, and
+answers with ``items, next = page.cut(found, place)``. The place is whatever orders the list without ties, for example
+``(received_at, id)``. A cursor is signed and belongs to one list: one that was altered, made up or taken from another
+list is 422.
+"""
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, Query, Request
+
+from parkmesh.server.http.problems import Problem
+
+PAGE = 50
+MAX_PAGE = 200
+MAX_CURSOR = 512
+_MAC = 16
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PageAsked:
+    """The page of a list that a request asks for."""
+
+    limit: int
+    cursor: str | None
+    _key: bytes
+
+    @property
+    def fetch(self) -> int:
+        """How many items to read: one more than the page shows tells whether there is another page."""
+        return self.limit + 1
+
+    def after(self, *form: type) -> tuple[Any, ...] | None:
+        """Return the place of the last item of the page before, or None for the first page.
+
+        ``form`` gives the types of the place: ``int``, ``str`` and ``datetime``. Raises ``Problem`` 422 for a cursor
+        that this list did not give out.
+        """
+        if self.cursor is None:
+            return None
+        try:
+            raw = base64.b64decode(self.cursor + "=" * (-len(self.cursor) % 4), altchars=b"-_", validate=True)
+            if not hmac.compare_digest(raw[:_MAC], self._mac(raw[_MAC:])):
+                raise ValueError
+            place = json.loads(raw[_MAC:])
+            return tuple(_read(value, kind) for value, kind in zip(place, form, strict=True))
+        except (binascii.Error, ValueError, TypeError, OverflowError):
+            raise Problem(422, "cursor: not one that this list gave out", kind="invalid") from None
+
+    def cut(self, found: Sequence[T], place: Callable[[T], tuple[Any, ...]]) -> tuple[list[T], str | None]:
+        """Return the items of this page and the cursor of the next one (None: this is the last page)."""
+        items = list(found[: self.limit])
+        return items, self._encode(place(items[-1])) if len(found) > self.limit else None
+
+    def _encode(self, place: tuple[Any, ...]) -> str:
+        text = json.dumps([_written(value) for value in place], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(self._mac(text) + text).decode().rstrip("=")
+
+    def _mac(self, text: bytes) -> bytes:
+        return hmac.digest(self._key, text, "sha256")[:_MAC]
+
+
+def _written(value: Any) -> int | str:
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // _MICROSECOND
+    if isinstance(value, int | str):
+        return value
+    raise TypeError(f"a place in a list can't hold {type(value).__name__}")
+
+
+def _read(value: Any, kind: type) -> Any:
+    if kind is datetime and type(value) is int:
+        return _EPOCH + value * _MICROSECOND
+    if type(value) is not kind:
+        raise ValueError
+    return value
+
+
+def _asked(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Items on a page.")] = PAGE,
+    cursor: Annotated[
+        str | None, Query(max_length=MAX_CURSOR, description="`next` of the page before; absent for the first page.")
+    ] = None,
+) -> PageAsked:
+    # A cursor belongs to the list's address, with its community.
+    secret: str = request.app.state.settings.session_secret
+    return PageAsked(limit, cursor, hmac.digest(secret.encode(), b"cursor\0" + request.url.path.encode(), "sha256"))
+
+
+Page = Annotated[PageAsked, Depends(_asked)]
