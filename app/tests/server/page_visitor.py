@@ -9,7 +9,7 @@ import httpx
 from two_communities import PASSWORD
 
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
-ONCE = re.compile(r'name="once" value="([^"]+)"')
+IDEMPOTENCY_KEY = re.compile(r'name="idempotency_key" value="([^"]+)"')
 
 
 class Visitor:

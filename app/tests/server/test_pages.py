@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from page_visitor import ONCE, TOKEN, Visitor, alerts, visiting
+from page_visitor import IDEMPOTENCY_KEY, TOKEN, Visitor, alerts, visiting
 from parkmesh.server.web import language, pages
 from running_server import Server
 from starlette.routing import Route
@@ -165,11 +165,11 @@ async def test_a_booking_that_is_sent_twice_is_made_once(resident: Visitor, admi
     address = f"/communities/a/book?from={tomorrow(9)}&until={tomorrow(11)}"
     page = await resident.get(address)
     assert 'data-space-name="s-01"' in page.text
-    token, once = TOKEN.search(page.text), ONCE.search(page.text)
+    token, key = TOKEN.search(page.text), IDEMPOTENCY_KEY.search(page.text)
     assert token
-    assert once
+    assert key
     form = {
-        "csrf_token": html.unescape(token[1]), "once": html.unescape(once[1]),
+        "csrf_token": html.unescape(token[1]), "idempotency_key": html.unescape(key[1]),
         "space": "s-01", "from": tomorrow(9), "until": tomorrow(11),
     }  # fmt: skip
     for _ in range(2):
@@ -177,7 +177,7 @@ async def test_a_booking_that_is_sent_twice_is_made_once(resident: Visitor, admi
         assert (answer.status_code, answer.headers["location"]) == (303, "/communities/a/book?done=booked")
     made = await rows(owner, "a", "SELECT id FROM booking WHERE community_id = $1")
     assert len(made) == 1
-    again = await resident.client.post("/communities/a/book", data={**form, "once": "another"})
+    again = await resident.client.post("/communities/a/book", data={**form, "idempotency_key": "another"})
     assert again.status_code == 422
     assert re.search(r"Somebody booked the space in that time. Taken: .*09:00-11:00", alerts(again))
 

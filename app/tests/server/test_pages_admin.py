@@ -11,7 +11,7 @@ import httpx
 import pytest
 from page_visitor import Visitor, alerts, mark, visiting
 from parkmesh.server.spaces.spaces import Geometry, Level, Space
-from parkmesh.server.web.pages import drawing, maps
+from parkmesh.server.web.pages import drawing, levels
 from running_server import Server
 from two_communities import rows
 
@@ -354,15 +354,15 @@ def space(name: str, place: Geometry | None) -> Space:
 def test_the_next_space_is_proposed_beside_the_last_one_or_in_a_new_row() -> None:
     level = Level(1, "P1", 0, 10.0, 12.0, 3)
     first, second = Geometry(0, 0, 2.5, 5, 0), Geometry(7.5, 0, 2.5, 5, 0)
-    assert maps.next_place(level, [space("a", None)]) == maps.BAY
-    assert maps.next_place(level, [space("a", first)]) == Geometry(2.5, 0, 2.5, 5, 0)
-    assert maps.next_place(level, [space("a", first), space("b", second)]) == Geometry(0, 5, 2.5, 5, 0)
+    assert levels.next_place(level, [space("a", None)]) == levels.BAY
+    assert levels.next_place(level, [space("a", first)]) == Geometry(2.5, 0, 2.5, 5, 0)
+    assert levels.next_place(level, [space("a", first), space("b", second)]) == Geometry(0, 5, 2.5, 5, 0)
     full = [*(space("a", place) for place in (first, second)), space("c", Geometry(7.5, 7, 2.5, 5, 0))]
-    assert maps.next_place(level, full) == Geometry(7.5, 7, 2.5, 5, 0)
+    assert levels.next_place(level, full) == Geometry(7.5, 7, 2.5, 5, 0)
 
 
 def test_what_has_no_place_is_not_on_the_drawing() -> None:
-    placed = drawing.placed(Level(1, "P1", 0, None, None, 2), [space("a", maps.BAY), space("b", None)])
+    placed = drawing.placed(Level(1, "P1", 0, None, None, 2), [space("a", levels.BAY), space("b", None)])
     assert placed
     assert [bay.space.name for bay in placed.bays] == ["a"]
     assert drawing.placed(Level(1, "P1", 0, None, None, 2), [space("b", None)]) is None

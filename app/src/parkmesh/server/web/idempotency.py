@@ -1,8 +1,8 @@
 """Creates that may be sent again: the same ``Idempotency-Key`` has its effect once and gets the same answer.
 
 The answer is stored in the transaction of the effect, so that neither is without the other. Routes use it through
-``creating``, the forms of pages through ``pages.once``. A ``Problem`` that is raised in between rolls everything back:
-an attempt that failed may be made again with its key.
+``creating``, the forms of pages through ``pages.idempotency``. A ``Problem`` that is raised in between rolls everything
+back: an attempt that failed may be made again with its key.
 """
 
 import hashlib

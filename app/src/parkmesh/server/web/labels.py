@@ -178,7 +178,7 @@ STATUS_CODE = {
 }
 
 
-def word(language: Language, table: str, code: str) -> str:
+def label(language: Language, table: str, code: str) -> str:
     """Return the text for a code; a code that is not in the table is shown as it is, made readable."""
     known = TABLES[table].get(code)
     return language.gettext(known) if known else code.replace("_", " ").replace("-", " ").capitalize()
@@ -186,7 +186,7 @@ def word(language: Language, table: str, code: str) -> str:
 
 def reason(language: Language, reason: str, decision: str, opened: bool | None) -> str:
     """Return why a passage was decided as it was; a barrier that did not answer is said, not hidden."""
-    text = word(language, "reason", reason)
+    text = label(language, "reason", reason)
     return f"{text}. {language.gettext(NOT_CONFIRMED)}" if decision == "granted" and opened is False else text
 
 

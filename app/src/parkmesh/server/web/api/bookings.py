@@ -15,7 +15,7 @@ from parkmesh.server.identity.principals import Role
 from parkmesh.server.reservations import bookings
 from parkmesh.server.spaces.spaces import Category
 from parkmesh.server.web import paging, preconditions
-from parkmesh.server.web.api import creating, whose
+from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.common import Body, Member, SignedIn
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import Geometry, LevelAsked
@@ -112,7 +112,7 @@ async def list_available(
             window,
             limit=page.fetch,
             after=after[0] if after else None,
-            unit_id=await whose.unit_seen(connection, member),
+            unit_id=await scope.unit_seen(connection, member),
             category=category,
             ev=ev,
             accessible=accessible,
@@ -139,7 +139,7 @@ async def list_bookings(
             member.community_id,
             limit=page.fetch,
             after=page.after(datetime, int),
-            unit_id=await whose.unit_seen(connection, member),
+            unit_id=await scope.unit_seen(connection, member),
             space=space,
             status=status,
             ends_after=ends_after,
@@ -162,7 +162,7 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
                 principal,
                 member.community_id,
                 space=body.space,
-                unit_id=await whose.unit_acting(connection, member, body.unit_id),
+                unit_id=await scope.unit_acting(connection, member, body.unit_id),
                 resident_id=member.resident_id,
                 window=body.window,
                 now=now,
@@ -177,7 +177,7 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
 async def get_booking(request: Request, response: Response, member: Member, booking: IdInPath) -> Booking:
     """Read a booking. Residents read their unit's."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         found = Booking.model_validate(await bookings.get(connection, member.community_id, booking, unit_id=unit))
     preconditions.tag(response, found)
     return found
@@ -196,7 +196,7 @@ async def move_booking(
     `visitor` where it belongs to a pass; 422 `outside-rules`."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
         preconditions.check(request, Booking.model_validate(present))
         moved = Booking.model_validate(
@@ -218,7 +218,7 @@ async def cancel_booking(
     """Cancel a booking: the space is free from now on. 409 where it is over."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
         preconditions.check(request, Booking.model_validate(present))
         reason = needed_reason(member.role, body)

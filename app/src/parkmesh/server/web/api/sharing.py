@@ -13,7 +13,7 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.identity.principals import Membership
 from parkmesh.server.reservations import sharing
 from parkmesh.server.web import preconditions
-from parkmesh.server.web.api import creating, whose
+from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import SpaceInPath
@@ -104,12 +104,12 @@ class Sharing(BaseModel):
 
 
 async def _hold(connection: Connection, member: Membership, space: str, now: datetime) -> sharing.Held:
-    unit = await whose.unit_seen(connection, member)
+    unit = await scope.unit_seen(connection, member)
     return await sharing.hold(connection, member.community_id, space, unit, now)
 
 
 async def _read(connection: Connection, member: Membership, space: str, now: datetime) -> Sharing:
-    unit = await whose.unit_seen(connection, member)
+    unit = await scope.unit_seen(connection, member)
     return Sharing.model_validate(await sharing.get(connection, member.community_id, space, unit, now))
 
 

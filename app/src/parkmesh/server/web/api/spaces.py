@@ -12,7 +12,7 @@ from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import space_counts, spaces
 from parkmesh.server.spaces.spaces import Category
 from parkmesh.server.web import paging, preconditions
-from parkmesh.server.web.api import creating, whose
+from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.times import Moment, Shown
@@ -255,7 +255,7 @@ async def list_spaces(
             member.community_id,
             limit=page.fetch,
             after=after[0] if after else None,
-            unit_seen=await whose.unit_seen(connection, member),
+            unit_seen=await scope.unit_seen(connection, member),
             level=level,
             category=category,
             ev=ev,
@@ -280,7 +280,7 @@ async def create_space(request: Request, principal: SignedIn, member: Staff, bod
 async def get_space(request: Request, response: Response, member: Member, space: SpaceInPath) -> Space:
     """Read a space. Its ETag is of what staff decides about it, not of its state."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         found = await spaces.get(connection, member.community_id, space, unit_seen=unit)
     response.headers["ETag"] = _tag(found)
     return Space.model_validate(found)
@@ -334,7 +334,7 @@ async def list_assignments(
             member.community_id,
             limit=page.fetch,
             after=page.after(str, datetime),
-            unit_id=await whose.unit_seen(connection, member),
+            unit_id=await scope.unit_seen(connection, member),
             space=space,
         )
     items, following = page.cut(found, lambda assignment: (assignment.space, assignment.from_))
@@ -346,7 +346,7 @@ async def create_assignment(request: Request, principal: SignedIn, member: Staff
     """Give a space to a unit. 409 `overlap` with the window in which another unit has it."""
 
     async def make(connection: Connection) -> Made:
-        unit = await whose.unit_acting(connection, member, body.unit_id)
+        unit = await scope.unit_acting(connection, member, body.unit_id)
         made = Assignment.model_validate(
             await assignments.create(
                 connection,
@@ -368,7 +368,7 @@ async def create_assignment(request: Request, principal: SignedIn, member: Staff
 async def get_assignment(request: Request, response: Response, member: Member, assignment: IdInPath) -> Assignment:
     """Read an assignment. Residents read their unit's."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         found = Assignment.model_validate(
             await assignments.get(connection, member.community_id, assignment, unit_id=unit)
         )

@@ -13,7 +13,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import visitor_passes
 from parkmesh.server.web import links, paging, preconditions, security
-from parkmesh.server.web.api import creating, whose
+from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
 from parkmesh.server.web.api.creating import Made
@@ -127,7 +127,7 @@ async def list_visitor_passes(
             member.community_id,
             limit=page.fetch,
             after=page.after(datetime, int),
-            unit_id=await whose.unit_seen(connection, member),
+            unit_id=await scope.unit_seen(connection, member),
             ends_after=ends_after,
         )
     items, following = page.cut(found, lambda item: (item.from_, item.id))
@@ -143,7 +143,7 @@ async def get_visitor_quota(
 ) -> Quota:
     """Say how many passes a unit has used of those that it may have in a month. Staff says of which unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        unit = await whose.unit_acting(connection, member, unit_id)
+        unit = await scope.unit_acting(connection, member, unit_id)
         found = await visitor_passes.quota(connection, member.community_id, unit, at or datetime.now(UTC))
     return Quota.model_validate(found)
 
@@ -159,7 +159,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
             connection,
             principal,
             member.community_id,
-            unit_id=await whose.unit_acting(connection, member, body.unit_id),
+            unit_id=await scope.unit_acting(connection, member, body.unit_id),
             resident_id=member.resident_id,
             window=body.window,
             name=body.name,
@@ -178,7 +178,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
 async def get_visitor_pass(request: Request, response: Response, member: Member, visitor_pass: IdInPath) -> VisitorPass:
     """Read a visitor pass. Residents read their unit's."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         found = VisitorPass.model_validate(
             await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit)
         )
@@ -198,7 +198,7 @@ async def put_visitor_pass(
     """Change name and plate of a pass that is not over."""
     plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
         preconditions.check(request, VisitorPass.model_validate(present))
         changed = VisitorPass.model_validate(
@@ -213,7 +213,7 @@ async def renew_visitor_link(request: Request, principal: SignedIn, member: Memb
     """Make a new link for a pass. The one before leads nowhere any more."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
         token = await visitor_passes.new_link(connection, principal, member.community_id, present, now)
     return Link(link=links.absolute(request, links.VISIT, token))
@@ -231,7 +231,7 @@ async def cancel_visitor_pass(
     """Cancel a pass with its booking. Gates that are online know within seconds. 409 where it is over."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        unit = await whose.unit_seen(connection, member)
+        unit = await scope.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
         preconditions.check(request, VisitorPass.model_validate(present))
         reason = needed_reason(member.role, body)

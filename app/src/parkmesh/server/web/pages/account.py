@@ -10,9 +10,9 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import accounts, devices, passkeys
 from parkmesh.server.people import personal_data, residents
 from parkmesh.server.web import security
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.sessions import passkeys_work
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_PASSWORD = 1024
 

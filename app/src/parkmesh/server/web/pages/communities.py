@@ -17,8 +17,8 @@ from parkmesh.server.spaces import spaces as places
 from parkmesh.server.web import authentication, labels, live
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import desk, home
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 
 async def show_start(visit: Visit) -> Response:

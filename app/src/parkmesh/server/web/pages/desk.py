@@ -9,8 +9,8 @@ from parkmesh.server.communities import community_counts, desk
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_LINES = 500
 _AFTER_ALL = "\U0010ffff"

@@ -7,9 +7,9 @@ from starlette.responses import Response
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import visitor_passes
 from parkmesh.server.web.api.visitor_passes import MAX_DIRECTIONS, Directions
-from parkmesh.server.web.pages import unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import preconditions
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 
@@ -17,7 +17,7 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 async def show(visit: Visit) -> Response:
     async with visit.reading() as connection:
         present = await visitor_passes.directions(connection, visit.member.community_id)
-    seen = unchanged.mark(Directions(directions=present))
+    seen = preconditions.mark(Directions(directions=present))
     return render(visit, "directions.html", directions=present, most=MAX_DIRECTIONS, seen=seen)
 
 
@@ -32,11 +32,11 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await visitor_passes.lock_directions(connection, identity)
-                unchanged.check(visit, Directions(directions=present))
+                preconditions.check(visit, Directions(directions=present))
                 await visitor_passes.set_directions(connection, visit.principal, identity, wanted)
             return visit.go(f"{visit.base}/directions", done="saved")
         except Problem as problem:
-            unchanged.refused(visit, problem)
+            preconditions.refused(visit, problem)
     return await show(visit)
 
 

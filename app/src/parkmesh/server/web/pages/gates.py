@@ -14,9 +14,9 @@ from parkmesh.server.web import labels
 from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES, Gate
 from parkmesh.server.web.api.rules import Rules
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
-from parkmesh.server.web.pages import names, unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import names, preconditions
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 200
 GATE_SEEN = "gate_seen"
@@ -46,9 +46,9 @@ async def show(visit: Visit) -> Response:
         visit,
         "gates.html",
         rules=present,
-        seen=unchanged.mark(Rules.model_validate(present)),
+        seen=preconditions.mark(Rules.model_validate(present)),
         numbers=NUMBERS,
-        gates=[(gate, unchanged.mark(Gate.model_validate(gate))) for gate in known],
+        gates=[(gate, preconditions.mark(Gate.model_validate(gate))) for gate in known],
         inside=inside,
         occupancy=occupancy,
     )
@@ -64,7 +64,7 @@ async def change_rules(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await rules.lock(connection, identity)
-                unchanged.check(visit, Rules.model_validate(present))
+                preconditions.check(visit, Rules.model_validate(present))
                 wanted = msgspec.convert(
                     {
                         **numbers,
@@ -78,7 +78,7 @@ async def change_rules(visit: Visit) -> Response:
                 await rules.change(connection, visit.principal, identity, present, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")
         except Problem as problem:
-            unchanged.refused(visit, problem)
+            preconditions.refused(visit, problem)
     return await show(visit)
 
 
@@ -93,7 +93,7 @@ async def save_gate(visit: Visit) -> Response:
                 exists = bool(form.value("gate_exists"))
                 present = await gates.get(connection, identity, name, lock=True) if exists else None
                 if present:
-                    unchanged.check(visit, Gate.model_validate(present), GATE_SEEN)
+                    preconditions.check(visit, Gate.model_validate(present), GATE_SEEN)
                 lanes = msgspec.to_builtins(present.lanes) if present else []
                 wanted = msgspec.convert(
                     {"name": name, "title": title, "direction": chosen, "lanes": lanes}, gates.Gate
@@ -101,7 +101,7 @@ async def save_gate(visit: Visit) -> Response:
                 await (gates.change if present else gates.create)(connection, visit.principal, identity, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")
         except Problem as problem:
-            unchanged.refused(visit, problem, "gate_name")
+            preconditions.refused(visit, problem, "gate_name")
     return await show(visit)
 
 
@@ -123,7 +123,7 @@ async def show_gate(visit: Visit, chosen: str = "") -> Response:
         "gate.html",
         gate=gate,
         chosen=next((lane for lane in gate.lanes if lane.name == chosen), None),
-        seen=unchanged.mark(Gate.model_validate(gate)),
+        seen=preconditions.mark(Gate.model_validate(gate)),
         ways=_ways(gate),
         full=len(gate.lanes) >= MAX_LANES,
         most=MAX_CAMERAS,
@@ -149,7 +149,7 @@ async def save_lane(visit: Visit) -> Response:
             gate = await gates.get(connection, identity, visit.path("gate"), lock=True)
             chosen = form.choice("lane_direction", _ways(gate))
             if was and not form.errors:
-                unchanged.check(visit, Gate.model_validate(gate))
+                preconditions.check(visit, Gate.model_validate(gate))
             kept = [lane for lane in gate.lanes if lane.name != was]
             if was and len(kept) == len(gate.lanes):
                 raise problems.not_found()
@@ -162,7 +162,7 @@ async def save_lane(visit: Visit) -> Response:
                 await _set_lanes(visit, connection, gate, [*kept, lane])
                 return visit.go(_gate(visit), done="saved")
     except Problem as problem:
-        unchanged.refused(visit, problem)
+        preconditions.refused(visit, problem)
     return await show_gate(visit, was)
 
 

@@ -8,8 +8,8 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import assignments, bookings, visitor_passes
 from parkmesh.server.spaces import spaces
-from parkmesh.server.web.pages.access import Access, Visit, action
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action
 
 SHOWN = 5
 

@@ -8,9 +8,9 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import devices, principals
 from parkmesh.server.people import invitations
 from parkmesh.server.web import security
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.sessions import start_session
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_NAME, MAX_PASSWORD, MAX_CODE = 100, 1024, 40
 

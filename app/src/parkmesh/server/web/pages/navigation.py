@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from parkmesh.server.web.language import N_
 
 if TYPE_CHECKING:
-    from parkmesh.server.web.pages.access import Visit
+    from parkmesh.server.web.pages.visit import Visit
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from parkmesh.server.access import gates, passages
 from parkmesh.server.web import labels, paging
 from parkmesh.server.web.pages import forms
-from parkmesh.server.web.pages.access import Access, Visit, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, page
 
 
 async def show(visit: Visit) -> Response:

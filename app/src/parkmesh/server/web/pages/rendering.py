@@ -17,8 +17,8 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import labels, language, security
 from parkmesh.server.web.language import LANGUAGES, Language
-from parkmesh.server.web.pages import navigation, once
-from parkmesh.server.web.pages.access import Visit
+from parkmesh.server.web.pages import idempotency, navigation
+from parkmesh.server.web.pages.visit import Visit
 
 _HERE = Path(__file__).parents[1]
 STATIC = _HERE / "static"
@@ -83,7 +83,7 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
         navigation=navigation.of(visit),
         here=visit.request.url.path,
         csrf=security.csrf_token(visit.settings, bound_to),
-        once=once.new_key(),
+        idempotency_key=idempotency.new_key(),
         done=labels.DONE.get(visit.query("done"), ""),
         **context,
     )
@@ -93,8 +93,8 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
 
 
 def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLResponse:
-    context["word"] = lambda table, key: labels.word(reader, table, key)
-    context["choices"] = lambda table, keys: [(key, labels.word(reader, table, key)) for key in keys]
+    context["label"] = lambda table, key: labels.label(reader, table, key)
+    context["choices"] = lambda table, keys: [(key, labels.label(reader, table, key)) for key in keys]
     return HTMLResponse(_templates.get_template(template).render(language=reader, **context), code)
 
 

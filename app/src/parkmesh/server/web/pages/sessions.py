@@ -9,9 +9,9 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import devices, passkeys, principals
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import authentication, language, security
-from parkmesh.server.web.pages import access, forms
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import forms
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, check_form, page
 
 
 async def show_sign_in(visit: Visit) -> Response:
@@ -72,7 +72,7 @@ async def sign_in(visit: Visit) -> Response:
     # Whoever is signed in and signs in again is bound to the form that he was given before that.
     visit.asker = None
     try:
-        access.check_form(visit)
+        check_form(visit)
         if "\x00" in email or len(email) > 254 or len(password) > 1024:
             token = None
         else:

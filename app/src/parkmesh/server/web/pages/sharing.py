@@ -10,9 +10,9 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem, not_found
 from parkmesh.server.people import units
 from parkmesh.server.reservations import sharing
-from parkmesh.server.web.pages.access import Access, Visit, action, page
-from parkmesh.server.web.pages.booking import input_moment, next_hour, window
+from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 10
 _PATH = "/communities/{community}/share/{space}"

@@ -5,7 +5,7 @@ The field suggests some names; the server finds the unit by what was entered, an
 
 from parkmesh.server.db.database import Connection
 from parkmesh.server.people import units
-from parkmesh.server.web.pages.access import Visit
+from parkmesh.server.web.pages.visit import Visit
 
 FIELD = "unit"
 SUGGESTED = 200

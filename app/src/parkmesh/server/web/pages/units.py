@@ -5,9 +5,9 @@ from starlette.responses import Response
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.web.api.units import Unit
-from parkmesh.server.web.pages import unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import preconditions
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 
 async def show(visit: Visit) -> Response:
@@ -41,7 +41,7 @@ async def add(visit: Visit) -> Response:
 async def show_unit(visit: Visit) -> Response:
     async with visit.reading() as connection:
         unit = await units.get(connection, visit.member.community_id, visit.number("unit"))
-    return render(visit, "unit.html", unit=unit, seen=unchanged.mark(Unit.model_validate(unit)))
+    return render(visit, "unit.html", unit=unit, seen=preconditions.mark(Unit.model_validate(unit)))
 
 
 async def change(visit: Visit) -> Response:
@@ -51,12 +51,12 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 unit = await units.get(connection, identity, visit.number("unit"), lock=True)
-                unchanged.check(visit, Unit.model_validate(unit))
+                preconditions.check(visit, Unit.model_validate(unit))
                 changes = {"name": name, "lots": lots, "plate_limit": limit}
                 await units.change(connection, visit.principal, identity, unit, changes)
             return visit.go(f"{_units(visit)}/{unit.id}", done="saved")
         except Problem as problem:
-            unchanged.refused(visit, problem, "name")
+            preconditions.refused(visit, problem, "name")
     return await show_unit(visit)
 
 

@@ -8,9 +8,9 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.web.api.credentials import Credential
-from parkmesh.server.web.pages import unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import preconditions
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_LABEL = 60
 SHOWN = 200
@@ -24,7 +24,7 @@ async def show(visit: Visit) -> Response:
         vehicles = await credentials.page(
             connection, identity, limit=SHOWN, resident_id=resident_id, unit_id=unit_id, visitors=False
         )
-    return render(visit, "vehicles.html", vehicles=vehicles, unit=unit)
+    return render(visit, "credentials.html", vehicles=vehicles, unit=unit)
 
 
 async def add(visit: Visit) -> Response:
@@ -58,7 +58,9 @@ async def _own(visit: Visit, connection: Connection, *, lock: bool = True) -> cr
 async def show_one(visit: Visit) -> Response:
     async with visit.reading() as connection:
         vehicle = await _own(visit, connection, lock=False)
-    return render(visit, "vehicle.html", vehicle=vehicle, seen=unchanged.mark(Credential.model_validate(vehicle)))
+    return render(
+        visit, "credential.html", vehicle=vehicle, seen=preconditions.mark(Credential.model_validate(vehicle))
+    )
 
 
 async def change(visit: Visit) -> Response:
@@ -69,13 +71,13 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await _own(visit, connection)
-                unchanged.check(visit, Credential.model_validate(present))
+                preconditions.check(visit, Credential.model_validate(present))
                 await credentials.change(
                     connection, visit.principal, visit.member.community_id, present, changes, by_staff=False
                 )
             return visit.go(f"{visit.base}/vehicles", done="vehicle-changed")
         except Problem as problem:
-            unchanged.refused(visit, problem, "plate")
+            preconditions.refused(visit, problem, "plate")
     return await show_one(visit)
 
 

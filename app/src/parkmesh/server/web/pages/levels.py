@@ -14,10 +14,10 @@ from parkmesh.server.spaces import spaces
 from parkmesh.server.spaces.spaces import Geometry, Level, Space
 from parkmesh.server.web.api import spaces as api
 from parkmesh.server.web.api.spaces import MAX_EXTENT
-from parkmesh.server.web.pages import drawing, unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import drawing, preconditions
 from parkmesh.server.web.pages.forms import Form
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_LEVELS = 200
 PLACE_SEEN = "place_seen"
@@ -75,8 +75,8 @@ async def show_level(visit: Visit, asked: str = "", proposed: Geometry | None = 
         shown=shown,
         least=LEAST,
         most=MAX_EXTENT,
-        seen=unchanged.mark(api.Level.model_validate(level)),
-        place_seen=unchanged.mark(api.SpaceAttributes.model_validate(chosen)) if chosen else "",
+        seen=preconditions.mark(api.Level.model_validate(level)),
+        place_seen=preconditions.mark(api.SpaceAttributes.model_validate(chosen)) if chosen else "",
     )
 
 
@@ -107,11 +107,11 @@ async def change_level(visit: Visit) -> Response:
             async with visit.acting() as connection:
                 identity, level_id = visit.member.community_id, visit.number("level")
                 present = await spaces.level(connection, identity, level_id, for_change=True)
-                unchanged.check(visit, api.Level.model_validate(present))
+                preconditions.check(visit, api.Level.model_validate(present))
                 await spaces.change_level(connection, visit.principal, identity, level_id, *wanted)
             return visit.go(_here(visit), done="saved")
         except Problem as problem:
-            unchanged.refused(visit, problem, "name")
+            preconditions.refused(visit, problem, "name")
     return await show_level(visit)
 
 
@@ -142,13 +142,13 @@ async def place(visit: Visit) -> Response:
             if wanted:
                 _check_within(visit, level, wanted)
             if not form.errors and act != "preview":
-                unchanged.check(visit, api.SpaceAttributes.model_validate(present), PLACE_SEEN)
+                preconditions.check(visit, api.SpaceAttributes.model_validate(present), PLACE_SEEN)
                 attributes = spaces.Attributes(present.level, present.category, present.ev, present.accessible, wanted)
                 await spaces.change(connection, visit.principal, identity, name, attributes, visit.now)
                 following = {} if wanted and present.geometry is None else {"space": name}
                 return visit.go(_here(visit), done="placed" if wanted else "removed", **following)
     except Problem as problem:
-        unchanged.refused(visit, problem)
+        preconditions.refused(visit, problem)
     return await show_level(visit, name, wanted if not form.errors else None)
 
 

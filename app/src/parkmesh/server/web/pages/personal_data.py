@@ -4,14 +4,14 @@ from starlette.responses import Response
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import personal_data, residents
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 
 async def show(visit: Visit) -> Response:
     async with visit.reading() as connection:
         person = await residents.get(connection, visit.member.community_id, visit.number("resident"))
-    return render(visit, "person_data.html", person=person, erased=None)
+    return render(visit, "personal_data.html", person=person, erased=None)
 
 
 async def erase(visit: Visit) -> Response:
@@ -25,7 +25,7 @@ async def erase(visit: Visit) -> Response:
             erased = await personal_data.erase(
                 visit.pool, visit.principal, visit.member.community_id, resident_id, confirm
             )
-            return render(visit, "person_data.html", person=None, erased=erased)
+            return render(visit, "personal_data.html", person=None, erased=erased)
         except Problem as problem:
             form.refused(problem, "confirm")
     return await show(visit)

@@ -9,11 +9,11 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.api.spaces import SpaceAttributes
-from parkmesh.server.web.pages import drawing, unchanged, unit_choice
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import drawing, preconditions, unit_choice
 from parkmesh.server.web.pages.communities import stream_settings
 from parkmesh.server.web.pages.names import short_name
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_SHOWN = 200
 CATEGORIES: tuple[spaces.Category, ...] = get_args(spaces.Category)
@@ -108,7 +108,7 @@ async def show_space(visit: Visit) -> Response:
         assignments=given,
         suggested=suggested,
         today=visit.now.astimezone(visit.zone).strftime("%Y-%m-%dT%H:%M"),
-        seen=unchanged.mark(SpaceAttributes.model_validate(space)),
+        seen=preconditions.mark(SpaceAttributes.model_validate(space)),
     )
 
 
@@ -120,11 +120,11 @@ async def change_space(visit: Visit) -> Response:
             present = await spaces.get(connection, identity, name)
             wanted = _attributes(visit, present.geometry)
             if not visit.form.errors:
-                unchanged.check(visit, SpaceAttributes.model_validate(present))
+                preconditions.check(visit, SpaceAttributes.model_validate(present))
                 await spaces.change(connection, visit.principal, identity, name, wanted, visit.now)
                 return visit.go(f"{visit.base}/spaces/{name}", done="saved")
     except Problem as problem:
-        unchanged.refused(visit, problem, "category")
+        preconditions.refused(visit, problem, "category")
     return await show_space(visit)
 
 

@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from parkmesh.server import audit
 from parkmesh.server.db import database
-from parkmesh.server.web.pages.access import Access, Visit, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, page
 
 KINDS = (
     "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",

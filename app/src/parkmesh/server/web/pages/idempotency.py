@@ -12,9 +12,9 @@ from starlette.responses import RedirectResponse, Response
 
 from parkmesh.server.db import database
 from parkmesh.server.web import idempotency
-from parkmesh.server.web.pages.access import Visit
+from parkmesh.server.web.pages.visit import Visit
 
-FIELD = "once"
+FIELD = "idempotency_key"
 
 
 class Led(BaseModel):

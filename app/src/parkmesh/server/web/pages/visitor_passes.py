@@ -15,10 +15,10 @@ from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.web import links, security
 from parkmesh.server.web.api.visitor_passes import VisitorPass
-from parkmesh.server.web.pages import once, unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
-from parkmesh.server.web.pages.booking import input_moment, next_hour, window
+from parkmesh.server.web.pages import idempotency, preconditions
+from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 60
 VISIT = f"/{links.VISIT}"
@@ -40,7 +40,7 @@ async def show(visit: Visit, link: str = "") -> Response:
     begin = next_hour(visit) - timedelta(hours=1)
     return render(
         visit,
-        "visitors.html",
+        "visitor_passes.html",
         passes=passes,
         quota=quota,
         link=link,
@@ -56,9 +56,9 @@ async def create(visit: Visit) -> Response:
     token = ""
     try:
         async with visit.acting() as connection:
-            attempt = await once.begin(visit, connection)
+            attempt = await idempotency.begin(visit, connection)
             if attempt.answer is not None:
-                return once.again(attempt.answer)
+                return idempotency.again(attempt.answer)
             unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
             name, plate, wanted = form.text("name", least=0, most=MAX_NAME), form.optional_plate(), window(form, visit)
             space = form.value("space") or None
@@ -77,7 +77,7 @@ async def create(visit: Visit) -> Response:
                     space=space if space != "any" else await _any_space(visit, connection, unit_id, wanted),
                     now=visit.now,
                 )
-                await once.finish(attempt, f"{visit.base}/visitors")
+                await idempotency.finish(attempt, f"{visit.base}/visitors")
     except Problem as problem:
         form.refused(problem, zone=visit.zone)
         token = ""
@@ -108,10 +108,10 @@ async def show_one(visit: Visit) -> Response:
         found = await _own(visit, connection, for_change=False)
     return render(
         visit,
-        "pass.html",
+        "visitor_pass.html",
         visit_pass=found,
         over=found.status == "cancelled" or found.until <= visit.now,
-        seen=unchanged.mark(VisitorPass.model_validate(found)),
+        seen=preconditions.mark(VisitorPass.model_validate(found)),
     )
 
 
@@ -123,13 +123,13 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await _own(visit, connection)
-                unchanged.check(visit, VisitorPass.model_validate(present))
+                preconditions.check(visit, VisitorPass.model_validate(present))
                 await visitor_passes.change(
                     connection, visit.principal, visit.member.community_id, present, name or None, plate, visit.now
                 )
             return visit.go(f"{visit.base}/visitors", done="pass-changed")
         except Problem as problem:
-            unchanged.refused(visit, problem, "plate" if problem.kind == "plate" else "")
+            preconditions.refused(visit, problem, "plate" if problem.kind == "plate" else "")
     return await show_one(visit)
 
 

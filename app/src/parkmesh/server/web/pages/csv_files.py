@@ -6,8 +6,8 @@ from starlette.responses import Response
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import csv_export, csv_import
-from parkmesh.server.web.pages.access import Access, Visit, action, page
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 COLUMNS: dict[csv_import.Kind, str] = {
     "units": "name;lots;plate_limit",
@@ -24,7 +24,7 @@ async def show(visit: Visit, report: csv_import.Report | None = None, table: str
             pass
     return render(
         visit,
-        "transfer.html",
+        "csv_files.html",
         report=report,
         table=table,
         columns=COLUMNS,

@@ -12,9 +12,9 @@ from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.api.bookings import Booking
-from parkmesh.server.web.pages import forms, once, unchanged
-from parkmesh.server.web.pages.access import Access, Visit, action, page
+from parkmesh.server.web.pages import forms, idempotency, preconditions
 from parkmesh.server.web.pages.rendering import render
+from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 60
 USUAL = timedelta(hours=2)
@@ -71,7 +71,7 @@ async def show(visit: Visit) -> Response:
     begin = next_hour(visit)
     return render(
         visit,
-        "book.html",
+        "bookings.html",
         free=free,
         window=wanted,
         has_unit=unit_id is not None,
@@ -100,9 +100,9 @@ async def book(visit: Visit) -> Response:
     form, member = visit.form, visit.member
     try:
         async with visit.acting() as connection:
-            attempt = await once.begin(visit, connection)
+            attempt = await idempotency.begin(visit, connection)
             if attempt.answer is not None:
-                return once.again(attempt.answer)
+                return idempotency.again(attempt.answer)
             unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
             wanted = window(form, visit)
             space = form.text("space", most=100)
@@ -121,7 +121,7 @@ async def book(visit: Visit) -> Response:
                     window=wanted,
                     now=visit.now,
                 )
-                return await once.finish(attempt, f"{visit.base}/book?done=booked")
+                return await idempotency.finish(attempt, f"{visit.base}/book?done=booked")
     except Problem as problem:
         form.refused(problem, zone=visit.zone)
     return await show(visit)
@@ -146,7 +146,7 @@ async def show_one(visit: Visit) -> Response:
         default_from=input_moment(booking.from_, visit),
         default_until=input_moment(booking.until, visit),
         limits=limits,
-        seen=unchanged.mark(Booking.model_validate(booking)),
+        seen=preconditions.mark(Booking.model_validate(booking)),
     )
 
 
@@ -155,7 +155,7 @@ async def move(visit: Visit) -> Response:
     try:
         async with visit.acting() as connection:
             present = await _own(visit, connection)
-            unchanged.check(visit, Booking.model_validate(present))
+            preconditions.check(visit, Booking.model_validate(present))
             wanted = window(visit.form, visit)
             if wanted:
                 if visit.form.value("from") == input_moment(present.from_, visit):
@@ -164,7 +164,7 @@ async def move(visit: Visit) -> Response:
                 await bookings.move(connection, visit.principal, visit.member.community_id, present, wanted, visit.now)
                 return visit.go(f"{visit.base}/book", done="booking-moved")
     except Problem as problem:
-        unchanged.refused(visit, problem, "from" if problem.status_code in (409, 422) else "")
+        preconditions.refused(visit, problem, "from" if problem.status_code in (409, 422) else "")
     return await show_one(visit)
 
 

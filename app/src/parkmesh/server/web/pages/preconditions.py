@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web import preconditions
-from parkmesh.server.web.pages.access import Visit
+from parkmesh.server.web.pages.visit import Visit
 
 FIELD = "seen"
 STALE = 412
