@@ -26,6 +26,7 @@ STAFF_OPENINGS_PER_MINUTE = 30
 VISITORS_OPENINGS_PER_MINUTE = 4
 """By the link of one pass."""
 MAX_GATES = 200
+MAX_LANES, MAX_CAMERAS = 20, 10
 
 Direction = Literal["entry", "exit"]
 

@@ -30,6 +30,8 @@ from parkmesh.server.identity.principals import Principal
 from parkmesh.server.reservations import bookings
 from parkmesh.server.spaces import spaces
 
+MAX_DIRECTIONS = 2000
+"""Characters that tell visitors the way."""
 MAX_PLATE_ATTEMPTS = 3
 """How often a visitor may say his plate. One that is refused counts too, so that nobody tries out plates."""
 _TOKEN = re.compile(r"([0-9a-f]{1,15})-[A-Za-z0-9_-]{32}")

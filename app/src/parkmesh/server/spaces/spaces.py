@@ -20,6 +20,8 @@ from parkmesh.server.identity.principals import Principal
 Category = Literal["assigned", "shared", "visitor"]
 """Whose a space is: of the unit that it is assigned to, of whoever books it, of a visitor whose pass has it."""
 Status = Literal["free", "occupied", "unknown"]
+MAX_EXTENT = 100_000
+"""The largest coordinate of a map, in its own units."""
 
 
 class Level(Struct, frozen=True):
@@ -44,6 +46,16 @@ class Geometry(Struct, frozen=True):
     rotation: float
 
 
+class Attributes(Struct, frozen=True):
+    """What staff decides about a space."""
+
+    level: str
+    category: Category
+    ev: bool = False
+    accessible: bool = False
+    geometry: Geometry | None = None
+
+
 class Space(Struct, frozen=True):
     """``since`` is when the state began, by the gateway's clock; None for a space that never reported.
 
@@ -61,15 +73,9 @@ class Space(Struct, frozen=True):
     since: datetime | None
     unit: str | None = None
 
-
-class Attributes(Struct, frozen=True):
-    """What staff decides about a space."""
-
-    level: str
-    category: Category
-    ev: bool = False
-    accessible: bool = False
-    geometry: Geometry | None = None
+    @property
+    def attributes(self) -> Attributes:
+        return Attributes(self.level, self.category, self.ev, self.accessible, self.geometry)
 
 
 class Locked(Struct, frozen=True):

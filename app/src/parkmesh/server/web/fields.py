@@ -1,9 +1,16 @@
-"""Fields of bodies, paths and queries that several subjects take: their bounds and forms."""
+"""Bodies, and the fields of bodies, paths and queries that several subjects take: their bounds and forms."""
 
 from typing import Annotated
 
 from fastapi import Path, Query
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+
+class Body(BaseModel):
+    """A body that a client sends: unknown members are an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
 
 # No control characters: PostgreSQL stores no NUL, and none of the others belongs in a name.
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"

@@ -12,7 +12,7 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from parkmesh.server.http.problems import Problem
-from parkmesh.server.web.api.common import answers
+from parkmesh.server.web.answers import answers
 
 MAX_IF_MATCH = 1024
 

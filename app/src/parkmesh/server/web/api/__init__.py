@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import (
     api_keys,
     audit,
@@ -26,7 +27,6 @@ from parkmesh.server.web.api import (
     units,
     visitor_passes,
 )
-from parkmesh.server.web.api.common import answers
 
 _PREFIX = "/api/v1"
 _EVERYWHERE = answers(400, 401, 413, 422, 503)

@@ -11,10 +11,11 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.identity import api_keys
 from parkmesh.server.web import preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, answers
+from parkmesh.server.web.api.caller import PersonStaff, SignedIn
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import Id, Word
+from parkmesh.server.web.fields import Body, Id, Word
 from parkmesh.server.web.paging import Page
 
 in_community = APIRouter(tags=["api keys"], responses=answers(403))

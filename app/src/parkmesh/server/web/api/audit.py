@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from parkmesh.server import audit
 from parkmesh.server.db import database
 from parkmesh.server.db.database import OUTSIDE
-from parkmesh.server.web.api.common import Operator, Staff, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import Operator, Staff
 from parkmesh.server.web.fields import Text
 from parkmesh.server.web.paging import Page, PageAsked
 

@@ -16,11 +16,11 @@ from parkmesh.server.reservations import bookings
 from parkmesh.server.spaces.spaces import Category
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api import creating, scope
-from parkmesh.server.web.api.common import Body, Member, SignedIn
+from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import Geometry, LevelAsked
 from parkmesh.server.web.api.times import Asked, Moment, Shown
-from parkmesh.server.web.fields import NAME, Id, IdInPath, Name, Reason
+from parkmesh.server.web.fields import NAME, Body, Id, IdInPath, Name, Reason
 
 in_community = APIRouter(tags=["bookings"])
 

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 from parkmesh.server.communities import community_reads, desk
 from parkmesh.server.db import database
 from parkmesh.server.identity.principals import Role
-from parkmesh.server.web.api.common import Member, SignedIn, Staff, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.desk import Search
 from parkmesh.server.web.paging import Page
 

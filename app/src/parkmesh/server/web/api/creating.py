@@ -20,7 +20,7 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.identity.principals import Membership, Principal
 from parkmesh.server.web import idempotency, preconditions
-from parkmesh.server.web.api.common import answers
+from parkmesh.server.web.answers import answers
 
 
 @dataclass(frozen=True)

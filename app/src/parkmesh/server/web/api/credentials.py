@@ -15,10 +15,11 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.people import units
 from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import Id, IdAsked, IdInPath, Label, Plate, Search
+from parkmesh.server.web.fields import Body, Id, IdAsked, IdInPath, Label, Plate, Search
 
 in_community = APIRouter(tags=["credentials"])
 

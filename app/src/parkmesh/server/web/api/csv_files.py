@@ -10,7 +10,8 @@ from parkmesh.server import audit
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import csv_export, csv_import
-from parkmesh.server.web.api.common import SignedIn, Staff, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import SignedIn, Staff
 
 in_community = APIRouter(tags=["tables"])
 

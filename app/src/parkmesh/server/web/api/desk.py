@@ -11,10 +11,11 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import OUTSIDE, Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Role
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, Member, Operator, SignedIn, answers
+from parkmesh.server.web.api.caller import Member, Operator, SignedIn
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import PRINTABLE, Name, Reason, Text, Title, Word
+from parkmesh.server.web.fields import PRINTABLE, Body, Name, Reason, Text, Title, Word
 from parkmesh.server.web.paging import Page
 
 router = APIRouter(tags=["desk"])

@@ -12,15 +12,15 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import Name, Plate, Reason, Title
+from parkmesh.server.web.fields import Body, Name, Plate, Reason, Title
 
 in_community = APIRouter(tags=["gates"])
 
 NameInPath = Annotated[str, Path(max_length=63)]
-MAX_LANES, MAX_CAMERAS = 20, 10
 
 
 class Lane(BaseModel):
@@ -50,13 +50,13 @@ class LaneBody(Body):
 
     name: Name
     direction: Literal["entry", "exit"]
-    cameras: list[Name] = Field(default=[], max_length=MAX_CAMERAS)
+    cameras: list[Name] = Field(default=[], max_length=gates.MAX_CAMERAS)
 
 
 class GateBody(Body):
     title: Title
     direction: Literal["entry", "exit", "both"]
-    lanes: list[LaneBody] = Field(default=[], max_length=MAX_LANES)
+    lanes: list[LaneBody] = Field(default=[], max_length=gates.MAX_LANES)
 
     @field_validator("lanes")
     @classmethod

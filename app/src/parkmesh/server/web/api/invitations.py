@@ -11,9 +11,10 @@ from parkmesh.server.identity import devices
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations
 from parkmesh.server.web import links, paging, preconditions, security
-from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import PersonStaff, SignedIn, Staff
 from parkmesh.server.web.api.sessions import Session
-from parkmesh.server.web.fields import Email, Id, IdInPath, Password, Title
+from parkmesh.server.web.fields import Body, Email, Id, IdInPath, Password, Title
 
 router = APIRouter(tags=["invitations"])
 in_community = APIRouter(tags=["invitations"])

@@ -10,7 +10,8 @@ from parkmesh.protocol.edge import SpaceStatus
 from parkmesh.server.db import database
 from parkmesh.server.spaces import observations, spaces
 from parkmesh.server.web import paging
-from parkmesh.server.web.api.common import Staff, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import Staff
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Moment
 

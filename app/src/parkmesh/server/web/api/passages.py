@@ -10,7 +10,7 @@ from parkmesh.server.access import passages
 from parkmesh.server.db import database
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import paging
-from parkmesh.server.web.api.common import Member
+from parkmesh.server.web.api.caller import Member
 from parkmesh.server.web.api.times import Moment
 from parkmesh.server.web.fields import PRINTABLE
 

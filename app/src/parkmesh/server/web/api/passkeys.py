@@ -10,9 +10,10 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import devices, passkeys, second_factor
 from parkmesh.server.identity.principals import Principal
 from parkmesh.server.web import authentication, security
-from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import HalfWay, SignedIn
 from parkmesh.server.web.api.sessions import Session
-from parkmesh.server.web.fields import IdInPath, Password, Word
+from parkmesh.server.web.fields import Body, IdInPath, Password, Word
 
 router = APIRouter(tags=["passkeys"])
 

@@ -10,9 +10,10 @@ from parkmesh.server.db import database
 from parkmesh.server.http import problems
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import personal_data
-from parkmesh.server.web.api.common import Body, Member, PersonStaff, SignedIn, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import Member, PersonStaff, SignedIn
 from parkmesh.server.web.api.residents import Resident
-from parkmesh.server.web.fields import Email, IdInPath
+from parkmesh.server.web.fields import Body, Email, IdInPath
 
 in_community = APIRouter(tags=["people"])
 

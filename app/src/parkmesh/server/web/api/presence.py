@@ -12,8 +12,9 @@ from parkmesh.server.db import database
 from parkmesh.server.http import problems
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import paging, preconditions
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
-from parkmesh.server.web.fields import Reason
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
+from parkmesh.server.web.fields import Body, Reason
 
 in_community = APIRouter(tags=["presence"])
 

@@ -12,11 +12,12 @@ from parkmesh.server.http import problems
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import members, residents
 from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, PersonStaff, SignedIn, Staff, answers
-from parkmesh.server.web.api.common import Member as AnyMember
+from parkmesh.server.web.api.caller import Member as AnyMember
+from parkmesh.server.web.api.caller import PersonStaff, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import Email, Id, IdAsked, IdInPath, Search, Title
+from parkmesh.server.web.fields import Body, Email, Id, IdAsked, IdInPath, Search, Title
 
 in_community = APIRouter(tags=["people"])
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from parkmesh.server.communities import rules
 from parkmesh.server.db import database
 from parkmesh.server.web import preconditions
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
+from parkmesh.server.web.fields import Body
 
 in_community = APIRouter(tags=["rules"])
 

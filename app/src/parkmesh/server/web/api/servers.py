@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 from parkmesh.server import servers
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
-from parkmesh.server.web.api.common import SignedIn, answers
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import SignedIn
 
 router = APIRouter(tags=["desk"])
 

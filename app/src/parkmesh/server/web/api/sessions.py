@@ -10,8 +10,9 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import accounts, devices, principals
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import security
-from parkmesh.server.web.api.common import Body, HalfWay, SignedIn, answers
-from parkmesh.server.web.fields import Password
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api.caller import HalfWay, SignedIn
+from parkmesh.server.web.fields import Body, Password
 
 router = APIRouter(tags=["sessions"])
 

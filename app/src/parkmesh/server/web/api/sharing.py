@@ -13,12 +13,13 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.identity.principals import Membership
 from parkmesh.server.reservations import sharing
 from parkmesh.server.web import preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating, scope
-from parkmesh.server.web.api.common import Body, Member, SignedIn, answers
+from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Asked, Day, Shown, Stretch
-from parkmesh.server.web.fields import IdInPath
+from parkmesh.server.web.fields import Body, IdInPath
 
 in_community = APIRouter(tags=["sharing"], prefix="/spaces/{space}/sharing")
 

@@ -13,19 +13,18 @@ from parkmesh.server.spaces import space_counts, spaces
 from parkmesh.server.spaces.spaces import Category
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api import creating, scope
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.times import Moment, Shown
-from parkmesh.server.web.fields import NAME, PRINTABLE, Id, IdInPath, Name, Word
+from parkmesh.server.web.fields import NAME, PRINTABLE, Body, Id, IdInPath, Name, Word
 
 in_community = APIRouter(tags=["spaces"])
 
 SpaceInPath = Annotated[str, Path(min_length=1, max_length=63, pattern=NAME)]
 LevelName = Annotated[str, Field(max_length=60, pattern=PRINTABLE)]
 LevelAsked = Annotated[str | None, Query(max_length=60, pattern=PRINTABLE, description="Name of the level.")]
-MAX_EXTENT = 100_000
-Extent = Annotated[float, Field(gt=0, le=MAX_EXTENT, allow_inf_nan=False)]
-Coordinate = Annotated[float, Field(ge=0, le=MAX_EXTENT, allow_inf_nan=False)]
+Extent = Annotated[float, Field(gt=0, le=spaces.MAX_EXTENT, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=0, le=spaces.MAX_EXTENT, allow_inf_nan=False)]
 
 
 class Level(BaseModel):

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from parkmesh.domain.windows import Window
-from parkmesh.server.web.api.common import Body
+from parkmesh.server.web.fields import Body
 
 FIRST_YEAR, LAST_YEAR = 2000, 2099
 

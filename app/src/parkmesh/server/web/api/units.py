@@ -12,9 +12,9 @@ from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.people import units
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import IdInPath, Search, Word
+from parkmesh.server.web.fields import Body, IdInPath, Search, Word
 
 in_community = APIRouter(tags=["units"])
 

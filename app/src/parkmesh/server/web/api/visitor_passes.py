@@ -13,17 +13,17 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import visitor_passes
 from parkmesh.server.web import links, paging, preconditions, security
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
-from parkmesh.server.web.api.common import Body, Member, SignedIn, Staff, answers
+from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.times import Asked, Moment, Shown
-from parkmesh.server.web.fields import Id, IdAsked, IdInPath, Label, Name, Plate
+from parkmesh.server.web.fields import Body, Id, IdAsked, IdInPath, Label, Name, Plate
 
 router = APIRouter(tags=["visits"])
 in_community = APIRouter(tags=["visitor passes"])
 
-MAX_DIRECTIONS = 2000
 Token = Annotated[str, Path(max_length=64, description="The end of the link that the visitor got.")]
 
 
@@ -87,7 +87,7 @@ class Directions(BaseModel):
 
 
 class DirectionsBody(Body):
-    directions: str = Field(max_length=MAX_DIRECTIONS, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")
+    directions: str = Field(max_length=visitor_passes.MAX_DIRECTIONS, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]*$")
 
 
 class VisitGate(BaseModel):

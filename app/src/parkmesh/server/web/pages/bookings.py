@@ -11,7 +11,6 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings
 from parkmesh.server.spaces import spaces
-from parkmesh.server.web.api.bookings import Booking
 from parkmesh.server.web.pages import forms, idempotency, preconditions
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -146,7 +145,7 @@ async def show_one(visit: Visit) -> Response:
         default_from=input_moment(booking.from_, visit),
         default_until=input_moment(booking.until, visit),
         limits=limits,
-        seen=preconditions.mark(Booking.model_validate(booking)),
+        seen=preconditions.mark(booking),
     )
 
 
@@ -155,7 +154,7 @@ async def move(visit: Visit) -> Response:
     try:
         async with visit.acting() as connection:
             present = await _own(visit, connection)
-            preconditions.check(visit, Booking.model_validate(present))
+            preconditions.check(visit, present)
             wanted = window(visit.form, visit)
             if wanted:
                 if visit.form.value("from") == input_moment(present.from_, visit):

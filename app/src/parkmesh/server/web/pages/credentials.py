@@ -7,7 +7,6 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.web.api.credentials import Credential
 from parkmesh.server.web.pages import preconditions
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -58,9 +57,7 @@ async def _own(visit: Visit, connection: Connection, *, lock: bool = True) -> cr
 async def show_one(visit: Visit) -> Response:
     async with visit.reading() as connection:
         vehicle = await _own(visit, connection, lock=False)
-    return render(
-        visit, "credential.html", vehicle=vehicle, seen=preconditions.mark(Credential.model_validate(vehicle))
-    )
+    return render(visit, "credential.html", vehicle=vehicle, seen=preconditions.mark(vehicle))
 
 
 async def change(visit: Visit) -> Response:
@@ -71,7 +68,7 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await _own(visit, connection)
-                preconditions.check(visit, Credential.model_validate(present))
+                preconditions.check(visit, present)
                 await credentials.change(
                     connection, visit.principal, visit.member.community_id, present, changes, by_staff=False
                 )

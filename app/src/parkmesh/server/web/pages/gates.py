@@ -11,8 +11,6 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web import labels
-from parkmesh.server.web.api.gates import MAX_CAMERAS, MAX_LANES, Gate
-from parkmesh.server.web.api.rules import Rules
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import names, preconditions
 from parkmesh.server.web.pages.rendering import render
@@ -46,9 +44,9 @@ async def show(visit: Visit) -> Response:
         visit,
         "gates.html",
         rules=present,
-        seen=preconditions.mark(Rules.model_validate(present)),
+        seen=preconditions.mark(present),
         numbers=NUMBERS,
-        gates=[(gate, preconditions.mark(Gate.model_validate(gate))) for gate in known],
+        gates=[(gate, preconditions.mark(gate)) for gate in known],
         inside=inside,
         occupancy=occupancy,
     )
@@ -64,7 +62,7 @@ async def change_rules(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await rules.lock(connection, identity)
-                preconditions.check(visit, Rules.model_validate(present))
+                preconditions.check(visit, present)
                 wanted = msgspec.convert(
                     {
                         **numbers,
@@ -93,7 +91,7 @@ async def save_gate(visit: Visit) -> Response:
                 exists = bool(form.value("gate_exists"))
                 present = await gates.get(connection, identity, name, lock=True) if exists else None
                 if present:
-                    preconditions.check(visit, Gate.model_validate(present), GATE_SEEN)
+                    preconditions.check(visit, present, GATE_SEEN)
                 lanes = msgspec.to_builtins(present.lanes) if present else []
                 wanted = msgspec.convert(
                     {"name": name, "title": title, "direction": chosen, "lanes": lanes}, gates.Gate
@@ -123,10 +121,10 @@ async def show_gate(visit: Visit, chosen: str = "") -> Response:
         "gate.html",
         gate=gate,
         chosen=next((lane for lane in gate.lanes if lane.name == chosen), None),
-        seen=preconditions.mark(Gate.model_validate(gate)),
+        seen=preconditions.mark(gate),
         ways=_ways(gate),
-        full=len(gate.lanes) >= MAX_LANES,
-        most=MAX_CAMERAS,
+        full=len(gate.lanes) >= gates.MAX_LANES,
+        most=gates.MAX_CAMERAS,
     )
 
 
@@ -141,22 +139,22 @@ async def save_lane(visit: Visit) -> Response:
     name, cameras = names.short_name(form, "lane_name"), form.value("cameras").replace(",", " ").lower().split()
     for camera in cameras:
         names.check(form, "cameras", camera)
-    if len(cameras) > MAX_CAMERAS or len(set(cameras)) < len(cameras):
-        form.wrong("cameras", _("At most %(most)s cameras, each once.", most=MAX_CAMERAS))
+    if len(cameras) > gates.MAX_CAMERAS or len(set(cameras)) < len(cameras):
+        form.wrong("cameras", _("At most %(most)s cameras, each once.", most=gates.MAX_CAMERAS))
     was = form.value("lane_was")
     try:
         async with visit.acting() as connection:
             gate = await gates.get(connection, identity, visit.path("gate"), lock=True)
             chosen = form.choice("lane_direction", _ways(gate))
             if was and not form.errors:
-                preconditions.check(visit, Gate.model_validate(gate))
+                preconditions.check(visit, gate)
             kept = [lane for lane in gate.lanes if lane.name != was]
             if was and len(kept) == len(gate.lanes):
                 raise problems.not_found()
             if any(lane.name == name for lane in kept):
                 form.wrong("lane_name", _("There is one of this name already."))
-            if len(kept) >= MAX_LANES:
-                form.wrong("", _("A gate has at most %(most)s lanes.", most=MAX_LANES))
+            if len(kept) >= gates.MAX_LANES:
+                form.wrong("", _("A gate has at most %(most)s lanes.", most=gates.MAX_LANES))
             if not form.errors:
                 lane = gates.Lane(name, "exit" if chosen == "exit" else "entry", cameras)
                 await _set_lanes(visit, connection, gate, [*kept, lane])

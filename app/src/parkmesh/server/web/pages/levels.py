@@ -12,8 +12,6 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.spaces import spaces
 from parkmesh.server.spaces.spaces import Geometry, Level, Space
-from parkmesh.server.web.api import spaces as api
-from parkmesh.server.web.api.spaces import MAX_EXTENT
 from parkmesh.server.web.pages import drawing, preconditions
 from parkmesh.server.web.pages.forms import Form
 from parkmesh.server.web.pages.rendering import render
@@ -31,7 +29,7 @@ BAY = Geometry(0.0, 0.0, 2.5, 5.0, 0.0)
 async def show_levels(visit: Visit) -> Response:
     async with visit.reading() as connection:
         levels = await spaces.levels(connection, visit.member.community_id, limit=MAX_LEVELS)
-    return render(visit, "levels.html", levels=levels, shown=shown, least=LEAST, most=MAX_EXTENT)
+    return render(visit, "levels.html", levels=levels, shown=shown, least=LEAST, most=spaces.MAX_EXTENT)
 
 
 async def add_level(visit: Visit) -> Response:
@@ -74,9 +72,9 @@ async def show_level(visit: Visit, asked: str = "", proposed: Geometry | None = 
         previewed=proposed is not None,
         shown=shown,
         least=LEAST,
-        most=MAX_EXTENT,
-        seen=preconditions.mark(api.Level.model_validate(level)),
-        place_seen=preconditions.mark(api.SpaceAttributes.model_validate(chosen)) if chosen else "",
+        most=spaces.MAX_EXTENT,
+        seen=preconditions.mark(level),
+        place_seen=preconditions.mark(chosen.attributes) if chosen else "",
     )
 
 
@@ -107,7 +105,7 @@ async def change_level(visit: Visit) -> Response:
             async with visit.acting() as connection:
                 identity, level_id = visit.member.community_id, visit.number("level")
                 present = await spaces.level(connection, identity, level_id, for_change=True)
-                preconditions.check(visit, api.Level.model_validate(present))
+                preconditions.check(visit, present)
                 await spaces.change_level(connection, visit.principal, identity, level_id, *wanted)
             return visit.go(_here(visit), done="saved")
         except Problem as problem:
@@ -142,7 +140,7 @@ async def place(visit: Visit) -> Response:
             if wanted:
                 _check_within(visit, level, wanted)
             if not form.errors and act != "preview":
-                preconditions.check(visit, api.SpaceAttributes.model_validate(present), PLACE_SEEN)
+                preconditions.check(visit, present.attributes, PLACE_SEEN)
                 attributes = spaces.Attributes(present.level, present.category, present.ev, present.accessible, wanted)
                 await spaces.change(connection, visit.principal, identity, name, attributes, visit.now)
                 following = {} if wanted and present.geometry is None else {"space": name}
@@ -174,10 +172,10 @@ def _check_within(visit: Visit, level: Level, place: Geometry) -> None:
 
 def _geometry(form: Form) -> Geometry:
     return Geometry(
-        form.decimal("x", 0, MAX_EXTENT),
-        form.decimal("y", 0, MAX_EXTENT),
-        form.decimal("w", LEAST, MAX_EXTENT),
-        form.decimal("h", LEAST, MAX_EXTENT),
+        form.decimal("x", 0, spaces.MAX_EXTENT),
+        form.decimal("y", 0, spaces.MAX_EXTENT),
+        form.decimal("w", LEAST, spaces.MAX_EXTENT),
+        form.decimal("h", LEAST, spaces.MAX_EXTENT),
         form.decimal("rotation", 0, 359.999),
     )
 
@@ -188,7 +186,12 @@ def _level(visit: Visit) -> tuple[str, int, float | None, float | None]:
     name, ordinal = form.text("name", most=60), int(form.decimal("ordinal", -1000, 1000, places=0))
     if not form.value("width").strip() and not form.value("height").strip():
         return name, ordinal, None, None
-    return name, ordinal, form.decimal("width", LEAST, MAX_EXTENT), form.decimal("height", LEAST, MAX_EXTENT)
+    return (
+        name,
+        ordinal,
+        form.decimal("width", LEAST, spaces.MAX_EXTENT),
+        form.decimal("height", LEAST, spaces.MAX_EXTENT),
+    )
 
 
 _LEVELS = "/communities/{community}/map/levels"

@@ -7,7 +7,6 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations, members, residents, units
 from parkmesh.server.web import links
-from parkmesh.server.web.api.residents import Resident
 from parkmesh.server.web.pages import preconditions, unit_choice
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -92,7 +91,7 @@ async def show_person(visit: Visit) -> Response:
         person = await residents.get(connection, identity, resident_id)
         vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
         suggested = await unit_choice.suggested(visit, connection)
-    seen = preconditions.mark(Resident.model_validate(person))
+    seen = preconditions.mark(person)
     return render(visit, "person.html", person=person, vehicles=vehicles, suggested=suggested, seen=seen)
 
 
@@ -108,7 +107,7 @@ async def change_person(visit: Visit) -> Response:
             unit_id = await unit_choice.chosen(visit, connection)
             if not form.errors:
                 present = await residents.get(connection, identity, visit.number("resident"), lock=True)
-                preconditions.check(visit, Resident.model_validate(present))
+                preconditions.check(visit, present)
                 changes = {"name": name, "unit_id": unit_id, "active": form.ticked("active")}
                 await residents.change(connection, visit.principal, identity, present, changes)
                 return visit.go(_person(visit), done="saved")

@@ -1,24 +1,25 @@
-"""Forms that change something: they carry the ETag of the state that they were filled with, as the API's If-Match does.
+"""Forms that change something: they carry a mark of the state that they were filled with, as the API's If-Match does.
 
 A form whose state is not the present one any more changes nothing and is shown again with the present state.
 """
 
-from pydantic import BaseModel
+import hashlib
+
+import msgspec
 
 from parkmesh.server.http.problems import Problem
-from parkmesh.server.web import preconditions
 from parkmesh.server.web.pages.visit import Visit
 
 FIELD = "seen"
 STALE = 412
 
 
-def mark(shown: BaseModel) -> str:
+def mark(shown: msgspec.Struct | str) -> str:
     """Return what a form carries that shows this state."""
-    return preconditions.etag(shown)
+    return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:32]
 
 
-def check(visit: Visit, present: BaseModel, field: str = FIELD) -> None:
+def check(visit: Visit, present: msgspec.Struct | str, field: str = FIELD) -> None:
     """Raise ``Problem`` 412 where the form was filled with another state than the present one, which is held.
 
     ``field`` is what carries the mark: pages with several such forms give each its own.

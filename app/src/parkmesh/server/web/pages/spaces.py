@@ -8,7 +8,6 @@ from starlette.responses import Response
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import spaces
-from parkmesh.server.web.api.spaces import SpaceAttributes
 from parkmesh.server.web.pages import drawing, preconditions, unit_choice
 from parkmesh.server.web.pages.communities import stream_settings
 from parkmesh.server.web.pages.names import short_name
@@ -108,7 +107,7 @@ async def show_space(visit: Visit) -> Response:
         assignments=given,
         suggested=suggested,
         today=visit.now.astimezone(visit.zone).strftime("%Y-%m-%dT%H:%M"),
-        seen=preconditions.mark(SpaceAttributes.model_validate(space)),
+        seen=preconditions.mark(space.attributes),
     )
 
 
@@ -120,7 +119,7 @@ async def change_space(visit: Visit) -> Response:
             present = await spaces.get(connection, identity, name)
             wanted = _attributes(visit, present.geometry)
             if not visit.form.errors:
-                preconditions.check(visit, SpaceAttributes.model_validate(present))
+                preconditions.check(visit, present.attributes)
                 await spaces.change(connection, visit.principal, identity, name, wanted, visit.now)
                 return visit.go(f"{visit.base}/spaces/{name}", done="saved")
     except Problem as problem:

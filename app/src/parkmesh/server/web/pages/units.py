@@ -4,7 +4,6 @@ from starlette.responses import Response
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.web.api.units import Unit
 from parkmesh.server.web.pages import preconditions
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -41,7 +40,7 @@ async def add(visit: Visit) -> Response:
 async def show_unit(visit: Visit) -> Response:
     async with visit.reading() as connection:
         unit = await units.get(connection, visit.member.community_id, visit.number("unit"))
-    return render(visit, "unit.html", unit=unit, seen=preconditions.mark(Unit.model_validate(unit)))
+    return render(visit, "unit.html", unit=unit, seen=preconditions.mark(unit))
 
 
 async def change(visit: Visit) -> Response:
@@ -51,7 +50,7 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 unit = await units.get(connection, identity, visit.number("unit"), lock=True)
-                preconditions.check(visit, Unit.model_validate(unit))
+                preconditions.check(visit, unit)
                 changes = {"name": name, "lots": lots, "plate_limit": limit}
                 await units.change(connection, visit.principal, identity, unit, changes)
             return visit.go(f"{_units(visit)}/{unit.id}", done="saved")

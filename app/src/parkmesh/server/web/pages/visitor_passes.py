@@ -14,7 +14,6 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.web import links, security
-from parkmesh.server.web.api.visitor_passes import VisitorPass
 from parkmesh.server.web.pages import idempotency, preconditions
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render
@@ -111,7 +110,7 @@ async def show_one(visit: Visit) -> Response:
         "visitor_pass.html",
         visit_pass=found,
         over=found.status == "cancelled" or found.until <= visit.now,
-        seen=preconditions.mark(VisitorPass.model_validate(found)),
+        seen=preconditions.mark(found),
     )
 
 
@@ -123,7 +122,7 @@ async def change(visit: Visit) -> Response:
         try:
             async with visit.acting() as connection:
                 present = await _own(visit, connection)
-                preconditions.check(visit, VisitorPass.model_validate(present))
+                preconditions.check(visit, present)
                 await visitor_passes.change(
                     connection, visit.principal, visit.member.community_id, present, name or None, plate, visit.now
                 )

@@ -1,42 +1,13 @@
-"""What every part of the REST API shares: forms of bodies and errors, who asks, and his place in the community."""
+"""Who calls the REST API: dependencies of routes that find the principal and their membership of the community."""
 
-from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import BaseModel, ConfigDict
 
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Principal, Role
 from parkmesh.server.web import authentication
-
-
-class Body(BaseModel):
-    """A body that a client sends: unknown members are an error."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class ProblemDetails(BaseModel):
-    """RFC 9457."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-
-
-_PROBLEM = ProblemDetails.model_json_schema()
-
-
-def answers(*statuses: int) -> dict[int | str, dict[str, object]]:
-    """Return the documentation of answers that carry problem details."""
-    return {
-        status: {"description": HTTPStatus(status).phrase, "content": {problems.MEDIA_TYPE: {"schema": _PROBLEM}}}
-        for status in statuses
-    }
-
 
 SignedIn = Annotated[Principal, Depends(authentication.required)]
 HalfWay = Annotated[Principal, Depends(authentication.half_way)]
