@@ -5,9 +5,8 @@ SHELL := /bin/bash
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
-export PYTHONPATH := $(CURDIR)/molecule/lab
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-TWIN := .venv/bin/python -m twin
+LAB := .venv/bin/python -m lab
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,16 +18,16 @@ app: venv ## Run the application alone, with sample data, on this machine (no la
 	@PYTHONPATH=$(CURDIR)/app/src .venv/bin/python -m parkmesh serve --embedded
 
 car: ## Send a car to community A's entrance: make car PLATE=1234BCD
-	@$(TWIN) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
+	@$(LAB) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
 
 lab-up: venv ## Start the lab only: emulator, networks, hosts
-	@$(TWIN) preflight && $(TWIN) up
+	@$(LAB) preflight && $(LAB) up
 
 lab-down: ## Remove exactly what the lab made
-	@$(TWIN) down
+	@$(LAB) down
 
 lab-status: ## Show what of the lab is there
-	@$(TWIN) status
+	@$(LAB) status
 
 venv: ## Install what the project needs on this machine
 	@scripts/bootstrap test
@@ -48,5 +47,5 @@ bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
 
 clean: ## Remove the lab, the venv and every cache of this clone
-	@[ ! -x .venv/bin/python ] || $(TWIN) down --all
+	@[ ! -x .venv/bin/python ] || $(LAB) down --all
 	@rm -rf .venv .cache dist test-results .lab

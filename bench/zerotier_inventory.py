@@ -30,7 +30,6 @@ from typing import Any
 import ansible.module_utils
 
 ROOT = Path(__file__).resolve().parent.parent
-OVERLAY = ROOT / "molecule" / "lab" / "overlay"
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 
 from ansible.module_utils import zerotier_connect as zt  # noqa: E402
@@ -64,9 +63,9 @@ def controller(kind: str) -> Iterator[tuple[str, Path]]:
         probe.close()
         home.mkdir()
         (home / "local.conf").write_text(json.dumps(LOCAL_CONF))
-        start = "import sys; from zerotier_double.daemon import main; sys.exit(main())"
+        start = "import sys; from lab.zerotier.daemon import main; sys.exit(main())"
         program = [os.environ["ZEROTIER_ONE"]] if kind == "daemon" else [sys.executable, "-c", start]
-        environment = {**os.environ, "PYTHONPATH": f"{OVERLAY}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(
             [*program, "-U", f"-p{port}", str(home)],
             env=environment,

@@ -73,24 +73,24 @@ def stages() -> dict[str, list[Step]]:
             Step("ruff format", ["ruff", "format", "--check", "."]),
             Step("mypy app", ["mypy", "app/src"]),
             Step("mypy plugins", ["mypy", "module_utils", "library", "inventory_plugins", "filter_plugins", "scripts"]),
-            Step("mypy lab", ["mypy", "-p", "twin"]),
+            Step("mypy lab", ["mypy", "-p", "lab"]),
             Step("yamllint", ["yamllint", "--strict", "."]),
             Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"]),
             Step("validate-modules", ["python", "scripts/sanity.py"]),
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
         ],
         "unit": [
-            pytest("unit", "tests/unit", f"--ignore={PLAYBOOKS}"),
+            pytest("unit", "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
             pytest("app", "app/tests"),
-            pytest("overlay", "molecule/lab/overlay/tests"),
+            pytest("lab-zerotier", "lab/tests/zerotier"),
         ],
         "emulator": [
             pytest("overlay-playbooks", PLAYBOOKS),
             pytest("emulator", "tests/emulator"),
         ],
         "lab": [
-            pytest("twin", "tests/lab"),
-            Step("molecule", ["molecule", "test", "--scenario-name", "lab"], RESULTS / "molecule.xml"),
+            pytest("lab", "lab/tests/whole"),
+            Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
         ],
     }
 
@@ -122,7 +122,7 @@ def count(step: Step, returncode: int) -> Tally:
 def run(step: Step) -> Tally:
     environment = dict(os.environ)
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
-    environment["PYTHONPATH"] = f"{ROOT / 'molecule' / 'lab'}{os.pathsep}{ROOT / 'app' / 'src'}"
+    environment["PYTHONPATH"] = str(ROOT / "app" / "src")
     environment["PARKMESH_LAB"] = "test"
     environment["PARKMESH_TEST_RESULTS"] = str(RESULTS)
     if step.junit is not None:

@@ -64,8 +64,8 @@ class Aws:
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
     emulator = subprocess.Popen(
-        [sys.executable, "-m", "twin.emulator", "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "molecule" / "lab")},
+        [sys.executable, "-m", "lab.aws", "--port", "0"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )

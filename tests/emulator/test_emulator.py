@@ -10,20 +10,21 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from twin import emulator
+
+from lab import aws
 
 Client = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[emulator.Server]:
-    running = emulator.serve([("127.0.0.1", 0), ("127.0.0.1", 0)])
+def server() -> Iterator[aws.Server]:
+    running = aws.serve([("127.0.0.1", 0), ("127.0.0.1", 0)])
     yield running
     running.shutdown()
 
 
 @pytest.fixture
-def client(server: emulator.Server) -> Iterator[Client]:
+def client(server: aws.Server) -> Iterator[Client]:
     """A client of the first address. Hooks that a test sets are gone after it."""
     host, port = server.addresses[0]
 
@@ -37,7 +38,7 @@ def client(server: emulator.Server) -> Iterator[Client]:
         )
 
     yield connect
-    emulator.hooks.image_created = emulator.hooks.target_health = None
+    aws.hooks.image_created = aws.hooks.target_health = None
 
 
 class Fleet:
@@ -78,7 +79,7 @@ class Fleet:
 
     def data(self, user_data: bytes) -> dict[str, Any]:
         return {
-            "ImageId": emulator.BASE_IMAGE_ID,
+            "ImageId": aws.BASE_IMAGE_ID,
             "InstanceType": "t3.small",
             "SecurityGroupIds": [self.security_group],
             "UserData": base64.b64encode(user_data).decode(),
@@ -132,7 +133,7 @@ def fleet(client: Client, request: pytest.FixtureRequest) -> Iterator[Fleet]:
     fleet.groups.delete_auto_scaling_group(AutoScalingGroupName=fleet.name, ForceDelete=True)
 
 
-def test_addresses_share_one_state(server: emulator.Server, fleet: Fleet) -> None:
+def test_addresses_share_one_state(server: aws.Server, fleet: Fleet) -> None:
     host, port = server.addresses[1]
     other = boto3.client(
         "ec2",
@@ -144,9 +145,9 @@ def test_addresses_share_one_state(server: emulator.Server, fleet: Fleet) -> Non
     assert fleet.vpc in [each["VpcId"] for each in other.describe_vpcs()["Vpcs"]]
 
 
-def test_an_address_in_use_is_refused_by_name(server: emulator.Server) -> None:
+def test_an_address_in_use_is_refused_by_name(server: aws.Server) -> None:
     with pytest.raises(OSError, match=f"127.0.0.1:{server.addresses[0][1]}"):
-        emulator.serve([server.addresses[0]])
+        aws.serve([server.addresses[0]])
 
 
 def test_a_group_spreads_over_zones_and_gives_instances_what_the_template_says(fleet: Fleet) -> None:
@@ -168,7 +169,7 @@ def test_a_dead_instance_is_replaced_in_its_zone_and_in_the_target_group(fleet: 
 
 def test_target_health_is_what_the_driver_measured(fleet: Fleet) -> None:
     sick = fleet.members()[0]["InstanceId"]
-    emulator.hooks.target_health = lambda _arn, target, _port: (
+    aws.hooks.target_health = lambda _arn, target, _port: (
         ("unhealthy", "Target.Timeout", "Request timed out") if target == sick else None
     )
     assert sorted(fleet.targets().items()) == sorted(
@@ -200,7 +201,7 @@ def test_a_refresh_replaces_one_server_at_a_time_and_launches_before_it_terminat
 
 def test_a_refresh_waits_for_health_and_can_be_cancelled(fleet: Fleet) -> None:
     old = {each["InstanceId"] for each in fleet.members()}
-    emulator.hooks.target_health = lambda _arn, target, _port: (
+    aws.hooks.target_health = lambda _arn, target, _port: (
         None if target in old else ("initial", "Elb.RegistrationInProgress", None)
     )
     fleet.new_version()
@@ -219,7 +220,7 @@ def test_a_refresh_waits_for_health_and_can_be_cancelled(fleet: Fleet) -> None:
 
 def test_an_image_is_made_by_the_driver_and_its_snapshot_is_tagged(fleet: Fleet) -> None:
     made: list[tuple[str, str]] = []
-    emulator.hooks.image_created = lambda image, instance: made.append((image, instance))
+    aws.hooks.image_created = lambda image, instance: made.append((image, instance))
     instance = fleet.members()[0]["InstanceId"]
     tags = [{"Key": "Release", "Value": "abc"}]
     image = fleet.ec2.create_image(
@@ -240,14 +241,14 @@ def test_an_image_that_the_driver_could_not_make_has_failed(fleet: Fleet) -> Non
     def fail(_image: str, _instance: str) -> None:
         raise RuntimeError("no such container")
 
-    emulator.hooks.image_created = fail
+    aws.hooks.image_created = fail
     image = fleet.ec2.create_image(InstanceId=fleet.members()[0]["InstanceId"], Name=f"{fleet.name}-failed")["ImageId"]
     assert fleet.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "failed"
 
 
 def test_the_driver_may_use_the_emulator_while_it_makes_an_image(fleet: Fleet) -> None:
     seen: list[int] = []
-    emulator.hooks.image_created = lambda _image, _instance: seen.append(len(fleet.ec2.describe_vpcs()["Vpcs"]))
+    aws.hooks.image_created = lambda _image, _instance: seen.append(len(fleet.ec2.describe_vpcs()["Vpcs"]))
     fleet.ec2.create_image(InstanceId=fleet.members()[0]["InstanceId"], Name=f"{fleet.name}-nested")
     assert seen
 

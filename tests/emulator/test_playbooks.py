@@ -1,6 +1,6 @@
 """The AWS playbooks on the emulator: check, build, repeat, roll, destroy. Each test builds on those before.
 
-What only containers can show (configuring a builder, health, a server's boot) is in molecule/lab.
+What only containers can show (configuring a builder, health, a server's boot) is in molecule/site.
 """
 
 from __future__ import annotations

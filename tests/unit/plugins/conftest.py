@@ -21,7 +21,7 @@ from ansible.module_utils.testing import patch_module_args
 
 ROOT = Path(__file__).resolve().parents[3]
 DATA = Path(__file__).resolve().parent / "data"
-OVERLAY = ROOT / "molecule" / "lab" / "overlay"
+RECORDED = ROOT / "lab/tests/zerotier/recorded"
 
 # Modules import each other as parts of Ansible's package, in their archives as well as here.
 if str(ROOT / "module_utils") not in ansible.module_utils.__path__:
@@ -73,7 +73,7 @@ def _free_port() -> int:
 def _command(kind: str, port: int, home: Path) -> list[str]:
     if kind == "daemon":
         return [os.environ["ZEROTIER_ONE"], "-U", f"-p{port}", str(home)]
-    start = "import sys; from zerotier_double.daemon import main; sys.exit(main())"
+    start = "import sys; from lab.zerotier.daemon import main; sys.exit(main())"
     return [sys.executable, "-c", start, "-U", f"-p{port}", str(home)]
 
 
@@ -85,7 +85,7 @@ def _start(kind: str, home: Path) -> tuple[subprocess.Popen[bytes], Controller]:
     with log.open("wb") as output:
         process = subprocess.Popen(
             _command(kind, port, home),
-            env={**os.environ, "PYTHONPATH": f"{OVERLAY}:{ROOT}", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
             stdout=output,
             stderr=output,
         )

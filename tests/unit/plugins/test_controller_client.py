@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from ansible.module_utils import zerotier_model as model
 from ansible.module_utils.zerotier_client import Client, NotApplied
 from ansible.module_utils.zerotier_model import Presence
 
-from .conftest import KINDS, OVERLAY, Controller
+from .conftest import KINDS, RECORDED, Controller
 from .doubles.scripted import Reply, answer, scripted
 
 NODE = "aabbccddee"
@@ -198,7 +197,7 @@ def test_peers_tell_presence(client: Client) -> None:
 
 
 def _recorded(name: str) -> Reply:
-    text = next((OVERLAY / "tests" / "recorded").glob(f"*{name}.txt")).read_text()
+    text = next((RECORDED).glob(f"*{name}.txt")).read_text()
     head, _, body = text[text.index("HTTP/1.1") :].partition("\n\n")
     content = body.rstrip("\n").encode()
     lines = [line for line in head.split("\n") if not line.startswith("Content-Length")]
@@ -379,6 +378,6 @@ def test_the_real_daemon_takes_part() -> None:
 
 
 def test_the_recordings_are_there() -> None:
-    names = [path.name for path in Path(OVERLAY / "tests" / "recorded").glob("*.txt")]
+    names = [path.name for path in RECORDED.glob("*.txt")]
     assert len(names) > 40
     assert all(re.match(r"03-\d\d-", name) for name in names)

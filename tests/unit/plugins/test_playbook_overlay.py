@@ -19,7 +19,7 @@ import boto3
 import pytest
 import yaml
 
-from .conftest import OVERLAY, ROOT, Controller
+from .conftest import ROOT, Controller
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": "emulated-secret-key"}
 GATEWAY, OPS, STRANGER = "aaaaaaaa01", "aaaaaaaa02", "bbbbbbbb01"
@@ -172,13 +172,13 @@ def environment(controller: Controller, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp(f"overlay-{controller.kind}")
     program = folder / "zerotier-idtool"
     program.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{OVERLAY}:{ROOT}" exec "{sys.executable}" -c '
-        "'import sys; from zerotier_double.idtool import main; sys.exit(main())' \"$@\"\n"
+        f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -c '
+        "'import sys; from lab.zerotier.idtool import main; sys.exit(main())' \"$@\"\n"
     )
     program.chmod(0o755)
     emulator = subprocess.Popen(
-        [sys.executable, "-m", "twin.emulator", "--port", "0"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "molecule" / "lab")},
+        [sys.executable, "-m", "lab.aws", "--port", "0"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )

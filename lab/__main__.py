@@ -1,0 +1,85 @@
+"""Command line of the lab: `python -m lab preflight|up|down|status|summary|exec|daemon`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from lab.machine import ports
+from lab.machine.errors import LabError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m lab", description="The parkmesh lab on this machine (see docs/lab.md)."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("preflight", help="say what keeps the lab from starting; exit 1 if anything does")
+    commands.add_parser("up", help="start the lab, or continue starting it")
+    down = commands.add_parser("down", help="remove exactly what the lab made")
+    down.add_argument("--all", action="store_true", help="also the base images and their cache")
+    status = commands.add_parser("status", help="what runs and how it is")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    commands.add_parser("summary", help="how to use the lab: addresses, sign-in, commands")
+    execute = commands.add_parser("exec", help="run a command in a container of the lab")
+    execute.add_argument("thing", help="a host (gateway-a), an instance id, or db-<id>, lb-<name>")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command …")
+    daemon = commands.add_parser("daemon", help="the lab's background process (started by up)")
+    daemon.add_argument("--lab", required=True)
+    daemon.add_argument("--root", required=True, type=Path)
+    options = parser.parse_args(arguments)
+    try:
+        return _run(options)
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted: run the same command again to continue\n")
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    lab = ports.settle(os.environ)
+    # Each command imports what it needs: the daemon's AWS libraries take a second that the others don't have to wait.
+    match options.command:
+        case "preflight":
+            from lab.commands import up
+
+            if found := up.check(lab):
+                raise LabError("\n".join(found))
+        case "up":
+            from lab.commands import up
+
+            up.up(lab)
+        case "down":
+            from lab.commands import down
+
+            down.down(lab, everything=options.all)
+        case "status":
+            from lab.commands import status
+
+            return status.show(lab, as_json=options.json)
+        case "summary":
+            from lab.commands import summary
+
+            summary.show(lab)
+        case "exec":
+            from lab.commands import status
+
+            words = options.words[1:] if options.words[:1] == ["--"] else options.words
+            return status.execute(lab, options.thing, words or ["/bin/bash"])
+        case "daemon":
+            from lab.driver import daemon
+
+            if options.lab != lab.name or options.root != lab.root:
+                raise LabError(f"this is lab {lab.name!r} of {lab.root}: start the daemon with `up`")
+            daemon.run(lab)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,173 @@
+"""The lab's background process: the AWS emulator, and the driver that makes its records come true in containers.
+
+The loop looks at the records about once a second. Containers are only asked for when something changed: after an own
+action, when a known process is gone, and every few seconds to notice what others did.
+"""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lab import aws
+from lab.driver.activity import Activity
+from lab.driver.cloud import Cloud, Records
+from lab.driver.databases import Databases
+from lab.driver.instances import INSTANCE_LABEL, Instances
+from lab.driver.load_balancers import LoadBalancers
+from lab.machine import state
+from lab.machine.names import Lab
+from lab.machine.podman import Container, Podman
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0
+CONTAINERS_S = 5.0
+RECORDS_S = 3.0
+HOUSEKEEPING_S = 60.0
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def run(lab: Lab) -> None:
+    """Serve until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for noisy in ("botocore", "boto3", "urllib3", "werkzeug"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    facts = state.require(lab)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    activity = Activity()
+    activity.watch()
+    driver = Driver(lab, Podman(), facts, activity)
+    aws.hooks.image_created = driver.instances.image_created
+    aws.hooks.target_health = driver.balancers.target_health
+    server = aws.serve([("127.0.0.1", lab.aws_port), (facts["networks"]["vpc"]["gateway"], lab.aws_port)])
+    log.info("the emulator answers on %s and %s", facts["aws_endpoint_url"], facts["aws_endpoint_url_instances"])
+    try:
+        while not ended.is_set():
+            begun = time.monotonic()
+            driver.tick()
+            ended.wait(max(0.1, TICK_S - (time.monotonic() - begun)))
+    finally:
+        driver.close()
+        server.shutdown()
+        log.info("ended")
+
+
+class Driver:
+    """Round after round: databases first, so that instances know their names; load balancers before instances, so
+    that a host gets no new request while it shuts down."""
+
+    def __init__(self, lab: Lab, podman: Podman, facts: dict[str, Any], activity: Activity) -> None:
+        self.lab, self.podman, self.activity = lab, podman, activity
+        self.cloud = Cloud(lab.aws_endpoint_url)
+        self.databases = Databases(lab, podman, facts["image"])
+        self.balancers = LoadBalancers(lab, podman, self.cloud, facts["image"])
+        self.instances = Instances(lab, podman, self.cloud, facts["image"], self.balancers.states_of)
+        self._containers: list[Container] = []
+        self._listed = 0.0
+        self._records: Records | None = None
+        self._read_at = 0.0
+        self._seen = 0
+        self._stale = True
+        self._kept_house = time.monotonic()
+        self._failures: dict[str, str] = {}
+        self._status = ""
+
+    def tick(self) -> None:
+        containers = self._attempt("containers", self._list, None)
+        if containers is None:
+            return
+        if (records := self._read()) is None:
+            return
+        in_use = {
+            instance.address for instance in records.instances if instance.address and instance.state != "terminated"
+        }
+        changed = self._attempt("databases", lambda: self.databases.tick(records, containers, in_use), False)
+        changed |= self._attempt("load balancers", lambda: self.balancers.tick(records, containers, in_use), False)
+        changed |= self._attempt(
+            "compute", lambda: self.instances.tick(records, containers, self.databases.endpoints), False
+        )
+        self._stale |= changed
+        if time.monotonic() - self._kept_house > HOUSEKEEPING_S:
+            self._kept_house = time.monotonic()
+            self._attempt("images", lambda: self.instances.remove_stale_images(time.time()), None)
+        self._write_status([instance for instance in records.instances if instance.state != "terminated"])
+
+    def close(self) -> None:
+        self.instances.close()
+
+    def _read(self) -> Records | None:
+        """The emulator's records: read again when a request may have changed them, and every few seconds, because the
+        emulator also acts by itself (instance refresh, images)."""
+        count, now = self.activity.count, time.monotonic()
+        if self._records is None or count != self._seen or now - self._read_at > RECORDS_S:
+            self._records = self._attempt("records", self.cloud.records, None)
+            self._seen, self._read_at = count, now
+        return self._records
+
+    def _list(self) -> list[Container]:
+        now = time.monotonic()
+        gone = any(container.running and not Path(f"/proc/{container.pid}").exists() for container in self._containers)
+        if self._stale or gone or now - self._listed > CONTAINERS_S:
+            self._containers = self.podman.containers(self.lab.label)
+            self._listed, self._stale = now, False
+        return self._containers
+
+    def _attempt(self, part: str, work: Callable[[], T], otherwise: U) -> T | U:
+        """One part's failure is logged once, with its cause, and doesn't stop the others."""
+        try:
+            result = work()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            if self._failures.get(part) != text:
+                self._failures[part] = text
+                log.exception("%s: %s", part, error)
+            self._stale = True
+            return otherwise
+        if self._failures.pop(part, None) is not None:
+            log.info("%s: works again", part)
+        return result
+
+    def _write_status(self, instances: list[Any]) -> None:
+        """daemon.json: what the driver sees, for `status`; its presence says that the driver works."""
+        running = {c.labels.get(INSTANCE_LABEL): c.running for c in self._containers}
+        status = json.dumps(
+            {
+                "pid": os.getpid(),
+                "instances": [
+                    {
+                        "id": instance.id,
+                        "state": instance.state,
+                        "image": instance.image_id,
+                        "address": instance.address,
+                        "zone": instance.zone,
+                        "group": instance.group,
+                        "name": instance.tags.get("Name"),
+                        "container": self.instances.container(instance.id) if instance.id in running else None,
+                        "running": running.get(instance.id, False),
+                        "targets": sorted(self.balancers.states_of(instance.id)),
+                    }
+                    for instance in instances
+                ],
+                "databases": self.databases.status(),
+                "load_balancers": self.balancers.status(),
+                "problems": {**self._failures, **self.instances.problems},
+            },
+            indent=2,
+        )
+        if status != self._status:
+            path = self.lab.state / "daemon.json"
+            temporary = path.with_suffix(".new")
+            temporary.write_text(status + "\n")
+            temporary.replace(path)
+            self._status = status

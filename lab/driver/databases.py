@@ -1,0 +1,237 @@
+"""RDS: each PostgreSQL instance record has a container with Debian's PostgreSQL, reachable under the record's endpoint.
+
+The master user is no superuser, as in RDS: it may create databases and roles. Its password reaches the server as a
+SCRAM verifier on standard input and never in clear text.
+"""
+
+import base64
+import hashlib
+import hmac
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+
+from lab.driver.cloud import Database, Records
+from lab.driver.compute import Retries
+from lab.driver.hosts import AWAIT_SYSTEMD, HOST_OPTIONS
+from lab.machine.errors import LabError
+from lab.machine.names import Lab, mac_address
+from lab.machine.podman import Container, Podman
+from lab.machine.subnets import last_free
+
+log = logging.getLogger(__name__)
+
+DATABASE_LABEL = "parkmesh.database"
+ADDRESS_LABEL = "parkmesh.address"
+READY_TIMEOUT_S = 60
+SCRAM_ITERATIONS = 4096
+
+
+class Databases:
+    """The lab's database servers."""
+
+    def __init__(self, lab: Lab, podman: Podman, image: str) -> None:
+        self.lab, self.podman, self.image = lab, podman, image
+        # Endpoint name -> address, for the instances' /etc/hosts.
+        self.endpoints: dict[str, str] = {}
+        self._prepared: dict[str, Database] = {}
+        self._retries = Retries()
+        self._problems: dict[str, str] = {}
+
+    def container(self, identifier: str) -> str:
+        return self.lab.thing(f"db-{identifier}")
+
+    def status(self) -> list[dict[str, str | None]]:
+        return [
+            {
+                "identifier": name,
+                "endpoint": record.endpoint,
+                "address": self.endpoints.get(record.endpoint),
+                "problem": self._problems.get(name),
+            }
+            for name, record in sorted(self._prepared.items())
+        ]
+
+    def tick(self, records: Records, containers: Iterable[Container], in_use: set[str]) -> bool:
+        """One round; `in_use` are addresses that instances have. Returns whether containers changed."""
+        containers = list(containers)
+        present = {c.labels[DATABASE_LABEL]: c for c in containers if DATABASE_LABEL in c.labels}
+        wanted = {database.identifier: database for database in records.databases}
+        changed = False
+        for identifier in sorted(set(present) - set(wanted)):
+            self._remove(identifier)
+            changed = True
+        taken = in_use | {c.labels[ADDRESS_LABEL] for c in containers if ADDRESS_LABEL in c.labels}
+        self.endpoints = {}
+        for identifier, database in sorted(wanted.items()):
+            container = present.get(identifier)
+            try:
+                address = container.labels[ADDRESS_LABEL] if container else _address(database, records.subnets, taken)
+            except LabError as error:
+                self._note(identifier, str(error))
+                continue
+            self.endpoints[database.endpoint] = address
+            taken.add(address)
+            if container and container.running and self._prepared.get(identifier) == database:
+                continue
+            changed |= self._try(database, container, address)
+        return changed
+
+    def _try(self, database: Database, container: Container | None, address: str) -> bool:
+        now = time.monotonic()
+        if not self._retries.due(database.identifier, now):
+            return False
+        try:
+            if container is None:
+                self._create(database, address)
+            elif not container.running:
+                self.podman.run("start", container.name)
+            self._prepare(database)
+        except LabError as error:
+            self._retries.failed(database.identifier, now)
+            self._note(database.identifier, str(error))
+            return True
+        self._retries.succeeded(database.identifier)
+        self._problems.pop(database.identifier, None)
+        self._prepared[database.identifier] = database
+        return True
+
+    def _note(self, name: str, problem: str) -> None:
+        if self._problems.get(name) != problem:
+            self._problems[name] = problem
+            log.error("database %s: %s", name, problem)
+
+    def _create(self, database: Database, address: str) -> None:
+        name = self.container(database.identifier)
+        self.podman.run("rm", "--force", "--time=0", "--ignore", name)
+        if not self.podman.exists("volume", name):
+            self.podman.run("volume", "create", f"--label={self.lab.label}", name)
+        self.podman.run(
+            "run",
+            "--detach",
+            f"--name={name}",
+            f"--hostname=db-{database.identifier}",
+            f"--label={self.lab.label}",
+            f"--label={DATABASE_LABEL}={database.identifier}",
+            f"--label={ADDRESS_LABEL}={address}",
+            f"--network={self.lab.thing('vpc')}",
+            f"--ip={address}",
+            f"--mac-address={mac_address(self.lab.id, 'db-' + database.identifier)}",
+            f"--volume={name}:/var/lib/postgresql",
+            *HOST_OPTIONS,
+            self.image,
+            "/sbin/init",
+        )
+        log.info("database %s started at %s", database.identifier, address)
+
+    def _prepare(self, database: Database) -> None:
+        """Cluster, listener, master user and first database; each only where it is missing."""
+        name = self.container(database.identifier)
+        self.podman.shell(name, cluster_script(database.port), timeout=READY_TIMEOUT_S + 30)
+        verifier = scram_verifier(database.password)
+        self._sql(name, database.port, "postgres", role_statements(database.user, verifier))
+        if database.name:
+            exists = self._sql(
+                name,
+                database.port,
+                "postgres",
+                f"SELECT 1 FROM pg_database WHERE datname = {literal(database.name)};",  # noqa: S608 (quoted)
+            )
+            if "1" not in exists:
+                self._sql(
+                    name,
+                    database.port,
+                    "postgres",
+                    f"CREATE DATABASE {identifier(database.name)} OWNER {identifier(database.user)};",
+                )
+        log.info("database %s is ready", database.identifier)
+
+    def _sql(self, container: str, port: int, database: str, statements: str) -> str:
+        return self.podman.run(
+            "exec",
+            "--interactive",
+            "--user=postgres",
+            container,
+            "psql",
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            f"--port={port}",
+            f"--dbname={database}",
+            text=statements,
+        )
+
+    def _remove(self, name: str) -> None:
+        container = self.container(name)
+        self.podman.run("rm", "--force", "--time=0", container)
+        self.podman.run("volume", "rm", "--force", container)
+        self._prepared.pop(name, None)
+        self._retries.succeeded(name)
+        self._problems.pop(name, None)
+        log.info("database %s removed: its record is deleted", name)
+
+
+def _address(database: Database, subnets: Mapping[str, str], taken: set[str]) -> str:
+    for subnet_id in database.subnet_ids:
+        if subnet_id in subnets:
+            return str(last_free(IPv4Network(subnets[subnet_id]), [IPv4Address(address) for address in taken]))
+    raise LabError(f"database {database.identifier}: its subnet group names no subnet of the VPC")
+
+
+def cluster_script(port: int) -> str:
+    """Shell: a running cluster that listens on the VPC, made new or adopted from the volume."""
+    return f"""{AWAIT_SYSTEMD}
+# The configuration lives beside the data, so that a new container finds both in the volume.
+install -d -o postgres -g postgres /var/lib/postgresql /var/lib/postgresql/etc
+[ -L /etc/postgresql ] || {{ rm -rf /etc/postgresql; ln -s /var/lib/postgresql/etc /etc/postgresql; }}
+[ -e /etc/ssl/private/ssl-cert-snakeoil.key ] || make-ssl-cert generate-default-snakeoil
+version=$(ls /usr/lib/postgresql | sort -n | tail -1)
+[ -d "/etc/postgresql/$version/main" ] || pg_createcluster --port={port} "$version" main \\
+    -o "listen_addresses=*" -o max_connections=300 -o password_encryption=scram-sha-256 >/dev/null
+cat > "/etc/postgresql/$version/main/pg_hba.conf" <<'HBA'
+local   all all                 peer
+host    all all 0.0.0.0/0       scram-sha-256
+HBA
+systemctl enable --quiet "postgresql@$version-main.service"
+systemctl start "postgresql@$version-main.service"
+for i in $(seq {READY_TIMEOUT_S}); do
+    pg_isready --quiet --port={port} && exit 0
+    sleep 1
+done
+echo "PostgreSQL is not ready after {READY_TIMEOUT_S} s" >&2
+exit 1
+"""
+
+
+def role_statements(user: str, verifier: str) -> str:
+    return f"""
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = {literal(user)}) THEN
+    CREATE ROLE {identifier(user)} LOGIN CREATEDB CREATEROLE;
+  END IF;
+END $$;
+SET log_min_error_statement = panic;
+ALTER ROLE {identifier(user)} PASSWORD {literal(verifier)};
+"""  # noqa: S608 (both are quoted)
+
+
+def literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
+
+
+def scram_verifier(password: str, salt: bytes | None = None) -> str:
+    """What PostgreSQL stores for a password (RFC 5802, SCRAM-SHA-256), so that it never sees the password itself."""
+    salt = secrets.token_bytes(16) if salt is None else salt
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt_text, stored_text, server_text = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${SCRAM_ITERATIONS}:{salt_text}${stored_text}:{server_text}"

@@ -1,0 +1,117 @@
+"""The lab's folder: lab.json (facts for the inventory, no secrets), the secrets beside it, and who holds the folder."""
+
+import fcntl
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from lab.driver.hosts import HOSTS, address
+from lab.machine import subnets
+from lab.machine.errors import LabError
+from lab.machine.names import REGION, Lab
+
+
+def load(lab: Lab) -> dict[str, Any] | None:
+    """lab.json, or None before the first `up` (or when a crash cut it short)."""
+    try:
+        facts: dict[str, Any] = json.loads(lab.lab_json.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return facts
+
+
+def require(lab: Lab) -> dict[str, Any]:
+    facts = load(lab)
+    if facts is None:
+        raise LabError(f"lab {lab.name!r} is not up: run `make lab-up`, or say which lab with PARKMESH_LAB=<name>")
+    return facts
+
+
+def save(path: Path, facts: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    temporary.replace(path)
+
+
+def facts_of(
+    lab: Lab, networks: dict[str, IPv4Network], overlay: dict[str, Any], containers_conf: str | None, image: str
+) -> dict[str, Any]:
+    """What the inventory reads. Addresses are text; nothing secret."""
+    return {
+        "id": lab.id,
+        "name": lab.name,
+        "prefix": lab.prefix,
+        "root": str(lab.root),
+        "state": str(lab.state),
+        "debian": lab.suite,
+        "region": REGION,
+        "image": image,
+        "containers_conf": containers_conf,
+        "ssh_key": str(lab.secrets / "ssh_key"),
+        "ports": {"http": lab.http_port, "aws": lab.aws_port},
+        "aws_endpoint_url": lab.aws_endpoint_url,
+        "aws_endpoint_url_instances": f"http://{subnets.gateway(networks['vpc'])}:{lab.aws_port}",
+        "vpc_cidr": str(networks["vpc"]),
+        "load_balancer_url": lab.load_balancer_url,
+        "networks": {
+            name: {"name": lab.thing(name), "subnet": str(network), "gateway": str(subnets.gateway(network))}
+            for name, network in networks.items()
+        },
+        "hosts": {
+            host.name: {
+                "container": lab.thing(host.name),
+                "address": str(address(host, networks)),
+                "network": host.network,
+            }
+            for host in HOSTS
+        },
+        "overlay": overlay,
+    }
+
+
+def ensure_secrets(lab: Lab) -> None:
+    """The lab's own key pair, desk password and controller token; made once, kept until `down`."""
+    lab.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lab.secrets.chmod(0o700)
+    _secret(lab.secrets / "desk-password", lambda: secrets.token_urlsafe(15))
+    _secret(lab.secrets / "controller-authtoken", lambda: secrets.token_hex(12))
+    key = lab.secrets / "ssh_key"
+    if not (key.exists() and key.with_suffix(".pub").exists()):
+        key.unlink(missing_ok=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"parkmesh {lab.id}", "-f", str(key)],
+            check=True,
+            timeout=30,
+            stdin=subprocess.DEVNULL,
+        )
+
+
+def _secret(path: Path, make: Any) -> None:
+    if path.exists() and path.read_text().strip():
+        return
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(f"{make()}\n")
+
+
+@contextmanager
+def held(lab: Lab) -> Iterator[None]:
+    """Only one `up` or `down` of a lab at a time.
+
+    Raises:
+        LabError: another one is at work.
+    """
+    lab.state.parent.mkdir(parents=True, exist_ok=True)
+    with (lab.state.parent / f"{lab.name}.lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LabError(f"another `up` or `down` of lab {lab.name!r} is at work: wait for it to end") from error
+        yield
+        if not lab.state.exists():
+            Path(handle.name).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Which ZeroTier the lab runs, and the Debian package of the lab's own."""

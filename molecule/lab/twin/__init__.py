@@ -1,1 +1,0 @@
-"""The lab: a twin of production on one machine (AWS emulator, podman containers, networks). See docs/lab.md."""

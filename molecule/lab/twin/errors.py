@@ -1,5 +1,0 @@
-"""The one error that the lab's commands show as a single line instead of a traceback."""
-
-
-class TwinError(Exception):
-    """Something a person can act on; its text is one line that says what was wrong and what to do."""
