@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lab.commands import up
-from lab.machine import processes, state
+from lab.machine import engine, processes, state
 from lab.machine.base_image import remove_abandoned_builds
 from lab.machine.names import BASE_LABEL, LABEL, Lab
 from lab.machine.podman import Podman, PodmanError
@@ -27,7 +26,7 @@ def down(lab: Lab, *, everything: bool = False) -> None:
     """
     with state.held(lab):
         there = lab.lab_json.exists() or (lab.state / "secrets").exists()
-        podman, _ = up.engine(lab)
+        podman, _ = engine.podman_for(lab)
         removed = _stop_daemons(lab)
         removed += _remove(podman, ["rm", "--force", "--time=0", "--volumes"], _containers(lab, podman))
         removed += _remove(podman, ["volume", "rm", "--force"], _named(lab, podman, "volume", "Name", "Labels"))

@@ -5,9 +5,8 @@ import os
 import subprocess
 from typing import Any
 
-from lab.commands import up
 from lab.driver.hosts import HOSTS
-from lab.machine import processes, state
+from lab.machine import engine, processes, state
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
 from lab.machine.progress import say
@@ -18,7 +17,7 @@ def collect(lab: Lab) -> dict[str, Any]:
     facts = state.load(lab)
     if facts is None:
         return {"lab": lab.id, "up": False, "daemon": False, "hosts": {}, "cloud": {}}
-    podman, _ = up.engine(lab, write=False)
+    podman, _ = engine.podman_for(lab, write=False)
     running = {container.name: container.running for container in podman.containers(lab.label)}
     daemon = bool(processes.find_daemons(lab.name, lab.root))
     hosts = {host.name: running.get(lab.thing(host.name), False) for host in HOSTS}
@@ -80,7 +79,7 @@ def show(lab: Lab, *, as_json: bool) -> int:
 def execute(lab: Lab, thing: str, words: list[str]) -> int:
     """Run a command in one of the lab's containers with this terminal; returns its exit code."""
     state.require(lab)
-    podman, _ = up.engine(lab, write=False)
+    podman, _ = engine.podman_for(lab, write=False)
     name = thing if thing.startswith(lab.prefix) else lab.thing(thing)
     if name not in {container.name for container in podman.containers(lab.label) if container.running}:
         raise LabError(f"nothing called {thing!r} runs in lab {lab.id}: see `make lab-status`")

@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.driver import hosts
-from lab.machine import checks, processes, state
+from lab.machine import checks, engine, processes, state
 from lab.machine.base_image import BaseImage
-from lab.machine.engine import settings_for_this_machine
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
 from lab.machine.podman import Podman
@@ -24,27 +23,9 @@ from lab.zerotier_package import choice
 DAEMON_TIMEOUT_S = 60
 
 
-def engine(lab: Lab, *, write: bool = True) -> tuple[Podman, str | None]:
-    """podman for this lab, and the settings file it uses (None: podman's defaults).
-
-    A CONTAINERS_CONF that is set already is somebody's choice and stays.
-    """
-    chosen = os.environ.get("CONTAINERS_CONF")
-    content = settings_for_this_machine()
-    if not chosen and content is not None:
-        path = lab.state / "containers.conf"
-        if write and not (path.exists() and path.read_text() == content):
-            lab.state.mkdir(parents=True, exist_ok=True)
-            path.write_text(content)
-        if path.exists():
-            chosen = str(path)
-    environment = {**os.environ, **({"CONTAINERS_CONF": chosen} if chosen else {})}
-    return Podman(environment), chosen
-
-
 def check(lab: Lab, *, installed: bool = True) -> list[str]:
     """The preflight's lines; empty when the lab can start. `installed` as in `checks.gather`."""
-    podman, _ = engine(lab, write=False)
+    podman, _ = engine.podman_for(lab, write=False)
     facts = state.load(lab)
     found = checks.problems(checks.gather(lab, podman, images_present=facts is not None, installed=installed))
     if facts is not None:
@@ -73,7 +54,7 @@ def up(lab: Lab) -> dict[str, Any]:
         raise LabError("\n".join(found))
     with state.held(lab):
         lab.state.mkdir(mode=0o755, parents=True, exist_ok=True)
-        podman, containers_conf = engine(lab)
+        podman, containers_conf = engine.podman_for(lab)
         recorded = state.load(lab)
         state.ensure_secrets(lab)
         overlay = choice.choose(lab, os.environ, recorded["overlay"] if recorded else None)

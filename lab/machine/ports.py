@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lab.commands import up
-from lab.machine import names, processes, state
+from lab.machine import engine, names, processes, state
 from lab.machine.names import LABEL, Lab
 from lab.machine.podman import PodmanError
 
@@ -48,7 +47,7 @@ def claimed_by_others(lab: Lab, proc: Path = processes.PROC) -> set[int]:
         if (name, root) != (lab.name, lab.root):
             claimed.update(_recorded(root / ".lab" / name / "lab.json"))
     if os.geteuid() == 0 and shutil.which("podman"):
-        podman, _ = up.engine(lab, write=False)
+        podman, _ = engine.podman_for(lab, write=False)
         try:
             claimed |= published_by_others(podman.json("ps", "--filter", f"label={LABEL}"), lab.id)
         except (PodmanError, ValueError):
