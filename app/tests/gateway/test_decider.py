@@ -13,9 +13,9 @@ import pytest
 from crash_points import CrashPoints
 from parkmesh.gateway.config import Camera, Config, Gate, Relay
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.hikvision import PoisonError
-from parkmesh.gateway.http import application
-from parkmesh.gateway.relays import RelayError
+from parkmesh.gateway.drivers.hikvision import PoisonError
+from parkmesh.gateway.drivers.shelly_gen2 import RelayError
+from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, Whereabouts
 from parkmesh.simulator import camera

@@ -1,8 +1,8 @@
 """Every variant of Hikvision's message that firmwares are known to send, and what isn't one."""
 
 import pytest
-from parkmesh.gateway import hikvision
-from parkmesh.gateway.hikvision import PoisonError
+from parkmesh.gateway.drivers import hikvision
+from parkmesh.gateway.drivers.hikvision import PoisonError
 from parkmesh.simulator import jpeg
 
 REAL = b"""<EventNotificationAlert version="2.0" xmlns="http://www.hikvision.com/ver20/XMLSchema">

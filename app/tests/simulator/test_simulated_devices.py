@@ -11,7 +11,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway import hikvision, sensors
+from parkmesh.gateway.drivers import chirpstack, hikvision
 from parkmesh.simulator import camera, jpeg, lorawan
 from parkmesh.simulator.relay import Switch, application
 
@@ -85,13 +85,13 @@ def test_any_plate_survives_the_xml(plate: str, retransmission: bool) -> None:
 
 @pytest.mark.parametrize("occupied", [True, False])
 @pytest.mark.parametrize("kind", ["bosch_tps110", "nwave_nps405"])
-def test_a_sensors_uplink(kind: sensors.Kind, occupied: bool) -> None:
+def test_a_sensors_uplink(kind: chirpstack.Kind, occupied: bool) -> None:
     message = lorawan.uplink("ABCDEF0123456789", lorawan.state_frame(kind, occupied), MOMENT)
-    uplink = sensors.parse_chirpstack(message)
+    uplink = chirpstack.parse_chirpstack(message)
     assert (uplink.dev_eui, uplink.at) == ("abcdef0123456789", 1_705_634_239_250)
-    assert sensors.decode(kind, uplink.f_port, uplink.payload).occupied is occupied
+    assert chirpstack.decode(kind, uplink.f_port, uplink.payload).occupied is occupied
     assert lorawan.topic("ABCDEF0123456789").endswith("/device/abcdef0123456789/event/up")
-    again = sensors.parse_chirpstack(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
+    again = chirpstack.parse_chirpstack(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
     assert again.deduplication_id != uplink.deduplication_id
 
 

@@ -20,10 +20,10 @@ from msgspec import Struct
 from parkmesh.domain import access, passages, plates
 from parkmesh.domain.access import Decision, Reason
 from parkmesh.domain.passages import Recent, Seen
-from parkmesh.gateway import hikvision
 from parkmesh.gateway.config import Camera, Config, Relay
+from parkmesh.gateway.drivers import hikvision
+from parkmesh.gateway.drivers.shelly_gen2 import RelayError
 from parkmesh.gateway.freshness import CameraClock
-from parkmesh.gateway.relays import RelayError
 from parkmesh.gateway.spool import Read, Spool, SpoolError
 from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Direction, GateRules, Passage, Times, Whereabouts
 

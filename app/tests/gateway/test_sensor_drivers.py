@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway import sensors
-from parkmesh.gateway.sensors import Kind, Reading, SensorError
+from parkmesh.gateway.drivers import chirpstack
+from parkmesh.gateway.drivers.chirpstack import Kind, Reading, SensorError
 
 CHIRPSTACK: dict[str, Any] = json.loads(
     """{"deduplicationId":"3ac7e3c4-4401-4b8d-9386-a5c902f9202d","time":"2022-07-18T09:34:15.775023242+00:00",
@@ -51,7 +51,7 @@ CHIRPSTACK: dict[str, Any] = json.loads(
     ],
 )
 def test_decoding(kind: Kind, f_port: int, payload: str, reading: Reading) -> None:
-    assert sensors.decode(kind, f_port, bytes.fromhex(payload)) == reading
+    assert chirpstack.decode(kind, f_port, bytes.fromhex(payload)) == reading
 
 
 @pytest.mark.parametrize(
@@ -68,25 +68,25 @@ def test_decoding(kind: Kind, f_port: int, payload: str, reading: Reading) -> No
 )
 def test_an_undocumented_message_is_refused(kind: Kind, f_port: int, payload: str) -> None:
     with pytest.raises(SensorError, match=rf"{len(bytes.fromhex(payload))} bytes on port {f_port}"):
-        sensors.decode(kind, f_port, bytes.fromhex(payload))
+        chirpstack.decode(kind, f_port, bytes.fromhex(payload))
 
 
 @given(st.sampled_from(["bosch_tps110", "nwave_nps405"]), st.integers(0, 255), st.binary(max_size=60))
 def test_decoding_gives_a_reading_or_a_sensor_error(kind: Kind, f_port: int, payload: bytes) -> None:
     with suppress(SensorError):
-        assert isinstance(sensors.decode(kind, f_port, payload), Reading)
+        assert isinstance(chirpstack.decode(kind, f_port, payload), Reading)
 
 
 def test_the_documented_uplink() -> None:
-    uplink = sensors.parse_chirpstack(json.dumps(CHIRPSTACK).encode())
-    assert uplink == sensors.Uplink(
+    uplink = chirpstack.parse_chirpstack(json.dumps(CHIRPSTACK).encode())
+    assert uplink == chirpstack.Uplink(
         "0101010101010101", 1, b"\xaa", 1_658_136_855_775, "3ac7e3c4-4401-4b8d-9386-a5c902f9202d"
     )
 
 
 def test_left_out_fields_are_zero_and_empty() -> None:
-    uplink = sensors.parse_chirpstack(b'{"deviceInfo":{"devEui":"ABCDEF0123456789"}}')
-    assert uplink == sensors.Uplink("abcdef0123456789", 0, b"", None, "")
+    uplink = chirpstack.parse_chirpstack(b'{"deviceInfo":{"devEui":"ABCDEF0123456789"}}')
+    assert uplink == chirpstack.Uplink("abcdef0123456789", 0, b"", None, "")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_left_out_fields_are_zero_and_empty() -> None:
 )
 def test_what_is_no_uplink(message: bytes) -> None:
     with pytest.raises(SensorError, match="not a ChirpStack uplink"):
-        sensors.parse_chirpstack(message)
+        chirpstack.parse_chirpstack(message)
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", "1969-12-31T23:59:59Z"])
 def test_a_time_that_is_none(time: str | None) -> None:
-    assert sensors.parse_chirpstack(json.dumps({**CHIRPSTACK, "time": time}).encode()).at is None
+    assert chirpstack.parse_chirpstack(json.dumps({**CHIRPSTACK, "time": time}).encode()).at is None

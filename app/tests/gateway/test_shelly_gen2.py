@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
-from parkmesh.gateway import relays
 from parkmesh.gateway.config import Relay
-from parkmesh.gateway.relays import RelayError
+from parkmesh.gateway.drivers import shelly_gen2
+from parkmesh.gateway.drivers.shelly_gen2 import RelayError
 
 
 @asynccontextmanager
@@ -37,7 +37,7 @@ def http(body: bytes, status: str = "200 OK") -> bytes:
 
 async def pulse(to: Relay) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        await relays.pulse(client, to)
+        await shelly_gen2.pulse(client, to)
 
 
 async def test_the_frame_is_shellys() -> None:
@@ -69,7 +69,7 @@ async def test_what_is_no_confirmation(answer: bytes | None, message: str) -> No
 
 
 async def test_a_slow_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relays, "TIMEOUT", httpx.Timeout(0.1))
+    monkeypatch.setattr(shelly_gen2, "TIMEOUT", httpx.Timeout(0.1))
     async with relay(http(b"{}"), wait_s=0.5) as (to, requests):
         with pytest.raises(RelayError, match="ReadTimeout"):
             await pulse(to)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import aiomqtt
 
-from parkmesh.gateway import sensors
 from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Config, Mqtt
 from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.drivers import chirpstack
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.protocol.edge import SpaceState, Times
 
@@ -33,12 +33,12 @@ class SensorFeed:
         """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
         now = self._clock()
         try:
-            uplink = sensors.parse_chirpstack(payload)
+            uplink = chirpstack.parse_chirpstack(payload)
             sensor = self._sensors.get(uplink.dev_eui)
             if sensor is None:
                 return
-            reading = sensors.decode(sensor.kind, uplink.f_port, uplink.payload)
-        except sensors.SensorError as error:
+            reading = chirpstack.decode(sensor.kind, uplink.f_port, uplink.payload)
+        except chirpstack.SensorError as error:
             text = str(error)
             log.warning("sensor message put in quarantine: %s", text)
             source = topic[:_MAX_QUARANTINED_TOPIC]
