@@ -14,7 +14,7 @@ from crash_points import CrashPoints
 from parkmesh.gateway.config import Camera, Config, Gate, Relay
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.hikvision import PoisonError
-from parkmesh.gateway.drivers.shelly_gen2 import RelayError
+from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, Whereabouts

@@ -2,7 +2,7 @@
 
 import pytest
 from parkmesh.gateway.drivers import hikvision
-from parkmesh.gateway.drivers.hikvision import PoisonError
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.simulator import jpeg
 
 REAL = b"""<EventNotificationAlert version="2.0" xmlns="http://www.hikvision.com/ver20/XMLSchema">
@@ -22,7 +22,7 @@ def change(old: str, new: str) -> bytes:
 
 def test_the_real_message() -> None:
     alert = hikvision.parse(REAL)
-    assert alert == hikvision.Alert(
+    assert alert == PlateRead(
         event_id="2024011911172144900FlERIduqg06eKsYuvLX072NugIxaHw22mHG5D5KBmWqX:2024011911172148100XqTdZBLMwoCkk",
         anpr=True,
         plate="PECT600",
@@ -192,7 +192,7 @@ KIND = "multipart/form-data; boundary=boundary"
     ],
 )
 def test_the_xml_is_found_in_the_body(body: bytes, content_type: str) -> None:
-    assert hikvision.parse(hikvision.extract_xml(body, content_type)) == hikvision.parse(REAL)
+    assert hikvision.parse(hikvision.extract(body, content_type)) == hikvision.parse(REAL)
 
 
 @pytest.mark.parametrize(
@@ -210,4 +210,4 @@ def test_the_xml_is_found_in_the_body(body: bytes, content_type: str) -> None:
 )
 def test_a_body_without_xml_is_poison(body: bytes, content_type: str) -> None:
     with pytest.raises(PoisonError):
-        hikvision.extract_xml(body, content_type)
+        hikvision.extract(body, content_type)

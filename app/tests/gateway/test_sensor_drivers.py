@@ -2,13 +2,14 @@
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.drivers import chirpstack
-from parkmesh.gateway.drivers.chirpstack import Kind, Reading, SensorError
+from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
+from parkmesh.gateway.drivers import CAMERAS, RELAYS, SENSORS, chirpstack
+from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
 
 CHIRPSTACK: dict[str, Any] = json.loads(
     """{"deduplicationId":"3ac7e3c4-4401-4b8d-9386-a5c902f9202d","time":"2022-07-18T09:34:15.775023242+00:00",
@@ -22,16 +23,16 @@ CHIRPSTACK: dict[str, Any] = json.loads(
 @pytest.mark.parametrize(
     ("kind", "f_port", "payload", "reading"),
     [
-        ("bosch_tps110", 1, "01", Reading("state", occupied=True)),
-        ("bosch_tps110", 1, "00", Reading("state", occupied=False)),
-        ("bosch_tps110", 2, "01 FF", Reading("heartbeat", occupied=True, temperature_c=-1.0)),
-        ("bosch_tps110", 2, "00 19", Reading("heartbeat", occupied=False, temperature_c=25.0)),
-        ("bosch_tps110", 2, "01", Reading("heartbeat", occupied=True)),
+        ("bosch_tps110", 1, "01", SensorReading("state", occupied=True)),
+        ("bosch_tps110", 1, "00", SensorReading("state", occupied=False)),
+        ("bosch_tps110", 2, "01 FF", SensorReading("heartbeat", occupied=True, temperature_c=-1.0)),
+        ("bosch_tps110", 2, "00 19", SensorReading("heartbeat", occupied=False, temperature_c=25.0)),
+        ("bosch_tps110", 2, "01", SensorReading("heartbeat", occupied=True)),
         (
             "bosch_tps110",
             3,
             "24 03 00 00 75 03 00 00 00 00 00 00 00 1D 02 03 01",
-            Reading(
+            SensorReading(
                 "startup",
                 occupied=True,
                 firmware="0.29.2",
@@ -39,19 +40,19 @@ CHIRPSTACK: dict[str, Any] = json.loads(
                 debug_codes=(804, 885),
             ),
         ),
-        ("nwave_nps405", 1, "00", Reading("state", occupied=False, previous_minutes=0)),
-        ("nwave_nps405", 1, "80", Reading("state", occupied=True, previous_minutes=0)),
-        ("nwave_nps405", 1, "D9", Reading("state", occupied=True, previous_minutes=89)),
-        ("nwave_nps405", 1, "5A", Reading("state", occupied=False, previous_minutes=90)),
-        ("nwave_nps405", 1, "77", Reading("state", occupied=False, previous_minutes=235)),
-        ("nwave_nps405", 1, "78", Reading("state", occupied=False, previous_minutes=240)),
-        ("nwave_nps405", 1, "7E", Reading("state", occupied=False, previous_minutes=600)),
-        ("nwave_nps405", 1, "FF", Reading("state", occupied=True, previous_minutes=None)),
-        ("nwave_nps405", 2, "00 FA FE", Reading("heartbeat", battery_v=3.5, temperature_c=9.0)),
+        ("nwave_nps405", 1, "00", SensorReading("state", occupied=False, previous_minutes=0)),
+        ("nwave_nps405", 1, "80", SensorReading("state", occupied=True, previous_minutes=0)),
+        ("nwave_nps405", 1, "D9", SensorReading("state", occupied=True, previous_minutes=89)),
+        ("nwave_nps405", 1, "5A", SensorReading("state", occupied=False, previous_minutes=90)),
+        ("nwave_nps405", 1, "77", SensorReading("state", occupied=False, previous_minutes=235)),
+        ("nwave_nps405", 1, "78", SensorReading("state", occupied=False, previous_minutes=240)),
+        ("nwave_nps405", 1, "7E", SensorReading("state", occupied=False, previous_minutes=600)),
+        ("nwave_nps405", 1, "FF", SensorReading("state", occupied=True, previous_minutes=None)),
+        ("nwave_nps405", 2, "00 FA FE", SensorReading("heartbeat", battery_v=3.5, temperature_c=9.0)),
     ],
 )
-def test_decoding(kind: Kind, f_port: int, payload: str, reading: Reading) -> None:
-    assert chirpstack.decode(kind, f_port, bytes.fromhex(payload)) == reading
+def test_decoding(kind: SensorKind, f_port: int, payload: str, reading: SensorReading) -> None:
+    assert SENSORS[kind].decode(f_port, bytes.fromhex(payload)) == reading
 
 
 @pytest.mark.parametrize(
@@ -66,27 +67,25 @@ def test_decoding(kind: Kind, f_port: int, payload: str, reading: Reading) -> No
         ("nwave_nps405", 0, "80"),
     ],
 )
-def test_an_undocumented_message_is_refused(kind: Kind, f_port: int, payload: str) -> None:
-    with pytest.raises(SensorError, match=rf"{len(bytes.fromhex(payload))} bytes on port {f_port}"):
-        chirpstack.decode(kind, f_port, bytes.fromhex(payload))
+def test_an_undocumented_message_is_refused(kind: SensorKind, f_port: int, payload: str) -> None:
+    with pytest.raises(PoisonError, match=rf"{len(bytes.fromhex(payload))} bytes on port {f_port}"):
+        SENSORS[kind].decode(f_port, bytes.fromhex(payload))
 
 
 @given(st.sampled_from(["bosch_tps110", "nwave_nps405"]), st.integers(0, 255), st.binary(max_size=60))
-def test_decoding_gives_a_reading_or_a_sensor_error(kind: Kind, f_port: int, payload: bytes) -> None:
-    with suppress(SensorError):
-        assert isinstance(chirpstack.decode(kind, f_port, payload), Reading)
+def test_decoding_gives_a_reading_or_a_poison_error(kind: SensorKind, f_port: int, payload: bytes) -> None:
+    with suppress(PoisonError):
+        assert isinstance(SENSORS[kind].decode(f_port, payload), SensorReading)
 
 
 def test_the_documented_uplink() -> None:
-    uplink = chirpstack.parse_chirpstack(json.dumps(CHIRPSTACK).encode())
-    assert uplink == chirpstack.Uplink(
-        "0101010101010101", 1, b"\xaa", 1_658_136_855_775, "3ac7e3c4-4401-4b8d-9386-a5c902f9202d"
-    )
+    uplink = chirpstack.parse(json.dumps(CHIRPSTACK).encode())
+    assert uplink == Uplink("0101010101010101", 1, b"\xaa", 1_658_136_855_775, "3ac7e3c4-4401-4b8d-9386-a5c902f9202d")
 
 
 def test_left_out_fields_are_zero_and_empty() -> None:
-    uplink = chirpstack.parse_chirpstack(b'{"deviceInfo":{"devEui":"ABCDEF0123456789"}}')
-    assert uplink == chirpstack.Uplink("abcdef0123456789", 0, b"", None, "")
+    uplink = chirpstack.parse(b'{"deviceInfo":{"devEui":"ABCDEF0123456789"}}')
+    assert uplink == Uplink("abcdef0123456789", 0, b"", None, "")
 
 
 @pytest.mark.parametrize(
@@ -103,10 +102,19 @@ def test_left_out_fields_are_zero_and_empty() -> None:
     ],
 )
 def test_what_is_no_uplink(message: bytes) -> None:
-    with pytest.raises(SensorError, match="not a ChirpStack uplink"):
-        chirpstack.parse_chirpstack(message)
+    with pytest.raises(PoisonError, match="not a ChirpStack uplink"):
+        chirpstack.parse(message)
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", "1969-12-31T23:59:59Z"])
 def test_a_time_that_is_none(time: str | None) -> None:
-    assert chirpstack.parse_chirpstack(json.dumps({**CHIRPSTACK, "time": time}).encode()).at is None
+    assert chirpstack.parse(json.dumps({**CHIRPSTACK, "time": time}).encode()).at is None
+
+
+@pytest.mark.parametrize(
+    ("kinds", "drivers"),
+    [(CameraKind, CAMERAS), (SensorKind, SENSORS), (RelayKind, RELAYS)],
+    ids=lambda item: str(item)[:20],
+)
+def test_every_kind_of_the_configuration_has_its_driver_and_no_other_is_there(kinds: Any, drivers: Any) -> None:
+    assert set(get_args(kinds)) == set(drivers)

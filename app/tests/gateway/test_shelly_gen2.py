@@ -8,7 +8,7 @@ import httpx
 import pytest
 from parkmesh.gateway.config import Relay
 from parkmesh.gateway.drivers import shelly_gen2
-from parkmesh.gateway.drivers.shelly_gen2 import RelayError
+from parkmesh.gateway.drivers.types import RelayError
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.drivers import chirpstack, hikvision
+from parkmesh.gateway.config import SensorKind
+from parkmesh.gateway.drivers import SENSORS, chirpstack, hikvision
 from parkmesh.simulator import camera, jpeg, lorawan
 from parkmesh.simulator.relay import Switch, application
 
@@ -63,7 +64,7 @@ def test_the_cameras_message_is_the_real_one() -> None:
     assert content_type.startswith("multipart/form-data; boundary=")
     for name in ("anpr.xml", "licensePlatePicture.jpg", "detectionPicture.jpg"):
         assert f'name="{name}"; filename="{name}"'.encode() in body
-    alert = hikvision.parse(hikvision.extract_xml(body, content_type))
+    alert = hikvision.parse(hikvision.extract(body, content_type))
     assert alert.plate == "1234BCD"
     assert alert.confidence == 0.88
     assert alert.at == 1_705_634_239_250
@@ -85,13 +86,13 @@ def test_any_plate_survives_the_xml(plate: str, retransmission: bool) -> None:
 
 @pytest.mark.parametrize("occupied", [True, False])
 @pytest.mark.parametrize("kind", ["bosch_tps110", "nwave_nps405"])
-def test_a_sensors_uplink(kind: chirpstack.Kind, occupied: bool) -> None:
+def test_a_sensors_uplink(kind: SensorKind, occupied: bool) -> None:
     message = lorawan.uplink("ABCDEF0123456789", lorawan.state_frame(kind, occupied), MOMENT)
-    uplink = chirpstack.parse_chirpstack(message)
+    uplink = chirpstack.parse(message)
     assert (uplink.dev_eui, uplink.at) == ("abcdef0123456789", 1_705_634_239_250)
-    assert chirpstack.decode(kind, uplink.f_port, uplink.payload).occupied is occupied
+    assert SENSORS[kind].decode(uplink.f_port, uplink.payload).occupied is occupied
     assert lorawan.topic("ABCDEF0123456789").endswith("/device/abcdef0123456789/event/up")
-    again = chirpstack.parse_chirpstack(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
+    again = chirpstack.parse(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
     assert again.deduplication_id != uplink.deduplication_id
 
 

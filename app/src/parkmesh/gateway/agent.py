@@ -13,9 +13,9 @@ import httpx
 import uvicorn
 
 from parkmesh import __version__
+from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Config, Listen
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers import shelly_gen2
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.spool import Counts, Spool
@@ -91,7 +91,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         decider = Decider(
             config,
             spool,
-            lambda relay: shelly_gen2.pulse(devices, relay),
+            lambda relay: drivers.RELAYS[relay.kind].pulse(devices, relay),
             clock=clock,
             appended=lambda: sync.wake(),
         )

@@ -12,6 +12,10 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$", max_length=300)]
 DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
+CameraKind = Literal["hikvision"]
+RelayKind = Literal["shelly_gen2"]
+SensorKind = Literal["bosch_tps110", "nwave_nps405"]
+"""Each kind has a driver in ``gateway.drivers``."""
 Seconds = Annotated[float, Meta(ge=0, le=3600)]
 
 
@@ -42,7 +46,7 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     gate: Name
     direction: Direction
-    kind: Literal["hikvision"] = "hikvision"
+    kind: CameraKind = "hikvision"
     secret_path: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")] | None = None
 
 
@@ -50,7 +54,7 @@ class Relay(Struct, frozen=True, forbid_unknown_fields=True):
     """What moves the barrier: a switch that is turned on for ``pulse_s`` seconds."""
 
     url: Url
-    kind: Literal["shelly_gen2"] = "shelly_gen2"
+    kind: RelayKind = "shelly_gen2"
     switch: Annotated[int, Meta(ge=0, le=15)] = 0
     pulse_s: Annotated[float, Meta(gt=0, le=60)] = 2
 
@@ -64,7 +68,7 @@ class Sensor(Struct, frozen=True, forbid_unknown_fields=True):
     """A parking sensor and the space that it watches."""
 
     dev_eui: DevEui
-    kind: Literal["bosch_tps110", "nwave_nps405"]
+    kind: SensorKind
     space: Name
 
 

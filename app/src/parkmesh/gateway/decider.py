@@ -20,9 +20,9 @@ from msgspec import Struct
 from parkmesh.domain import access, passages, plates
 from parkmesh.domain.access import Decision, Reason
 from parkmesh.domain.passages import Recent, Seen
+from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Camera, Config, Relay
-from parkmesh.gateway.drivers import hikvision
-from parkmesh.gateway.drivers.shelly_gen2 import RelayError
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.spool import Read, Spool, SpoolError
 from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Direction, GateRules, Passage, Times, Whereabouts
@@ -126,15 +126,16 @@ class Decider:
         now = self._clock()
         self.last_seen[camera.name] = now
         try:
-            xml = hikvision.extract_xml(body, content_type)
-            alert = hikvision.parse(xml)
-        except hikvision.PoisonError as error:
+            driver = drivers.CAMERAS[camera.kind]
+            message = driver.extract(body, content_type)
+            plate_read = driver.parse(message)
+        except PoisonError as error:
             text = str(error)
             await self.on_disk(lambda: self._spool.quarantine(camera.name, now, text, body))
             raise
-        if not alert.anpr or not alert.active:
+        if not plate_read.anpr or not plate_read.active:
             return
-        read = await self.on_disk(lambda: self._spool.receive(camera.name, now, alert.event_id, xml))
+        read = await self.on_disk(lambda: self._spool.receive(camera.name, now, plate_read.event_id, message))
         if read is None:
             log.info("camera %s: the same event again, ignored", camera.name)
             return
@@ -255,16 +256,16 @@ class Decider:
     async def _decide(self, gate: _Gate, read: Read) -> None:
         camera = self.cameras[read.camera]
         try:
-            alert = hikvision.parse(read.body)
-        except hikvision.PoisonError:  # accepted by another release
+            plate_read = self._parse(camera, read)
+        except PoisonError:  # accepted by another release
             await self._settle([read.id], None)
             return
-        now, plate = self._clock(), plates.normalise(alert.plate or "")
+        now, plate = self._clock(), plates.normalise(plate_read.plate or "")
         decision = access.decide(plate, self._entries, now + self.server_skew_ms)
-        stale = self._stale(camera, alert, read, now)
+        stale = self._stale(camera, plate_read, read, now)
         if stale and decision.granted:
             decision = Decision("denied", Reason.STALE, decision.credential_id)
-        passage = self._passage(gate, camera, read, alert, plate, decision)
+        passage = self._passage(gate, camera, read, plate_read, plate, decision)
         if stale:  # the record of an earlier moment has nothing to do with the vehicle that stands here now
             await self._settle([read.id], passage)
             self._tell(gate, passage)
@@ -279,7 +280,7 @@ class Decider:
         elif same is not None:
             await self._settle([read.id], None)
         elif (decision := self._judge(plate, camera.direction)).granted:
-            passage = self._passage(gate, camera, read, alert, plate, decision)
+            passage = self._passage(gate, camera, read, plate_read, plate, decision)
             hold_s = self._rules.entry_hold_s if camera.direction == "entry" else self._rules.exit_hold_s
             if hold_s:
                 due = now + hold_s * 1000
@@ -289,8 +290,11 @@ class Decider:
         elif self._same(gate, camera.direction, plate, decision, now) is not None:
             await self._settle([read.id], None)
         else:
-            passage = self._passage(gate, camera, read, alert, plate, decision)
+            passage = self._passage(gate, camera, read, plate_read, plate, decision)
             self._hold(gate, read, passage, plate, decision, now)
+
+    def _parse(self, camera: Camera, read: Read) -> PlateRead:
+        return drivers.CAMERAS[camera.kind].parse(read.body)
 
     def _same(self, gate: _Gate, direction: Direction, plate: str | None, decision: Decision, now: int) -> Seen | None:
         """Return the passage that a read belongs to. A car that has since been seen to go the other way, or was said
@@ -317,8 +321,8 @@ class Decider:
         now = self._clock()
         for waiting in [w for w in gate.waiting if w.due <= now]:
             read, camera = waiting.read, self.cameras[waiting.read.camera]
-            alert, decision = hikvision.parse(read.body), self._judge(waiting.plate, camera.direction)
-            passage = self._passage(gate, camera, read, alert, waiting.plate, decision)
+            plate_read, decision = self._parse(camera, read), self._judge(waiting.plate, camera.direction)
+            passage = self._passage(gate, camera, read, plate_read, waiting.plate, decision)
             if decision.granted:
                 await self._grant(gate, read, waiting.read_ids, passage, waiting.plate)
             else:
@@ -336,11 +340,11 @@ class Decider:
         await self._open(gate)
 
     def _passage(
-        self, gate: _Gate, camera: Camera, read: Read, alert: hikvision.Alert, plate: str | None, decision: Decision
+        self, gate: _Gate, camera: Camera, read: Read, plate_read: PlateRead, plate: str | None, decision: Decision
     ) -> Passage:
         return Passage(
             seq=1,
-            times=Times(read.received, alert.at),
+            times=Times(read.received, plate_read.at),
             gate=gate.name,
             direction=camera.direction,
             plate=plate or "",
@@ -348,19 +352,19 @@ class Decider:
             reason=decision.reason.value,
             credential_id=decision.credential_id,
             access_list_version=self.list_version,
-            confidence=alert.confidence,
+            confidence=plate_read.confidence,
             camera=camera.name,
-            device_event_id=alert.event_id,
+            device_event_id=plate_read.event_id,
         )
 
-    def _stale(self, camera: Camera, alert: hikvision.Alert, read: Read, now: int) -> bool:
+    def _stale(self, camera: Camera, plate_read: PlateRead, read: Read, now: int) -> bool:
         """Tell whether a read is too old to open a gate: sent late by the camera, or kept here too long."""
         bound, clock = int(self._config.max_event_age_s * 1000), self._clocks[camera.name]
-        if alert.retransmitted or abs(now - read.received) > bound:
+        if plate_read.retransmitted or abs(now - read.received) > bound:
             return True
-        before = clock.age_ms(alert.at, read.received)
-        clock.learn(alert.at, read.received, bound)
-        return min(before, clock.age_ms(alert.at, read.received)) > bound
+        before = clock.age_ms(plate_read.at, read.received)
+        clock.learn(plate_read.at, read.received, bound)
+        return min(before, clock.age_ms(plate_read.at, read.received)) > bound
 
     async def _grant(self, gate: _Gate, read: Read, more_reads: list[int], passage: Passage, plate: str | None) -> None:
         # Held reads of the same vehicle were bad ones of this passage.

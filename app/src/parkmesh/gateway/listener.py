@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from parkmesh.gateway.config import Camera
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers.hikvision import PoisonError
+from parkmesh.gateway.drivers.types import PoisonError
 from parkmesh.gateway.spool import SpoolError
 
 log = logging.getLogger("parkmesh.gateway")

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import aiomqtt
 
+from parkmesh.gateway import drivers
 from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Config, Mqtt
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers import chirpstack
+from parkmesh.gateway.drivers.types import PoisonError
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.protocol.edge import SpaceState, Times
 
@@ -33,12 +34,12 @@ class SensorFeed:
         """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
         now = self._clock()
         try:
-            uplink = chirpstack.parse_chirpstack(payload)
+            uplink = drivers.parse_uplink(payload)
             sensor = self._sensors.get(uplink.dev_eui)
             if sensor is None:
                 return
-            reading = chirpstack.decode(sensor.kind, uplink.f_port, uplink.payload)
-        except chirpstack.SensorError as error:
+            reading = drivers.SENSORS[sensor.kind].decode(uplink.f_port, uplink.payload)
+        except PoisonError as error:
             text = str(error)
             log.warning("sensor message put in quarantine: %s", text)
             source = topic[:_MAX_QUARANTINED_TOPIC]
@@ -53,7 +54,7 @@ class SensorFeed:
             status="occupied" if reading.occupied else "free",
             sensor=sensor.dev_eui.lower(),
         )
-        # The broker delivers at least once; ChirpStack's own id makes it once.
+        # The broker delivers at least once; the network server's own id makes it once.
         once = f"uplink/{uplink.deduplication_id}" if uplink.deduplication_id else None
         if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):
             log.info("space %s: %s", event.space, event.status)

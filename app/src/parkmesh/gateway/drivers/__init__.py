@@ -1,1 +1,16 @@
-"""What speaks with devices: a module per device, and the tables that say which kind has which."""
+"""What speaks with devices: a module per device, and the tables that say which ``kind`` of the configuration has which.
+
+A new device is a module here, its kind in ``gateway.config`` and its line in a table below; nothing else names a brand.
+"""
+
+from collections.abc import Mapping
+
+from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
+from parkmesh.gateway.drivers import bosch_tps110, chirpstack, hikvision, nwave_nps405, shelly_gen2
+from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, SensorDriver
+
+CAMERAS: Mapping[CameraKind, CameraDriver] = {"hikvision": hikvision}
+SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwave_nps405": nwave_nps405}
+RELAYS: Mapping[RelayKind, RelayDriver] = {"shelly_gen2": shelly_gen2}
+parse_uplink = chirpstack.parse
+"""Reads the message of the LoRaWAN network server; there is one that is supported."""

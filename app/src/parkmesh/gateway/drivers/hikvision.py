@@ -12,33 +12,11 @@ from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
-from msgspec import Struct
+
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 
 MAX_XML = 256 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class PoisonError(Exception):
-    """The message can't be understood, and sending it again won't help. The text names what is wrong."""
-
-
-class Alert(Struct, frozen=True):
-    """One message of a camera.
-
-    ``plate`` is as the camera wrote it (not normalised), None if it gave none. ``confidence`` is 0 to 1. ``at`` is the
-    camera's clock in ms since 1970, None if it gave none. ``event_id`` names the event for deduplication: UUID and pId,
-    or a digest of the message where the firmware sends neither. ``anpr`` is False for messages that aren't about a
-    plate (motion, keep-alive).
-    """
-
-    event_id: str
-    anpr: bool
-    plate: str | None = None
-    confidence: float | None = None
-    at: int | None = None
-    direction: str | None = None
-    retransmitted: bool = False
-    active: bool = True
 
 
 def _local(tag: object) -> str:
@@ -101,7 +79,7 @@ def _root(xml: bytes) -> Element:
         raise PoisonError(f"the XML is broken: {error}") from None
 
 
-def parse(xml: bytes) -> Alert:
+def parse(xml: bytes) -> PlateRead:
     """Read the XML of one message; raise PoisonError where it isn't an alert."""
     root = _root(xml.strip(b"\x00 \t\r\n"))
     if _local(root.tag) != "EventNotificationAlert":
@@ -115,7 +93,7 @@ def parse(xml: bytes) -> Alert:
         # The flag differs between a message and its repetition; everything else is equal.
         digest = re.sub(rb"<[^<>]*isDataRetransmission>[^<]*<[^<>]*isDataRetransmission>", b"", xml)
         event_id = "sha256:" + hashlib.sha256(digest).hexdigest()[:32]
-    return Alert(
+    return PlateRead(
         event_id=event_id[:190],
         anpr=has_block or event_type.upper() in ("ANPR", "VEHICLEDETECTION"),
         plate=_text(root, "licensePlate", "originalLicensePlate"),
@@ -130,7 +108,7 @@ def parse(xml: bytes) -> Alert:
 _BOUNDARY = re.compile(r'boundary="?([^";,\s]+)"?', re.IGNORECASE)
 
 
-def extract_xml(body: bytes, content_type: str) -> bytes:
+def extract(body: bytes, content_type: str) -> bytes:
     """Return the XML of a camera's POST: of its multipart body, or the body itself; raise PoisonError if there is none.
 
     Pictures are left behind: they are personal data that nothing here needs.

@@ -1,4 +1,4 @@
-"""Barriers: turn a relay on for a moment, and say whether it confirmed.
+"""Shelly's relays of the second generation: turn one on for a moment, and say whether it confirmed.
 
 Short time-outs: a driver waits, and one dead relay must not keep the other gates. A request that may have reached the
 relay is never repeated: many barriers take a second pulse as 'stop'.
@@ -11,12 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from parkmesh.gateway.config import Relay
+from parkmesh.gateway.drivers.types import RelayError
 
 TIMEOUT = httpx.Timeout(2.0, connect=1.0)
-
-
-class RelayError(Exception):
-    """The barrier wasn't confirmed to have opened; the text says what the relay did instead."""
 
 
 class _RpcError(Struct):

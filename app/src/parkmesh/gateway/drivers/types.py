@@ -1,0 +1,85 @@
+"""What drivers and the rest of the gateway say to each other: plain data, errors, and what each sort of driver does."""
+
+from collections.abc import Awaitable
+from typing import Literal, Protocol
+
+import httpx
+from msgspec import Struct
+
+from parkmesh.gateway.config import Relay
+
+
+class PoisonError(Exception):
+    """A message can't be understood, and sending it again won't help. The text says in one line what is wrong."""
+
+
+class RelayError(Exception):
+    """The barrier wasn't confirmed to have opened; the text says what the relay did instead."""
+
+
+class PlateRead(Struct, frozen=True):
+    """One message of a camera.
+
+    ``plate`` is as the camera wrote it (not normalised), None if it gave none. ``confidence`` is 0 to 1. ``at`` is the
+    camera's clock in ms since 1970, None if it gave none. ``event_id`` names the event for deduplication. ``anpr`` is
+    False for messages that aren't about a plate (motion, keep-alive); ``active`` is False for the end of an event.
+    """
+
+    event_id: str
+    anpr: bool
+    plate: str | None = None
+    confidence: float | None = None
+    at: int | None = None
+    direction: str | None = None
+    retransmitted: bool = False
+    active: bool = True
+
+
+class Uplink(Struct, frozen=True):
+    """One LoRaWAN uplink: lower-case ``dev_eui``, port, payload, and the network's time in ms since 1970 if given."""
+
+    dev_eui: str
+    f_port: int
+    payload: bytes
+    at: int | None
+    deduplication_id: str
+
+
+class SensorReading(Struct, frozen=True):
+    """What a parking sensor said. ``occupied`` is None for messages without a state.
+
+    ``previous_minutes`` is how long the previous state lasted (None: unknown or more than can be told).
+    """
+
+    message: Literal["state", "heartbeat", "startup"]
+    occupied: bool | None = None
+    temperature_c: float | None = None
+    battery_v: float | None = None
+    previous_minutes: int | None = None
+    firmware: str | None = None
+    reset_cause: str | None = None
+    debug_codes: tuple[int, ...] = ()
+
+
+class CameraDriver(Protocol):
+    """A camera that posts its messages to the listener."""
+
+    def extract(self, body: bytes, content_type: str) -> bytes:
+        """Return what is kept of a POST: the message without its pictures. Raises PoisonError."""
+
+    def parse(self, message: bytes) -> PlateRead:
+        """Read a message that ``extract`` returned. Raises PoisonError."""
+
+
+class SensorDriver(Protocol):
+    """A parking sensor whose payloads come as LoRaWAN uplinks."""
+
+    def decode(self, f_port: int, payload: bytes) -> SensorReading:
+        """Decode one payload. Raises PoisonError for one that the device's documentation doesn't know."""
+
+
+class RelayDriver(Protocol):
+    """What moves a barrier."""
+
+    def pulse(self, client: httpx.AsyncClient, relay: Relay) -> Awaitable[None]:
+        """Open the barrier; return when the relay confirmed the pulse. Raises RelayError otherwise."""
