@@ -1,4 +1,4 @@
-"""Measure the edge door: events a second with every effect applied, and gateways that all come back at once.
+"""Measure the edge API: events a second with every effect applied, and gateways that all come back at once.
 
 A real server process and a PostgreSQL of its own (``_deployment``: on disk, synchronous commit and fsync on), both on
 this machine, and the load beside them. Rows are counted after every run: what was acknowledged must be there, once.

@@ -104,7 +104,7 @@ async def ask_peer(link: Link, community: Community, method: str, path: str, bod
 
 
 async def to_ours(link: Link, community: Community) -> None:
-    """Send a batch to the edge door; end the program where not all of it was acknowledged."""
+    """Send a batch to the edge API; end the program where not all of it was acknowledged."""
     times = edge.Times(time.time_ns() // 1_000_000)
     first = community.seq + 1
     states = [

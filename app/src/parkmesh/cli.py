@@ -31,7 +31,7 @@ COMMANDS = {
         "parkmesh.server.commands.retention_cli",
         "retention",
         "server",
-        "Let go of what has been kept long enough.",
+        "Delete what has been kept long enough.",
     ),
     "gateway": ("parkmesh.gateway.cli", "gateway", "gateway", "Run and inspect a community's gateway."),
     "simulate": ("parkmesh.simulator.cli", "simulate", "gateway", "Simulate cameras, sensors and relays."),

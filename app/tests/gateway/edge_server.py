@@ -26,8 +26,8 @@ from parkmesh.protocol.edge import (
     HeartbeatAck,
     Moved,
     Passage,
+    PresenceUpdate,
     Servers,
-    Whereabouts,
 )
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -83,7 +83,7 @@ class EdgeServer:
     def command(self, command: Command) -> None:
         self._send("command", msgspec.json.encode(command))
 
-    def moved(self, *moves: Whereabouts) -> None:
+    def moved(self, *moves: PresenceUpdate) -> None:
         """Tell those who listen where plates are by the word of others."""
         self._send("presence", msgspec.json.encode(Moved(list(moves))))
 

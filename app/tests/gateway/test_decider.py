@@ -17,7 +17,7 @@ from parkmesh.gateway.drivers.hikvision import PoisonError
 from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
-from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, Whereabouts
+from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, PresenceUpdate
 from parkmesh.simulator import camera
 
 NOW = 1_700_000_000_000
@@ -262,10 +262,12 @@ async def test_a_correction_lets_a_locked_out_car_in(world: World) -> None:
     async with world.gateway(spool) as decider:
         await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
         await drive(world, decider, spool, ("1234BCD", "cam-in"), ("1234BCD", "cam-in"))
-        late = AccessList(9, False, [], epoch=5, presence=[Whereabouts("1234BCD", False, NOW - 1)])
+        late = AccessList(9, False, [], epoch=5, presence=[PresenceUpdate("1234BCD", False, NOW - 1)])
         await decider.activate(late)  # older than what the gate saw: it changes nothing
         await drive(world, decider, spool, ("1234BCD", "cam-in"))
-        await decider.activate(AccessList(10, False, [], epoch=5, presence=[Whereabouts("1234BCD", False, world.now)]))
+        await decider.activate(
+            AccessList(10, False, [], epoch=5, presence=[PresenceUpdate("1234BCD", False, world.now)])
+        )
         await drive(world, decider, spool, ("1234BCD", "cam-in"))
     assert [reason for _, reason, _ in brief(spool)] == ["exact", "anti_passback", "anti_passback", "exact"]
 
@@ -274,14 +276,16 @@ async def test_what_another_gateway_saw_counts_unless_something_later_is_known(w
     spool = world.spool()
     async with world.gateway(spool) as decider:
         await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
-        await decider.hear([Whereabouts("1234BCD", True, world.now), Whereabouts("5678FGH", False, world.now)])
+        await decider.apply_presence(
+            [PresenceUpdate("1234BCD", True, world.now), PresenceUpdate("5678FGH", False, world.now)]
+        )
         await drive(world, decider, spool, ("1234BCD", "cam-in"), ("5678FGH", "cam-in"))
         # Said late: the gate has seen it since.
-        await decider.hear([Whereabouts("5678FGH", False, NOW - 1)])
+        await decider.apply_presence([PresenceUpdate("5678FGH", False, NOW - 1)])
         await drive(world, decider, spool, ("5678FGH", "cam-in"))
     async with world.gateway(spool) as decider:  # what was heard survives a restart, and so does what holds of it
         await drive(world, decider, spool, ("1234BCD", "cam-in"), ("5678FGH", "cam-in"))
-        await decider.hear([Whereabouts("1234BCD", False, world.now)])
+        await decider.apply_presence([PresenceUpdate("1234BCD", False, world.now)])
         await drive(world, decider, spool, ("1234BCD", "cam-in"))
     assert [reason for _, reason, _ in brief(spool)] == ["anti_passback", "exact", *["anti_passback"] * 3, "exact"]
 
@@ -290,7 +294,7 @@ async def test_a_list_that_comes_while_a_car_passes_forgets_it_not(world: World)
     spool = world.spool()
     async with world.gateway(spool) as decider:
         await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
-        decider._place([Whereabouts("1234BCD", True, world.now)])  # in memory, and not on disk yet
+        decider._place([PresenceUpdate("1234BCD", True, world.now)])  # in memory, and not on disk yet
         await decider.activate(ruled(9, anti_passback="hard", refusal_hold_s=0))
         await drive(world, decider, spool, ("1234BCD", "cam-in"))
     assert [reason for _, reason, _ in brief(spool)] == ["anti_passback"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_server import TOKEN, EdgeServer
-from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, Whereabouts
+from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, PresenceUpdate
 from parkmesh.simulator import camera, drive
 from processes import GatewaySite, parkmesh, run_simulate, wait_for
 from starlette.responses import Response
@@ -112,7 +112,7 @@ def test_a_car_that_came_in_at_another_gateway_does_not_come_in_here(site: Gatew
     assert server.stream_features == ["presence"]
     server.epoch, server.rules = 77, GateRules(anti_passback="hard", refusal_hold_s=0)
     wait_for(lambda: site.status()["access_list_epoch"] == 77, "the rules")
-    server.moved(Whereabouts("5678FGH", False, server.now()), Whereabouts("1234BCD", True, server.now()))
+    server.moved(PresenceUpdate("5678FGH", False, server.now()), PresenceUpdate("1234BCD", True, server.now()))
     server.command(Command("behind", "in", server.now() + 10_000, "desk"))  # what came before it is known when it opens
     wait_for(lambda: len(server.events) == 1, "the record of the command")
     send(site, "1234BCD")

@@ -27,7 +27,7 @@ class Database:
 
 @dataclass
 class Server:
-    """A running server: base addresses of its doors, and the event that stops it."""
+    """A running server: base addresses of its applications, and the event that stops it."""
 
     web: str
     edge: str

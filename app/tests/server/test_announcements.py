@@ -13,7 +13,7 @@ from parkmesh.server.db import database
 from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.web import live
 from running_server import Database, Server
-from test_edge_door import batch, passage, state
+from test_edge_api import batch, passage, state
 from two_communities import rows
 
 

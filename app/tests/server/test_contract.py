@@ -1,7 +1,7 @@
 """The API against its own document: whatever is sent, no 5xx and no answer that the document doesn't know.
 
 Every operation gets generated requests, well-formed and not, as each role; community a exists in all of them, so that
-they reach further than its door.
+they reach further than its application.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Communities that the desk let go are deleted with all they have, and nothing else is."""
+"""Communities that the desk offboarded are deleted with all they have, and nothing else is."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The operator's desk: every gateway at a glance, communities taken on and let go, and who did it."""
+"""The operator's desk: every gateway at a glance, communities taken on and offboarded, and who did it."""
 
 import asyncio
 import hashlib
@@ -208,7 +208,7 @@ async def test_letting_go_and_a_batch_dont_wait_for_each_other_in_a_ring(people:
                 break
             await asyncio.sleep(0.02)
         else:
-            pytest.fail("letting go didn't come to the gateway")
+            pytest.fail("offboarding didn't come to the gateway")
         await owner.execute(
             "INSERT INTO presence (community_id, plate, inside, at, gateway_id, epoch, seq, gate) "
             "VALUES ($1, 'NEW1', true, now(), 1, 1, 1, 'main-in')",

@@ -97,7 +97,7 @@ async def test_streams_are_told_to_reconnect_and_end(draining: Server) -> None:
 
 
 async def test_a_request_in_flight_is_answered(draining: Server, filled: Database, owner: Any) -> None:
-    """The request waits for a row that somebody holds, until the doors have begun to close."""
+    """The request waits for a row that somebody holds, until the listeners have begun to close."""
     async with edge_client(draining) as gateway:
         async with owner.transaction():
             await database.set_scope(owner, "provision")
@@ -107,7 +107,7 @@ async def test_a_request_in_flight_is_answered(draining: Server, filled: Databas
             posting = asyncio.create_task(gateway.post("/edge/v1/events", json=EVENTS))
             await until(lambda: _waits(filled), "the request waits")
             draining.stop.set()
-            await until(lambda: _refuses(draining), "the doors are closed")
+            await until(lambda: _refuses(draining), "the listeners are closed")
             assert not posting.done()
         answer = await posting
         assert (answer.status_code, answer.json()) == (200, {"epoch": 1, "acked": 1})
@@ -147,7 +147,7 @@ async def test_a_server_is_in_the_list_as_long_as_it_runs(server: Server, owner:
     await until(lambda: owner.fetchval("SELECT EXISTS (SELECT FROM server)"), "announced")
     found = await owner.fetch("SELECT id, edge_url, web_url, draining FROM server")
     assert [tuple(row) for row in found] == [("test", server.edge, server.web, False)]
-    # Everybody may read it: the edge door tells it to gateways while it works for their community.
+    # Everybody may read it: the edge API tells it to gateways while it works for their community.
     assert await rows(owner, "a", "SELECT id FROM server WHERE $1::bigint > 0") == [{"id": "test"}]
     server.stop.set()
     await server.task
@@ -219,8 +219,8 @@ async def test_the_doors_send_small_answers_at_once() -> None:
         accepted.put_nowait(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
         writer.close()
 
-    door = sockets.listen("127.0.0.1", 0)
-    async with await asyncio.start_server(accept, sock=door):
-        _, writer = await asyncio.open_connection(*door.getsockname()[:2])
+    listener = sockets.listen("127.0.0.1", 0)
+    async with await asyncio.start_server(accept, sock=listener):
+        _, writer = await asyncio.open_connection(*listener.getsockname()[:2])
         assert await accepted.get() != 0
         writer.close()

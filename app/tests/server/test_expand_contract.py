@@ -40,8 +40,8 @@ class Release:
 
 PREVIOUS = Release("618057b", "0002")
 
-# What the previous release's servers do: every test of its doors and of its command. Left out is what looks at the
-# schema itself (test_schema.py, and of test_rights.py the walks through the catalogue): that has grown.
+# What the previous release's servers do: every test of its web application, edge API and command. Left out is what
+# looks at the schema itself (test_schema.py, and of test_rights.py the walks through the catalogue): that has grown.
 PREVIOUS_TESTS = ("test_web_door.py", "test_edge_door.py", "test_apply.py", "test_rights.py")
 ABOUT_THE_SCHEMA = (
     "test_every_table_has_row_level_security_forced",

@@ -174,21 +174,21 @@ async def test_another_epoch_and_forgotten_changes_bring_the_full_list(gateway: 
 async def test_what_a_gate_would_decide(people: People) -> None:
     admin = await people("administrator@a.example")
 
-    async def foretold(plate: str, gate: str = "main-in") -> tuple[str, str]:
+    async def predicted(plate: str, gate: str = "main-in") -> tuple[str, str]:
         answer = await admin.get(f"{GATES}/{gate}/decision", params={"plate": plate})
         assert answer.status_code == 200, answer.text
         return answer.json()["decision"], answer.json()["reason"]
 
-    assert await foretold("1234-bcd") == ("granted", "exact")
-    assert await foretold("9999 ZZZ") == ("denied", "unknown_plate")
+    assert await predicted("1234-bcd") == ("granted", "exact")
+    assert await predicted("9999 ZZZ") == ("denied", "unknown_plate")
     await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
     await admin.put(
         "/api/v1/communities/a/presence/1234BCD", json={"inside": True, "reason": "seen there"}, headers=ANY
     )
-    assert await foretold("1234BCD") == ("denied", "anti_passback")
-    assert await foretold("1234BCD", "main-out") == ("granted", "exact")
+    assert await predicted("1234BCD") == ("denied", "anti_passback")
+    assert await predicted("1234BCD", "main-out") == ("granted", "exact")
     await admin.put(RULES, json={"lots_per_unit": 0}, headers=ANY)
-    assert await foretold("5678AXX") == ("denied", "lots_full")
+    assert await predicted("5678AXX") == ("denied", "lots_full")
     assert (await (await people("resident@a.example")).get(f"{GATES}/main-in/decision?plate=X1")).status_code == 403
 
 
@@ -319,7 +319,7 @@ async def test_many_moves_are_looked_at_together(
     looks: list[bytes] = []
     look = edge_app._presence
 
-    async def counted(pool: database.Pool, token: bytes) -> dict[str, edge.Whereabouts]:
+    async def counted(pool: database.Pool, token: bytes) -> dict[str, edge.PresenceUpdate]:
         looks.append(token)
         return await look(pool, token)
 

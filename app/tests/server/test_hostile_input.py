@@ -51,11 +51,13 @@ SLOW = {
 }
 
 
-@pytest.mark.parametrize("door", SLOW)
-async def test_a_body_that_trickles_in_is_given_up(server: Server, monkeypatch: pytest.MonkeyPatch, door: str) -> None:
+@pytest.mark.parametrize("application", SLOW)
+async def test_a_body_that_trickles_in_is_given_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch, application: str
+) -> None:
     monkeypatch.setattr(middleware, "BODY_S", 0.5)
-    begin, other = SLOW[door]
-    base = server.edge if door == "edge" else server.web
+    begin, other = SLOW[application]
+    base = server.edge if application == "edge" else server.web
     slow = [asyncio.create_task(exchange(base, f"{begin}Content-Length: 1000\r\n\r\n{{".encode())) for _ in range(20)]
     await asyncio.sleep(0)
     # Whoever is slow keeps nobody else waiting.
@@ -101,13 +103,13 @@ TRICKLES = {
 }
 
 
-@pytest.mark.parametrize("door", ["web", "edge"])
+@pytest.mark.parametrize("application", ["web", "edge"])
 @pytest.mark.parametrize("case", TRICKLES)
 async def test_a_head_that_trickles_in_is_given_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch, case: str, door: str
+    server: Server, monkeypatch: pytest.MonkeyPatch, case: str, application: str
 ) -> None:
     monkeypatch.setattr(http_protocol, "HEAD_S", 0.4)
-    assert await closed_after(getattr(server, door), *TRICKLES[case], pause_s=0.05)
+    assert await closed_after(getattr(server, application), *TRICKLES[case], pause_s=0.05)
 
 
 async def test_a_connection_on_which_nothing_is_sent_ends(filled: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,14 +37,14 @@ async def test_requests_are_counted_by_route_and_never_by_path(server: Server, p
     after = await samples(server)
 
     def grown(route: str, method: str, status: str) -> float:
-        labels = {"door": "web", "method": method, "route": route, "status": status}
+        labels = {"application": "web", "method": method, "route": route, "status": status}
         return value(after, "parkmesh_requests_total", **labels) - value(before, "parkmesh_requests_total", **labels)
 
     gates = "/api/v1/communities/{community}/gates"
     assert grown(gates, "GET", "200") == 1
     assert grown(gates, "GET", "404") == 1
     assert grown("unmatched", "other", "404") == 1
-    assert value(after, "parkmesh_request_seconds_count", door="web", route=gates) >= 2
+    assert value(after, "parkmesh_request_seconds_count", application="web", route=gates) >= 2
     text = str(after)
     for private in ("1234BCD", "coffee", "nowhere", "example", "BREW"):
         assert private not in text

@@ -1,4 +1,4 @@
-"""Pages of administrators and of the desk: API keys, lanes, maps, a person's data, choosing a unit, letting go."""
+"""Pages of administrators and of the desk: API keys, lanes, maps, a person's data, choosing a unit, offboarding."""
 
 import html
 import re
@@ -624,10 +624,10 @@ async def test_the_desk_lets_a_community_go_that_it_names_once_more(server: Serv
         assert answer.headers["location"] == f"{OFFBOARD}?done=offboarded"
         assert (await administrator.get(A)).headers["location"].startswith("/sign-in")
     page = await desk.get(OFFBOARD)
-    assert "It was let go on" in page.text
+    assert "It was offboarded on" in page.text
     assert 'data-testid="offboard-form"' not in page.text
     row = (await desk.get("/?q=community+a")).text
-    assert "Let go</span>" in row
+    assert "Offboarded</span>" in row
     assert "contract ended" in (await desk.get("/audit?kind=community")).text
     assert (await desk.get("/communities/nowhere/offboard")).status_code == 404
 

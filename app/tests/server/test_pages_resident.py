@@ -16,7 +16,7 @@ from parkmesh.server.commands import run
 from parkmesh.server.http import sockets
 from running_server import Server, settings
 from test_csv import MISTAKES
-from test_edge_door import frames
+from test_edge_api import frames
 from two_communities import rows
 
 Gateway = Callable[[str], httpx.AsyncClient]

@@ -1,4 +1,4 @@
-"""Partitions of passages and observations, and what retention lets go of, reports and leaves alone."""
+"""Partitions of passages and observations, and what retention deletes, reports and leaves alone."""
 
 import json
 import subprocess

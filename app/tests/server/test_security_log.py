@@ -148,7 +148,7 @@ async def test_a_gateway_s_refused_token_is_logged_with_its_address(server: Serv
     async with httpx.AsyncClient(base_url=server.edge, headers={"Authorization": "Bearer guessed-token"}) as client:
         assert (await client.get("/edge/v1/servers")).status_code == 401
     (line,) = lines.requests()
-    assert (line["door"], line["status"], line["client"]) == ("edge", 401, "127.0.0.1")
+    assert (line["application"], line["status"], line["client"]) == ("edge", 401, "127.0.0.1")
     assert not any(secret in "".join(lines.texts) for secret in ("guessed-token", *TOKENS.values()))
 
 

@@ -187,6 +187,6 @@ def judge(
     rules: Rules,
     inside: Mapping[str, bool],
 ) -> Decision:
-    """Decide on a read by list and rules: what a gateway does at the gate, and what the server foretells."""
+    """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""
     decision = decide(plate, entries, now)
     return decision if plate is None else admit(plate, decision, entries, direction, rules, inside)

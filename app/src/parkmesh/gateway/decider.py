@@ -25,7 +25,16 @@ from parkmesh.gateway.config import Camera, Config, Relay
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.spool import Read, Spool, SpoolError
-from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Direction, GateRules, Passage, Times, Whereabouts
+from parkmesh.protocol.edge import (
+    AccessEntry,
+    AccessList,
+    Command,
+    Direction,
+    GateRules,
+    Passage,
+    PresenceUpdate,
+    Times,
+)
 
 T = TypeVar("T")
 log = logging.getLogger("parkmesh.gateway")
@@ -152,29 +161,34 @@ class Decider:
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
-        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, list[Whereabouts]]:
+        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, list[PresenceUpdate]]:
             self._spool.activate(update)
             return self._known()
 
         self._take_over(*await self.on_disk(store))
         log.info("access list %d is active: %d credentials", self.list_version, len(self._entries))
 
-    async def hear(self, moves: list[Whereabouts]) -> None:
+    async def apply_presence(self, moves: list[PresenceUpdate]) -> None:
         """Take over where others say that plates are, on disk and then in memory; what is known of later holds."""
         await self.on_disk(lambda: self._spool.place(moves))
         self._place(moves)
 
-    def _place(self, moves: list[Whereabouts]) -> None:
+    def _place(self, moves: list[PresenceUpdate]) -> None:
         for move in moves:
             if self._inside_since.get(move.plate, 0) <= move.at:
                 self._inside[move.plate], self._inside_since[move.plate] = move.inside, move.at
 
-    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, list[Whereabouts]]:
+    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, list[PresenceUpdate]]:
         version, entries = self._spool.access_list()
         return version, self._spool.list_epoch, entries, self._spool.rules(), self._spool.presence()
 
     def _take_over(
-        self, version: int, epoch: int, entries: list[AccessEntry], rules: GateRules | None, inside: list[Whereabouts]
+        self,
+        version: int,
+        epoch: int,
+        entries: list[AccessEntry],
+        rules: GateRules | None,
+        inside: list[PresenceUpdate],
     ) -> None:
         self.list_version, self.list_epoch, self._entries = version, epoch, entries
         # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
@@ -224,7 +238,7 @@ class Decider:
             item = await self._next(gate)
             try:
                 if isinstance(item, Command):
-                    await self._obey(gate, item)
+                    await self._execute_command(gate, item)
                 elif item is not None:
                     await self._decide(gate, item)
                 await self._end_waits(gate)
@@ -389,11 +403,11 @@ class Decider:
                 await asyncio.sleep(_DISK_RETRY_S)
         self._tell(gate, passage)
 
-    def _move(self, passage: Passage) -> Whereabouts:
+    def _move(self, passage: Passage) -> PresenceUpdate:
         """Note where the vehicle of a passage is now."""
         decision = Decision("granted", Reason(passage.reason), passage.credential_id)
         car = access.vehicle(passage.plate, decision, self._entries)
-        move = Whereabouts(car, passage.direction == "entry", passage.times.received)
+        move = PresenceUpdate(car, passage.direction == "entry", passage.times.received)
         self._place([move])
         return move
 
@@ -427,7 +441,7 @@ class Decider:
             self._remember(gate, held.passage, held.plate)
             self._tell(gate, held.passage)
 
-    async def _obey(self, gate: _Gate, command: Command) -> None:
+    async def _execute_command(self, gate: _Gate, command: Command) -> None:
         now = self._clock()
         if now + self.server_skew_ms >= command.expires:
             log.warning("gate %s: command %s came after it had expired, refused", gate.name, command.id)
@@ -469,7 +483,7 @@ class Decider:
         read_ids: list[int],
         passage: Passage | None,
         states: dict[str, bytes] | None = None,
-        moved: Whereabouts | None = None,
+        moved: PresenceUpdate | None = None,
     ) -> None:
         states = states or {}
         if passage is not None and passage.camera in self._clocks:

@@ -28,9 +28,9 @@ from parkmesh.protocol.edge import (
     Gap,
     GateRules,
     Passage,
+    PresenceUpdate,
     SpaceState,
     Times,
-    Whereabouts,
 )
 
 T = TypeVar("T")
@@ -258,7 +258,7 @@ class Spool:
         read_ids: list[int],
         event: Event | None,
         states: dict[str, bytes] | None = None,
-        moved: Whereabouts | None = None,
+        moved: PresenceUpdate | None = None,
     ) -> None:
         """In one step: forget camera messages, append the record that came of them, store changed states and where a
         plate is now."""
@@ -426,12 +426,12 @@ class Spool:
         except msgspec.DecodeError:
             return None  # of a later release that we were put back from
 
-    def presence(self) -> list[Whereabouts]:
+    def presence(self) -> list[PresenceUpdate]:
         """Return which plates are inside and outside, as far as it is known here."""
         rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
-        return [Whereabouts(plate, bool(inside), at) for plate, inside, at in rows]
+        return [PresenceUpdate(plate, bool(inside), at) for plate, inside, at in rows]
 
-    def place(self, moves: list[Whereabouts]) -> None:
+    def place(self, moves: list[PresenceUpdate]) -> None:
         """Take over where plates are, unless something later is known of them."""
         with self._transaction() as db:
             self._place(db, moves)
@@ -463,7 +463,7 @@ class Spool:
                 [(update.version, "list_version"), (update.epoch, "list_epoch")],
             )
 
-    def _place(self, db: sqlite3.Connection, moves: list[Whereabouts]) -> None:
+    def _place(self, db: sqlite3.Connection, moves: list[PresenceUpdate]) -> None:
         db.executemany(
             "INSERT INTO presence VALUES (?, ?, ?) "
             "ON CONFLICT (plate) DO UPDATE SET inside = excluded.inside, at = excluded.at WHERE at <= excluded.at",

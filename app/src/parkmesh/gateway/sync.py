@@ -116,7 +116,7 @@ class Sync:
                 ("events", self._push),
                 ("access list", self._pull),
                 ("stream", self._listen),
-                ("heartbeat", self._beat),
+                ("heartbeat", self._send_heartbeat),
             ):
                 loops.create_task(self._forever(name, step))
             loops.create_task(self._look_around())
@@ -249,7 +249,7 @@ class Sync:
                     elif event.name == "command":
                         self._decider.command(msgspec.json.decode(event.data, type=Command))
                     elif event.name == "presence":
-                        await self._decider.hear(msgspec.json.decode(event.data, type=Moved).presence)
+                        await self._decider.apply_presence(msgspec.json.decode(event.data, type=Moved).presence)
         except httpx.HTTPError as error:
             ended = str(error) or type(error).__name__
         finally:
@@ -262,7 +262,7 @@ class Sync:
         if (version, epoch or self._decider.list_epoch) != (self._decider.list_version, self._decider.list_epoch):
             self._list_wanted.set()
 
-    async def _beat(self, server: str) -> None:
+    async def _send_heartbeat(self, server: str) -> None:
         counts = await self._decider.on_disk(self._spool.counts)
         sent = self._clock()
         beat = Heartbeat(

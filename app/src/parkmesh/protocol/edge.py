@@ -151,7 +151,7 @@ class GateRules(Struct, frozen=True):
     same_plate_window_s: Sequence = 30
 
 
-class Whereabouts(Struct, frozen=True):
+class PresenceUpdate(Struct, frozen=True):
     """A plate is inside or outside since ``at``, by a person's word or what other deliveries said."""
 
     plate: Plate
@@ -162,7 +162,7 @@ class Whereabouts(Struct, frozen=True):
 class Moved(Struct, frozen=True):
     """Where plates are by the word of others than the gateway that is told; at most ``MAX_MOVES``."""
 
-    presence: list[Whereabouts]
+    presence: list[PresenceUpdate]
 
 
 class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -178,7 +178,7 @@ class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     removed: list[str] = []
     epoch: int = 0
     rules: GateRules | None = None
-    presence: list[Whereabouts] = []
+    presence: list[PresenceUpdate] = []
 
 
 class ListChanged(Struct, frozen=True):
@@ -207,7 +207,7 @@ class HeartbeatAck(Struct, frozen=True):
 
 
 class Servers(Struct, frozen=True):
-    """Base addresses of the edge doors that take calls now; none where the server doesn't know."""
+    """Base addresses of the edge APIs that take calls now; none where the server doesn't know."""
 
     servers: list[str]
 

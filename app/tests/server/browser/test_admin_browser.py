@@ -102,7 +102,7 @@ async def test_the_desk_lets_a_community_go_and_has_it_deleted_with_the_keyboard
     await enter(page, {"reason": "contract ended", "confirm": "b"})
     await tab_to(page, "button.danger")
     await page.keyboard.press("Enter")
-    await expect(page.get_by_test_id("done")).to_have_text("The community is let go.")
+    await expect(page.get_by_test_id("done")).to_have_text("The community is offboarded.")
     assert await violations(page) == []
     await enter(page, {"confirm": "b"})
     await tab_to(page, "button.danger")

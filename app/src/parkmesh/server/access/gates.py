@@ -213,7 +213,7 @@ async def _reserve_opening(connection: Connection, community_id: int, actor: str
     await connection.execute("INSERT INTO gate_opening (community_id, actor) VALUES ($1, $2)", community_id, actor)
 
 
-async def foretell(
+async def predict(
     connection: Connection, community_id: int, plate: str | None, direction: Direction
 ) -> access.Decision:
     """Return what a gateway would decide now on a normalised plate, by the list, the rules and the presence known here.

@@ -35,13 +35,13 @@ def _fail(error: Exception) -> NoReturn:
 
 
 @click.command()
-@click.option("--host", envvar="PARKMESH_WEB_HOST", help=f"Of the web door.  [default: {EVERYWHERE}]")
+@click.option("--host", envvar="PARKMESH_WEB_HOST", help=f"Of the web application.  [default: {EVERYWHERE}]")
 @click.option("--port", default=WEB_PORT, envvar="PARKMESH_WEB_PORT", show_default=True, type=click.IntRange(0, 65535))
 @click.option(
     "--edge-host",
     default="127.0.0.1",
     show_default=True,
-    help="Address of the edge door where PARKMESH_EDGE_ADDRESS (the overlay's) is not set.",
+    help="Address of the edge API where PARKMESH_EDGE_ADDRESS (the overlay's) is not set.",
 )
 @click.option(
     "--edge-port", default=EDGE_PORT, envvar="PARKMESH_EDGE_PORT", show_default=True, type=click.IntRange(0, 65535)

@@ -1,4 +1,4 @@
-"""What is left of a community that the desk let go and marked for deletion: nothing, once its time has come.
+"""What is left of a community that the desk offboarded and marked for deletion: nothing, once its time has come.
 
 ``desk.delete_community`` marks it; ``parkmesh retention run`` deletes it, as the tables' owner: the application's role
 may change neither passages nor the audit trail, and a request is no place for millions of rows. Rows go table by table,

@@ -68,7 +68,7 @@ def judge_settings(environment: Mapping[str, str]) -> list[Finding]:
     else:
         found.append(
             Finding(
-                "edge address", "warn", "PARKMESH_EDGE_ADDRESS is not set: the edge door is on 127.0.0.1",
+                "edge address", "warn", "PARKMESH_EDGE_ADDRESS is not set: the edge API is on 127.0.0.1",
                 "set it to this server's address in the overlay, or gateways on other machines can't reach it",
             )
         )  # fmt: skip
@@ -102,7 +102,7 @@ def _judge_edge_address(address: str) -> Finding:
     if not _is_address(address):
         return Finding("edge address", "fail", f"PARKMESH_EDGE_ADDRESS {address} is not an IP address", mend)
     if ip_address(address).is_unspecified:
-        return Finding("edge address", "warn", "the edge door is open on every network, not on the overlay alone", mend)
+        return Finding("edge address", "warn", "the edge API is open on every network, not on the overlay alone", mend)
     return ok("edge address", address)
 
 

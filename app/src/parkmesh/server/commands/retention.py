@@ -1,4 +1,4 @@
-"""What is kept for how long, and ``parkmesh retention run``, which lets go of the rest and reports what went.
+"""What is kept for how long, and ``parkmesh retention run``, which deletes the rest and reports what went.
 
 | what | kept | then |
 |---|---|---|
@@ -16,7 +16,7 @@
 | changes of the access list | 30 days, as long as no gateway needs them | deleted |
 | networks that an account was used from | as long as they count (``limits.KNOWN``) | deleted |
 | challenges for passkeys, servers that are gone | 1 day | deleted |
-| a community that the desk let go and wants deleted | 7 days more | deleted with all it has (``deletion``) |
+| a community that the desk offboarded and wants deleted | 7 days more | deleted with all it has (``deletion``) |
 
 It works as the tables' owner, who alone may drop partitions, in the scope ``retention``; every step is a transaction of
 its own, and an interrupted run is finished by the next one.
@@ -127,7 +127,7 @@ _BATCH = 50_000
 
 
 async def run(connection: database.Connection, now: datetime, *, dry_run: bool = False) -> Report:
-    """Let go of what is over at ``now``; the connection is the owner's. A dry run only says what would go.
+    """Delete what is over at ``now``; the connection is the owner's. A dry run only says what would go.
 
     Raises ``asyncpg.LockNotAvailableError`` where a table stayed in use; what was done until then stays done.
     """
@@ -206,7 +206,7 @@ async def _delete_communities(connection: database.Connection, now: datetime, *,
 
         if not dry_run:
             rows = await step(partial(deletion.forget_accounts, connection, community.id))
-            # Until nothing is left: letting go of a plate is a change of the access list, which is a row too.
+            # Until nothing is left: deleting a plate is a change of the access list, which is a row too.
             while True:
                 before = rows
                 for table in await deletion.tables(connection):

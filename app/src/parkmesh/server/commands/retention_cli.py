@@ -13,7 +13,7 @@ from parkmesh.server.db import database
 
 @click.group()
 def retention() -> None:
-    """Let go of what has been kept long enough."""
+    """Delete what has been kept long enough."""
 
 
 @retention.command("run")

@@ -1,8 +1,8 @@
-"""``parkmesh serve``: both doors in one process, and an orderly end.
+"""``parkmesh serve``: both applications in one process, and an orderly end.
 
 On SIGTERM readiness goes first, so that the load balancer stops sending, and the list of servers says so to the
 gateways; after the drain time live pages and gateways' streams are ended (their clients connect again, elsewhere), both
-doors close, work in flight ends, and the server leaves the list.
+listeners close, work in flight ends, and the server leaves the list.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ which otherwise sends a request just as its connection is closed."""
 _log = logging.getLogger(__name__)
 
 
-class Door(uvicorn.Server):
+class Application(uvicorn.Server):
     """A uvicorn server whose process handles the signals itself: there are two of them in it."""
 
     def __init__(self, app: ASGIApp, name: str, stop_s: float) -> None:
@@ -77,7 +77,7 @@ async def until_signal(
     edge_socket: socket.socket,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; call ``started`` once both doors take requests."""
+    """Serve until SIGTERM or SIGINT; call ``started`` once both applications take requests."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -92,7 +92,7 @@ async def serve(
     stop: asyncio.Event,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve both doors on bound sockets until ``stop`` is set, then drain and end."""
+    """Serve both applications on bound sockets until ``stop`` is set, then drain and end."""
     condition = web_app.Condition()
     name = f"parkmesh/{config.server_id}"
     async with (
@@ -106,8 +106,8 @@ async def serve(
             lambda channel, payload: dispatch(channel, payload, feeds, streams),
             lambda: resync(feeds, streams),
         )
-        web = Door(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
-        gateways = Door(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
+        web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
+        gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
         presence = servers.Presence(
             web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
             datetime.now(UTC),
@@ -115,20 +115,20 @@ async def serve(
         listening = asyncio.create_task(listener.run(), name="listener")
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         present = asyncio.create_task(presence.run(), name="presence")
-        doors = [
-            asyncio.create_task(door.serve(sockets=[sock]), name=door.name)
-            for door, sock in ((web, web_socket), (gateways, edge_socket))
+        applications = [
+            asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
+            for application, sock in ((web, web_socket), (gateways, edge_socket))
         ]
         stopping = asyncio.create_task(stop.wait(), name="signal")
         opening = asyncio.create_task(_opened(web, gateways), name="opening")
-        await asyncio.wait([stopping, listening, opening, *doors], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([stopping, listening, opening, *applications], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             # Beside the first requests: it is no reason to be ready later.
             compiling = asyncio.create_task(asyncio.to_thread(rendering.compile_templates), name="templates")
             compiling.add_done_callback(lambda _: _spare_collections())
             _log.info("serving", extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}})
             started()
-            await asyncio.wait([stopping, listening, *doors], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([stopping, listening, *applications], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             condition.draining = True
             presence.drain()
@@ -139,7 +139,7 @@ async def serve(
         web.should_exit = gateways.should_exit = True
         stopping.cancel()
         opening.cancel()
-        results = await asyncio.gather(*doors, return_exceptions=True)
+        results = await asyncio.gather(*applications, return_exceptions=True)
         for task in (listening, announcing, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -162,9 +162,9 @@ def _spare_collections() -> None:
     gc.set_threshold(*COLLECT_AFTER)
 
 
-async def _opened(*doors: Door) -> None:
-    for door in doors:
-        await door.opened.wait()
+async def _opened(*applications: Application) -> None:
+    for application in applications:
+        await application.opened.wait()
 
 
 def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) -> None:
@@ -196,7 +196,7 @@ def _everywhere(sock: socket.socket) -> bool:
 
 
 def _url(sock: socket.socket) -> str:
-    """Return where others reach a door; one that listens everywhere is reached by the machine's name."""
+    """Return where others reach an application; one that listens everywhere is reached by the machine's name."""
     return f"http://{socket.gethostname()}:{sock.getsockname()[1]}" if _everywhere(sock) else f"http://{_address(sock)}"
 
 

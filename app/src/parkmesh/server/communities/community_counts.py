@@ -1,4 +1,4 @@
-"""What a community holds, counted: what somebody sees before he lets it go."""
+"""What a community holds, counted: what somebody sees before they offboard it."""
 
 from msgspec import Struct
 

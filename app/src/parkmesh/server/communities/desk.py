@@ -1,4 +1,4 @@
-"""The operator's desk: the health of all gateways at a glance, communities taken on, let go and marked for deletion.
+"""The operator's desk: the health of all gateways at a glance, communities taken on, offboarded and deleted.
 
 Reads take a connection of ``database.at_desk``.
 """
@@ -27,7 +27,7 @@ BACKLOG = 500
 CLOCK_SKEW_MS = 5_000
 """By how much a gateway's clock may be wrong before it is shown."""
 GATEWAY_GRACE = timedelta(minutes=15)
-"""How long the gateways of a community that was let go keep their tokens, to take the list that revokes every plate."""
+"""How long the gateways of an offboarded community keep their tokens, to take the list that revokes every plate."""
 DELETION_GRACE = timedelta(days=7)
 """How long a community that is to be deleted can still be kept."""
 
@@ -130,7 +130,7 @@ async def summary(connection: Connection) -> Summary:
 async def communities(
     connection: Connection, *, limit: int, after: str | None = None, search: str | None = None
 ) -> list[Community]:
-    """Return communities by name, those that were let go too."""
+    """Return communities by name, those that were offboarded too."""
     rows = await connection.fetch(
         """
         SELECT id, name, title, time_zone, offboarded_at FROM community
@@ -193,7 +193,7 @@ async def offboard(connection: Connection, principal: Principal, community_id: i
 
     ``connection`` is in ``database.provisioning``. Gateways that are online take the list on which every plate is
     revoked; their tokens end after ``GATEWAY_GRACE``. One that is offline knows its old list until that expires.
-    Letting go a second time changes nothing.
+    Offboarding a second time changes nothing.
     """
     await database.set_community(connection, community_id)
     # Held so that a batch of events, which holds its gateway, may still refer to it: the gateways are changed below.
@@ -223,10 +223,10 @@ async def offboard(connection: Connection, principal: Principal, community_id: i
 
 
 async def delete_community(connection: Connection, principal: Principal, community_id: int) -> datetime:
-    """Mark a community that was let go for deletion; return from when on ``parkmesh retention run`` deletes it.
+    """Mark a community that was offboarded for deletion; return from when on ``parkmesh retention run`` deletes it.
 
     ``connection`` is in ``database.provisioning``. A second time changes nothing. Raises ``Problem`` 409 for one that
-    was not let go.
+    was not offboarded.
     """
     await database.set_community(connection, community_id)
     before = await connection.fetchrow(
@@ -247,7 +247,7 @@ async def delete_community(connection: Connection, principal: Principal, communi
 
 
 async def keep_community(connection: Connection, principal: Principal, community_id: int) -> None:
-    """Take back that a community is to be deleted; it stays let go. ``connection`` is in ``database.provisioning``.
+    """Take back that a community is to be deleted; it stays offboarded. ``connection`` is in ``database.provisioning``.
 
     Raises ``Problem`` 409 where its time has come: some of it may be gone already.
     """

@@ -1,1 +1,1 @@
-"""The edge door: what gateways call over the overlay. The wire format is ``parkmesh.protocol.edge``."""
+"""The edge API: what gateways call over the overlay. The wire format is ``parkmesh.protocol.edge``."""

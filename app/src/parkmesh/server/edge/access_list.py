@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parkmesh.protocol.edge import AccessEntry, AccessList, GateRules, Whereabouts
+from parkmesh.protocol.edge import AccessEntry, AccessList, GateRules, PresenceUpdate
 from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 
@@ -67,11 +67,11 @@ async def gate_rules(connection: Connection, community_id: int) -> GateRules:
 
 async def presence(
     connection: Connection, community_id: int, since: int | None = None, *, by_others_than: int | None = None
-) -> list[Whereabouts]:
+) -> list[PresenceUpdate]:
     """Return where plates are: all that is known, or those that were corrected since a version of the list; those on
     which others than a gateway had the last word, where one is given."""
     rows: Sequence[Any] = await connection.fetch(_PRESENCE, community_id, since, by_others_than)
-    return [Whereabouts(row["plate"], row["inside"], int(row["at"].timestamp() * 1000)) for row in rows]
+    return [PresenceUpdate(row["plate"], row["inside"], int(row["at"].timestamp() * 1000)) for row in rows]
 
 
 def entry(row: Any, *, with_unit: bool) -> AccessEntry:

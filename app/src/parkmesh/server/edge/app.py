@@ -1,4 +1,4 @@
-"""The ASGI application of the edge door. Raw routes and msgspec: ingestion is the hot path."""
+"""The ASGI application of the edge API. Raw routes and msgspec: ingestion is the hot path."""
 
 import asyncio
 import hashlib
@@ -25,8 +25,8 @@ from parkmesh.protocol.edge import (
     HeartbeatAck,
     ListChanged,
     Moved,
+    PresenceUpdate,
     Servers,
-    Whereabouts,
 )
 from parkmesh.server.db import database
 from parkmesh.server.edge import access_list, ingest
@@ -82,7 +82,7 @@ def create(pool: database.Pool, streams: Streams, announcements: Announcements) 
             Route("/edge/v1/servers", get_servers, methods=["GET"]),
         ],
         middleware=[
-            Middleware(RequestLog, door="edge"),
+            Middleware(RequestLog, application="edge"),
             Middleware(Admission, requests=MAX_WAITING, size=MAX_WAITING_BYTES),
             Middleware(BodyLimit, limit=MAX_BODY),
         ],
@@ -220,7 +220,7 @@ async def _frames(
     try:
         standing: _Standing | None = None
         sent: ListChanged | None = None
-        told: dict[str, Whereabouts] = {}
+        told: dict[str, PresenceUpdate] = {}
         ends: float | None = None
         looked = time.monotonic()
         # Registered first, read second: a version that comes in between is pushed, not missed.
@@ -319,7 +319,7 @@ async def _standing(pool: database.Pool, token: bytes, *, with_presence: bool) -
     return _Standing(newest, ends, row["shares_presence"])
 
 
-async def _presence(pool: database.Pool, token: bytes) -> dict[str, Whereabouts]:
+async def _presence(pool: database.Pool, token: bytes) -> dict[str, PresenceUpdate]:
     """Return where the plates are on which others than this gateway had the last word."""
     async with database.acquired(pool) as connection, connection.transaction(readonly=True):
         community_id, gateway_id = await _enter(connection, token)

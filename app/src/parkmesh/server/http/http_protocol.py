@@ -1,4 +1,4 @@
-"""HTTP/1.1 of both doors: uvicorn's, with bounds on how long a client may take to say what it wants.
+"""HTTP/1.1 of both applications: uvicorn's, with bounds on how long a client may take to say what it wants.
 
 uvicorn's only bound is that of an idle connection after an answer, and every byte lifts it: whoever sends a head byte
 by byte, or nothing at all, would keep his connection for ever. What comes after a head is bounded by ``guard``.

@@ -1,4 +1,4 @@
-"""ASGI middleware of both doors: limits on bodies, and for each request one log line and its place in the metrics.
+"""ASGI middleware of both applications: limits on bodies; for each request one log line and its place in the metrics.
 
 Written against ASGI itself so that streams pass through untouched.
 """
@@ -117,9 +117,9 @@ def peer(request: HTTPConnection) -> str:
 class RequestLog:
     """Log and count method, route, status and duration of requests; ``client`` says where one comes from."""
 
-    def __init__(self, app: ASGIApp, door: str, client: Callable[[HTTPConnection], str] = peer) -> None:
+    def __init__(self, app: ASGIApp, application: str, client: Callable[[HTTPConnection], str] = peer) -> None:
         self._app = app
-        self._door = door
+        self._application = application
         self._client = client
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -146,18 +146,18 @@ class RequestLog:
             await self._app(scope, receive, noting)
         finally:
             route = route_of(scope)
-            metrics.REQUESTS.labels(self._door, _method(scope), route, status).inc()
+            metrics.REQUESTS.labels(self._application, _method(scope), route, status).inc()
             if status:
-                metrics.REQUEST_SECONDS.labels(self._door, route).observe(answered - began)
+                metrics.REQUEST_SECONDS.labels(self._application, route).observe(answered - began)
             fields = {
-                "door": self._door,
+                "application": self._application,
                 "method": scope["method"],
                 "route": route,
                 "status": status,
                 "ms": round((time.perf_counter() - began) * 1000, 1),
             }
-            # A door that machines knock at all the time is logged where it says something.
-            level = logging.INFO if self._door == "web" or status >= 400 else logging.DEBUG
+            # What machines ask all the time is logged where it says something.
+            level = logging.INFO if self._application == "web" or status >= 400 else logging.DEBUG
             _log.log(level, "request", extra={"fields": fields})
 
 

@@ -1,4 +1,4 @@
-"""Errors as problem details (RFC 9457), for both doors of the server."""
+"""Errors as problem details (RFC 9457), for both applications of the server."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Listening sockets of the server's two doors."""
+"""Listening sockets of the server's two applications."""
 
 import socket
 

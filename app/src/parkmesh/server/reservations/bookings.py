@@ -165,7 +165,7 @@ async def available(
     write: the windows of shared spaces are written out as far as the question reaches.
     """
     if category in (None, "assigned"):
-        await sharing.reach_all(connection, community_id, window.end, datetime.now(UTC))
+        await sharing.extend_all_windows(connection, community_id, window.end, datetime.now(UTC))
     rows = await connection.fetch(
         f"""
         SELECT {spaces.COLUMNS} FROM space s {spaces.STATE}
@@ -255,7 +255,7 @@ async def _check_shared(
     """Raise ``Problem`` 409 ``not-available`` where a space that belongs to a unit isn't another one's to book."""
     if held.category != "assigned":
         return
-    await sharing.reach(connection, community_id, held.id, window.end, now)
+    await sharing.extend_windows(connection, community_id, held.id, window.end, now)
     owner = await connection.fetchval(
         """
         SELECT unit_id FROM shared_window

@@ -4,7 +4,7 @@ Connections are inside ``database.in_community``. What a unit says (``sharing_ru
 out as the concrete windows that follow from it (``shared_window``), and a booking must lie within one of them. Whoever
 changes either holds the space's row (``spaces.lock``), so at every commit each booking of a shared space lies within
 its windows. Windows are written out as far ahead as anybody may book, and further when time has moved on: by the
-booking or the look for free spaces that needs them first (``reach``, ``reach_all``).
+booking or the look for free spaces that needs them first (``extend_windows``, ``extend_all_windows``).
 """
 
 from collections import defaultdict
@@ -308,7 +308,9 @@ async def unblock_day(
     await _record(connection, principal, community_id, "unblock", held, {"day": day.isoformat()})
 
 
-async def reach(connection: Connection, community_id: int, space_id: int, until: datetime, now: datetime) -> None:
+async def extend_windows(
+    connection: Connection, community_id: int, space_id: int, until: datetime, now: datetime
+) -> None:
     """See to it that the windows of a space that is held are written out until ``until`` at least."""
     progress = await connection.fetchrow(
         """
@@ -322,7 +324,7 @@ async def reach(connection: Connection, community_id: int, space_id: int, until:
         await rewrite(connection, community_id, space_id, now, strict=False)
 
 
-async def reach_all(connection: Connection, community_id: int, until: datetime, now: datetime) -> None:
+async def extend_all_windows(connection: Connection, community_id: int, until: datetime, now: datetime) -> None:
     """See to it that the windows of all spaces of the community are written out until ``until`` at least."""
     behind = await connection.fetch(
         """
@@ -338,7 +340,7 @@ async def reach_all(connection: Connection, community_id: int, until: datetime, 
     # In the order of their ids: two that do this at once never wait for each other in a ring.
     for row in behind:
         await spaces.lock(connection, community_id, row["space_id"])
-        await reach(connection, community_id, row["space_id"], until, now)
+        await extend_windows(connection, community_id, row["space_id"], until, now)
 
 
 async def rewrite(connection: Connection, community_id: int, space_id: int, now: datetime, *, strict: bool) -> None:

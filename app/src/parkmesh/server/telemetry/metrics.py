@@ -11,13 +11,13 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 REQUESTS = Counter(
     "parkmesh_requests",
     "Requests answered. Status 0: the client went away before the answer.",
-    ["door", "method", "route", "status"],
+    ["application", "method", "route", "status"],
     registry=REGISTRY,
 )
 REQUEST_SECONDS = Histogram(
     "parkmesh_request_seconds",
     "Seconds until the answer begins.",
-    ["door", "route"],
+    ["application", "route"],
     buckets=_SECONDS,
     registry=REGISTRY,
 )
@@ -45,7 +45,7 @@ DATABASE_WAIT = Histogram(
     registry=REGISTRY,
 )
 DATABASE_CONNECTIONS = Gauge(
-    "parkmesh_database_connections", "Open connections of the web door's pool.", ["state"], registry=REGISTRY
+    "parkmesh_database_connections", "Open connections of the web application's pool.", ["state"], registry=REGISTRY
 )
 DATABASE_UP = Gauge(
     "parkmesh_database_up", "1: the last scrape that asked the database got an answer.", registry=REGISTRY
@@ -55,7 +55,7 @@ GATEWAY_STREAMS = Gauge(
     "parkmesh_gateway_streams", "Streams of gateways that are open at this server.", registry=REGISTRY
 )
 # The same at every server, since it is the database's: take the maximum over servers, not the sum.
-COMMUNITIES = Gauge("parkmesh_communities", "Communities, without those that were let go.", registry=REGISTRY)
+COMMUNITIES = Gauge("parkmesh_communities", "Communities, without those that were offboarded.", registry=REGISTRY)
 GATEWAYS = Gauge(
     "parkmesh_gateways", "Gateways of all communities; one may be in several states.", ["state"], registry=REGISTRY
 )

@@ -1,1 +1,1 @@
-"""The web door: pages for people and the REST API, behind the load balancer."""
+"""The web application: pages for people and the REST API, behind the load balancer."""

@@ -1,4 +1,4 @@
-"""The ASGI application of the web door: pages, the REST API, and what the load balancer asks."""
+"""The ASGI application of the web application: pages, the REST API, and what the load balancer asks."""
 
 import asyncio
 import json
@@ -58,7 +58,9 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     larger = {IMPORTS: csv_import.MAX_BYTES, FORM_OF_IMPORTS: 3 * csv_import.MAX_BYTES + MAX_BODY}
     app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger, answer=rendering.error_page)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
-    app.add_middleware(RequestLog, door="web", client=lambda request: str(security.client_address(request, settings)))
+    app.add_middleware(
+        RequestLog, application="web", client=lambda request: str(security.client_address(request, settings))
+    )
     api.include(app)
     app.router.routes += [
         Route("/healthz", live),

@@ -166,7 +166,7 @@ DONE = {
     "invitation-revoked": N_("The invitation is revoked."),
     "corrected": N_("The correction is written down."),
     "imported": N_("The file is imported."),
-    "offboarded": N_("The community is let go."),
+    "offboarded": N_("The community is offboarded."),
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
     "community-kept": N_("The community is not deleted."),
     "key-revoked": N_("The key is revoked. It opens nothing any more."),

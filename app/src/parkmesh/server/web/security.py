@@ -1,4 +1,4 @@
-"""What protects the web door: response headers, the address a request comes from, cookies and form tokens."""
+"""What protects the web application: response headers, the address a request comes from, cookies and form tokens."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""The operator's desk: the health of all gateways, communities taken on, let go and deleted."""
+"""The operator's desk: the health of all gateways, communities taken on, offboarded and deleted."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -145,8 +145,8 @@ async def offboard_community(
 
 @in_community.delete("", status_code=202, responses=answers(403, 409))
 async def delete_community(request: Request, principal: SignedIn, member: Member) -> CommunityToDelete:
-    """Have a community that was let go deleted with all it has, after 7 days in which it can still be kept. A second
-    time changes nothing; once it is deleted it is not found."""
+    """Have an offboarded community deleted with all it has, after 7 days in which it can still be kept. A second time
+    changes nothing; once it is deleted it is not found."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         due = await desk.delete_community(connection, principal, member.community_id)
@@ -155,7 +155,7 @@ async def delete_community(request: Request, principal: SignedIn, member: Member
 
 @in_community.post("/keep", status_code=204, responses=answers(403, 409))
 async def keep_community(request: Request, principal: SignedIn, member: Member) -> None:
-    """Take back that a community is to be deleted, before its time has come. It stays let go."""
+    """Take back that a community is to be deleted, before its time has come. It stays offboarded."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         await desk.keep_community(connection, principal, member.community_id)

@@ -164,7 +164,7 @@ async def open_gate(
 
 
 @in_community.get("/gates/{gate}/decision", responses=answers(403))
-async def foretell_decision(
+async def predict_decision(
     request: Request,
     member: Staff,
     gate: NameInPath,
@@ -178,7 +178,7 @@ async def foretell_decision(
         found = await gates.get(connection, member.community_id, _storable(gate))
         way: Literal["entry", "exit"] = direction or ("exit" if found.direction == "exit" else "entry")
         normal = plates.normalise(plate)
-        decision = await gates.foretell(connection, member.community_id, normal, way)
+        decision = await gates.predict(connection, member.community_id, normal, way)
     return Foretold(plate=normal, decision=decision.outcome, reason=decision.reason.value)
 
 

@@ -1,4 +1,4 @@
-"""The operator's desk: all communities and gateways at a glance, communities taken on, let go and deleted."""
+"""The operator's desk: all communities and gateways at a glance, communities taken on, offboarded and deleted."""
 
 import re
 from typing import Literal
@@ -97,7 +97,7 @@ async def onboard(visit: Visit) -> Response:
 
 
 async def show_offboarding(visit: Visit) -> Response:
-    """Say what goes when the community is let go or, once it is, deleted; and ask for its short name."""
+    """Say what goes when the community is offboarded or, once it is, deleted; and ask for its short name."""
     identity = visit.member.community_id
     async with visit.reading() as connection:
         community = await desk.details(connection, identity)
@@ -113,7 +113,7 @@ async def show_offboarding(visit: Visit) -> Response:
 
 
 async def offboard(visit: Visit) -> Response:
-    """Let a community go whose short name was entered once more."""
+    """Offboard a community whose short name was entered once more."""
     form, member = visit.form, visit.member
     reason = form.text("reason", least=MIN_REASON, most=MAX_REASON)
     _check_confirmed(visit)
@@ -125,7 +125,7 @@ async def offboard(visit: Visit) -> Response:
 
 
 async def delete(visit: Visit) -> Response:
-    """Have a community deleted that was let go and whose short name was entered once more."""
+    """Have a community deleted that was offboarded and whose short name was entered once more."""
     _check_confirmed(visit)
     if not visit.form.errors:
         try:

@@ -1,4 +1,4 @@
-"""The web door: signing in and out, forms, the live page, and answers to bad input."""
+"""The web application: signing in and out, forms, the live page, and answers to bad input."""
 
 import asyncio
 import contextlib

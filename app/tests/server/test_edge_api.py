@@ -1,4 +1,4 @@
-"""The edge door: exactly-once effect, the access list, pushes, and answers to bad input."""
+"""The edge API: exactly-once effect, the access list, pushes, and answers to bad input."""
 
 import asyncio
 import hashlib
@@ -331,7 +331,7 @@ async def test_the_end_of_a_token_ends_the_stream(gateway: Gateway, people: Call
         to_a, to_b = frames(of_a), frames(of_b)
         for pushed in (to_a, to_b):
             await asyncio.wait_for(anext(pushed), 5)
-        # A community that is let go: its gateways hear of the emptied list first, on the stream that they have.
+        # A community that is offboarded: its gateways hear of the emptied list first, on the stream that they have.
         await desk.post("/api/v1/communities/a/offboard", json={"reason": "contract ended"})
         name, _ = await asyncio.wait_for(anext(to_a), 5)
         assert name == "access-list"
