@@ -87,7 +87,7 @@ class GatewaySite:
             "listen": {"host": "127.0.0.1", "port": self.port},
             "cameras": [{"name": "cam-in", "gate": "in", "direction": "entry"}],
             "gates": [{"name": "in", "relay": {"url": f"http://127.0.0.1:{self.relay_port}", "pulse_s": 0.2}}],
-            "denied_hold_s": 0.1,
+            "refusal_hold_s": 0,
             "heartbeat_s": 1,
         }
         site: dict[str, Any] = {

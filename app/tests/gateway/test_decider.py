@@ -41,7 +41,7 @@ def make_config(folder: Path) -> Config:
         servers=["http://127.0.0.1:1"],
         cameras=[Camera("cam-in", "in", "entry"), Camera("cam-out", "out", "exit", secret_path="a-secret-path")],
         gates=[Gate("in", Relay("http://127.0.0.1:1")), Gate("out", Relay("http://127.0.0.1:2"))],
-        denied_hold_s=0.05,
+        refusal_hold_s=1,
     )
 
 
@@ -353,11 +353,11 @@ async def test_the_configurations_defaults_hold_until_a_server_tells_rules(world
     spool = world.spool()
     async with world.gateway(spool) as decider:
         assert not decider.rules_known
-        await decider.activate(ruled(8, refusal_hold_s=3600))
+        await decider.activate(ruled(8, refusal_hold_s=600))
         assert decider.rules_known
         await post(decider, world.shot("9999XYZ"))
         await until(lambda: len(decider._gates["in"].held) == 1)
-        assert decider._gates["in"].held[0].due == world.now + 3_600_000
+        assert decider._gates["in"].held[0].due == world.now + 600_000
 
 
 async def test_the_same_event_again_changes_nothing(world: World) -> None:

@@ -67,7 +67,9 @@ def test_the_example_is_accepted() -> None:
         ("gates", [EXAMPLE["gates"][0]] * 2, "gate 'main-in' is there twice"),
         ("sensors.0.dev_eui", "01", "$.sensors[0].dev_eui"),
         ("mqtt", None, "there are sensors but no mqtt broker"),
-        ("same_plate_window_s", -1, "$.same_plate_window_s"),
+        ("same_plate_window_s", 0, "$.same_plate_window_s"),
+        ("refusal_hold_s", 601, "$.refusal_hold_s"),
+        ("denied_hold_s", 2, "denied_hold_s is now called refusal_hold_s"),
         ("max_event_age_s", 0, "$.max_event_age_s"),
     ],
 )

@@ -27,7 +27,7 @@ def extracted() -> frozenset[str]:
     with (language.FOLDER / "babel.cfg").open() as file:
         methods, options = parse_mapping_cfg(file)
     keywords = {"N_": None, "_": None, "gettext": None, "ngettext": (1, 2), "Message": None, "Problem": (2,)}
-    found = extract_from_dir(SERVER, methods, options, keywords=keywords)
+    found = extract_from_dir(SERVER.parent, methods, options, keywords=keywords)
     return frozenset(text if isinstance(text, str) else text[0] for _, _, text, _, _ in found)
 
 

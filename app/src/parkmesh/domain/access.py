@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from parkmesh.domain import plates
+from parkmesh.domain.community_rules import GateRules
 
 
 class Reason(StrEnum):
@@ -51,19 +52,6 @@ class Entry(Protocol):
     def unit(self) -> str | None: ...
     @property
     def lots(self) -> int | None: ...
-
-
-class Rules(Protocol):
-    """The rules that ``admit`` applies (``protocol.edge.GateRules`` has them).
-
-    ``anti_passback``: ``soft`` lets a car in that is inside already and says so, ``hard`` refuses it.
-    ``lots_per_unit``: cars of a unit inside at once, unless its entries say otherwise; None is no limit.
-    """
-
-    @property
-    def anti_passback(self) -> Literal["off", "soft", "hard"]: ...
-    @property
-    def lots_per_unit(self) -> int | None: ...
 
 
 class Decision(Struct, frozen=True):
@@ -142,7 +130,7 @@ def admit(
     decision: Decision,
     entries: Collection[Entry],
     direction: Literal["entry", "exit"],
-    rules: Rules,
+    rules: GateRules,
     inside: Mapping[str, bool],
 ) -> Decision:
     """Apply the rules to a read that the list lets pass; ``inside`` says where plates are, as far as it is known.
@@ -165,7 +153,7 @@ def admit(
 
 
 def _has_lot(
-    car: str, decision: Decision, entries: Collection[Entry], rules: Rules, inside: Mapping[str, bool]
+    car: str, decision: Decision, entries: Collection[Entry], rules: GateRules, inside: Mapping[str, bool]
 ) -> bool:
     """Tell whether the unit of the deciding credential has a lot left. A car without a unit needs none."""
     of_unit = {entry.unit: entry.lots for entry in entries if entry.credential_id == decision.credential_id}
@@ -184,7 +172,7 @@ def judge(
     entries: Collection[Entry],
     now: int,
     direction: Literal["entry", "exit"],
-    rules: Rules,
+    rules: GateRules,
     inside: Mapping[str, bool],
 ) -> Decision:
     """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from parkmesh.domain.community_rules import GateRules, RefusalHold, SamePlateWindow
 from parkmesh.protocol.edge import Direction, Name
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -16,7 +17,10 @@ CameraKind = Literal["hikvision"]
 RelayKind = Literal["shelly_gen2"]
 SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
-Seconds = Annotated[float, Meta(ge=0, le=3600)]
+
+_UNTOLD = GateRules()
+RENAMED = {"denied_hold_s": "refusal_hold_s"}
+"""Keys of earlier releases, and what they are called now."""
 
 
 class ConfigError(Exception):
@@ -85,10 +89,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     cameras: list[Camera] = []
     gates: list[Gate] = []
     sensors: list[Sensor] = []
-    same_plate_window_s: Seconds = 30
-    """Reads of one vehicle at one gate within this time are one passage."""
-    denied_hold_s: Annotated[float, Meta(ge=0, le=30)] = 2
-    """How long a refused read waits for a better read of the same vehicle before it is recorded."""
+    same_plate_window_s: SamePlateWindow = _UNTOLD.same_plate_window_s
+    """The community's rule of this name decides; this holds until a server has told it."""
+    refusal_hold_s: RefusalHold = _UNTOLD.refusal_hold_s
+    """As ``same_plate_window_s``."""
     max_event_age_s: Annotated[float, Meta(gt=0, le=300)] = 20
     """A read that is older than this never opens a gate."""
     heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30
@@ -121,12 +125,21 @@ def _inconsistency(config: Config) -> str | None:
     )
 
 
+def _renamed(text: bytes) -> str:
+    """Return what to add to an error where the file has a key of an earlier release, else nothing."""
+    try:
+        keys = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return "".join(f"; {old} is now called {new}" for old, new in RENAMED.items() if old in keys)
+
+
 def parse(text: bytes, source: str) -> Config:
     """Read a configuration from JSON; raise ConfigError in one line that starts with ``source``."""
     try:
         config = msgspec.json.decode(text, type=Config)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {error}{_renamed(text)}") from None
     wrong = _inconsistency(config)
     if wrong:
         raise ConfigError(f"{source}: {wrong}")

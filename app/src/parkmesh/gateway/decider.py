@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from parkmesh.domain import access, passages, plates
 from parkmesh.domain.access import Decision, Reason
+from parkmesh.domain.community_rules import GateRules
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Camera, Config, Relay
@@ -30,7 +31,6 @@ from parkmesh.protocol.edge import (
     AccessList,
     Command,
     Direction,
-    GateRules,
     Passage,
     PresenceUpdate,
     Times,
@@ -194,11 +194,11 @@ class Decider:
         # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
         self._place(inside)
         self.rules_known = rules is not None
-        self._rules = rules or GateRules()
-        self._refusal_hold_ms = rules.refusal_hold_s * 1000 if rules else int(self._config.denied_hold_s * 1000)
-        window_ms = rules.same_plate_window_s * 1000 if rules else int(self._config.same_plate_window_s * 1000)
+        self._rules = rules or GateRules(
+            refusal_hold_s=self._config.refusal_hold_s, same_plate_window_s=self._config.same_plate_window_s
+        )
         for gate in self._gates.values():
-            gate.recent.window_ms = window_ms
+            gate.recent.window_ms = self._rules.same_plate_window_s * 1000
 
     def silent_cameras(self) -> list[str]:
         """Return the cameras that sent nothing for longer than the configured silence."""
@@ -431,7 +431,7 @@ class Decider:
                 if surer and held.passage.reason in passages.UNMATCHED:
                     held.passage, held.plate = passage, plate
                 return
-        gate.held.append(_Held([read.id], passage, plate, now + self._refusal_hold_ms))
+        gate.held.append(_Held([read.id], passage, plate, now + self._rules.refusal_hold_s * 1000))
 
     async def _release(self, gate: _Gate, now: int | None) -> None:
         """Record the held reads whose time is up (None: all)."""

@@ -21,12 +21,12 @@ from typing import TextIO, TypeVar
 import msgspec
 from msgspec import Struct
 
+from parkmesh.domain.community_rules import GateRules
 from parkmesh.protocol.edge import (
     AccessEntry,
     AccessList,
     Event,
     Gap,
-    GateRules,
     Passage,
     PresenceUpdate,
     SpaceState,

@@ -34,6 +34,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from parkmesh.domain.community_rules import GateRules
+
 EDGE_PORT = 8001
 WEB_PORT = 8000
 MAX_BATCH = 1000
@@ -134,21 +136,6 @@ class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     valid_until: Millis | None = None
     unit: str | None = None
     lots: Count | None = None
-
-
-class GateRules(Struct, frozen=True):
-    """The community's rules that act at its gates; ``parkmesh.domain.access`` says what they do.
-
-    ``entry_hold_s`` and ``exit_hold_s`` are waited before the barrier opens; ``refusal_hold_s`` is how long an
-    unmatched read waits for a better one; within ``same_plate_window_s`` of its passage a plate makes no second one.
-    """
-
-    anti_passback: Literal["off", "soft", "hard"] = "off"
-    lots_per_unit: Count | None = None
-    entry_hold_s: Count = 0
-    exit_hold_s: Count = 0
-    refusal_hold_s: Count = 5
-    same_plate_window_s: Sequence = 30
 
 
 class PresenceUpdate(Struct, frozen=True):

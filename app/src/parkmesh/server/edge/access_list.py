@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from parkmesh.protocol.edge import AccessEntry, AccessList, GateRules, PresenceUpdate
+from parkmesh.domain.community_rules import GateRules
+from parkmesh.protocol.edge import AccessEntry, AccessList, PresenceUpdate
 from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 

@@ -10,10 +10,10 @@ from typing import Literal
 
 from msgspec import Struct
 
+from parkmesh.domain.community_rules import Rules
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.communities import rules
-from parkmesh.server.communities.rules import Rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message

@@ -6,6 +6,7 @@ A text is marked here and translated where it is shown.
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from parkmesh.domain.community_rules import RULES
 from parkmesh.server.web.language import N_, Language
 
 REASON = {
@@ -96,17 +97,7 @@ ERASED_ACCOUNT = {
     "kept": N_("Kept: it serves elsewhere too"),
 }
 PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
-RULE = {
-    "entry_hold_s": N_("Seconds to wait before an entry"),
-    "exit_hold_s": N_("Seconds to wait before an exit"),
-    "refusal_hold_s": N_("Seconds for which a refused plate is held back"),
-    "same_plate_window_s": N_("Seconds in which the same plate counts once"),
-    "visitor_passes_per_unit": N_("Visitor passes for a unit in a month"),
-    "visitor_pass_max_hours": N_("Hours that a visitor pass lasts at most"),
-    "booking_max_hours": N_("Hours that a booking lasts at most"),
-    "booking_days_ahead": N_("Days ahead that can be booked"),
-    "bookings_per_unit": N_("Bookings that a unit may have at once"),
-}
+RULE = {rule.name: rule.label for rule in RULES.values()}
 LIST = {
     "units": N_("Units"),
     "residents": N_("Residents"),

@@ -5,6 +5,7 @@ from urllib.parse import quote
 import msgspec
 from starlette.responses import Response
 
+from parkmesh.domain.community_rules import RULES, Rules
 from parkmesh.server.access import gates, presence
 from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
@@ -19,18 +20,7 @@ from parkmesh.server.web.pages.visit import Access, Visit, action, page
 SHOWN = 200
 GATE_SEEN = "gate_seen"
 """What carries the mark of a gate in its form; the rules have a form of their own on the same page."""
-NUMBERS = {
-    "entry_hold_s": (0, 60),
-    "exit_hold_s": (0, 60),
-    "refusal_hold_s": (0, 600),
-    "same_plate_window_s": (1, 3600),
-    "visitor_passes_per_unit": (0, 10000),
-    "visitor_pass_max_hours": (1, 8760),
-    "booking_max_hours": (1, 8760),
-    "booking_days_ahead": (1, 730),
-    "bookings_per_unit": (0, 1000),
-}
-"""Rules that are numbers, with the bounds of ``rules.Rules``."""
+NUMBERS = [rule for rule in RULES.values() if rule.kind is int and not rule.optional]
 
 
 async def show(visit: Visit) -> Response:
@@ -45,6 +35,7 @@ async def show(visit: Visit) -> Response:
         "gates.html",
         rules=present,
         seen=preconditions.mark(present),
+        rule=RULES,
         numbers=NUMBERS,
         gates=[(gate, preconditions.mark(gate)) for gate in known],
         inside=inside,
@@ -55,8 +46,8 @@ async def show(visit: Visit) -> Response:
 async def change_rules(visit: Visit) -> Response:
     """Put the rules of the form in place, unless somebody changed them since the form was shown."""
     form, identity = visit.form, visit.member.community_id
-    numbers = {name: form.number(name, low, high) for name, (low, high) in NUMBERS.items()}
-    lots = form.optional_number("lots_per_unit", 0, 1000)
+    numbers = {rule.name: form.number(rule.name, *rule.bounds) for rule in NUMBERS}
+    lots = form.optional_number("lots_per_unit", *RULES["lots_per_unit"].bounds)
     passback = form.choice("anti_passback", labels.PASSBACK)
     if not form.errors:
         try:
@@ -71,7 +62,7 @@ async def change_rules(visit: Visit) -> Response:
                         "residents_open_gates": form.ticked("residents_open_gates"),
                         "visitors_open_gates": form.ticked("visitors_open_gates"),
                     },
-                    rules.Rules,
+                    Rules,
                 )
                 await rules.change(connection, visit.principal, identity, present, wanted)
             return visit.go(f"{visit.base}/gates", done="saved")

@@ -1,0 +1,161 @@
+"""A community's rules, each defined once: name, type, default, bounds, unit, label and what it does.
+
+The database's row, the REST API's models, the form, the message to gateways, the gateway's configuration and the
+documentation follow from these fields. The table ``community_rules`` repeats defaults and bounds, because it enforces
+them; a test compares. A wider range of a rule that acts at gates changes the wire format: gateways refuse what is
+outside the range that they know, so they learn of it a release before servers offer it.
+"""
+
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from msgspec import Meta, Struct, structs
+
+
+def N_(text: str) -> str:
+    """Mark a label for the catalogues of the pages."""
+    return text
+
+
+def _seconds(least: int, most: int, label: str, description: str) -> Meta:
+    return Meta(ge=least, le=most, title=label, description=description, extra={"unit": "s"})
+
+
+def _count(least: int, most: int, label: str, description: str, unit: str = "") -> Meta:
+    return Meta(ge=least, le=most, title=label, description=description, extra={"unit": unit})
+
+
+AntiPassback = Literal["off", "soft", "hard"]
+
+LotsPerUnit = Annotated[
+    int,
+    _count(
+        0,
+        1000,
+        N_("Cars of a unit inside at once"),
+        "How many cars of one unit may be inside at the same time. Null: no limit. A unit may have its own number.",
+    ),
+]
+RefusalHold = Annotated[
+    int,
+    _seconds(
+        0,
+        600,
+        N_("Seconds for which a refused plate is held back"),
+        "How long a read that matches no credential waits for a better read of the same vehicle before it is recorded.",
+    ),
+]
+SamePlateWindow = Annotated[
+    int,
+    _seconds(
+        1,
+        3600,
+        N_("Seconds in which the same plate counts once"),
+        "Reads of one vehicle at one gate and in one direction within this time are one passage.",
+    ),
+]
+
+
+class GateRules(Struct, frozen=True, kw_only=True):
+    """The rules that act at the gates. Gateways get them with the access list."""
+
+    lots_per_unit: LotsPerUnit | None = None
+    anti_passback: Annotated[
+        AntiPassback,
+        Meta(
+            title=N_("A car that is inside comes again"),
+            description="`off`: it may enter. `soft`: it may enter, and the passage is marked. `hard`: it is refused.",
+        ),
+    ] = "off"
+    entry_hold_s: Annotated[
+        int, _seconds(0, 60, N_("Seconds to wait before an entry"), "Wait before the barrier opens for an entry.")
+    ] = 0
+    exit_hold_s: Annotated[
+        int, _seconds(0, 60, N_("Seconds to wait before an exit"), "Wait before the barrier opens for an exit.")
+    ] = 0
+    refusal_hold_s: RefusalHold = 5
+    same_plate_window_s: SamePlateWindow = 30
+
+
+class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All rules of a community, with the defaults where its administrators changed nothing."""
+
+    residents_open_gates: Annotated[
+        bool,
+        Meta(
+            title=N_("Residents may open gates from their page"),
+            description="Whether residents may open the community's gates from their page.",
+        ),
+    ] = False
+    visitors_open_gates: Annotated[
+        bool,
+        Meta(
+            title=N_("Visitors may open gates by the link of their pass while it is valid"),
+            description="Whether whoever has the link of a visitor pass may open gates while the pass is valid.",
+        ),
+    ] = False
+    visitor_passes_per_unit: Annotated[
+        int, _count(0, 10000, N_("Visitor passes for a unit in a month"), "Visitor passes of one unit in a month.")
+    ] = 10
+    visitor_pass_max_hours: Annotated[
+        int, _count(1, 8760, N_("Hours that a visitor pass lasts at most"), "The longest visitor pass.", "h")
+    ] = 72
+    booking_max_hours: Annotated[
+        int, _count(1, 8760, N_("Hours that a booking lasts at most"), "The longest booking.", "h")
+    ] = 336
+    booking_days_ahead: Annotated[
+        int, _count(1, 730, N_("Days ahead that can be booked"), "How far ahead a booking may begin.", "d")
+    ] = 60
+    bookings_per_unit: Annotated[
+        int, _count(0, 1000, N_("Bookings that a unit may have at once"), "Bookings of one unit that are not over yet.")
+    ] = 5
+
+
+class Rule(Struct, frozen=True):
+    """One rule as data. ``minimum`` and ``maximum`` are those of a number, ``choices`` the words of a choice.
+
+    ``unit`` is ``s``, ``h``, ``d`` or empty. ``optional``: null is a value too.
+    """
+
+    name: str
+    kind: type
+    default: Any
+    label: str
+    description: str
+    unit: str
+    minimum: int | None
+    maximum: int | None
+    choices: tuple[str, ...]
+    optional: bool
+    acts_at_gates: bool
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The least and the greatest value of a number. Raises ValueError for a rule that is none."""
+        if self.minimum is None or self.maximum is None:
+            raise ValueError(f"{self.name} is not a number")
+        return self.minimum, self.maximum
+
+
+def _rule(name: str, annotation: Any, default: Any) -> Rule:
+    optional = type(None) in get_args(annotation)
+    annotated = next(part for part in (annotation, *get_args(annotation)) if get_origin(part) is Annotated)
+    plain, meta = get_args(annotated)
+    choices = get_args(plain) if get_origin(plain) is Literal else ()
+    return Rule(
+        name=name,
+        kind=str if choices else plain,
+        default=default,
+        label=meta.title,
+        description=meta.description,
+        unit=(meta.extra or {}).get("unit", ""),
+        minimum=meta.ge,
+        maximum=meta.le,
+        choices=choices,
+        optional=optional,
+        acts_at_gates=name in GateRules.__struct_fields__,
+    )
+
+
+_ANNOTATIONS = get_type_hints(Rules, include_extras=True)
+RULES = {field.name: _rule(field.name, _ANNOTATIONS[field.name], field.default) for field in structs.fields(Rules)}
+"""Every rule by its name, in the order in which people see them."""
