@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +35,7 @@ class Tally:
     failed: int = 0
     skipped: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    seconds: float = 0
 
 
 def pytest(name: str, *arguments: str) -> Step:
@@ -78,6 +79,7 @@ def stages() -> dict[str, list[Step]]:
             Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"]),
             Step("validate-modules", ["python", "scripts/sanity.py"]),
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
+            Step("reference", ["python", "scripts/reference.py", "--check"]),
         ],
         "unit": [
             pytest("unit", "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
@@ -133,8 +135,9 @@ def run(step: Step) -> Tally:
         step.command, cwd=ROOT, env=environment, check=False, stdin=subprocess.DEVNULL
     ).returncode
     tally = count(step, returncode)
+    tally.seconds = time.monotonic() - started
     word = "FAILED" if tally.failed else "ok"
-    print(f"=== {step.name}: {word} in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"=== {step.name}: {word} in {tally.seconds:.0f} s", flush=True)
     return tally
 
 
@@ -154,6 +157,17 @@ def summarise(tallies: Iterable[Tally]) -> int:
     return 1 if failed or not passed else 0
 
 
+def times(results: Mapping[str, Sequence[tuple[str, Tally]]]) -> list[str]:
+    """Return a line per stage with the seconds that it and its steps took, and a last one for all of them."""
+    lines, total = [], 0.0
+    for stage, steps in results.items():
+        seconds = sum(tally.seconds for _, tally in steps)
+        total += seconds
+        parts = ", ".join(f"{name} {tally.seconds:.0f}" for name, tally in steps)
+        lines.append(f"{stage:10} {seconds:6.0f} s  ({parts})")
+    return [*lines, f"{'all':10} {total:6.0f} s"]
+
+
 def main() -> None:
     every = stages()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -164,7 +178,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(every)}")
     RESULTS.mkdir(exist_ok=True)
-    sys.exit(summarise([run(step) for name in wanted for step in every[name]]))
+    results = {name: [(step.name, run(step)) for step in every[name]] for name in wanted}
+    print()
+    for line in times(results):
+        print(line)
+    sys.exit(summarise(tally for steps in results.values() for _, tally in steps))
 
 
 if __name__ == "__main__":

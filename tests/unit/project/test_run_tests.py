@@ -62,3 +62,12 @@ def test_the_last_line_sums_the_stages_and_skipped_ones_are_told(
 def test_nothing_passed_is_a_failure(runner: ModuleType) -> None:
     assert runner.summarise([runner.Tally()]) == 1
     assert runner.summarise([runner.Tally(passed=1, failed=1, failures=["x"])]) == 1
+
+
+def test_each_stage_and_all_of_them_say_their_time(runner: ModuleType) -> None:
+    results = {
+        "lint": [("ruff", runner.Tally(passed=1, seconds=2)), ("mypy", runner.Tally(passed=1, seconds=30))],
+        "lab": [("molecule", runner.Tally(passed=1, seconds=600))],
+    }
+    lines = [" ".join(line.split()) for line in runner.times(results)]
+    assert lines == ["lint 32 s (ruff 2, mypy 30)", "lab 600 s (molecule 600)", "all 632 s"]
