@@ -1,60 +1,19 @@
 """What keeps the lab from starting, said before anything is installed: `python3 lab/commands/preflight.py`.
 
 The system's `python3` may be of any age, and a traceback would be a poor answer: this file keeps to syntax that every
-Python 3 reads. With an old one it looks for a newer one on this machine and hands over; where there is none it says so,
-with what it can tell itself. The checks proper are in `checks`.
+Python 3 reads, and so does `lab/machine/system.py`. With an old one it looks for a newer one on this machine and hands
+over; where there is none it says so, with what it can tell itself. The checks proper are in `lab/machine/checks.py`.
 """
 # ruff: noqa: UP032
 
 import os
 import platform
-import shlex
 import subprocess
 import sys
 
 NEEDED = (3, 11)
-SUPPORTED_RELEASES = ("12", "13")
-SUPPORTED_MACHINES = ("x86_64", "aarch64")
-OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 # Debian's own first: supported systems have one that will do, whatever somebody put in front of it on the path.
 CANDIDATES = ("/usr/bin/python3", "python3.14", "python3.13", "python3.12", "python3.11")
-
-
-def basic_problems(user_id: int, system: "dict[str, str]", machine: str) -> "list[str]":
-    """One line per problem with the user and the system; `system` has the fields of os-release."""
-    found = []
-    if user_id != 0:
-        found.append(
-            "not root (user id {}): the lab makes networks and systemd containers; run it as root".format(user_id)
-        )
-    supported = system.get("ID") == "debian" and system.get("VERSION_ID") in SUPPORTED_RELEASES
-    if not supported or machine not in SUPPORTED_MACHINES:
-        found.append(
-            "unsupported system: found {} on {}; supported are Debian 12 and 13 on amd64 and arm64".format(
-                system.get("PRETTY_NAME") or system.get("ID") or "an unknown system", machine
-            )
-        )
-    return found
-
-
-def os_release(paths: "tuple[str, ...]" = OS_RELEASE) -> "dict[str, str]":
-    """The fields of the first of these files that is there; without one, what the kernel calls itself."""
-    for path in paths:
-        try:
-            with open(path, encoding="utf-8", errors="replace") as handle:  # noqa: PTH123
-                text = handle.read()
-        except OSError:
-            continue
-        fields = {}
-        for line in text.splitlines():
-            key, equals, value = line.strip().partition("=")
-            if equals and not key.startswith("#"):
-                try:
-                    fields[key] = "".join(shlex.split(value))
-                except ValueError:
-                    fields[key] = value
-        return fields
-    return {"ID": platform.system()}
 
 
 def hand_over() -> None:
@@ -74,13 +33,13 @@ def hand_over() -> None:
 
 def check() -> "list[str]":
     """All that can be found out before anything is installed, one line per problem."""
-    basic = basic_problems(os.geteuid(), os_release(), platform.machine())
+    from lab.machine import system
+
+    basic = system.basic_problems(os.geteuid(), system.os_release(), platform.machine())
     if sys.version_info < NEEDED:
         hand_over()
         old = "Python {}.{} is too old to look at the rest: run: apt-get install python3".format(*sys.version_info[:2])
         return basic or [old]
-    # By its path, Python would look beside the file for the package that is around it.
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     from lab.commands import up
     from lab.machine import ports
     from lab.machine.errors import LabError
@@ -102,4 +61,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # By its path, Python would look beside the file for the package that is around it.
+    sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
     sys.exit(main())

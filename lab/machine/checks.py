@@ -13,8 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.commands import preflight
-from lab.machine import processes
+from lab.machine import processes, system
 from lab.machine.names import Lab
 from lab.machine.podman import Podman, PodmanError
 
@@ -72,7 +71,7 @@ class Facts:
 
 def problems(facts: Facts) -> list[str]:
     """One line per problem; empty when the lab can start."""
-    found = preflight.basic_problems(facts.user_id, dict(facts.system), facts.machine)
+    found = system.basic_problems(facts.user_id, dict(facts.system), facts.machine)
     if facts.missing_programs:
         packages = sorted({PROGRAMS[program] for program in facts.missing_programs})
         found.append(f"missing: {', '.join(facts.missing_programs)}; run: apt-get install {' '.join(packages)}")
@@ -130,7 +129,7 @@ def gather(lab: Lab, podman: Podman, *, images_present: bool = False, installed:
     factor = 0.4 if images_present else 1.0
     return Facts(
         user_id=os.geteuid(),
-        system=preflight.os_release(),
+        system=system.os_release(),
         machine=platform.machine(),
         volumes=(
             _volume(graph, NEEDED_CONTAINERS_GB * factor),

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.commands import preflight
-from lab.machine import checks
+from lab.machine import checks, system
 from lab.machine.checks import Facts, Port, Volume
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
@@ -175,17 +175,17 @@ def test_the_overlays_package_is_built_again_when_a_source_changes(
 def test_a_system_is_read_from_its_release_file(tmp_path: Path, text: str, field: str, value: str) -> None:
     path = tmp_path / "os-release"
     path.write_bytes(text.encode("latin-1"))
-    assert preflight.os_release((str(tmp_path / "missing"), str(path)))[field] == value
+    assert system.os_release((str(tmp_path / "missing"), str(path)))[field] == value
 
 
 def test_a_system_without_a_release_file_is_called_what_its_kernel_is() -> None:
-    assert preflight.os_release(()) == {"ID": "Linux"}
+    assert system.os_release(()) == {"ID": "Linux"}
 
 
 def test_the_entry_holds_nothing_that_an_old_python_3_cannot_read() -> None:
     """The file is parsed as a whole before its first line runs: one f-string and Python 3.5 gives a traceback."""
     new = (ast.JoinedStr, ast.AnnAssign, ast.NamedExpr, ast.Match, ast.AsyncFunctionDef, ast.Starred)
-    tree = ast.parse(Path(preflight.__file__).read_text())
+    tree = ast.parse(Path(preflight.__file__).read_text() + Path(system.__file__).read_text())
     found = [node for node in ast.walk(tree) if isinstance(node, new)]
     # A star in a call's arguments is as old as Python 3.
     starred = [value for node in ast.walk(tree) if isinstance(node, ast.Call) for value in node.args]
@@ -220,16 +220,16 @@ def test_an_old_python_hands_over_to_a_newer_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user_id", "system", "part"),
+    ("user_id", "found", "part"),
     [(0, "debian", "Python"), (1000, "debian", "not root"), (0, "ubuntu", "unsupported system")],
 )
 def test_an_old_python_alone_says_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], user_id: int, system: str, part: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], user_id: int, found: str, part: str
 ) -> None:
     monkeypatch.setattr(preflight, "NEEDED", (99,))
     monkeypatch.setattr(preflight, "CANDIDATES", ("/missing/python3", sys.executable))
     monkeypatch.setattr(os, "geteuid", lambda: user_id)
-    monkeypatch.setattr(preflight, "os_release", lambda: {"ID": system, "VERSION_ID": "13"})
+    monkeypatch.setattr(system, "os_release", lambda: {"ID": found, "VERSION_ID": "13"})
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert preflight.main() == 1
     (line,) = capsys.readouterr().err.splitlines()
