@@ -120,6 +120,8 @@ def _make_image(image: Any) -> None:
         image.state = "failed"
     else:
         image.state = "available"
+    if hooks.acted is not None:
+        hooks.acted()
 
 
 def _subnet_ipv6() -> None:

@@ -14,12 +14,14 @@ class Hooks:
 
     image_created(image_id, instance_id): called within CreateImage, before the image is available. An exception makes
         the image fail.
+    acted(): called after the records changed without a request: an instance refresh went on, an image became available.
     target_health(target_group_arn, target_id, port): (state, reason, description) as DescribeTargetHealth reports
         them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for the emulator's own answer. It is
         called with the emulator's state locked: answer from memory, and don't call the emulator.
     """
 
     image_created: Callable[[str, str], None] | None = None
+    acted: Callable[[], None] | None = None
     target_health: Callable[[str, str, int], TargetHealth | None] | None = None
 
 

@@ -22,6 +22,7 @@ from moto.autoscaling.exceptions import AutoscalingClientError, ValidationError
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult
 
+from .hooks import hooks
 from .state import state_lock
 
 _log = logging.getLogger(__name__)
@@ -132,6 +133,8 @@ def _run(refresh: Refresh, clock: Callable[[], float] = time.monotonic) -> None:
             except Exception as error:  # noqa: BLE001 (a refresh that breaks is a failed one, with its reason)
                 _log.exception("instance refresh of %s failed", refresh.group.name)
                 refresh.end("Failed", str(error))
+        if hooks.acted is not None:
+            hooks.acted()
         time.sleep(_TICK_S)
 
 

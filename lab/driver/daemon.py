@@ -1,7 +1,7 @@
 """The lab's background process: the AWS emulator, and the driver that makes its records come true in containers.
 
-The loop looks at the records about once a second. Containers are only asked for when something changed: after an own
-action, when a known process is gone, and every few seconds to notice what others did.
+The loop waits until something may have changed (``activity``), and while there is health to measure or work to do it
+looks once a second. Records are read and containers listed only when they may be others than before.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import aws
-from lab.driver.activity import Activity
+from lab.driver.activity import Activity, ContainerEvents
 from lab.driver.cloud import Cloud, Records
 from lab.driver.databases import Databases
 from lab.driver.instances import INSTANCE_LABEL, Instances
@@ -28,8 +28,10 @@ from lab.machine.podman import Container, Podman
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
-CONTAINERS_S = 5.0
-RECORDS_S = 3.0
+COALESCE_S = 0.1
+"""How long changes that come together are waited for."""
+SAFETY_S = 60.0
+"""After this time everything is looked at, whether or not a change was noted."""
 HOUSEKEEPING_S = 60.0
 
 T = TypeVar("T")
@@ -43,21 +45,31 @@ def run(lab: Lab) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     facts = state.require(lab)
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
     activity = Activity()
-    activity.watch()
-    driver = Driver(lab, Podman(), facts, activity)
+
+    def end(*_: object) -> None:
+        ended.set()
+        activity.changed.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    activity.watch_requests()
+    podman = Podman()
+    driver = Driver(lab, podman, facts, activity)
+    events = ContainerEvents(podman, lab.label, activity.moved)
+    aws.hooks.acted = activity.acted
     aws.hooks.image_created = driver.instances.image_created
     aws.hooks.target_health = driver.balancers.target_health
     server = aws.serve([("127.0.0.1", lab.aws_port), (facts["networks"]["vpc"]["gateway"], lab.aws_port)])
     log.info("the emulator answers on %s and %s", facts["aws_endpoint_url"], facts["aws_endpoint_url_instances"])
     try:
         while not ended.is_set():
-            begun = time.monotonic()
+            activity.changed.clear()
             driver.tick()
-            ended.wait(max(0.1, TICK_S - (time.monotonic() - begun)))
+            activity.changed.wait(driver.rest_s())
+            ended.wait(COALESCE_S)
     finally:
+        events.close()
         driver.close()
         server.shutdown()
         log.info("ended")
@@ -75,9 +87,10 @@ class Driver:
         self.instances = Instances(lab, podman, self.cloud, facts["image"], self.balancers.states_of)
         self._containers: list[Container] = []
         self._listed = 0.0
+        self._containers_seen = -1
         self._records: Records | None = None
         self._read_at = 0.0
-        self._seen = 0
+        self._records_seen = 0
         self._stale = True
         self._kept_house = time.monotonic()
         self._failures: dict[str, str] = {}
@@ -103,24 +116,30 @@ class Driver:
             self._attempt("images", lambda: self.instances.remove_stale_images(time.time()), None)
         self._write_status([instance for instance in records.instances if instance.state != "terminated"])
 
+    def rest_s(self) -> float:
+        """How long nothing needs to be done unless something changes."""
+        busy = self._stale or self._failures or self.instances.problems
+        records = self._records
+        there = records and (records.balancers or records.instances or records.databases)
+        return TICK_S if busy or there else SAFETY_S
+
     def close(self) -> None:
         self.instances.close()
 
     def _read(self) -> Records | None:
-        """The emulator's records: read again when a request may have changed them, and every few seconds, because the
-        emulator also acts by itself (instance refresh, images)."""
-        count, now = self.activity.count, time.monotonic()
-        if self._records is None or count != self._seen or now - self._read_at > RECORDS_S:
+        """The records: read again when they may have changed."""
+        count, now = self.activity.records, time.monotonic()
+        if self._records is None or count != self._records_seen or now - self._read_at > SAFETY_S:
             self._records = self._attempt("records", self.cloud.records, None)
-            self._seen, self._read_at = count, now
+            self._records_seen, self._read_at = count, now
         return self._records
 
     def _list(self) -> list[Container]:
-        now = time.monotonic()
+        now, count = time.monotonic(), self.activity.containers
         gone = any(container.running and not Path(f"/proc/{container.pid}").exists() for container in self._containers)
-        if self._stale or gone or now - self._listed > CONTAINERS_S:
+        if self._stale or gone or count != self._containers_seen or now - self._listed > SAFETY_S:
             self._containers = self.podman.containers(self.lab.label)
-            self._listed, self._stale = now, False
+            self._listed, self._stale, self._containers_seen = now, False, count
         return self._containers
 
     def _attempt(self, part: str, work: Callable[[], T], otherwise: U) -> T | U:
