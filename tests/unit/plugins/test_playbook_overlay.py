@@ -218,7 +218,10 @@ def test_dry_runs_of_an_empty_environment_end_well(environment: Environment) -> 
     run = environment.play(
         *("reconcile-members", "explain-access", "rotate-overlay", "destroy-overlay"),
         check=True,
-        **{"from": "gateway-a", "to": "ops", "purge": "true", "destroy_confirm": NAME},
+        explain_from="gateway-a",
+        explain_to="ops",
+        reconcile_purge="true",
+        destroy_confirm=NAME,
     )
     assert (run.status, run.changed) == (0, 0), run.output
     assert "gateway-a is no member yet" in run.output
@@ -247,19 +250,19 @@ def test_what_was_changed_by_hand_is_put_right_once(built: Environment) -> None:
 
 
 def test_purging_is_refused_while_an_unknown_member_may_be_a_missing_host(built: Environment) -> None:
-    run = built.play("reconcile-members", purge="true")
+    run = built.play("reconcile-members", reconcile_purge="true")
     assert run.status != 0
     assert "gateway-b is in the inventory and no member" in re.sub(r"\s+", " ", run.output)
     assert STRANGER in built.members()
 
 
 def test_purging_keeps_to_its_cap_and_tells_first_who_would_go(built: Environment) -> None:
-    flags = {"purge": "true", "purge_absent": "true"}
-    dry = built.play("reconcile-members", check=True, purge_max="0", **flags)
+    flags = {"reconcile_purge": "true", "reconcile_purge_absent": "true"}
+    dry = built.play("reconcile-members", check=True, reconcile_purge_max="0", **flags)
     assert dry.status == 0, dry.output
     assert f"would be removed: {STRANGER} stranger" in dry.output
-    assert "1 removals are more than purge_max=0" in re.sub(r"\s+", " ", dry.output)
-    capped = built.play("reconcile-members", purge_max="0", **flags)
+    assert "1 removals are more than reconcile_purge_max=0" in re.sub(r"\s+", " ", dry.output)
+    capped = built.play("reconcile-members", reconcile_purge_max="0", **flags)
     assert capped.status != 0
     assert STRANGER in built.members()
     run = built.play("reconcile-members", "reconcile-members", **flags)
@@ -268,25 +271,25 @@ def test_purging_keeps_to_its_cap_and_tells_first_who_would_go(built: Environmen
 
 
 def test_access_is_explained_by_rule_and_member(built: Environment) -> None:
-    run = built.play("explain-access", **{"from": "gateway-a", "to": "10.242.0.11"})
+    run = built.play("explain-access", explain_from="gateway-a", explain_to="10.242.0.11")
     assert (run.status, run.changed) == (0, 0), run.output
     assert f"gateway-a ({GATEWAY}, 10.242.1.1, role gateway, community 1) -> slot-1" in run.output
     assert "TCP 8001: yes" in run.output
     assert "TCP 1-8000, 8002-65535: no" in run.output
     assert re.search(r"there: line \d+: accept ipprotocol tcp and dport 8001", run.output)
-    between = built.play("explain-access", **{"from": GATEWAY, "to": "gateway-b", "port": 22})
+    between = built.play("explain-access", explain_from=GATEWAY, explain_to="gateway-b", explain_port=22)
     assert between.status == 0, between.output
     assert "gateway-b is no member of the network" in between.output
     assert "TCP 22: no" in between.output
 
 
 def test_who_is_nobody_or_asks_nonsense_is_told_so(built: Environment) -> None:
-    unknown = built.play("explain-access", **{"from": "gateway-z", "to": "ops"})
+    unknown = built.play("explain-access", explain_from="gateway-z", explain_to="ops")
     assert unknown.status != 0
     assert "'gateway-z' is no member and no host" in re.sub(r"'+", "'", unknown.output)
-    nonsense = built.play("explain-access", **{"from": "gateway-a", "to": "ops", "port": "99999"})
+    nonsense = built.play("explain-access", explain_from="gateway-a", explain_to="ops", explain_port="99999")
     assert nonsense.status != 0
-    assert "port=1…65535" in nonsense.output
+    assert "explain_port=1…65535" in nonsense.output
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +351,7 @@ def test_free_slots_get_new_identities_and_their_old_members_go(built: Environme
 
 def test_replacing_the_instances_frees_the_rest_and_what_is_young_stays(built: Environment, instance: str) -> None:
     before = built.slots()
-    run = built.play("rotate-overlay", "rotate-overlay", replace_instances="true", older_than_hours="1")
+    run = built.play("rotate-overlay", "rotate-overlay", rotate_replace_instances="true", rotate_older_than_hours="1")
     # There is no host behind the emulator's new instance: it leases no slot.
     assert run.status == 0, run.output
     assert re.findall(r"rotated: (.*?)'?$", run.output, re.MULTILINE) == ["2", "none"]

@@ -3,6 +3,8 @@
 ``import_graph`` reads the imports; test_import_graph.py shows that each rule finds a planted fault.
 """
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import import_graph as graph
@@ -95,3 +97,88 @@ def test_at_the_top_of_the_server_lie_three_modules() -> None:
 def test_only_drivers_name_a_brand() -> None:
     assert graph.brands(APP, UNBRANDED, BRANDS) == []
     assert graph.brands(APP, ["parkmesh.gateway.drivers"], BRANDS)
+
+
+HEADER = ("Required:", "Optional:", "Example:", "Way back:")
+
+
+def header_faults(name: str, text: str) -> list[str]:
+    """Return what a playbook's header lacks: purpose, required and optional inputs, an example, the way back."""
+    head = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        head.append(line.removeprefix("#").strip())
+    if "" not in head or not head[0]:
+        return [f"{name}: the header begins with a purpose and an empty line"]
+    purpose, fields = head[: head.index("")], head[head.index("") + 1 :]
+    found = [line.partition(":")[0] + ":" for line in fields if re.match(r"[A-Z][a-z ]+:", line)]
+    faults = [] if found == list(HEADER) else [f"{name}: the header has {found}, not {list(HEADER)}"]
+    if not " ".join(purpose).endswith("."):
+        faults.append(f"{name}: the purpose is no sentence")
+    if f"ansible-playbook playbooks/{name}" not in text:
+        faults.append(f"{name}: the example doesn't call it")
+    return faults
+
+
+def foreign_registers(texts: Mapping[str, str]) -> list[str]:
+    """Return where a file of a role (its path begins with the role's name) uses a private variable of another role."""
+    owners: dict[str, str] = {}
+    for path, text in texts.items():
+        for variable in re.findall(r"(?:register: |^ +)(__\w+)(?:$|:)", text, re.MULTILINE):
+            owners.setdefault(variable, path.partition("/")[0])
+    return sorted(
+        f"{path} uses {variable} of {owner}"
+        for variable, owner in owners.items()
+        for path, text in texts.items()
+        if path.partition("/")[0] != owner and re.search(rf"\b{variable}\b", text)
+    )
+
+
+def test_every_playbook_s_header_has_the_same_fields() -> None:
+    playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
+    assert playbooks
+    assert [fault for path in playbooks for fault in header_faults(path.name, path.read_text())] == []
+
+
+GOOD = """# Say whether it works.
+#
+# Required:  nothing.
+# Optional:  none.
+# Example:   ansible-playbook playbooks/verify.yml -i inventory/lab
+# Way back:  nothing to take back.
+- name: Verify
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD.replace("# Optional:  none.\n", ""),
+        GOOD.replace("Required", "Variables"),
+        GOOD.replace("# Say whether it works.\n#\n", ""),
+        GOOD.replace("works.", "works"),
+        GOOD.replace("verify.yml", "other.yml"),
+    ],
+)
+def test_a_planted_fault_in_a_header_is_found(text: str) -> None:
+    assert header_faults("verify.yml", GOOD) == []
+    assert header_faults("verify.yml", text) != []
+
+
+def test_no_role_reads_another_role_s_private_variable() -> None:
+    texts = {
+        path.relative_to(ROOT / "roles").as_posix(): path.read_text()
+        for path in sorted((ROOT / "roles").rglob("*"))
+        if path.suffix in {".yml", ".j2"}
+    }
+    texts |= {f"playbooks/{path.name}": path.read_text() for path in sorted((ROOT / "playbooks").rglob("*.yml"))}
+    assert foreign_registers(texts) == []
+
+
+def test_a_planted_private_variable_of_another_role_is_found() -> None:
+    own = {"a/tasks/main.yml": "  register: __a_done\n  when: __a_done.changed\n"}
+    assert foreign_registers(own) == []
+    assert foreign_registers({**own, "b/tasks/main.yml": "  when: __a_done.changed\n"}) == [
+        "b/tasks/main.yml uses __a_done of a"
+    ]
