@@ -52,7 +52,7 @@ def test_a_gateway_changed_by_hand_is_put_right_and_reached_again(lab: Lab, netw
 def test_only_a_purge_removes_a_member_that_nobody_wrote_down(lab: Lab, network: str, stranger: str) -> None:
     assert f"unknown and left alone: {stranger}" in lab.play("reconcile-members")
     assert "stranger" in members(lab, network)
-    lab.play("reconcile-members", purge="true", purge_max=1)
+    lab.play("reconcile-members", reconcile_purge="true", reconcile_purge_max=1)
     assert "stranger" not in members(lab, network)
     assert {"gateway-a", "gateway-b", "ops", "slot-1"} <= set(members(lab, network))
 
@@ -60,7 +60,7 @@ def test_only_a_purge_removes_a_member_that_nobody_wrote_down(lab: Lab, network:
 @pytest.mark.parametrize(("port", "verdict"), [(8001, "yes"), (22, "no")])
 def test_what_is_explained_is_what_happens(lab: Lab, port: int, verdict: str) -> None:
     server = overlay_address(lab, next(iter(lab.app_servers().values())))
-    told = lab.play("explain-access", **{"from": "gateway-a", "to": server, "port": port})
+    told = lab.play("explain-access", explain_from="gateway-a", to=server, port=port)
     assert f"TCP {port}: {verdict}" in told
     assert connects(lab, "gateway-a", server, port) == (verdict == "yes")
 
