@@ -27,7 +27,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from parkmesh.server.db import database, migrations
+from parkmesh.server.db import database, definitions, migrations
 
 APP_ROLE = "parkmesh_app"
 # Any constant will do, as long as every release uses the same.
@@ -53,10 +53,11 @@ class Migrated:
     after: str | None
     role_created: bool
     newer: bool = False
+    definitions: int = 0
 
     @property
     def changed(self) -> bool:
-        return self.role_created or self.before != self.after
+        return self.role_created or self.before != self.after or self.definitions > 0
 
 
 def scram_verifier(password: str, salt: bytes, iterations: int = 4096) -> str:
@@ -83,11 +84,13 @@ async def migrate(url: str, app_password: str, wait_s: float) -> Migrated:
         await _take_turn(lock)
         role_created = await _ensure_role(lock, app_password)
         before, after, newer = await _upgrade(url)
+        applied = 0
         if not newer:
+            applied = await _define(lock)
             await _look_ahead(lock)
     finally:
         await lock.close()
-    return Migrated(before, after, role_created, newer)
+    return Migrated(before, after, role_created, newer, applied)
 
 
 async def _take_turn(lock: database.Connection) -> None:
@@ -97,6 +100,27 @@ async def _take_turn(lock: database.Connection) -> None:
         if time.monotonic() > deadline:
             raise MigrationError(f"another migration holds the lock for more than {LOCK_WAIT_S} s")
         await asyncio.sleep(0.1)
+
+
+async def _define(connection: database.Connection) -> int:
+    """Apply the functions, triggers and policies that differ from their files; return how many."""
+    pending = await definitions.pending(connection)
+    gives_up = time.monotonic() + LOCK_WAIT_S
+    await connection.execute(f"SET lock_timeout = {int(TABLE_LOCK_S * 1000)}")
+    for definition in pending:
+        while True:
+            try:
+                await definitions.apply(connection, definition)
+                break
+            except asyncpg.LockNotAvailableError:
+                if time.monotonic() > gives_up:
+                    raise MigrationError(
+                        f"{definition.name}: its table was in use for more than {LOCK_WAIT_S} s"
+                    ) from None
+                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+            except asyncpg.PostgresError as error:
+                raise MigrationError(f"{definition.name}: {error}") from error
+    return len(pending)
 
 
 async def _look_ahead(connection: database.Connection) -> None:

@@ -1,0 +1,7 @@
+DROP POLICY IF EXISTS retention ON visitor_pass;
+CREATE POLICY retention ON visitor_pass TO CURRENT_USER
+    USING ((SELECT parkmesh_scope()) = 'retention');
+
+DROP POLICY IF EXISTS tenant ON visitor_pass;
+CREATE POLICY tenant ON visitor_pass
+    USING (community_id = (SELECT parkmesh_community()));
