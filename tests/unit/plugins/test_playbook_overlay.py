@@ -318,7 +318,7 @@ def instance(built: Environment) -> str:
 
 def test_a_slot_that_an_instance_holds_is_not_rotated_under_it(built: Environment, instance: str) -> None:
     before = built.slots()
-    run = built.play("rotate-overlay", slots="2")
+    run = built.play("rotate-overlay", rotate_slots="2")
     assert run.status != 0
     assert f"2 by {instance}" in run.output
     dry = built.play("rotate-overlay", check=True)
