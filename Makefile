@@ -11,8 +11,8 @@ LAB := .venv/bin/python -m lab
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## Build the whole system in the lab on this machine (root; Debian 12 or 13)
-	@scripts/demo
+demo: ## Build the whole system in the lab on this machine (root; Debian 12 or 13); V=1 prints every task
+	@scripts/demo $(if $(V),-v)
 
 app: venv ## Run the application alone, with sample data, on this machine (no lab, any user)
 	@PYTHONPATH=$(CURDIR)/app/src .venv/bin/python -m parkmesh serve --embedded
