@@ -253,7 +253,7 @@ async def _make_room(connection: Connection, community_id: int, resident_id: int
         resident_id,
     )
     if resident is None:
-        raise Problem(422, "resident_id: the community has no such resident, or he has left", kind="invalid")
+        raise Problem(422, "resident_id: the community has no such resident, or they have left", kind="invalid")
     if resident["unit_id"] is None:
         return
     limit = await connection.fetchval(

@@ -117,7 +117,7 @@ async def change(
     if wanted == resident:
         return resident
     if wanted.email != resident.email and resident.role is not None:
-        raise Problem(409, "His account signs in with this address; only he can change it.", kind="has-account")
+        raise Problem(409, "Their account signs in with this address; only they can change it.", kind="has-account")
     if resident.active and not wanted.active:
         await _leave(connection, principal, community_id, resident)
     try:

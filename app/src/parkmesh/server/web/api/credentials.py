@@ -146,7 +146,7 @@ async def list_vehicles(request: Request, member: Member, page: paging.Page) -> 
         unit = resident = None
         if not _by_staff(member):
             unit = await units.unit_of(connection, member.community_id, member.resident_id)
-            # Whoever belongs to no unit sees his own, and whoever is nobody here sees none.
+            # Residents without a unit see their own, and who is nobody here sees none.
             resident = None if unit else member.resident_id or 0
         found = await credentials.page(
             connection,

@@ -107,7 +107,7 @@ class Invitation(_Part):
 
 
 class AuditMention(_Part):
-    """``by_the_person``: an act of his own; otherwise somebody's act on him or what is his."""
+    """``by_the_person``: the person's own act; otherwise somebody's act on them or on what is theirs."""
 
     at: datetime
     action: str

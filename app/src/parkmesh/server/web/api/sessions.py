@@ -1,4 +1,4 @@
-"""Signing in and out by the API, and what somebody does about his own sessions and password."""
+"""Signing in and out by the API, and what people do about their own sessions and password."""
 
 from datetime import datetime
 from typing import Annotated, Literal

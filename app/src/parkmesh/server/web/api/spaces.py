@@ -82,7 +82,7 @@ class GeometryBody(Body):
 
 
 class Space(BaseModel):
-    """``unit`` is the unit that it is assigned to now: staff sees all, a resident his own."""
+    """``unit`` is the unit that it is assigned to now: staff sees all, residents see their own."""
 
     model_config = ConfigDict(from_attributes=True)
 

@@ -1,4 +1,4 @@
-"""Units of a community: for its staff, and for a resident his own."""
+"""Units of a community: for its staff all, for residents their own."""
 
 from typing import Annotated
 

@@ -55,7 +55,7 @@ class VisitorPasses(BaseModel):
 
 
 class NewVisitorPass(Asked):
-    """Without ``plate`` the visitor says it by his link. ``space`` books a visitors' space. Staff says which unit."""
+    """Without ``plate`` the visitor enters it by their link. ``space`` books a visitors' space. Staff name the unit."""
 
     plate: Plate | None = None
     name: Label | None = None
@@ -98,7 +98,7 @@ class VisitGate(BaseModel):
 
 
 class Visit(Shown):
-    """A visitor's pass as he sees it; ``community`` is its title."""
+    """A visitor's pass as they see it; ``community`` is its title."""
 
     community: str
     time_zone: str
@@ -267,7 +267,7 @@ async def put_directions(
 
 @router.get("/visits/{token}", responses={**preconditions.READ, **answers(404, 429)})
 async def get_visit(request: Request, response: Response, token: Token) -> Visit:
-    """Show a visitor his pass. The link is all that he needs."""
+    """Show visitors their pass. The link is all that they need."""
     state, address = request.app.state, security.client_address(request, request.app.state.settings)
     community_id = await visitor_passes.enter(state.pool, token, address)
     async with database.in_community(state.pool, community_id, read_only=True) as connection:
