@@ -35,6 +35,10 @@ options:
 """
 
 
+LONGEST = 400
+"""So many characters of a message, and as many of what a command wrote, are told."""
+
+
 def in_order(paths: Iterable[str]) -> list[str]:
     """Return the names of the playbooks that plays come from (``path:line`` each), in their order, each once."""
     return list(dict.fromkeys(Path(path.rpartition(":")[0] or path).stem for path in paths))
@@ -48,9 +52,15 @@ def line(names: list[str], current: str, seconds: float) -> str:
 
 
 def cause(result: dict[str, Any]) -> str:
-    """Return why a task failed, in one line. What Ansible censored stays censored."""
-    text = result.get("msg") or result.get("stderr") or result.get("censored") or result.get("reason") or "no message"
-    return " ".join(str(text).split())[:400]
+    """Return why a task failed, in one line: its message, and the end of what a command wrote.
+
+    What Ansible censored stays censored.
+    """
+    if "censored" in result:
+        return str(result["censored"])
+    text = " ".join(str(result.get("msg") or result.get("reason") or "no message").split())[:LONGEST]
+    written = " ".join(str(result.get("stderr") or result.get("stdout") or "").split())[-LONGEST:]
+    return f"{text} {written}" if written else text
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no types
@@ -66,6 +76,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
         self._current = ""
         self._started = time.time()
         self._failed: dict[str, str] = {}
+        # By host: the item of a loop that failed first. The loop's own message is only that one did.
+        self._items: dict[str, str] = {}
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:
         super().set_options(*args, **kwargs)
@@ -90,11 +102,16 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
 
     def _note(self, result: Any) -> None:
         host, task = result.host.get_name(), result.task.get_name().strip()
-        self._failed[host] = f"{host}, {task}: {cause(result.result)}"
+        self._failed[host] = f"{host}, {task}: {self._items.get(host) or cause(result.result)}"
+
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        label = self._get_item_label(result.result)
+        self._items.setdefault(result.host.get_name(), f"{label}: {cause(result.result)}")
 
     def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
         if not ignore_errors:
             self._note(result)
+        self._items.pop(result.host.get_name(), None)
 
     def v2_runner_on_unreachable(self, result: Any) -> None:
         self._note(result)

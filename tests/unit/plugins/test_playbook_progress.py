@@ -41,6 +41,16 @@ TWO = """
       no_log: HIDDEN
       when: BREAKS
 """
+COMMANDS = """
+- name: Two
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Call
+      ansible.builtin.shell: "echo about {{ item }} >&2; exit {{ item }}"
+      loop: [0, 3]
+      no_log: HIDDEN
+"""
 SITE = """
 - name: First
   ansible.builtin.import_playbook: one.yml
@@ -49,10 +59,12 @@ SITE = """
 """
 
 
-def play(folder: Path, breaks: str, hidden: str = "false", descriptor: bool = True) -> tuple[int, list[str]]:
+def play(
+    folder: Path, breaks: str, hidden: str = "false", descriptor: bool = True, second: str = TWO
+) -> tuple[int, list[str]]:
     """Run the playbooks; return the exit code and the lines of progress."""
     (folder / "one.yml").write_text(ONE)
-    (folder / "two.yml").write_text(TWO.replace("BREAKS", breaks).replace("HIDDEN", hidden))
+    (folder / "two.yml").write_text(second.replace("BREAKS", breaks).replace("HIDDEN", hidden))
     (folder / "site.yml").write_text(SITE)
     (folder / "ansible.cfg").write_text(f"[defaults]\ncallback_plugins = {ROOT / 'callback_plugins'}\n")
     progress = folder / "progress"
@@ -87,6 +99,20 @@ def test_what_failed_is_told_and_what_was_rescued_is_not(tmp_path: Path) -> None
     code, lines = play(tmp_path, "true")
     assert code == 2
     assert lines[2:] == ["FAILED in two: localhost, Break: the bridge is out"]
+
+
+def test_of_a_failed_command_the_item_and_the_end_of_its_output_are_told(tmp_path: Path) -> None:
+    _, lines = play(tmp_path, "true", second=COMMANDS)
+    (failed,) = lines[2:]
+    assert failed.startswith("FAILED in two: localhost, Call: 3: ")
+    assert failed.endswith(" about 3")
+
+
+def test_a_censored_command_tells_neither_item_nor_output(tmp_path: Path) -> None:
+    _, lines = play(tmp_path, "true", hidden="true", second=COMMANDS)
+    (failed,) = lines[2:]
+    assert "about" not in failed
+    assert "Call: 3" not in failed
 
 
 def test_a_censored_result_stays_censored(tmp_path: Path) -> None:
