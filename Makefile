@@ -20,7 +20,7 @@ app: venv ## Run the application alone, with sample data, on this machine (no la
 car: ## Send a car to community A's entrance: make car PLATE=1234BCD
 	@$(LAB) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
 
-lab-up: venv ## Start the lab only: emulator, networks, hosts
+lab-up: venv ## Start the lab only: AWS API, networks, hosts
 	@$(LAB) preflight && $(LAB) up
 
 lab-down: ## Remove exactly what the lab made

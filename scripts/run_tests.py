@@ -62,7 +62,7 @@ def shell_scripts() -> list[str]:
     return found
 
 
-# Whole playbooks against the doubles: minutes, so not among the quick ones.
+# Whole playbooks against lab.aws and lab.zerotier: minutes, so not among the quick ones.
 PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
 
 

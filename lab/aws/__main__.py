@@ -1,4 +1,4 @@
-"""Runs the emulator alone, for tests and for looking at it: `python -m lab.aws --port N`."""
+"""Runs lab.aws alone, for tests and for looking at it: `python -m lab.aws --port N`."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _create_image() -> None:
         if image.state == "pending":
             worker = threading.Thread(target=_make_image, args=(image,), name=f"image-{image.id}", daemon=True)
             worker.start()
-            # Others may use the emulator meanwhile: the driver needs it, and so do the instances.
+            # Others may use the API meanwhile: the driver needs it, and so do the instances.
             state_lock.release()
             try:
                 worker.join(_IMAGE_PATIENCE_S)

@@ -1,4 +1,4 @@
-"""What the lab's compute driver adds to the emulator: images made of containers, and health measured on them."""
+"""What the lab's compute driver adds to lab.aws: images made of containers, and health measured on them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ TargetHealth = tuple[str, str | None, str | None]
 
 @dataclass
 class Hooks:
-    """Callables the emulator calls; None leaves the emulator's own answer.
+    """Callables that lab.aws calls; None leaves its own answer.
 
     image_created(image_id, instance_id): called within CreateImage, before the image is available. An exception makes
         the image fail.
     acted(): called after the records changed without a request: an instance refresh went on, an image became available.
     target_health(target_group_arn, target_id, port): (state, reason, description) as DescribeTargetHealth reports
-        them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for the emulator's own answer. It is
-        called with the emulator's state locked: answer from memory, and don't call the emulator.
+        them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for lab.aws's own answer. It is
+        called with the state of lab.aws locked: answer from memory, and don't call the API.
     """
 
     image_created: Callable[[str, str], None] | None = None

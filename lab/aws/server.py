@@ -50,13 +50,13 @@ class _SerialisedApplication:
 
 
 class Server:
-    """The listening emulator. `addresses` are the (host, port) pairs in use, with port 0 resolved."""
+    """The listening AWS API. `addresses` are the (host, port) pairs in use, with port 0 resolved."""
 
     def __init__(self, servers: list[BaseWSGIServer]) -> None:
         self._servers = servers
         self.addresses: list[tuple[str, int]] = [(str(server.server_address[0]), server.port) for server in servers]
         self._threads = [
-            threading.Thread(target=server.serve_forever, name=f"emulator-{server.port}", daemon=True)
+            threading.Thread(target=server.serve_forever, name=f"lab.aws-{server.port}", daemon=True)
             for server in servers
         ]
         for thread in self._threads:
@@ -86,7 +86,7 @@ def serve(addresses: list[tuple[str, int]]) -> Server:
         for server in servers:
             server.server_close()
         # werkzeug turns an address in use into SystemExit, which would end the lab's daemon without a reason.
-        raise OSError(f"the AWS emulator can't listen on {host}:{port}") from error
+        raise OSError(f"lab.aws can't listen on {host}:{port}") from error
     return Server(servers)
 
 

@@ -95,7 +95,7 @@ def _start_daemon(lab: Lab, podman: Podman) -> None:
     if running:
         _await_daemon(lab, running[0])
         return
-    with step("starting the lab daemon (AWS emulator and compute driver)"):
+    with step("starting the lab daemon (AWS API and compute driver)"):
         (lab.state / "daemon.json").unlink(missing_ok=True)
         environment = {
             **podman.environment,

@@ -1,4 +1,4 @@
-"""The emulator as the driver sees it: API calls on loopback, read into the driver's own plain types."""
+"""lab.aws as the driver sees it: API calls on loopback, read into the driver's own plain types."""
 
 import base64
 import json
@@ -51,7 +51,7 @@ class Balancer:
 
 @dataclass(frozen=True)
 class Records:
-    """What the emulator knew at one moment, as far as the driver acts on it.
+    """What lab.aws knew at one moment, as far as the driver acts on it.
 
     `registered` maps a target group of an Auto Scaling group to the ids of its targets; `subnets` maps ids to CIDRs;
     `refused` names load balancers that are not emulated, with the reason.
@@ -67,12 +67,12 @@ class Records:
 
 
 class Cloud:
-    """Reads and tells the emulator."""
+    """Reads and tells lab.aws."""
 
     def __init__(self, endpoint_url: str) -> None:
         session = boto3.session.Session(
             aws_access_key_id="lab",
-            aws_secret_access_key="lab",  # noqa: S106 (the emulator checks none)
+            aws_secret_access_key="lab",  # noqa: S106 (lab.aws checks none)
             region_name=REGION,
         )
         config = Config(connect_timeout=5, read_timeout=60, retries={"max_attempts": 1})
@@ -315,7 +315,7 @@ class Cloud:
 
 
 def master_password(identifier: str) -> str:
-    """The master password of a database: no API returns it, so it is read from the emulator in this process."""
+    """The master password of a database: no API returns it, so it is read from lab.aws in this process."""
     from moto.rds.models import rds_backends
 
     from lab.aws import state_lock

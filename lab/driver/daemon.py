@@ -1,4 +1,4 @@
-"""The lab's background process: the AWS emulator, and the driver that makes its records come true in containers.
+"""The lab's background process: its AWS API (lab.aws), and the driver that makes its records come true in containers.
 
 The loop waits until something may have changed (``activity``), and while there is health to measure or work to do it
 looks once a second. Records are read and containers listed only when they may be others than before.
@@ -61,7 +61,7 @@ def run(lab: Lab) -> None:
     aws.hooks.image_created = driver.instances.image_created
     aws.hooks.target_health = driver.balancers.target_health
     server = aws.serve([("127.0.0.1", lab.aws_port), (facts["networks"]["vpc"]["gateway"], lab.aws_port)])
-    log.info("the emulator answers on %s and %s", facts["aws_endpoint_url"], facts["aws_endpoint_url_instances"])
+    log.info("lab.aws answers on %s and %s", facts["aws_endpoint_url"], facts["aws_endpoint_url_instances"])
     try:
         while not ended.is_set():
             activity.changed.clear()

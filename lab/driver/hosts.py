@@ -36,7 +36,7 @@ HOSTS = (
 # Shell: a container that was just started has no systemd to talk to for a moment.
 AWAIT_SYSTEMD = """for i in $(seq 50); do [ -S /run/systemd/private ] && break; sleep 0.1; done
 systemctl is-system-running --wait >/dev/null || true"""
-# A bridge exists only while a container is on it, and the emulator listens on the VPC's gateway address.
+# A bridge exists only while a container is on it, and lab.aws listens on the VPC's gateway address.
 ANCHOR = "vpc-anchor"
 
 

@@ -1,4 +1,4 @@
-"""A double of zerotier-cli 1.14.1, built from the recorded output of the real one and the official OpenAPI.
+"""The lab's zerotier-cli 1.14.1, built from the recorded output of the real one and the official OpenAPI.
 
 Asks the daemon on this host and prints as the real one does, its oddities included: an authtoken.secret that ends with
 a newline is sent as it is and refused, an unknown command ends with status 0.
@@ -21,7 +21,7 @@ from . import VERSION_TEXT
 DEFAULT_HOME = "/var/lib/zerotier-one"
 TIMEOUT_SECONDS = 60
 
-HELP = f"""zerotier-cli double version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
+HELP = f"""zerotier-cli version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
 Usage: zerotier-cli [-switches] <command/path> [<args>]
 
 Available switches:

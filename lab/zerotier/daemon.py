@@ -1,4 +1,4 @@
-"""A double of zerotier-one 1.14.1, built from recorded answers of a real 1.14.1 controller and the official OpenAPI.
+"""The lab's zerotier-one 1.14.1, built from recorded answers of a real 1.14.1 controller and the official OpenAPI.
 
 The daemon: runs in the foreground until SIGTERM or SIGINT.
 """
@@ -25,7 +25,7 @@ DEFAULT_HOME = "/var/lib/zerotier-one"
 USER = "zerotier-one"
 _LETTERS_AND_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
-HELP = f"""zerotier-one double version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
+HELP = f"""zerotier-one version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
 Usage: zerotier-one [-switches] [home directory]
 
 Available switches:
@@ -43,7 +43,7 @@ def log(message: str) -> None:
 
 
 def load_identity(home: Path) -> Identity:
-    """The node's identity, made at the first start; raises IdentityError for one that can't be this double's."""
+    """The node's identity, made at the first start; raises IdentityError for one the lab can't have made."""
     secret_path, public_path = home / "identity.secret", home / "identity.public"
     try:
         identity = Identity.parse(secret_path.read_text())
@@ -73,7 +73,7 @@ def load_token(path: Path) -> str:
 def hand_over_home(home: Path) -> None:
     """Give the home to the user zerotier-one where it exists, as the real daemon does before it drops privileges.
 
-    The double itself stays root, since it runs iproute2.
+    The daemon itself stays root, since it runs iproute2.
     """
     try:
         user = pwd.getpwnam(USER)
@@ -91,7 +91,7 @@ async def serve(home: Path, port: int, *, keep_owner: bool) -> int:
     try:
         identity = load_identity(home)
     except (IdentityError, UnicodeDecodeError) as error:
-        log(f"zerotier-one: {home / 'identity.secret'}: {error}. Identities of this double and of ZeroTier differ.")
+        log(f"zerotier-one: {home / 'identity.secret'}: {error}. ZeroTier's own don't fit the lab's.")
         return 1
     try:
         settings = read_settings(home / "local.conf", port)
@@ -109,7 +109,7 @@ async def serve(home: Path, port: int, *, keep_owner: bool) -> int:
     (home / "zerotier-one.pid").write_text(str(os.getpid()))
     if not keep_owner:
         hand_over_home(home)
-    log(f"zerotier-one double {VERSION_TEXT}: node {identity.address} on port {node.port}")
+    log(f"zerotier-one {VERSION_TEXT} (parkmesh lab): node {identity.address} on port {node.port}")
     task = asyncio.create_task(node.run())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,8 +1,8 @@
 """Node identities in the format of zerotier-idtool: `<address>:0:<128 hex public>[:<128 hex secret>]`.
 
 The first half of the public key is a real X25519 key, so two nodes agree on a secret key. The second half only fills
-the format (the double signs nothing), and the address is a plain hash of the public key instead of ZeroTier's
-memory-hard one: identities of the double and of the real daemon are not interchangeable.
+the format (lab.zerotier signs nothing), and the address is a plain hash of the public key instead of ZeroTier's
+memory-hard one: identities of the lab's and of the real daemon are not interchangeable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A double of zerotier-idtool 1.14.1, built from the recorded output and the file formats of the real one.
+"""The lab's zerotier-idtool 1.14.1, built from the recorded output and the file formats of the real one.
 
 Generates and checks identities and makes moons; `sign`, `verify` and vanity addresses are left out.
 """
@@ -15,7 +15,7 @@ from . import VERSION_TEXT
 from .identity import Identity, IdentityError
 from .world import WorldError, initial_moon, world_from_json
 
-HELP = f"""zerotier-idtool double version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
+HELP = f"""zerotier-idtool version {VERSION_TEXT} (parkmesh lab; not ZeroTier's own program)
 Usage: zerotier-idtool <command> [<args>]
 
 Commands:

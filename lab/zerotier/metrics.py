@@ -1,10 +1,10 @@
-"""GET /metrics: the families of the real daemon's exposition, filled from what the double counts."""
+"""GET /metrics: the families of the real daemon's exposition, filled from what lab.zerotier counts."""
 
 from __future__ import annotations
 
 from .node import Node
 
-# Which of the double's packet kinds stand for which of the real daemon's packet types.
+# Which of lab.zerotier's packet kinds stand for which of the real daemon's packet types.
 _TYPES = {
     "hello": ("hello",),
     "ok": ("hello_ok", "whois_ok", "netconf_ack"),

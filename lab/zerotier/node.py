@@ -173,7 +173,7 @@ class Node:
                     continue
                 known = self._learn(root.identity)
                 if known is None:
-                    self.log(f"root {address} in {world.kind} {world.id_text} wasn't made by this double: left out")
+                    self.log(f"root {address} in {world.kind} {world.id_text} wasn't made in a lab: left out")
                     continue
                 if known.role == "LEAF":
                     known.role = "MOON" if world.kind == "moon" else "PLANET"

@@ -1,4 +1,4 @@
-"""local.conf: the settings of one node that the double honours."""
+"""local.conf: the settings of one node that lab.zerotier honours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packets between nodes of the double: one header, an authenticated body, a relay-safe hop count.
+"""Packets between the lab's nodes: one header, an authenticated body, a relay-safe hop count.
 
 Layout: magic (1), hops (1), kind (1), destination (5), source (5), nonce (8), body, tag (16). The tag covers all but
 the hops, which a relay counts up. Three kinds: HELLO is readable and carries the sender's identity; CONTROL is
@@ -28,7 +28,7 @@ _PART = struct.Struct("!QHH")
 
 
 class PacketError(ValueError):
-    """The bytes are no packet of the double, or not from whom they say."""
+    """The bytes are no packet of a node of the lab, or not from whom they say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Build the Debian package of the double of zerotier-one 1.14.1 (recorded answers of a real one, official OpenAPI).
+"""Build the Debian package of the lab's own zerotier-one 1.14.1 (recorded answers of a real one, official OpenAPI).
 
 `python -m lab.zerotier_package.build --output DIRECTORY-or-FILE.deb` prints the path of the package. The same sources
 give the same bytes. Needs dpkg-deb.
@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-VERSION = "1.14.1+parkmesh.double"
+VERSION = "1.14.1+parkmesh.lab"
 FILE_NAME = f"zerotier-one_{VERSION}_all.deb"
 LIBRARY = "usr/lib/parkmesh-lab"
 PROGRAMS = {"zerotier-one": "daemon", "zerotier-cli": "cli", "zerotier-idtool": "idtool"}
@@ -75,9 +75,9 @@ def build(output: Path) -> Path:
     if shutil.which("dpkg-deb") is None:
         raise BuildError("dpkg-deb is missing: install the Debian package dpkg")
     if not _RULES.is_file():
-        raise BuildError(f"{_RULES} is missing: the double's data plane evaluates rules with it")
+        raise BuildError(f"{_RULES} is missing: the lab's data plane evaluates rules with it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="zerotier-double-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="zerotier-package-") as temporary:
         root = Path(temporary) / "root"
         root.mkdir()
         _fill(root)
@@ -100,7 +100,7 @@ def build(output: Path) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="Build the Debian package of the lab's ZeroTier double.")
+    parser = argparse.ArgumentParser(description="Build the Debian package of the lab's ZeroTier.")
     parser.add_argument("--output", type=Path, required=True, help="a folder, or a file ending in .deb")
     options = parser.parse_args(arguments)
     try:

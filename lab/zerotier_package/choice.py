@@ -1,4 +1,4 @@
-"""Which ZeroTier the lab runs: a given package, the official repository, or the double that is part of this project.
+"""Which ZeroTier the lab runs: a given package, the official repository, or the lab's own (lab.zerotier).
 
 The choice is made once per lab and kept: a network that comes and goes must not change the lab under way.
 """
@@ -32,7 +32,7 @@ def choose(lab: Lab, environment: Mapping[str, str], kept: Choice | None) -> Cho
     """{"kind", "package", "explanation"} for lab.json; the package file is ready when this returns.
 
     Raises:
-        LabError: ZEROTIER_PACKAGE is no package of zerotier-one for this machine, or the double does not build.
+        LabError: ZEROTIER_PACKAGE is no package of zerotier-one for this machine, or the lab's own does not build.
     """
     given = environment.get("ZEROTIER_PACKAGE")
     package = lab.state / "zerotier-one.deb"
@@ -46,11 +46,11 @@ def choose(lab: Lab, environment: Mapping[str, str], kept: Choice | None) -> Cho
         return _choice(
             "repository", None, f"the real ZeroTier from its official repository, {REPOSITORY}, which answers"
         )
-    _build_double(package)
+    _build_own(package)
     return _choice(
-        "double",
+        "lab",
         package,
-        f"the project's double of ZeroTier, because no ZEROTIER_PACKAGE was given and {REPOSITORY} did not answer "
+        f"the lab's own ZeroTier, because no ZEROTIER_PACKAGE was given and {REPOSITORY} did not answer "
         f"within {REPOSITORY_TIMEOUT_S:.0f} s when the lab was made",
     )
 
@@ -102,7 +102,7 @@ def _digest(path: Path) -> str:
 
 
 def sources() -> list[Path]:
-    """Every file that the double's package is made from."""
+    """Every file that the package of lab.zerotier is made from."""
     package = (path for path in BUILDER.parent.iterdir() if path.is_file() and path.name != "choice.py")
     return sorted([*package, *PROGRAM.glob("*.py"), RULES])
 
@@ -115,8 +115,8 @@ def fingerprint_of(files: list[Path]) -> str:
     ).hexdigest()
 
 
-def _build_double(target: Path) -> None:
-    """Build the double's package unless it was built from these very sources before."""
+def _build_own(target: Path) -> None:
+    """Build the package of lab.zerotier unless it was built from these very sources before."""
     fingerprint = fingerprint_of(sources())
     stamp = target.with_suffix(".sources")
     if target.exists() and stamp.exists() and stamp.read_text() == fingerprint:

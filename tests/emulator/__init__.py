@@ -1,1 +1,1 @@
-"""The AWS playbooks and the emulator that they are tried on."""
+"""lab.aws, and the AWS playbooks tried on it."""

@@ -1,4 +1,4 @@
-"""The AWS emulator on a free port, and playbooks run against it as a person runs them."""
+"""lab.aws on a free port, and playbooks run against it as a person runs them."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ class Aws:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    emulator = subprocess.Popen(
+    api = subprocess.Popen(
         [sys.executable, "-m", "lab.aws", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        assert emulator.stdout is not None
-        yield Aws(emulator.stdout.readline().strip())
+        assert api.stdout is not None
+        yield Aws(api.stdout.readline().strip())
     finally:
-        emulator.terminate()
-        emulator.wait(timeout=10)
+        api.terminate()
+        api.wait(timeout=10)

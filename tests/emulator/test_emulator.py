@@ -1,4 +1,4 @@
-"""What the emulator does beyond moto, as AWS documents it: each correction that a playbook or the lab relies on."""
+"""What lab.aws does beyond moto, as AWS documents it: each correction that a playbook or the lab relies on."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def test_an_image_that_the_driver_could_not_make_has_failed(fleet: Fleet) -> Non
     assert fleet.ec2.describe_images(ImageIds=[image])["Images"][0]["State"] == "failed"
 
 
-def test_the_driver_may_use_the_emulator_while_it_makes_an_image(fleet: Fleet) -> None:
+def test_the_driver_may_use_the_api_while_it_makes_an_image(fleet: Fleet) -> None:
     seen: list[int] = []
     aws.hooks.image_created = lambda _image, _instance: seen.append(len(fleet.ec2.describe_vpcs()["Vpcs"]))
     fleet.ec2.create_image(InstanceId=fleet.members()[0]["InstanceId"], Name=f"{fleet.name}-nested")

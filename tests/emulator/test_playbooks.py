@@ -1,4 +1,4 @@
-"""The AWS playbooks on the emulator: check, build, repeat, roll, destroy. Each test builds on those before.
+"""The AWS playbooks on lab.aws: check, build, repeat, roll, destroy. Each test builds on those before.
 
 What only containers can show (configuring a builder, health, a server's boot) is in molecule/site.
 """

@@ -46,7 +46,7 @@ def test_one_instance(state: str, present: bool | None, created: bool, stopped: 
     assert actions == ([] if expected is None else [Action(expected, "i-1")])
 
 
-def test_containers_of_a_forgotten_emulator_are_removed() -> None:
+def test_containers_of_a_forgotten_api_are_removed() -> None:
     assert plan([], [container(True, "i-9")], frozenset(), frozenset()) == [Action(Act.REMOVE, "i-9")]
 
 

@@ -61,7 +61,7 @@ def eventually(look: Callable[[], T], what: str) -> T:
 
 
 class RunningLab:
-    """A lab that is up: its facts, podman, and the emulator's API."""
+    """A lab that is up: its facts, podman, and its AWS API."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""What a real 1.14.1 controller made of 300 good and bad bodies and paths, one after the other, asked of the double."""
+"""What a real 1.14.1 controller made of 300 good and bad bodies and paths in a row, asked of lab.zerotier."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
 
 
 def ask_like_recorded(daemon: Daemon, entry: dict[str, Any]) -> tuple[Any, Any]:
-    """What the double answers to one recorded step, and what the real one answered, in the recording's form."""
+    """What lab.zerotier answers to one recorded step, and what the real one answered, in the recording's form."""
     network = f"/controller/network/{daemon.address}{NETWORK}"
     if entry["on"] == "member list":
         return daemon.ask("GET", f"{network}/member").body.decode(), entry["answer"]

@@ -25,13 +25,13 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_sources_give_the_same_bytes(tmp_path: Path) -> None:
     first = build(tmp_path / "one")
-    assert first.name == FILE_NAME == "zerotier-one_1.14.1+parkmesh.double_all.deb"
+    assert first.name == FILE_NAME == "zerotier-one_1.14.1+parkmesh.lab_all.deb"
     os.utime(builder.__file__)
     second = build(tmp_path / "two" / "given.deb")
     assert second.read_bytes() == first.read_bytes()
 
 
-def test_the_package_says_that_it_is_a_double(unpacked: Path) -> None:
+def test_the_package_says_that_it_is_the_labs(unpacked: Path) -> None:
     control = (unpacked / "DEBIAN/control").read_text()
     assert "Package: zerotier-one\n" in control
     assert "Depends: python3 (>= 3.11), iproute2\n" in control
@@ -39,7 +39,7 @@ def test_the_package_says_that_it_is_a_double(unpacked: Path) -> None:
     for program in ("zerotier-one", "zerotier-cli", "zerotier-idtool"):
         lines = (unpacked / "usr/sbin" / program).read_text().splitlines()
         assert lines[0] == "#!/usr/bin/python3"
-        assert lines[1].startswith(f'"""A double of {program} 1.14.1')
+        assert lines[1].startswith(f'"""The parkmesh lab\'s own {program} 1.14.1')
 
 
 def test_installed_programs_run_without_the_repository(unpacked: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every recorded answer of the real 1.14.1 controller, asked again of the double.
+"""Every recorded answer of the real 1.14.1 controller, asked again of lab.zerotier.
 
 IDs that belong to the recording's own node, times and lengths that follow from them are normalised; all else, the order
 of keys included, must be the same bytes.
@@ -53,7 +53,7 @@ class Recording:
 
 
 def read(name: str, node: str) -> Recording:
-    """One recorded request and answer, with the recording's node replaced by the double's."""
+    """One recorded request and answer, with the recording's node replaced by our own."""
     text = (RECORDED / f"{name}.txt").read_text().replace(RECORDED_NODE, node)
     head, _, answer = text.partition("\n\n")
     lines = head.split("\n")
@@ -67,7 +67,7 @@ def read(name: str, node: str) -> Recording:
 
 
 class Replay:
-    """The double in the state the recording began in, asked the recorded requests one after the other."""
+    """Our controller in the state the recording began in, asked the recorded requests one after the other."""
 
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon

@@ -42,7 +42,7 @@ LOCAL_CONF = {
 
 @dataclass(frozen=True)
 class Controller:
-    """A running controller; ``kind`` is ``double`` or ``daemon``."""
+    """A running controller; ``kind`` is ``lab`` or ``daemon``."""
 
     kind: str
     url: str
@@ -105,12 +105,12 @@ def _start(kind: str, home: Path) -> tuple[subprocess.Popen[bytes], Controller]:
 
 
 # The real daemon takes part in every test of a controller where its binary is given.
-KINDS = ["double", "daemon"] if "ZEROTIER_ONE" in os.environ else ["double"]
+KINDS = ["lab", "daemon"] if "ZEROTIER_ONE" in os.environ else ["lab"]
 
 
 @pytest.fixture(scope="session", params=KINDS)
 def controller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Controller]:
-    """A controller of its own for the whole run: the lab's double and, where given, the real daemon."""
+    """A controller of its own for the whole run: the lab's and, where given, the real daemon."""
     process, running = _start(request.param, tmp_path_factory.mktemp("zerotier") / request.param)
     yield running
     process.terminate()

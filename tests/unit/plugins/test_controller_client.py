@@ -1,4 +1,4 @@
-"""The client against a self-hosted controller: the lab's double and, where given, the real daemon."""
+"""The client against a self-hosted controller: the lab's and, where given, the real daemon."""
 
 from __future__ import annotations
 
@@ -363,16 +363,16 @@ def test_no_representation_shows_the_token(controller: Controller) -> None:
 def test_every_request_uses_a_connection_of_its_own(client: Client, make_network: MakeNetwork) -> None:
     network = make_network(name="n")
     with scripted([answer(200, {"data": []}), answer(200, {"data": []})]) as server:
-        double = connect(server.url, "t")
-        double.members(network)
-        double.members(network)
+        connected = connect(server.url, "t")
+        connected.members(network)
+        connected.members(network)
     assert [request.headers["connection"] for request in server.requests] == ["close", "close"]
 
 
 def test_the_real_daemon_takes_part() -> None:
     if "daemon" not in KINDS:
         pytest.skip(
-            "tests of a controller ran against the double only: ZEROTIER_ONE=<zerotier-one binary> adds the real one"
+            "tests of a controller ran against the lab's only: ZEROTIER_ONE=<zerotier-one binary> adds the real one"
         )
     assert os.access(os.environ["ZEROTIER_ONE"], os.X_OK)
 

@@ -1,4 +1,4 @@
-"""The overlay's playbooks against a controller and the AWS emulator: check, change, repeat, refuse.
+"""The overlay's playbooks against a controller and lab.aws: check, change, repeat, refuse.
 
 Each test builds on those before, down to the overlay's end. One run of several playbooks saves their start.
 """
@@ -37,7 +37,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment of its own on a controller and on the emulator."""
+    """An environment of its own on a controller and on lab.aws."""
 
     controller: Controller
     aws_url: str
@@ -176,15 +176,15 @@ def environment(controller: Controller, tmp_path_factory: pytest.TempPathFactory
         "'import sys; from lab.zerotier.idtool import main; sys.exit(main())' \"$@\"\n"
     )
     program.chmod(0o755)
-    emulator = subprocess.Popen(
+    api = subprocess.Popen(
         [sys.executable, "-m", "lab.aws", "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        assert emulator.stdout is not None
-        url = emulator.stdout.readline().strip()
+        assert api.stdout is not None
+        url = api.stdout.readline().strip()
         (folder / "inventory.yml").write_text(yaml.safe_dump(inventory(controller, url, [])))
         made = Environment(controller, url, folder)
         made.aws("dynamodb").create_table(
@@ -195,8 +195,8 @@ def environment(controller: Controller, tmp_path_factory: pytest.TempPathFactory
         )
         yield made
     finally:
-        emulator.terminate()
-        emulator.wait(timeout=10)
+        api.terminate()
+        api.wait(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +352,7 @@ def test_free_slots_get_new_identities_and_their_old_members_go(built: Environme
 def test_replacing_the_instances_frees_the_rest_and_what_is_young_stays(built: Environment, instance: str) -> None:
     before = built.slots()
     run = built.play("rotate-overlay", "rotate-overlay", rotate_replace_instances="true", rotate_older_than_hours="1")
-    # There is no host behind the emulator's new instance: it leases no slot.
+    # There is no host behind the new instance: it leases no slot.
     assert run.status == 0, run.output
     assert re.findall(r"rotated: (.*?)'?$", run.output, re.MULTILINE) == ["2", "none"]
     after = built.slots()
