@@ -134,11 +134,8 @@ def inventory(controller: Controller, aws_url: str, online: list[str]) -> dict[s
                 "overlay_identity_host": "control-node",
                 "overlay_network_name": NAME,
                 "overlay_cidr": "10.242.0.0/16",
-                "overlay_tags": {
-                    "role": {"id": 1, "enums": {"app": 1, "gateway": 2, "ops": 3}},
-                    "community": {"id": 2},
-                },
-                "overlay_slots": [{"slot": n, "ip": f"10.242.0.1{n}"} for n in (1, 2, 3)],
+                # Two servers and one more while a roll is under way: three slots.
+                "aws_service_instances_max": 2,
             },
             "children": {
                 "aws": {"hosts": {"control-node": None}},
