@@ -46,3 +46,26 @@ def test_inputs_carry_the_role_s_name(role: Path) -> None:
 def test_readme_says_how_a_second_run_a_dry_run_and_the_way_back_behave(role: Path) -> None:
     text = (role / "README.md").read_text()
     assert [word for word in ("Outcome", "Idempotence", "Check mode", "Rollback") if word not in text] == []
+
+
+def restarting_tasks(tasks: list[dict[str, Any]]) -> list[str]:
+    """The names of tasks that restart a service by themselves, in blocks too."""
+    found = []
+    for task in tasks:
+        inner = [entry for key in ("block", "rescue", "always") for entry in task.get(key, [])]
+        restarts = any(isinstance(value, dict) and value.get("state") == "restarted" for value in task.values())
+        found += [task["name"]] if restarts else restarting_tasks(inner)
+    return found
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_services_are_restarted_by_handlers(role: Path) -> None:
+    files = sorted((role / "tasks").glob("*.yml"))
+    assert [name for path in files for name in restarting_tasks(yaml.safe_load(path.read_text()))] == []
+
+
+def test_a_planted_restart_is_found() -> None:
+    restart = {"name": "Restart", "ansible.builtin.systemd_service": {"name": "x", "state": "restarted"}}
+    assert restarting_tasks([{"name": "Block", "block": [restart]}, {"name": "Start", "command": "true"}]) == [
+        "Restart"
+    ]
