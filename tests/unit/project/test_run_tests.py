@@ -59,6 +59,20 @@ def test_the_last_line_sums_the_stages_and_skipped_ones_are_told(
     assert lines[-1] == "3 passed, 0 failed, 1 skipped"
 
 
+def test_bytecode_is_kept_apart_from_the_sources_whatever_the_caller_s_shell_says(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "imported.py").touch()
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(runner, "BYTECODE", tmp_path / "kept")
+    step = runner.Step(
+        "import", [sys.executable, "-c", f"import sys; sys.path[0] = {str(tmp_path)!r}; import imported"]
+    )
+    assert runner.run(step).passed == 1
+    assert [path.name.split(".")[0] for path in (tmp_path / "kept").rglob("imported.*.pyc")] == ["imported"]
+    assert not list(tmp_path.glob("**/__pycache__"))
+
+
 def test_nothing_passed_is_a_failure(runner: ModuleType) -> None:
     assert runner.summarise([runner.Tally()]) == 1
     assert runner.summarise([runner.Tally(passed=1, failed=1, failures=["x"])]) == 1
