@@ -136,6 +136,9 @@ def inventory(controller: Controller, aws_url: str, online: list[str]) -> dict[s
                 "overlay_cidr": "10.242.0.0/16",
                 # Two servers and one more while a roll is under way: three slots.
                 "aws_service_instances_max": 2,
+                # Nothing serves behind the instances: there is nothing to warm up or to drain.
+                "aws_service_warmup_s": 0,
+                "aws_service_deregistration_delay_s": 2,
             },
             "children": {
                 "aws": {"hosts": {"control-node": None}},
