@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml"))
@@ -54,3 +56,53 @@ def test_playbook_opens_with_what_it_does_and_an_example(playbook: Path) -> None
     head = [line for line in playbook.read_text().splitlines() if line.startswith("#")]
     assert head
     assert any("Example:" in line for line in head)
+
+
+EXAMPLE = ROOT / "inventory" / "production"
+EXAMPLES = sorted(path for path in EXAMPLE.rglob("*.yml") if path.name != "hosts.yml")
+MARK = re.compile(r"#.*?\b(required|optional)\b")
+
+
+def marks(text: str) -> dict[str, str | None]:
+    """Whether each line with a key says that it is required or optional; the key with its line's number -> the word."""
+    found = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if key := re.match(r"[ -]*(\w+):( |$)", line):
+            mark = MARK.search(line)
+            found[f"{key[1]} ({number})"] = mark[1] if mark else None
+    return found
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(EXAMPLE)))
+def test_each_line_of_the_example_says_whether_it_is_required(path: Path) -> None:
+    found = marks(path.read_text())
+    assert found
+    assert [key for key, mark in found.items() if mark is None] == []
+
+
+def test_each_group_of_the_example_says_whether_it_is_required() -> None:
+    text = (EXAMPLE / "hosts.yml").read_text()
+    groups = [line for line in text.splitlines() if re.match(r"    \w", line)]
+    assert len(groups) == len(yaml.safe_load(text)["all"]["children"])
+    assert [line for line in groups if not MARK.search(line)] == []
+
+
+def test_a_planted_line_without_a_mark_is_found() -> None:
+    text = "a: 1  # required\nb:  # optional\n  - c: 2\n    d: 3  # optional: whatever\n"
+    assert marks(text) == {"a (1)": "required", "b (2)": "optional", "c (3)": None, "d (4)": "optional"}
+
+
+@pytest.mark.parametrize("path", [path for path in EXAMPLES if "vars" in str(path)], ids=lambda path: path.stem)
+def test_the_example_agrees_with_the_roles_and_says_where_their_inputs_are(path: Path) -> None:
+    text = path.read_text()
+    words = {key.partition(" ")[0]: mark for key, mark in marks(text).items()}
+    for readme in re.findall(r"roles/\w+/README.md", text):
+        assert "## Inputs" in (ROOT / readme).read_text()
+    for role in sorted((ROOT / "roles").iterdir()):
+        specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+        for name in sorted(set(specs["main"]["options"]) & set(yaml.safe_load(text))):
+            option = specs["main"]["options"][name]
+            if option.get("required") or option.get("default"):
+                assert words[name] == ("required" if option.get("required") else "optional"), name
+            if name.startswith(f"{role.name}_"):
+                assert f"roles/{role.name}/README.md" in text or "roles/<role>/README.md" in text, name
