@@ -66,6 +66,9 @@ def shell_scripts() -> list[str]:
 # Whole playbooks against lab.aws and lab.zerotier: minutes, so not among the quick ones.
 PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
 
+# Files that share nothing run side by side; the tests of a file stay together and in their order.
+TWO_WORKERS = ("--numprocesses=2", "--dist=loadfile")
+
 
 def stages() -> dict[str, list[Step]]:
     """The stages in the order they run: what fails fastest comes first, what needs containers last."""
@@ -95,11 +98,13 @@ def stages() -> dict[str, list[Step]]:
         ],
         "unit": [
             pytest("unit", "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
-            pytest("app", "app/tests"),
+            # A file's tests share what is costly to make. Browsers want the machine for themselves.
+            pytest("app", *TWO_WORKERS, "app/tests", "--ignore=app/tests/server/browser"),
+            pytest("browser", "app/tests/server/browser"),
             pytest("lab-zerotier", "lab/tests/zerotier"),
         ],
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
-        "emulator": [pytest("emulator", "--numprocesses=2", "--dist=loadfile", PLAYBOOKS, "tests/emulator")],
+        "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator")],
         "lab": [
             pytest("lab", "lab/tests/whole"),
             Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
