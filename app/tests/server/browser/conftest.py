@@ -55,9 +55,11 @@ async def furnished(server: Server, gateway: Callable[[str], httpx.AsyncClient])
         answer = await admin.send(f"{spaces}/a-01/assign", of=spaces, unit="1A", **{"from": begin, "until": ""})
         assert answer.status_code == 303, answer.text
     now = int(time.time() * 1000)
+    # Before the resident had the plate: that is when the databases' template was made, minutes or an hour ago.
+    before = now - 3 * 3_600_000
     events: list[dict[str, Any]] = [
         {
-            "type": "passage", "seq": n, "times": {"received": now - 60_000 * (9 - n)}, "gate": "main-in",
+            "type": "passage", "seq": n, "times": {"received": before + 60_000 * n}, "gate": "main-in",
             "direction": "entry", "plate": plate, "decision": decision, "reason": reason, "opened": opened,
         }
         for n, (plate, decision, reason, opened) in enumerate(
