@@ -2,17 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from ansible.plugins.callback import CallbackBase
-
-if TYPE_CHECKING:
-    from typing import TextIO
-
 DOCUMENTATION = """
 name: playbook_progress
 type: notification
@@ -33,6 +22,17 @@ options:
     env:
       - name: PARKMESH_PROGRESS_STARTED
 """
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.callback import CallbackBase
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 LONGEST = 400

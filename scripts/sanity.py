@@ -31,10 +31,11 @@ FOLDERS = {
     "module_utils": "module_utils",
     "inventory_plugins": "inventory",
     "filter_plugins": "filter",
+    "callback_plugins": "callback",
     "doc_fragments": "doc_fragments",
 }
 # The kinds that validate-modules reads.
-CHECKED = ("modules", "inventory")
+CHECKED = ("modules", "inventory", "callback")
 # Ansible's own repository asks for this header; the project hasn't chosen a licence, and its plugins claim none.
 IGNORED = "missing-gplv3-license"
 
