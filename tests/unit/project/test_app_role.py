@@ -36,7 +36,7 @@ def test_without_certificates_the_server_is_told_of_none() -> None:
 def test_with_certificates_the_server_is_told_where_they_are() -> None:
     made = environment(parking_app_database_ca="/home/ops/rds-ca.pem", parking_app_environment={"B": "2", "A": "1"})
     assert made == {"A": "1", "B": "2", "PARKMESH_DATABASE_CA": "/etc/parkmesh/database-ca.pem"}
-    tasks = yaml.safe_load((ROLE / "tasks" / "main.yml").read_text())
+    tasks = yaml.safe_load((ROLE / "tasks" / "present.yml").read_text())
     (copied,) = [task for task in tasks if "ansible.builtin.copy" in task]
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
     assert copied["ansible.builtin.copy"]["src"] == "{{ parking_app_database_ca }}"
