@@ -1,7 +1,8 @@
 """Leasing an overlay slot: one DynamoDB item per slot, one conditional write per lease.
 
 A slot is taken over only when EC2 says that its holder is terminated, or has no such instance although the lease is
-old enough for EC2 to know a new one. Never by the clock alone: a paused or cut-off instance keeps its address.
+old enough for EC2 to know a new one. Never by the clock alone: a paused or cut-off instance keeps its address. An
+instance that shuts down gives nothing up either: until EC2 calls it terminated, it may come back.
 """
 
 import random
