@@ -1,10 +1,12 @@
 """Every role says what it takes, and says the same in its argument specs, its defaults and its README."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -44,8 +46,51 @@ def test_inputs_carry_the_role_s_name(role: Path) -> None:
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_readme_says_how_a_second_run_a_dry_run_and_the_way_back_behave(role: Path) -> None:
+    headings = [line for line in (role / "README.md").read_text().splitlines() if line.startswith("## ")]
+    fixed = [
+        f"## {name}" for name in ("Outcome", "Outputs", "Idempotence", "Check mode", "Rollback", "Example", "Inputs")
+    ]
+    assert [heading for heading in headings if heading in fixed] == fixed
+
+
+def example_faults(text: str) -> list[str]:
+    """What is wrong with the example play of a README: inputs that no role has, values of another type."""
+    faults = []
+    example = re.search(r"## Example\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    plays = yaml.safe_load(example[1]) if example else []
+    for entry in [entry for play in plays for entry in play["roles"]]:
+        given = {name: value for name, value in entry.items() if name != "role"}
+        specs = options(ROOT / "roles" / entry["role"])
+        included = options(ROOT / "roles" / "parking_runtime") if entry["role"].startswith("parking_") else {}
+        taken = {name: {**option, "required": False} for name, option in {**included, **specs}.items()}
+        faults += ArgumentSpecValidator(taken).validate(given).error_messages
+    return faults if plays else ["there is no example"]
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_the_example_of_the_readme_is_one_that_the_role_takes(role: Path) -> None:
     text = (role / "README.md").read_text()
-    assert [word for word in ("Outcome", "Idempotence", "Check mode", "Rollback") if word not in text] == []
+    assert f"- role: {role.name}\n" in text
+    assert example_faults(text) == []
+
+
+def test_a_planted_fault_in_an_example_is_found() -> None:
+    text = (ROOT / "roles" / "aws_network" / "README.md").read_text()
+    assert "int" in example_faults(text.replace("aws_network_zones: 2", "aws_network_zones: [a, b]"))[0]
+    assert "aws_network_zone" in example_faults(text.replace("aws_network_zones: 2", "aws_network_zone: 2"))[0]
+    assert example_faults(text.replace("## Example", "## Elsewhere")) == ["there is no example"]
+
+
+ON_PREMISES = [role for role in ROLES if not role.name.startswith("aws_")]
+
+
+@pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
+def test_roles_of_hosts_can_be_taken_back(role: Path) -> None:
+    """What `absent` does is tested on a host, by lab/tests/whole/test_role_removal.py."""
+    state = options(role)[f"{role.name}_state"]
+    assert (state["choices"], state["default"]) == (["present", "absent"], "present")
+    assert all((role / "tasks" / f"{choice}.yml").exists() for choice in state["choices"])
+    assert f"{role.name}_state: absent" in " ".join((role / "README.md").read_text().split())
 
 
 def restarting_tasks(tasks: list[dict[str, Any]]) -> list[str]:
