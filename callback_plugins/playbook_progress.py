@@ -102,7 +102,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
 
     def _note(self, result: Any) -> None:
         host, task = result.host.get_name(), result.task.get_name().strip()
-        self._failed[host] = f"{host}, {task}: {self._items.get(host) or cause(result.result)}"
+        self._failed[host] = f"{self._current}: {host}, {task}: {self._items.get(host) or cause(result.result)}"
 
     def v2_runner_item_on_failed(self, result: Any) -> None:
         label = self._get_item_label(result.result)
@@ -119,4 +119,4 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
     def v2_playbook_on_stats(self, stats: Any) -> None:
         for host, text in self._failed.items():
             if stats.failures.get(host) or stats.dark.get(host):
-                self._say(f"FAILED in {self._current}: {text}")
+                self._say(f"FAILED in {text}")

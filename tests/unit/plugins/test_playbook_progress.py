@@ -60,12 +60,19 @@ SITE = """
 
 
 def play(
-    folder: Path, breaks: str, hidden: str = "false", descriptor: bool = True, second: str = TWO
+    folder: Path,
+    breaks: str,
+    *,
+    hidden: str = "false",
+    descriptor: bool = True,
+    second: str = TWO,
+    site: str = SITE,
+    inventory: str = "localhost,",
 ) -> tuple[int, list[str]]:
     """Run the playbooks; return the exit code and the lines of progress."""
     (folder / "one.yml").write_text(ONE)
     (folder / "two.yml").write_text(second.replace("BREAKS", breaks).replace("HIDDEN", hidden))
-    (folder / "site.yml").write_text(SITE)
+    (folder / "site.yml").write_text(site)
     (folder / "ansible.cfg").write_text(f"[defaults]\ncallback_plugins = {ROOT / 'callback_plugins'}\n")
     progress = folder / "progress"
     with progress.open("w") as stream:
@@ -77,7 +84,7 @@ def play(
         if descriptor:
             environment["PARKMESH_PROGRESS_DESCRIPTOR"] = str(stream.fileno())
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", "localhost,", "-c", "local", "site.yml"],
+            [str(Path(sys.executable).with_name("ansible-playbook")), "-i", inventory, "-c", "local", "site.yml"],
             cwd=folder,
             env=environment,
             pass_fds=[stream.fileno()],
@@ -99,6 +106,17 @@ def test_what_failed_is_told_and_what_was_rescued_is_not(tmp_path: Path) -> None
     code, lines = play(tmp_path, "true")
     assert code == 2
     assert lines[2:] == ["FAILED in two: localhost, Break: the bridge is out"]
+
+
+def test_a_failure_names_its_own_playbook_when_others_follow(tmp_path: Path) -> None:
+    (tmp_path / "three.yml").write_text(ONE)
+    (tmp_path / "inventory").write_text("localhost\nother\n")
+    half = TWO.replace("hosts: localhost", "hosts: all")
+    third = SITE + "- name: Third\n  ansible.builtin.import_playbook: three.yml\n"
+    code, lines = play(tmp_path, "inventory_hostname == 'other'", second=half, site=third, inventory="inventory")
+    assert code == 2
+    assert lines[2].endswith("three (3 of 3; the last one)")
+    assert lines[3:] == ["FAILED in two: other, Break: the bridge is out"]
 
 
 def test_of_a_failed_command_the_item_and_the_end_of_its_output_are_told(tmp_path: Path) -> None:
