@@ -60,7 +60,7 @@ def test_only_a_purge_removes_a_member_that_nobody_wrote_down(lab: Lab, network:
 @pytest.mark.parametrize(("port", "verdict"), [(8001, "yes"), (22, "no")])
 def test_what_is_explained_is_what_happens(lab: Lab, port: int, verdict: str) -> None:
     server = overlay_address(lab, next(iter(lab.app_servers().values())))
-    told = lab.play("explain-access", explain_from="gateway-a", to=server, port=port)
+    told = lab.play("explain-access", explain_from="gateway-a", explain_to=server, explain_port=port)
     assert f"TCP {port}: {verdict}" in told
     assert connects(lab, "gateway-a", server, port) == (verdict == "yes")
 
