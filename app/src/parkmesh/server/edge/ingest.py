@@ -1,14 +1,17 @@
-"""A batch of events into columns and into the database's ``edge_batch``, in one call."""
+"""Hand a batch of events to the database's ``edge_batch``, in one call."""
 
 from collections.abc import Callable
 from typing import Any
+
+import msgspec
 
 from parkmesh.protocol.edge import Event, EventAck, EventBatch, Gap, Passage, SpaceState
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.telemetry import metrics
 
-_CALL = f"SELECT * FROM edge_batch({', '.join(f'${n}' for n in range(1, 27))})"  # noqa: S608
+_CALL = "SELECT * FROM edge_batch($1, $2, $3, $4, $5, $6, $7)"
+_encoder = msgspec.json.Encoder()
 
 
 class NotIdentified(Exception):
@@ -32,46 +35,50 @@ def storable(text: str | None) -> str | None:
     return text if text is None else text.replace("\x00", "\ufffd")
 
 
-def columns(events: list[Event]) -> list[list[Any]]:
-    """Return the events as the arrays that ``edge_batch`` takes: 14 of passages, 4 of space states, 4 of gaps."""
-    passages: list[tuple[Any, ...]] = []
-    states: list[tuple[Any, ...]] = []
-    gaps: list[tuple[Any, ...]] = []
+def rows(events: list[Event]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the passages, the space states and the gaps among ``events`` as the objects that ``edge_batch`` takes."""
+    passages: list[dict[str, Any]] = []
+    states: list[dict[str, Any]] = []
+    gaps: list[dict[str, Any]] = []
     for event in events:
         if isinstance(event, SpaceState):
-            states.append((event.seq, event.times.received, event.space, event.status))
+            states.append(
+                {
+                    "seq": event.seq,
+                    "received": event.times.received,
+                    "space": event.space,
+                    "status": event.status,
+                }
+            )
         elif isinstance(event, Passage):
             passages.append(
-                (
-                    event.seq,
-                    event.times.received,
-                    event.times.device,
-                    event.gate,
-                    event.direction,
-                    storable(event.plate),
-                    event.decision,
-                    storable(event.reason),
-                    event.opened,
-                    storable(event.credential_id),
-                    event.access_list_version,
-                    event.confidence,
-                    storable(event.camera),
-                    storable(event.device_event_id),
-                )
+                {
+                    "seq": event.seq,
+                    "received": event.times.received,
+                    "device": event.times.device,
+                    "gate": event.gate,
+                    "direction": event.direction,
+                    "plate": storable(event.plate),
+                    "decision": event.decision,
+                    "reason": storable(event.reason),
+                    "opened": event.opened,
+                    "credential": storable(event.credential_id),
+                    "access_list_version": event.access_list_version,
+                    "confidence": event.confidence,
+                    "camera": storable(event.camera),
+                    "device_event": storable(event.device_event_id),
+                }
             )
         elif isinstance(event, Gap):
-            gaps.append((event.seq, event.times.received, storable(event.kind), event.dropped))
-    return [*_transposed(passages, 14), *_transposed(states, 4), *_transposed(gaps, 4)]
-
-
-def _transposed(rows: list[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
-
-
-def changes(columns: list[list[Any]]) -> str:
-    """Return what the events of ``columns`` change, in the letters of the channel ``parkmesh_live``."""
-    passages, states, gaps = columns[0], columns[14], columns[18]
-    return ("p" if passages else "") + ("s" if states else "") + ("g" if gaps else "")
+            gaps.append(
+                {
+                    "seq": event.seq,
+                    "received": event.times.received,
+                    "kind": storable(event.kind),
+                    "dropped": event.dropped,
+                }
+            )
+    return passages, states, gaps
 
 
 async def store(
@@ -84,8 +91,9 @@ async def store(
     """
     check_order(batch)
     first, last = batch.events[0].seq, batch.events[-1].seq
-    arrays = columns(batch.events)
-    row = await database.fetchrow(pool, _CALL, token, batch.epoch, first, last, *arrays)
+    passages, states, gaps = rows(batch.events)
+    lists = (_encoder.encode(kind).decode() for kind in (passages, states, gaps))
+    row = await database.fetchrow(pool, _CALL, token, batch.epoch, first, last, *lists)
     outcome, epoch, mark = row["outcome"], row["epoch"], row["mark"]
     if outcome == "unidentified":
         raise NotIdentified
@@ -98,8 +106,9 @@ async def store(
         )
         kind = "sequence-gap" if outcome == "gap" else "stale-epoch"
         raise Problem(409, detail, kind=kind, expected_epoch=epoch, expected_seq=mark + 1)
-    # Also where it was known: whoever stored it may have died before he could say so.
-    changed(row["community_id"], changes(arrays))
+    # Also where the batch was known: the server that stored it may have died before it announced the change.
+    # The letters are those of the channel ``parkmesh_live``.
+    changed(row["community_id"], ("p" if passages else "") + ("s" if states else "") + ("g" if gaps else ""))
     metrics.EDGE_BATCHES.labels(outcome).inc()
     metrics.EDGE_EVENTS.labels(outcome).inc(len(batch.events))
     return EventAck(epoch=epoch, acked=mark)

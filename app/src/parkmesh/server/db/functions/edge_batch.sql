@@ -1,10 +1,8 @@
+-- One batch of a gateway's events: JSON lists of objects, one list for each kind of event. A server that sends fewer keys
+-- than a later one stays right while both run: a key that is missing is NULL.
 CREATE OR REPLACE FUNCTION edge_batch(
-    p_token bytea, p_epoch bigint, p_first bigint, p_last bigint, p_seq bigint[], p_received bigint[], p_device
-    bigint[], p_gate text[], p_direction text[], p_plate text[], p_decision text[], p_reason text[], p_opened
-    boolean[], p_credential text[], p_list_version bigint[], p_confidence real[], p_camera text[], p_device_event
-    text[], s_seq bigint[], s_received bigint[], s_space text[], s_status text[], d_seq bigint[], d_received
-    bigint[], d_kind text[], d_dropped bigint[], OUT outcome text, OUT epoch bigint, OUT mark bigint, OUT
-    community_id bigint
+    p_token bytea, p_epoch bigint, p_first bigint, p_last bigint, p_passages json, p_states json, p_gaps json,
+    OUT outcome text, OUT epoch bigint, OUT mark bigint, OUT community_id bigint
 )
     RETURNS record
     LANGUAGE plpgsql
@@ -39,87 +37,95 @@ BEGIN
         RETURN;
     END IF;
 
-    IF p_seq[array_upper(p_seq, 1)] > v_mark THEN
-        INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, device_at, gate, direction, plate,
-                             decision, reason, opened, credential_id, access_list_version, confidence, camera,
-                             device_event_id)
-            SELECT v_community, v_gateway, v_epoch, e.seq,
-                   to_timestamp(e.received / 1000.0), to_timestamp(e.device / 1000.0),
-                   e.gate, e.direction, e.plate, e.decision, e.reason, e.opened, e.credential, e.list_version,
-                   e.confidence, e.camera, e.device_event
-            FROM unnest(p_seq, p_received, p_device, p_gate, p_direction, p_plate, p_decision, p_reason, p_opened,
-                        p_credential, p_list_version, p_confidence, p_camera, p_device_event)
-                AS e(seq, received, device, gate, direction, plate, decision, reason, opened, credential, list_version,
-                     confidence, camera, device_event)
-            WHERE e.seq > v_mark;
-        SELECT count(*) INTO v_unknown_gates FROM unnest(p_seq, p_gate) AS e(seq, gate)
+    IF json_array_length(p_passages) > 0 THEN
+        WITH e AS MATERIALIZED (
+            SELECT *
+            FROM json_to_recordset(p_passages)
+                AS e(seq bigint, received bigint, device bigint, gate text, direction text, plate text, decision text,
+                     reason text, opened boolean, credential text, access_list_version bigint, confidence real,
+                     camera text, device_event text)
             WHERE e.seq > v_mark
-              AND NOT EXISTS (SELECT FROM gate k WHERE k.community_id = v_community AND k.name = e.gate);
-
-        -- In the order of the plates, so that two gateways of a community never wait for each other in a ring.
-        INSERT INTO presence AS old (community_id, plate, inside, at, gateway_id, epoch, seq, gate)
-            SELECT DISTINCT ON (m.plate) v_community, m.plate, m.direction = 'entry',
-                   to_timestamp(m.received / 1000.0), v_gateway, v_epoch, m.seq, m.gate
-            FROM (SELECT coalesce(
-                      -- One look by key for each misread: a join would compare each read with all the credentials.
-                      CASE WHEN e.reason <> 'exact' AND e.credential ~ '^[0-9]{1,18}$' THEN
-                          (SELECT c.plate FROM credential c
-                           WHERE c.community_id = v_community AND c.id = e.credential::bigint)
-                      END, e.plate) AS plate, e.direction, e.received, e.seq, e.gate
-                  FROM unnest(p_seq, p_received, p_gate, p_direction, p_plate, p_decision, p_reason, p_opened,
-                              p_credential)
-                      AS e(seq, received, gate, direction, plate, decision, reason, opened, credential)
-                  WHERE e.seq > v_mark AND e.opened AND e.decision = 'granted' AND e.plate <> '') m
-            ORDER BY m.plate, m.received DESC, m.seq DESC
-        ON CONFLICT (community_id, plate) DO UPDATE
-            SET inside = excluded.inside, at = excluded.at, gateway_id = excluded.gateway_id, epoch = excluded.epoch,
-                seq = excluded.seq, gate = excluded.gate
-            WHERE (old.at, old.gateway_id, old.epoch, old.seq)
-                < (excluded.at, excluded.gateway_id, excluded.epoch, excluded.seq);
+        ), stored AS (
+            INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, device_at, gate, direction, plate,
+                                 decision, reason, opened, credential_id, access_list_version, confidence, camera,
+                                 device_event_id)
+                SELECT v_community, v_gateway, v_epoch, e.seq,
+                       to_timestamp(e.received / 1000.0), to_timestamp(e.device / 1000.0),
+                       e.gate, e.direction, e.plate, e.decision, e.reason, e.opened, e.credential,
+                       e.access_list_version, e.confidence, e.camera, e.device_event
+                FROM e
+        ), moved AS (
+            -- In the order of the plates, so that two gateways of a community never wait for each other in a ring.
+            INSERT INTO presence AS old (community_id, plate, inside, at, gateway_id, epoch, seq, gate)
+                SELECT DISTINCT ON (m.plate) v_community, m.plate, m.direction = 'entry',
+                       to_timestamp(m.received / 1000.0), v_gateway, v_epoch, m.seq, m.gate
+                FROM (SELECT coalesce(
+                          -- One look by key for each misread: a join would compare each read with all the credentials.
+                          CASE WHEN e.reason <> 'exact' AND e.credential ~ '^[0-9]{1,18}$' THEN
+                              (SELECT c.plate FROM credential c
+                               WHERE c.community_id = v_community AND c.id = e.credential::bigint)
+                          END, e.plate) AS plate, e.direction, e.received, e.seq, e.gate
+                      FROM e
+                      WHERE e.opened AND e.decision = 'granted' AND e.plate <> '') m
+                ORDER BY m.plate, m.received DESC, m.seq DESC
+            ON CONFLICT (community_id, plate) DO UPDATE
+                SET inside = excluded.inside, at = excluded.at, gateway_id = excluded.gateway_id,
+                    epoch = excluded.epoch, seq = excluded.seq, gate = excluded.gate
+                WHERE (old.at, old.gateway_id, old.epoch, old.seq)
+                    < (excluded.at, excluded.gateway_id, excluded.epoch, excluded.seq)
+        )
+        SELECT count(*) INTO v_unknown_gates FROM e
+            WHERE NOT EXISTS (SELECT FROM gate k WHERE k.community_id = v_community AND k.name = e.gate);
     END IF;
 
-    IF s_seq[array_upper(s_seq, 1)] > v_mark THEN
-        -- In the order of the spaces, for the same reason.
-        WITH seen AS (
+    IF json_array_length(p_states) > 0 THEN
+        WITH u AS MATERIALIZED (
+            SELECT *
+            FROM json_to_recordset(p_states) AS u(seq bigint, received bigint, space text, status text)
+            WHERE u.seq > v_mark
+        ), seen AS (
             INSERT INTO observation (community_id, space_id, received_at, gateway_id, epoch, seq, status)
                 SELECT v_community, s.id, to_timestamp(u.received / 1000.0), v_gateway, v_epoch, u.seq, u.status
-                FROM unnest(s_seq, s_received, s_space, s_status) AS u(seq, received, space, status)
-                JOIN space s ON s.community_id = v_community AND s.name = u.space
-                WHERE u.seq > v_mark
+                FROM u JOIN space s ON s.community_id = v_community AND s.name = u.space
             RETURNING *
+        ), known AS (
+            -- In the order of the spaces, for the same reason.
+            INSERT INTO space_state AS old (community_id, space_id, status, received_at, changed_at, gateway_id)
+                SELECT DISTINCT ON (e.space_id)
+                       v_community, e.space_id, e.status, e.received_at, e.received_at, v_gateway
+                FROM seen e ORDER BY e.space_id, e.seq DESC
+            ON CONFLICT (community_id, space_id) DO UPDATE
+                SET status = excluded.status, received_at = excluded.received_at, gateway_id = excluded.gateway_id,
+                    changed_at = CASE WHEN old.status = excluded.status THEN old.changed_at
+                                      ELSE excluded.changed_at END
+                -- One gateway's events are in order. Between two gateways the later reception wins.
+                WHERE old.gateway_id = excluded.gateway_id OR old.received_at <= excluded.received_at
+        ), missing AS MATERIALIZED (
+            SELECT u.* FROM u
+            WHERE NOT EXISTS (SELECT FROM space s WHERE s.community_id = v_community AND s.name = u.space)
+        ), unknown AS (
+            INSERT INTO unknown_space AS old (community_id, gateway_id, name, events, last_status, last_received_at)
+                SELECT v_community, v_gateway, m.space, count(*), (array_agg(m.status ORDER BY m.seq DESC))[1],
+                       to_timestamp((array_agg(m.received ORDER BY m.seq DESC))[1] / 1000.0)
+                FROM missing m GROUP BY m.space ORDER BY m.space
+            ON CONFLICT (community_id, gateway_id, name) DO UPDATE
+                SET events = old.events + excluded.events, last_status = excluded.last_status,
+                    last_received_at = excluded.last_received_at
         )
-        INSERT INTO space_state AS old (community_id, space_id, status, received_at, changed_at, gateway_id)
-            SELECT DISTINCT ON (e.space_id) v_community, e.space_id, e.status, e.received_at, e.received_at, v_gateway
-            FROM seen e ORDER BY e.space_id, e.seq DESC
-        ON CONFLICT (community_id, space_id) DO UPDATE
-            SET status = excluded.status, received_at = excluded.received_at, gateway_id = excluded.gateway_id,
-                changed_at = CASE WHEN old.status = excluded.status THEN old.changed_at ELSE excluded.changed_at END
-            -- One gateway's events are in order. Between two gateways the later reception wins.
-            WHERE old.gateway_id = excluded.gateway_id OR old.received_at <= excluded.received_at;
-        INSERT INTO unknown_space AS old (community_id, gateway_id, name, events, last_status, last_received_at)
-            SELECT v_community, v_gateway, u.space, count(*), (array_agg(u.status ORDER BY u.seq DESC))[1],
-                   to_timestamp((array_agg(u.received ORDER BY u.seq DESC))[1] / 1000.0)
-            FROM unnest(s_seq, s_received, s_space, s_status) AS u(seq, received, space, status)
-            WHERE u.seq > v_mark
-              AND NOT EXISTS (SELECT FROM space s WHERE s.community_id = v_community AND s.name = u.space)
-            GROUP BY u.space ORDER BY u.space
-        ON CONFLICT (community_id, gateway_id, name) DO UPDATE
-            SET events = old.events + excluded.events, last_status = excluded.last_status,
-                last_received_at = excluded.last_received_at;
-        IF FOUND THEN
-            SELECT count(*) INTO v_unknown_spaces FROM unnest(s_seq, s_space) AS u(seq, space)
-                WHERE u.seq > v_mark
-                  AND NOT EXISTS (SELECT FROM space s WHERE s.community_id = v_community AND s.name = u.space);
-        END IF;
+        SELECT count(*) INTO v_unknown_spaces FROM missing;
     END IF;
 
-    IF array_length(d_seq, 1) > 0 THEN
-        INSERT INTO gap (community_id, gateway_id, epoch, seq, received_at, kind, dropped)
-            SELECT v_community, v_gateway, v_epoch, u.seq, to_timestamp(u.received / 1000.0), u.kind, u.dropped
-            FROM unnest(d_seq, d_received, d_kind, d_dropped) AS u(seq, received, kind, dropped)
-            WHERE u.seq > v_mark;
-        SELECT least(coalesce(sum(u.dropped), 0), 4611686018427387904)::bigint INTO v_dropped
-            FROM unnest(d_seq, d_dropped) AS u(seq, dropped) WHERE u.seq > v_mark;
+    IF json_array_length(p_gaps) > 0 THEN
+        WITH u AS MATERIALIZED (
+            SELECT *
+            FROM json_to_recordset(p_gaps) AS u(seq bigint, received bigint, kind text, dropped bigint)
+            WHERE u.seq > v_mark
+        ), stored AS (
+            INSERT INTO gap (community_id, gateway_id, epoch, seq, received_at, kind, dropped)
+                SELECT v_community, v_gateway, v_epoch, u.seq, to_timestamp(u.received / 1000.0), u.kind, u.dropped
+                FROM u
+        )
+        SELECT least(coalesce(sum(u.dropped), 0), 4611686018427387904)::bigint INTO v_dropped FROM u;
     END IF;
 
     UPDATE gateway g SET epoch = v_epoch, acked = p_last, last_events_at = now(),
@@ -129,5 +135,38 @@ BEGIN
     mark := p_last;
 END $function$;
 
-COMMENT ON FUNCTION edge_batch IS
+COMMENT ON FUNCTION edge_batch(bytea, bigint, bigint, bigint, json, json, json) IS
     'apply a batch and advance the mark in one transaction; outcome unidentified, stale, gap, known or applied';
+
+-- The form with an array for each column: servers of the previous release call it while the servers are rolled. It ends
+-- with the next release, together with edge_events.
+CREATE OR REPLACE FUNCTION edge_batch(
+    p_token bytea, p_epoch bigint, p_first bigint, p_last bigint, p_seq bigint[], p_received bigint[], p_device
+    bigint[], p_gate text[], p_direction text[], p_plate text[], p_decision text[], p_reason text[], p_opened
+    boolean[], p_credential text[], p_list_version bigint[], p_confidence real[], p_camera text[], p_device_event
+    text[], s_seq bigint[], s_received bigint[], s_space text[], s_status text[], d_seq bigint[], d_received
+    bigint[], d_kind text[], d_dropped bigint[], OUT outcome text, OUT epoch bigint, OUT mark bigint, OUT
+    community_id bigint
+)
+    RETURNS record
+    LANGUAGE sql
+AS $function$
+    SELECT * FROM edge_batch(
+        p_token, p_epoch, p_first, p_last,
+        (SELECT coalesce(json_agg(e), '[]')
+         FROM unnest(p_seq, p_received, p_device, p_gate, p_direction, p_plate, p_decision, p_reason, p_opened,
+                     p_credential, p_list_version, p_confidence, p_camera, p_device_event)
+             AS e(seq, received, device, gate, direction, plate, decision, reason, opened, credential,
+                  access_list_version, confidence, camera, device_event)),
+        (SELECT coalesce(json_agg(u), '[]')
+         FROM unnest(s_seq, s_received, s_space, s_status) AS u(seq, received, space, status)),
+        (SELECT coalesce(json_agg(u), '[]')
+         FROM unnest(d_seq, d_received, d_kind, d_dropped) AS u(seq, received, kind, dropped))
+    );
+$function$;
+
+COMMENT ON FUNCTION edge_batch(
+    bytea, bigint, bigint, bigint, bigint[], bigint[], bigint[], text[], text[], text[], text[], text[], boolean[],
+    text[], bigint[], real[], text[], text[], bigint[], bigint[], text[], text[], bigint[], bigint[], text[], bigint[]
+) IS
+    'the form of edge_batch that servers of the previous release call';
