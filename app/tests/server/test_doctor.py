@@ -104,9 +104,9 @@ def test_the_machine_is_judged() -> None:
     assert states(doctor.judge_machine(0.01, -1)) == {"disk": "fail", "open files": "ok"}
 
 
-def _server(name: str, **changed: Any) -> servers.ServerState:
+def _server(name: str, **changed: Any) -> servers.Server:
     row = {"edge_url": "", "web_url": None, "version": "1", "started_at": NOW, "last_seen_at": NOW, "draining": False}
-    return servers.ServerState(id=name, live=changed.pop("live", True), **(row | changed))
+    return servers.Server(id=name, live=changed.pop("live", True), **(row | changed))
 
 
 def test_the_list_of_servers_is_judged() -> None:

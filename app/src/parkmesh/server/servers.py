@@ -7,9 +7,8 @@ a server whose row is late still answers, one whose row is left behind doesn't.
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from msgspec import Struct
 
 from parkmesh import __version__
 from parkmesh.server.db import database
@@ -24,8 +23,13 @@ FORGOTTEN_AFTER = timedelta(hours=24)
 _log = logging.getLogger(__name__)
 
 
-class ServerState(Struct, frozen=True):
-    """One server's row. ``live``: heard of within ``LIVE_WITHIN``, by the clock of the database."""
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server of the application.
+
+    ``live`` is true while it reports in time. A server that stopped without notice stays in the list for a day, with
+    ``live`` false.
+    """
 
     id: str
     edge_url: str
@@ -37,7 +41,7 @@ class ServerState(Struct, frozen=True):
     live: bool
 
 
-async def read(connection: database.Connection) -> list[ServerState]:
+async def read(connection: database.Connection) -> list[Server]:
     """Return all servers known, by name; any transaction of the application may ask."""
     rows = await connection.fetch(
         """
@@ -47,7 +51,7 @@ async def read(connection: database.Connection) -> list[ServerState]:
         """,
         LIVE_WITHIN,
     )
-    return [ServerState(**row) for row in rows]
+    return [Server(**row) for row in rows]
 
 
 class Presence:

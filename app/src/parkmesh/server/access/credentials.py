@@ -5,11 +5,12 @@ holds: the passages of a plate are shown to whoever holds it. Connections are in
 access list's next version reaches the gateways by itself (triggers of the table tell them).
 """
 
+import dataclasses
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 import asyncpg
-from msgspec import Struct, structs
 
 from parkmesh.domain import plates
 from parkmesh.server import audit
@@ -22,9 +23,12 @@ from parkmesh.server.identity.principals import Principal
 Status = Literal["active", "revoked"]
 
 
-class Credential(Struct, frozen=True):
-    """A plate that may pass. ``resident`` and ``unit`` are names; ``visitor`` tells that it belongs to a visitor's
-    pass, which is changed with the pass. It is valid from ``valid_from`` until before ``valid_until``."""
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A plate that may pass, from ``valid_from`` until before ``valid_until``.
+
+    ``resident`` and ``unit`` are names. With ``visitor`` it belongs to a visitor pass and changes with that pass.
+    """
 
     id: int
     plate: str
@@ -182,7 +186,7 @@ async def change(
     A resident may change plate and label of a vehicle that is not revoked. Raises ``Problem`` 409 as ``add`` does, and
     for a visitor's plate.
     """
-    wanted = structs.replace(credential, **changes)
+    wanted = dataclasses.replace(credential, **changes)
     if wanted == credential:
         return credential
     _forbid_visitors(credential)

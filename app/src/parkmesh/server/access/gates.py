@@ -2,10 +2,10 @@
 
 import secrets
 import time
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
 
 from parkmesh.domain import access
 from parkmesh.protocol.edge import Command
@@ -31,15 +31,19 @@ MAX_LANES, MAX_CAMERAS = 20, 10
 Direction = Literal["entry", "exit"]
 
 
-class Lane(Struct, frozen=True):
-    """``cameras`` are names in the configuration of the gateway."""
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A lane of a gate. ``cameras`` are names in the configuration of the gateway."""
 
     name: str
     direction: Direction
     cameras: list[str]
 
 
-class Gate(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A gate with its lanes."""
+
     name: str
     title: str
     direction: Literal["entry", "exit", "both"]

@@ -1,8 +1,7 @@
 """Who is inside, as the gates saw it and people corrected it, and how far that has drifted from what else is known."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-
-from msgspec import Struct
 
 from parkmesh.server import audit
 from parkmesh.server.access import passages
@@ -13,10 +12,12 @@ DRIFT_WITHIN = timedelta(days=7)
 """How far back missed reads are looked for."""
 
 
-class Presence(Struct, frozen=True):
-    """Where a plate is: ``inside`` None where nothing is known. ``gate`` is the one it passed, None after a correction.
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a plate is inside; ``inside`` is null where that is unknown.
 
-    ``unit`` is the unit of whoever holds the plate, None where that is nobody's or more than one unit's.
+    ``gate`` is the gate that it passed last, null after a correction. ``unit`` is the unit that holds the plate, null
+    where no unit or more than one holds it.
     """
 
     plate: str
@@ -27,12 +28,12 @@ class Presence(Struct, frozen=True):
     unit: str | None
 
 
-class Occupancy(Struct, frozen=True):
-    """The community's one count of cars beside the sensors' count of spaces.
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """Vehicles inside by the gates, beside the states of spaces by the sensors.
 
-    ``missed_exits`` counts the entries of the last ``DRIFT_WITHIN`` of cars that were inside already,
-    ``missed_entries`` the exits of cars that weren't: what the gates can't have seen. ``corrections`` were made in
-    the same time.
+    ``missed_exits`` counts entries of vehicles that were inside already, ``missed_entries`` exits of vehicles that were
+    outside already, and ``corrections`` what staff corrected: each in the last 7 days.
     """
 
     inside: int

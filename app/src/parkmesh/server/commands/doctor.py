@@ -198,7 +198,7 @@ def judge_retention(oldest: datetime | None, now: datetime) -> Finding:
     return ok("retention", f"no passages are older than {retention.PASSAGES_KEPT.days} days")
 
 
-def judge_servers(found: Sequence[servers.ServerState]) -> list[Finding]:
+def judge_servers(found: Sequence[servers.Server]) -> list[Finding]:
     """Judge the list of servers."""
     live = [server for server in found if server.live]
     gone = [server.id for server in found if not server.live]

@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
-from msgspec import Struct
 
 from parkmesh.server import audit
 from parkmesh.server.db import database
@@ -41,8 +40,9 @@ class Site:
     origin: str
 
 
-class Passkey(Struct, frozen=True):
-    """``synced``: its maker keeps a copy, so that losing the device doesn't lose it."""
+@dataclass(frozen=True, slots=True)
+class Passkey:
+    """A passkey. ``synced`` means that its provider keeps a copy, so it survives the loss of the device."""
 
     id: int
     name: str

@@ -6,11 +6,12 @@ a dry run does all the work and takes it back. What a table doesn't say stays as
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import asyncpg
-from msgspec import Struct, structs
+from msgspec import structs
 
 from parkmesh.domain import plates
 from parkmesh.server import audit
@@ -32,9 +33,12 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _SPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
-class Report(Struct, frozen=True):
-    """What a table did, or would do. ``mistakes`` are the first ``MAX_MISTAKES`` of ``mistake_count``; where there is
-    one, nothing was applied."""
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, or would do in a dry run.
+
+    ``mistakes`` has the first of ``mistake_count`` mistakes. Where there is one, the import changes nothing.
+    """
 
     applied: bool
     rows: int
@@ -113,7 +117,7 @@ _KEYS: dict[Kind, tuple[str, ...]] = {
 
 async def run(
     connection: Connection, principal: Principal, community_id: int, kind: Kind, data: bytes, *, dry_run: bool
-) -> Report:
+) -> ImportReport:
     """Apply a table, or see what it would do. ``connection`` is inside ``database.in_community``."""
     rows, mistakes = csv_tables.read(COLUMNS[kind], data, MAX_ROWS)
     done = _Done()
@@ -134,7 +138,7 @@ async def run(
         pass
     except asyncpg.UniqueViolationError:
         raise Problem(409, "Somebody changed the same things at this moment. Try again.", kind="conflict") from None
-    return Report(
+    return ImportReport(
         applied=not done.mistakes and not dry_run,
         rows=len(rows),
         created=0 if done.mistakes else done.created,

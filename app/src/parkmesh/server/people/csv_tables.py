@@ -7,6 +7,7 @@ take for a formula gets an apostrophe in front (it shows the text and hides the 
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -31,9 +32,9 @@ class Wrong(ValueError):
         self.what = what
 
 
-class Mistake(Struct, frozen=True):
-    """What is wrong, and where: ``line`` counts from 1 with the header's, ``column`` is None for a whole line. Readers
-    in other languages get it by ``Language.say``."""
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A mistake in a table. ``line`` counts from 1, the header included; without ``column`` it is about the whole line."""
 
     line: int
     column: str | None

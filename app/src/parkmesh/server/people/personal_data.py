@@ -11,6 +11,7 @@ redacted, and its chain still holds. Gateways drop the plates with the next vers
 """
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -50,8 +51,12 @@ class PersonalData(Struct, frozen=True):
     audit: Rows
 
 
-class Erased(Struct, frozen=True):
-    """How many of each were erased, cancelled or cut loose. ``account``: what became of the account."""
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many records of each kind were erased, cancelled or separated from the person.
+
+    ``account`` is ``kept`` where it belongs to other communities too.
+    """
 
     resident_id: int
     credentials: int

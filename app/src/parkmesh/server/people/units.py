@@ -3,11 +3,12 @@
 Connections are inside ``database.in_community``.
 """
 
+import dataclasses
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
-from msgspec import Struct, structs
 
 from parkmesh.server import audit
 from parkmesh.server.db.database import Connection
@@ -16,15 +17,21 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
 
 
-class UnitResident(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class UnitResident:
+    """A resident of a unit."""
+
     id: int
     name: str
     active: bool
 
 
-class Unit(Struct, frozen=True):
-    """``lots`` is how many of its cars may be inside at once (None: as the community's rules say); ``plates`` counts
-    what its residents hold of ``plate_limit``."""
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit. ``lots`` is how many of its vehicles may be inside at once; null means the community's rule.
+
+    ``plates`` counts the plates that its residents hold, out of ``plate_limit``.
+    """
 
     id: int
     name: str
@@ -139,7 +146,7 @@ async def change(
 ) -> Unit:
     """Change ``name``, ``lots`` or ``plate_limit`` of a unit that is locked; raise ``Problem`` 409 where the name is
     taken."""
-    wanted = structs.replace(unit, **changes)
+    wanted = dataclasses.replace(unit, **changes)
     if wanted == unit:
         return unit
     try:

@@ -9,6 +9,7 @@ Connections are inside ``database.in_community``.
 
 import re
 import secrets
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
@@ -136,8 +137,9 @@ async def get(
     return VisitorPass(**row)
 
 
-class Quota(Struct, frozen=True):
-    """``used`` of ``limit`` passes of a unit in the month that begins on ``month``."""
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A unit has used ``used`` of ``limit`` passes in the month that begins on ``month``."""
 
     month: date
     used: int

@@ -4,6 +4,7 @@ Connections are inside ``database.in_community``. A space is known to the outsid
 it), a level by its id.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -24,8 +25,10 @@ MAX_EXTENT = 100_000
 """The largest coordinate of a map, in its own units."""
 
 
-class Level(Struct, frozen=True):
-    """``width`` and ``height`` are the extent of its map (None: no map); ``spaces`` counts what is on it."""
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A level. ``width`` and ``height`` are the extent of its map, null without a map; ``spaces`` is the number of its
+    spaces."""
 
     id: int
     name: str
@@ -35,9 +38,13 @@ class Level(Struct, frozen=True):
     spaces: int
 
 
-class Geometry(Struct, frozen=True):
-    """A rectangle on the level's map: its corner with the smallest x and y, its size, then turned about its centre by
-    ``rotation`` degrees clockwise."""
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A rectangle on the level's map, in the map's units.
+
+    ``x`` and ``y`` are the corner with the smallest values. ``rotation`` turns the rectangle about its centre, in
+    degrees clockwise.
+    """
 
     x: float
     y: float

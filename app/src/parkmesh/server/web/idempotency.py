@@ -14,6 +14,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
+from pydantic_core import to_json, to_jsonable_python
 
 from parkmesh.server.db import database
 from parkmesh.server.http.messages import Message
@@ -37,7 +38,7 @@ class Once:
     async def keep(
         self,
         status: int,
-        representation: BaseModel,
+        representation: object,
         headers: Mapping[str, str] | None = None,
         *,
         secret: Collection[str] = (),
@@ -49,7 +50,7 @@ class Once:
         """
         headers = dict(headers or {})
         if self._place is not None:
-            body = representation.model_dump(mode="json")
+            body = to_jsonable_python(representation)
             await self._connection.execute(
                 """
                 INSERT INTO idempotency_key (community_id, actor, key_sha256, request_sha256, status, headers, body)
@@ -61,7 +62,7 @@ class Once:
                 json.dumps(headers),
                 json.dumps({name: None if name in secret else value for name, value in body.items()}),
             )
-        return _json(representation.model_dump_json(), status, headers)
+        return _json(to_json(representation).decode(), status, headers)
 
 
 async def once(

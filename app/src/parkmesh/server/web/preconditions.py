@@ -9,7 +9,7 @@ import hashlib
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
-from pydantic import BaseModel
+from pydantic_core import to_json
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.answers import answers
@@ -33,17 +33,17 @@ def deleting(*refusals: int) -> dict[str, Any]:
     return {"status_code": 204, "responses": answers(412, 428, *refusals), "dependencies": [_IF_MATCH]}
 
 
-def etag(representation: BaseModel) -> str:
+def etag(representation: object) -> str:
     """Return the strong entity tag of an object as the API shows it."""
-    return f'"{hashlib.sha256(representation.model_dump_json().encode()).hexdigest()[:32]}"'
+    return f'"{hashlib.sha256(to_json(representation)).hexdigest()[:32]}"'
 
 
-def tag(response: Response, representation: BaseModel) -> None:
+def tag(response: Response, representation: object) -> None:
     """Set ``ETag`` on the answer that carries ``representation``."""
     response.headers["ETag"] = etag(representation)
 
 
-def check(request: Request, representation: BaseModel) -> None:
+def check(request: Request, representation: object) -> None:
     """Let a change through whose If-Match names the object's present state, or is ``*``.
 
     Raises ``Problem`` 428 where the header is missing and 412 where the object is not in the state that the client saw.

@@ -13,12 +13,12 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.reservations import bookings
-from parkmesh.server.spaces.spaces import Category
+from parkmesh.server.spaces.spaces import Category, Geometry
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.api.spaces import Geometry, LevelAsked
+from parkmesh.server.web.api.spaces import LevelAsked
 from parkmesh.server.web.api.times import Asked, Moment, Shown
 from parkmesh.server.web.fields import NAME, Body, Id, IdInPath, Name, Reason
 

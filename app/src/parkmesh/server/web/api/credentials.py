@@ -1,10 +1,9 @@
 """The plates of a community for its staff, and vehicles: the plates that its residents registered."""
 
-from datetime import datetime
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
 from parkmesh.domain import plates
 from parkmesh.server.access import credentials
@@ -26,27 +25,8 @@ in_community = APIRouter(tags=["credentials"])
 Status = Literal["active", "revoked"]
 
 
-class Credential(BaseModel):
-    """``resident`` and ``unit`` are names; ``visitor``: it belongs to a visitor's pass. Valid until before
-    ``valid_until``."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    plate: str
-    label: str
-    status: Status
-    resident_id: int | None
-    resident: str | None
-    unit_id: int | None
-    unit: str | None
-    visitor: bool
-    valid_from: datetime | None
-    valid_until: datetime | None
-
-
 class CredentialList(BaseModel):
-    items: list[Credential]
+    items: list[credentials.Credential]
     next: str | None
 
 
@@ -105,7 +85,7 @@ async def list_credentials(
             unit_id=unit_id,
         )
     items, following = page.cut(found, lambda credential: (credential.plate, credential.id))
-    return CredentialList(items=[Credential.model_validate(item) for item in items], next=following)
+    return CredentialList(items=items, next=following)
 
 
 @in_community.put("/credentials/{plate}", responses=answers(403))
@@ -158,10 +138,10 @@ async def list_vehicles(request: Request, member: Member, page: paging.Page) -> 
             visitors=False,
         )
     items, following = page.cut(found, lambda credential: (credential.plate, credential.id))
-    return CredentialList(items=[Credential.model_validate(item) for item in items], next=following)
+    return CredentialList(items=items, next=following)
 
 
-@in_community.post("/vehicles", **creating.documented(Credential, 403, 409))
+@in_community.post("/vehicles", **creating.documented(credentials.Credential, 403, 409))
 async def add_vehicle(request: Request, principal: SignedIn, member: Member, body: NewVehicle) -> Response:
     """Register a plate. Residents register their own, as many as the unit may hold."""
     staff = _by_staff(member)
@@ -171,18 +151,16 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
     plate = credentials.spelled(body.plate)
 
     async def make(connection: Connection) -> Made:
-        made = Credential.model_validate(
-            await credentials.add(
-                connection,
-                principal,
-                member.community_id,
-                resident_id=body.resident_id if staff else member.resident_id,
-                plate=plate,
-                label=body.label,
-                valid_from=body.valid_from,
-                valid_until=body.valid_until,
-                by_staff=staff,
-            )
+        made = await credentials.add(
+            connection,
+            principal,
+            member.community_id,
+            resident_id=body.resident_id if staff else member.resident_id,
+            plate=plate,
+            label=body.label,
+            valid_from=body.valid_from,
+            valid_until=body.valid_until,
+            by_staff=staff,
         )
         return Made(made, made.id)
 
@@ -190,10 +168,12 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
 
 
 @in_community.get("/vehicles/{vehicle}", responses=preconditions.READ)
-async def get_vehicle(request: Request, response: Response, member: Member, vehicle: IdInPath) -> Credential:
+async def get_vehicle(
+    request: Request, response: Response, member: Member, vehicle: IdInPath
+) -> credentials.Credential:
     """Read a vehicle. Residents read those of their unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = Credential.model_validate(await _visible(connection, member, vehicle))
+        found = await _visible(connection, member, vehicle)
     preconditions.tag(response, found)
     return found
 
@@ -201,7 +181,7 @@ async def get_vehicle(request: Request, response: Response, member: Member, vehi
 @in_community.patch("/vehicles/{vehicle}", **preconditions.changing(403, 409))
 async def change_vehicle(
     request: Request, response: Response, principal: SignedIn, member: Member, vehicle: IdInPath, body: VehicleChange
-) -> Credential:
+) -> credentials.Credential:
     """Change a vehicle's plate or label; as staff its status and validity too. Residents change their own."""
     staff = _by_staff(member)
     if not staff:
@@ -211,10 +191,8 @@ async def change_vehicle(
         changes["plate"] = credentials.spelled(body.plate)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await _visible(connection, member, vehicle, lock=True)
-        preconditions.check(request, Credential.model_validate(present))
-        changed = Credential.model_validate(
-            await credentials.change(connection, principal, member.community_id, present, changes, by_staff=staff)
-        )
+        preconditions.check(request, (present))
+        changed = await credentials.change(connection, principal, member.community_id, present, changes, by_staff=staff)
     preconditions.tag(response, changed)
     return changed
 
@@ -224,7 +202,7 @@ async def remove_vehicle(request: Request, principal: SignedIn, member: Member, 
     """Remove a vehicle. Residents remove their own, unless staff revoked it."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await _visible(connection, member, vehicle, lock=True)
-        preconditions.check(request, Credential.model_validate(present))
+        preconditions.check(request, (present))
         await credentials.remove(connection, principal, member.community_id, present, by_staff=_by_staff(member))
     return Response(status_code=204)
 

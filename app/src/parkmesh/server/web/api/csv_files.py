@@ -1,10 +1,11 @@
 """A community's lists as CSV: taken over from its own spreadsheets, and given out."""
 
+import dataclasses
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime
 
 from parkmesh.server import audit
 from parkmesh.server.db import database
@@ -21,30 +22,6 @@ DryRun = Annotated[
 ]
 
 
-class Mistake(BaseModel):
-    """``line`` counts from 1 with the header's; ``column`` null: the whole line."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    line: int
-    column: str | None
-    what: str
-
-
-class ImportReport(BaseModel):
-    """``mistakes``: the first of ``mistake_count``. Where there is one, nothing was or would be applied."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    applied: bool
-    rows: int
-    created: int
-    updated: int
-    unchanged: int
-    mistake_count: int
-    mistakes: list[Mistake]
-
-
 _TABLE: dict[str, Any] = {
     "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string", "maxLength": 2**21}}}}
 }
@@ -58,7 +35,7 @@ async def import_table(
     member: Staff,
     kind: Literal["units", "residents", "plates", "spaces"],
     dry_run: DryRun = True,
-) -> ImportReport:
+) -> csv_import.ImportReport:
     """Take over a table (UTF-8, separated by ``;`` or ``,``, at most 10,000 rows and 2 MiB), whole or not at all.
 
     Columns, those with * are needed: units: name*, lots, plate_limit; residents: email*, name*, unit; plates: plate*,
@@ -69,16 +46,14 @@ async def import_table(
         raise Problem(415, "Send the table as text/csv.")
     data = await request.body()
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        report = ImportReport.model_validate(
-            await csv_import.run(connection, principal, member.community_id, kind, data, dry_run=dry_run)
-        )
+        report = await csv_import.run(connection, principal, member.community_id, kind, data, dry_run=dry_run)
     if report.mistakes and not dry_run:
         raise Problem(
             422,
             "The table has mistakes; nothing was applied.",
             kind="table",
             mistake_count=report.mistake_count,
-            mistakes=[mistake.model_dump() for mistake in report.mistakes],
+            mistakes=[dataclasses.asdict(mistake) for mistake in report.mistakes],
         )
     return report
 

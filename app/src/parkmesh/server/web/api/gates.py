@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from parkmesh.domain import plates
 from parkmesh.server.access import gates
@@ -23,25 +23,8 @@ in_community = APIRouter(tags=["gates"])
 NameInPath = Annotated[str, Path(max_length=63)]
 
 
-class Lane(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    direction: Literal["entry", "exit"]
-    cameras: list[str]
-
-
-class Gate(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    title: str
-    direction: Literal["entry", "exit", "both"]
-    lanes: list[Lane]
-
-
 class Gates(BaseModel):
-    items: list[Gate]
+    items: list[gates.Gate]
     next: str | None
 
 
@@ -103,25 +86,25 @@ async def list_gates(request: Request, member: Member, page: paging.Page) -> Gat
         after = page.after(str)
         found = await gates.page(connection, member.community_id, limit=page.fetch, after=after[0] if after else None)
     items, following = page.cut(found, lambda gate: (gate.name,))
-    return Gates(items=[Gate.model_validate(gate) for gate in items], next=following)
+    return Gates(items=items, next=following)
 
 
-@in_community.post("/gates", **creating.documented(Gate, 403, 409))
+@in_community.post("/gates", **creating.documented(gates.Gate, 403, 409))
 async def create_gate(request: Request, principal: SignedIn, member: Staff, body: NewGate) -> Response:
     """Add a gate. A gateway opens it when it has a gate of this name in its configuration."""
 
     async def make(connection: Connection) -> Made:
-        made = Gate.model_validate(await gates.create(connection, principal, member.community_id, body.gate(body.name)))
+        made = await gates.create(connection, principal, member.community_id, body.gate(body.name))
         return Made(made, made.name)
 
     return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/gates/{gate}", responses=preconditions.READ)
-async def get_gate(request: Request, response: Response, member: Member, gate: NameInPath) -> Gate:
+async def get_gate(request: Request, response: Response, member: Member, gate: NameInPath) -> gates.Gate:
     """Read a gate."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = Gate.model_validate(await gates.get(connection, member.community_id, _storable(gate)))
+        found = await gates.get(connection, member.community_id, _storable(gate))
     preconditions.tag(response, found)
     return found
 
@@ -129,14 +112,12 @@ async def get_gate(request: Request, response: Response, member: Member, gate: N
 @in_community.put("/gates/{gate}", **preconditions.changing(403))
 async def change_gate(
     request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: GateBody
-) -> Gate:
+) -> gates.Gate:
     """Change a gate's title, direction and lanes."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
-        preconditions.check(request, Gate.model_validate(present))
-        changed = Gate.model_validate(
-            await gates.change(connection, principal, member.community_id, body.gate(present.name))
-        )
+        preconditions.check(request, (present))
+        changed = await gates.change(connection, principal, member.community_id, body.gate(present.name))
     preconditions.tag(response, changed)
     return changed
 
@@ -146,7 +127,7 @@ async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate
     """Delete a gate. Its passages stay."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
-        preconditions.check(request, Gate.model_validate(present))
+        preconditions.check(request, (present))
         await gates.delete(connection, principal, member.community_id, present.name)
     return Response(status_code=204)
 

@@ -1,10 +1,9 @@
 """Passkeys: registering them, and signing in with one. Bodies carry what the browser's WebAuthn functions give."""
 
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import devices, passkeys, second_factor
@@ -44,27 +43,15 @@ class Assertion(Body):
     credential: dict[str, Any] = Field(max_length=20)
 
 
-class Passkey(BaseModel):
-    """``synced``: its maker keeps a copy, so that losing the device doesn't lose it."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    name: str
-    synced: bool
-    created_at: datetime
-    last_used_at: datetime | None
-
-
 class Passkeys(BaseModel):
-    items: list[Passkey]
+    items: list[passkeys.Passkey]
 
 
 @router.get("/passkeys", responses=answers(403))
 async def list_passkeys(request: Request, principal: SignedIn) -> Passkeys:
     """List the user's own passkeys."""
     found = await passkeys.owned(request.app.state.pool, principal)
-    return Passkeys(items=[Passkey.model_validate(item) for item in found])
+    return Passkeys(items=found)
 
 
 @router.post("/passkeys/registration", responses=answers(403, 409, 429))
@@ -78,12 +65,12 @@ async def begin_registration(request: Request, principal: HalfWay, body: Confirm
 
 
 @router.post("/passkeys", status_code=201, responses=answers(403, 409))
-async def register(request: Request, principal: HalfWay, body: NewPasskey) -> Passkey:
+async def register(request: Request, principal: HalfWay, body: NewPasskey) -> passkeys.Passkey:
     """Register the passkey that the device made."""
     await _first_or_full(request, principal)
     state = request.app.state
     here = passkeys.site(state.settings.public_url)
-    return Passkey.model_validate(await passkeys.register(state.pool, here, principal, body.credential, body.name))
+    return await passkeys.register(state.pool, here, principal, body.credential, body.name)
 
 
 async def _first_or_full(request: Request, principal: Principal) -> None:

@@ -138,21 +138,6 @@ class EraseRequest(Body):
     confirm: Email
 
 
-class Erased(_Part):
-    """How many of each were erased or cut loose from the person. ``account``: kept where it serves elsewhere too."""
-
-    resident_id: int
-    credentials: int
-    passages: int
-    visitor_passes: int
-    bookings: int
-    invitations: int
-    audit_details: int
-    sessions: int
-    passkeys: int
-    account: Literal["none", "erased", "kept"]
-
-
 @in_community.get("/residents/{resident}/personal-data")
 async def get_personal_data(request: Request, principal: SignedIn, member: Member, resident: IdInPath) -> PersonalData:
     """Give out all that is kept of a person in the community. Residents get their own."""
@@ -184,7 +169,6 @@ async def ask_for_erasure(
 @in_community.post("/residents/{resident}/erase", responses=answers(403, 409))
 async def erase(
     request: Request, principal: SignedIn, member: PersonStaff, resident: IdInPath, body: EraseRequest
-) -> Erased:
+) -> personal_data.Erased:
     """Erase a person's data from the community, for ever."""
-    done = await personal_data.erase(request.app.state.pool, principal, member.community_id, resident, body.confirm)
-    return Erased.model_validate(done)
+    return await personal_data.erase(request.app.state.pool, principal, member.community_id, resident, body.confirm)

@@ -1,10 +1,9 @@
 """Who is inside, corrections of it, and the counts."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from parkmesh.domain import plates
 from parkmesh.server.access import passages, presence
@@ -21,42 +20,14 @@ in_community = APIRouter(tags=["presence"])
 PlateInPath = Annotated[str, Path(max_length=64, description="In any usual spelling.")]
 
 
-class Presence(BaseModel):
-    """``inside`` is null where nothing is known of the plate; ``gate`` is the one that it passed last."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    plate: str
-    inside: bool | None
-    since: datetime | None
-    gate: str | None
-    corrected: bool
-    unit: str | None
-
-
 class PresenceList(BaseModel):
-    items: list[Presence]
+    items: list[presence.Presence]
     next: str | None
 
 
 class Correction(Body):
     inside: bool
     reason: Reason
-
-
-class Occupancy(BaseModel):
-    """Cars by the gates beside spaces by the sensors. The missed ones are what the gates can't have seen in 7 days."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    inside: int
-    spaces: int
-    occupied: int
-    free: int
-    unknown: int
-    missed_entries: int
-    missed_exits: int
-    corrections: int
 
 
 def _plate(text: str) -> str:
@@ -67,10 +38,10 @@ def _plate(text: str) -> str:
 
 
 @in_community.get("/occupancy", responses=answers(403))
-async def get_occupancy(request: Request, member: Staff) -> Occupancy:
+async def get_occupancy(request: Request, member: Staff) -> presence.Occupancy:
     """Count cars and spaces, and what the gates must have missed."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        return Occupancy.model_validate(await presence.occupancy(connection, member.community_id))
+        return await presence.occupancy(connection, member.community_id)
 
 
 @in_community.get("/presence")
@@ -97,14 +68,14 @@ async def list_presence(
             seen=own,
         )
     items, following = page.cut(found, lambda item: (item.plate,))
-    return PresenceList(items=[Presence.model_validate(item) for item in items], next=following)
+    return PresenceList(items=items, next=following)
 
 
 @in_community.get("/presence/{plate}", responses={**preconditions.READ, **answers(403)})
-async def get_presence(request: Request, response: Response, member: Staff, plate: PlateInPath) -> Presence:
+async def get_presence(request: Request, response: Response, member: Staff, plate: PlateInPath) -> presence.Presence:
     """Say where a plate is."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = Presence.model_validate(await presence.get(connection, member.community_id, _plate(plate)))
+        found = await presence.get(connection, member.community_id, _plate(plate))
     preconditions.tag(response, found)
     return found
 
@@ -112,16 +83,12 @@ async def get_presence(request: Request, response: Response, member: Staff, plat
 @in_community.put("/presence/{plate}", **preconditions.changing(403))
 async def correct_presence(
     request: Request, response: Response, principal: SignedIn, member: Staff, plate: PlateInPath, body: Correction
-) -> Presence:
+) -> presence.Presence:
     """Correct where a plate is. It holds until a gate sees the car again."""
     normal = _plate(plate)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         await presence.lock(connection, member.community_id)
-        preconditions.check(
-            request, Presence.model_validate(await presence.get(connection, member.community_id, normal))
-        )
-        corrected = Presence.model_validate(
-            await presence.correct(connection, principal, member.community_id, normal, body.inside, body.reason)
-        )
+        preconditions.check(request, (await presence.get(connection, member.community_id, normal)))
+        corrected = await presence.correct(connection, principal, member.community_id, normal, body.inside, body.reason)
     preconditions.tag(response, corrected)
     return corrected

@@ -1,9 +1,7 @@
 """The application's servers, for the operator's desk."""
 
-from datetime import datetime
-
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from parkmesh.server import servers
 from parkmesh.server.db import database
@@ -14,23 +12,8 @@ from parkmesh.server.web.api.caller import SignedIn
 router = APIRouter(tags=["desk"])
 
 
-class Server(BaseModel):
-    """``live``: heard of lately. A server that died without a word stays here for a day, not live."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: str
-    edge_url: str
-    web_url: str | None
-    version: str
-    started_at: datetime
-    last_seen_at: datetime
-    draining: bool
-    live: bool
-
-
 class Servers(BaseModel):
-    items: list[Server]
+    items: list[servers.Server]
 
 
 @router.get("/desk/servers", responses=answers(403))
@@ -39,4 +22,4 @@ async def list_servers(request: Request, principal: SignedIn) -> Servers:
     if not principal.operator:
         raise Problem(403, "Only the operator's desk may see the servers.")
     async with database.at_desk(request.app.state.pool) as connection:
-        return Servers(items=[Server.model_validate(server) for server in await servers.read(connection)])
+        return Servers(items=await servers.read(connection))

@@ -27,21 +27,8 @@ Extent = Annotated[float, Field(gt=0, le=spaces.MAX_EXTENT, allow_inf_nan=False)
 Coordinate = Annotated[float, Field(ge=0, le=spaces.MAX_EXTENT, allow_inf_nan=False)]
 
 
-class Level(BaseModel):
-    """``width`` and ``height`` are the extent of the map, null where there is none; ``spaces`` counts."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    name: str
-    ordinal: int
-    width: float | None
-    height: float | None
-    spaces: int
-
-
 class Levels(BaseModel):
-    items: list[Level]
+    items: list[spaces.Level]
     next: str | None
 
 
@@ -59,18 +46,6 @@ class LevelBody(Body):
         if (self.width is None) != (self.height is None):
             raise ValueError("width and height go together")
         return self
-
-
-class Geometry(BaseModel):
-    """A rectangle on the level's map, turned about its centre by ``rotation`` degrees clockwise."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    x: float
-    y: float
-    w: float
-    h: float
-    rotation: float
 
 
 class GeometryBody(Body):
@@ -91,7 +66,7 @@ class Space(BaseModel):
     category: Category
     ev: bool
     accessible: bool
-    geometry: Geometry | None
+    geometry: spaces.Geometry | None
     status: Literal["free", "occupied", "unknown"]
     since: datetime | None
     unit: str | None
@@ -138,7 +113,7 @@ class SpaceAttributes(BaseModel):
     category: Category
     ev: bool
     accessible: bool
-    geometry: Geometry | None
+    geometry: spaces.Geometry | None
 
 
 class Assignment(Shown):
@@ -182,18 +157,16 @@ async def list_levels(request: Request, member: Member, page: paging.Page) -> Le
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await spaces.levels(connection, member.community_id, limit=page.fetch, after=page.after(int, int))
     items, following = page.cut(found, lambda level: (level.ordinal, level.id))
-    return Levels(items=[Level.model_validate(level) for level in items], next=following)
+    return Levels(items=items, next=following)
 
 
-@in_community.post("/levels", **creating.documented(Level, 403, 409))
+@in_community.post("/levels", **creating.documented(spaces.Level, 403, 409))
 async def create_level(request: Request, principal: SignedIn, member: Staff, body: LevelBody) -> Response:
     """Add a level."""
 
     async def make(connection: Connection) -> Made:
-        made = Level.model_validate(
-            await spaces.create_level(
-                connection, principal, member.community_id, body.name, body.ordinal, body.width, body.height
-            )
+        made = await spaces.create_level(
+            connection, principal, member.community_id, body.name, body.ordinal, body.width, body.height
         )
         return Made(made, made.id)
 
@@ -201,10 +174,10 @@ async def create_level(request: Request, principal: SignedIn, member: Staff, bod
 
 
 @in_community.get("/levels/{level}", responses=preconditions.READ)
-async def get_level(request: Request, response: Response, member: Member, level: IdInPath) -> Level:
+async def get_level(request: Request, response: Response, member: Member, level: IdInPath) -> spaces.Level:
     """Read a level."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = Level.model_validate(await spaces.level(connection, member.community_id, level))
+        found = await spaces.level(connection, member.community_id, level)
     preconditions.tag(response, found)
     return found
 
@@ -212,15 +185,13 @@ async def get_level(request: Request, response: Response, member: Member, level:
 @in_community.put("/levels/{level}", **preconditions.changing(403, 409))
 async def put_level(
     request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelBody
-) -> Level:
+) -> spaces.Level:
     """Change a level. Its spaces follow its name."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
-        preconditions.check(request, Level.model_validate(present))
-        changed = Level.model_validate(
-            await spaces.change_level(
-                connection, principal, member.community_id, level, body.name, body.ordinal, body.width, body.height
-            )
+        preconditions.check(request, (present))
+        changed = await spaces.change_level(
+            connection, principal, member.community_id, level, body.name, body.ordinal, body.width, body.height
         )
     preconditions.tag(response, changed)
     return changed
@@ -231,7 +202,7 @@ async def delete_level(request: Request, principal: SignedIn, member: Staff, lev
     """Delete a level without spaces."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
-        preconditions.check(request, Level.model_validate(present))
+        preconditions.check(request, (present))
         await spaces.delete_level(connection, principal, member.community_id, level)
     return Response(status_code=204)
 

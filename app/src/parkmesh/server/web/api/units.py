@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
@@ -22,30 +22,8 @@ DEFAULT_PLATE_LIMIT = 10
 Lots = Annotated[int, Field(ge=0, le=1000)]
 
 
-class UnitResident(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    name: str
-    active: bool
-
-
-class Unit(BaseModel):
-    """``lots``: cars of the unit that may be inside at once, null: as the community's rules say. ``plates``: how many
-    of ``plate_limit`` its residents hold."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    name: str
-    lots: int | None
-    plate_limit: int
-    plates: int
-    residents: list[UnitResident]
-
-
 class Units(BaseModel):
-    items: list[Unit]
+    items: list[units.Unit]
     next: str | None
 
 
@@ -74,33 +52,31 @@ async def list_units(request: Request, member: Member, page: paging.Page, search
         if member.role is Role.RESIDENT:
             own = await _own_unit(connection, member)
             unit = await units.get(connection, member.community_id, own) if own else None
-            return Units(items=[Unit.model_validate(unit)] if unit else [], next=None)
+            return Units(items=[(unit)] if unit else [], next=None)
         after = page.after(str, int)
         found = await units.page(connection, member.community_id, limit=page.fetch, after=after, search=search)
     items, following = page.cut(found, lambda unit: (unit.name, unit.id))
-    return Units(items=[Unit.model_validate(unit) for unit in items], next=following)
+    return Units(items=items, next=following)
 
 
-@in_community.post("/units", **creating.documented(Unit, 403, 409))
+@in_community.post("/units", **creating.documented(units.Unit, 403, 409))
 async def create_unit(request: Request, principal: SignedIn, member: Staff, body: NewUnit) -> Response:
     """Add a unit."""
 
     async def make(connection: Connection) -> Made:
-        made = Unit.model_validate(
-            await units.create(connection, principal, member.community_id, body.name, body.lots, body.plate_limit)
-        )
+        made = await units.create(connection, principal, member.community_id, body.name, body.lots, body.plate_limit)
         return Made(made, made.id)
 
     return await creating.in_community(request, principal, member, body, make)
 
 
 @in_community.get("/units/{unit}", responses=preconditions.READ)
-async def get_unit(request: Request, response: Response, member: Member, unit: IdInPath) -> Unit:
+async def get_unit(request: Request, response: Response, member: Member, unit: IdInPath) -> units.Unit:
     """Read a unit. Residents read their own."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         if member.role is Role.RESIDENT and unit != await _own_unit(connection, member):
             raise problems.not_found()
-        found = Unit.model_validate(await units.get(connection, member.community_id, unit))
+        found = await units.get(connection, member.community_id, unit)
     preconditions.tag(response, found)
     return found
 
@@ -108,13 +84,13 @@ async def get_unit(request: Request, response: Response, member: Member, unit: I
 @in_community.patch("/units/{unit}", **preconditions.changing(403, 409))
 async def change_unit(
     request: Request, response: Response, principal: SignedIn, member: Staff, unit: IdInPath, body: UnitChange
-) -> Unit:
+) -> units.Unit:
     """Rename a unit, or change its lots or how many plates it may hold."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
-        preconditions.check(request, Unit.model_validate(present))
+        preconditions.check(request, (present))
         changes = body.model_dump(exclude_unset=True)
-        changed = Unit.model_validate(await units.change(connection, principal, member.community_id, present, changes))
+        changed = await units.change(connection, principal, member.community_id, present, changes)
     preconditions.tag(response, changed)
     return changed
 
@@ -124,6 +100,6 @@ async def delete_unit(request: Request, principal: SignedIn, member: Staff, unit
     """Delete a unit to which nobody and nothing belongs any more."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
-        preconditions.check(request, Unit.model_validate(present))
+        preconditions.check(request, (present))
         await units.delete(connection, principal, member.community_id, unit)
     return Response(status_code=204)

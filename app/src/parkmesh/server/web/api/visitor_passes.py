@@ -1,6 +1,6 @@
 """Visitor passes, for units and for the visitors themselves."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -72,16 +72,6 @@ class Link(BaseModel):
     link: str
 
 
-class Quota(BaseModel):
-    """``used`` of ``limit`` passes in the month that begins on ``month``."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    month: date
-    used: int
-    limit: int
-
-
 class Directions(BaseModel):
     directions: str
 
@@ -140,12 +130,11 @@ async def get_visitor_quota(
     member: Member,
     at: Annotated[Moment | None, Query(description="A moment of the month; absent: now.")] = None,
     unit_id: IdAsked = None,
-) -> Quota:
+) -> visitor_passes.Quota:
     """Say how many passes a unit has used of those that it may have in a month. Staff says of which unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_acting(connection, member, unit_id)
-        found = await visitor_passes.quota(connection, member.community_id, unit, at or datetime.now(UTC))
-    return Quota.model_validate(found)
+        return await visitor_passes.quota(connection, member.community_id, unit, at or datetime.now(UTC))
 
 
 @in_community.post("/visitor-passes", **creating.documented(IssuedPass, 403, 409))

@@ -17,7 +17,7 @@ COLUMNS: dict[csv_import.Kind, str] = {
 }
 
 
-async def show(visit: Visit, report: csv_import.Report | None = None, table: str = "") -> Response:
+async def show(visit: Visit, report: csv_import.ImportReport | None = None, table: str = "") -> Response:
     """Show the forms; after a trial the report of it and a form that takes the same table over."""
     if visit.community is None:
         async with visit.reading():

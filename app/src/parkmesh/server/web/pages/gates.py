@@ -1,5 +1,6 @@
 """Gates with their lanes, the rules of the community, and who is inside."""
 
+import dataclasses
 from urllib.parse import quote
 
 import msgspec
@@ -166,7 +167,7 @@ async def delete_lane(visit: Visit) -> Response:
 
 
 async def _set_lanes(visit: Visit, connection: Connection, gate: gates.Gate, lanes: list[gates.Lane]) -> None:
-    wanted = msgspec.structs.replace(gate, lanes=sorted(lanes, key=lambda lane: lane.name))
+    wanted = dataclasses.replace(gate, lanes=sorted(lanes, key=lambda lane: lane.name))
     await gates.change(connection, visit.principal, visit.member.community_id, wanted)
 
 

@@ -3,6 +3,7 @@
 What is drawn is what is stored; a place can be looked at on the drawing before it is saved.
 """
 
+import dataclasses
 import math
 
 import msgspec
@@ -91,10 +92,10 @@ def next_place(level: Level, found: list[Space]) -> Geometry:
     if not taken:
         return BAY
     last = taken[-1]
-    beside = msgspec.structs.replace(last, x=round(last.x + last.w, 3))
+    beside = dataclasses.replace(last, x=round(last.x + last.w, 3))
     if level.width is None or beside.x + beside.w <= level.width + _TOLERANCE:
         return beside
-    below = msgspec.structs.replace(last, x=0.0, y=round(max(place.y + place.h for place in taken), 3))
+    below = dataclasses.replace(last, x=0.0, y=round(max(place.y + place.h for place in taken), 3))
     return below if level.height is None or below.y + below.h <= level.height + _TOLERANCE else last
 
 

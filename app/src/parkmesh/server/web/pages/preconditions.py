@@ -14,12 +14,12 @@ FIELD = "seen"
 STALE = 412
 
 
-def mark(shown: msgspec.Struct | str) -> str:
+def mark(shown: object) -> str:
     """Return what a form carries that shows this state."""
     return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:32]
 
 
-def check(visit: Visit, present: msgspec.Struct | str, field: str = FIELD) -> None:
+def check(visit: Visit, present: object, field: str = FIELD) -> None:
     """Raise ``Problem`` 412 where the form was filled with another state than the present one, which is held.
 
     ``field`` is what carries the mark: pages with several such forms give each its own.
