@@ -34,7 +34,7 @@ class Wrong(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """A mistake in a table. ``line`` counts from 1, the header included; without ``column`` it is about the whole line."""
+    """A mistake in a table: ``line`` counts from 1, the header included; ``column`` is null for a whole line."""
 
     line: int
     column: str | None
