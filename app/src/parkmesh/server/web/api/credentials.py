@@ -191,7 +191,7 @@ async def change_vehicle(
         changes["plate"] = credentials.spelled(body.plate)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await _visible(connection, member, vehicle, lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         changed = await credentials.change(connection, principal, member.community_id, present, changes, by_staff=staff)
     preconditions.tag(response, changed)
     return changed
@@ -202,7 +202,7 @@ async def remove_vehicle(request: Request, principal: SignedIn, member: Member, 
     """Remove a vehicle. Residents remove their own, unless staff revoked it."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await _visible(connection, member, vehicle, lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         await credentials.remove(connection, principal, member.community_id, present, by_staff=_by_staff(member))
     return Response(status_code=204)
 

@@ -116,7 +116,7 @@ async def change_gate(
     """Change a gate's title, direction and lanes."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         changed = await gates.change(connection, principal, member.community_id, body.gate(present.name))
     preconditions.tag(response, changed)
     return changed
@@ -127,7 +127,7 @@ async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate
     """Delete a gate. Its passages stay."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         await gates.delete(connection, principal, member.community_id, present.name)
     return Response(status_code=204)
 

@@ -189,7 +189,7 @@ async def put_level(
     """Change a level. Its spaces follow its name."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         changed = await spaces.change_level(
             connection, principal, member.community_id, level, body.name, body.ordinal, body.width, body.height
         )
@@ -202,7 +202,7 @@ async def delete_level(request: Request, principal: SignedIn, member: Staff, lev
     """Delete a level without spaces."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         await spaces.delete_level(connection, principal, member.community_id, level)
     return Response(status_code=204)
 

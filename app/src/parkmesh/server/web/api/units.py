@@ -88,7 +88,7 @@ async def change_unit(
     """Rename a unit, or change its lots or how many plates it may hold."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         changes = body.model_dump(exclude_unset=True)
         changed = await units.change(connection, principal, member.community_id, present, changes)
     preconditions.tag(response, changed)
@@ -100,6 +100,6 @@ async def delete_unit(request: Request, principal: SignedIn, member: Staff, unit
     """Delete a unit to which nobody and nothing belongs any more."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
-        preconditions.check(request, (present))
+        preconditions.check(request, present)
         await units.delete(connection, principal, member.community_id, unit)
     return Response(status_code=204)
