@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import httpx
 import msgspec
+import previous_server
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
 from parkmesh.protocol import edge
@@ -109,6 +110,45 @@ async def test_batches_that_race_are_applied_once(gateway: Gateway, owner: Any) 
         answers = await asyncio.gather(*(client.post("/edge/v1/events", json=same) for _ in range(8)))
     assert {answer.json()["acked"] for answer in answers} == {50}
     assert len(await stored(owner)) == 50
+
+
+STORED = (
+    "SELECT epoch, seq, received_at, device_at, gate, direction, plate, decision, reason, opened, credential_id,"
+    " access_list_version, confidence, camera, device_event_id FROM passage WHERE community_id = $1 ORDER BY seq",
+    "SELECT plate, inside, at, epoch, seq, gate FROM presence WHERE community_id = $1 ORDER BY plate",
+    "SELECT received_at, epoch, seq, status FROM observation WHERE community_id = $1 ORDER BY seq",
+    "SELECT status, received_at, changed_at FROM space_state WHERE community_id = $1 ORDER BY received_at",
+    "SELECT name, events, last_status, last_received_at FROM unknown_space WHERE community_id = $1 ORDER BY name",
+    "SELECT epoch, seq, received_at, kind, dropped FROM gap WHERE community_id = $1 ORDER BY seq",
+    "SELECT epoch, acked, unknown_gates, unknown_spaces, dropped FROM gateway WHERE community_id = $1",
+)
+
+
+async def test_servers_of_the_previous_release_store_the_same(filled: Database, owner: Any) -> None:
+    """Community a's gateway talks to a server of that release, b's to one of this."""
+
+    def events(community: str) -> list[edge.Event]:
+        times = edge.Times(NOW + 250, NOW)
+        full = ("exact", True, "7", 3, 0.25, 'cam "1" \x00', "4d5e\\u0000")
+        return [
+            edge.Passage(1, times, "main-in", "entry", "1234BCD", "granted", *full),
+            edge.SpaceState(2, times, f"{community}-01", "occupied"),
+            edge.Passage(3, edge.Times(NOW + 900), "side", "exit", "", "denied", "unknown_plate"),
+            edge.SpaceState(4, times, "nowhere", "free"),
+            edge.Gap(5, times, "space_state", 2**62),
+            edge.SpaceState(6, edge.Times(NOW + 950), f"{community}-01", "free"),
+        ]
+
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        for first, last in ((0, 3), (1, 6)):
+            token = hashlib.sha256(TOKENS["gateway-a"].encode()).digest()
+            assert await previous_server.store(pool, token, edge.EventBatch(1, events("a")[first:last])) == last
+            token = hashlib.sha256(TOKENS["gateway-b"].encode()).digest()
+            assert (await ingest.store(pool, token, edge.EventBatch(1, events("b")[first:last]))).acked == last
+    for query in STORED:
+        found = await rows(owner, "a", query)
+        assert found, query
+        assert found == await rows(owner, "b", query), query
 
 
 async def test_unknown_gates_and_spaces_lose_no_event_and_are_counted(gateway: Gateway, owner: Any) -> None:
