@@ -1,9 +1,9 @@
-"""A community's rules, each defined once: name, type, default, bounds, unit, label and what it does.
+"""A community's rules, each defined once: name, type, default, bounds, unit, label and description.
 
 The database's row, the REST API's models, the form, the message to gateways, the gateway's configuration and the
-documentation follow from these fields. The table ``community_rules`` repeats defaults and bounds, because it enforces
-them; a test compares. A wider range of a rule that acts at gates changes the wire format: gateways refuse what is
-outside the range that they know, so they learn of it a release before servers offer it.
+documentation follow from these fields. The table ``community_rules`` repeats defaults and bounds, because the database
+enforces them; a test compares. A wider range of a rule that acts at gates changes the wire format: a gateway refuses
+values outside the range that it knows. So gateways get the wider range one release before servers offer it.
 """
 
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
@@ -32,7 +32,7 @@ LotsPerUnit = Annotated[
         0,
         1000,
         N_("Cars of a unit inside at once"),
-        "How many cars of one unit may be inside at the same time. Null: no limit. A unit may have its own number.",
+        "How many cars of one unit may be inside at the same time. Null: no limit. A unit may have a different number.",
     ),
 ]
 RefusalHold = Annotated[
@@ -41,7 +41,7 @@ RefusalHold = Annotated[
         0,
         600,
         N_("Seconds for which a refused plate is held back"),
-        "How long a read that matches no credential waits for a better read of the same vehicle before it is recorded.",
+        "How long the gateway waits for a better read of the same car before it records a refused read.",
     ),
 ]
 SamePlateWindow = Annotated[
@@ -50,7 +50,7 @@ SamePlateWindow = Annotated[
         1,
         3600,
         N_("Seconds in which the same plate counts once"),
-        "Reads of one vehicle at one gate and in one direction within this time are one passage.",
+        "Reads of one car at one gate and in one direction within this time are one passage.",
     ),
 ]
 
@@ -63,14 +63,14 @@ class GateRules(Struct, frozen=True, kw_only=True):
         AntiPassback,
         Meta(
             title=N_("A car that is inside comes again"),
-            description="`off`: it may enter. `soft`: it may enter, and the passage is marked. `hard`: it is refused.",
+            description="`off`: the car may enter. `soft`: it may enter, and the passage is marked. `hard`: denied.",
         ),
     ] = "off"
     entry_hold_s: Annotated[
-        int, _seconds(0, 60, N_("Seconds to wait before an entry"), "Wait before the barrier opens for an entry.")
+        int, _seconds(0, 60, N_("Seconds to wait before an entry"), "How long the gateway waits before an entry.")
     ] = 0
     exit_hold_s: Annotated[
-        int, _seconds(0, 60, N_("Seconds to wait before an exit"), "Wait before the barrier opens for an exit.")
+        int, _seconds(0, 60, N_("Seconds to wait before an exit"), "How long the gateway waits before an exit.")
     ] = 0
     refusal_hold_s: RefusalHold = 5
     same_plate_window_s: SamePlateWindow = 30
@@ -90,7 +90,7 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
         bool,
         Meta(
             title=N_("Visitors may open gates by the link of their pass while it is valid"),
-            description="Whether whoever has the link of a visitor pass may open gates while the pass is valid.",
+            description="Whether people with the link of a visitor pass may open gates while the pass is valid.",
         ),
     ] = False
     visitor_passes_per_unit: Annotated[
@@ -111,9 +111,9 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Rule(Struct, frozen=True):
-    """One rule as data. ``minimum`` and ``maximum`` are those of a number, ``choices`` the words of a choice.
+    """One rule as data. A rule that is a number has ``minimum`` and ``maximum``, a rule with fixed words ``choices``.
 
-    ``unit`` is ``s``, ``h``, ``d`` or empty. ``optional``: null is a value too.
+    ``unit`` is ``s``, ``h``, ``d`` or empty. ``optional``: the rule may be null.
     """
 
     name: str
@@ -130,7 +130,7 @@ class Rule(Struct, frozen=True):
 
     @property
     def bounds(self) -> tuple[int, int]:
-        """The least and the greatest value of a number. Raises ValueError for a rule that is none."""
+        """The least and the greatest value of the rule. Raises ValueError for a rule that is not a number."""
         if self.minimum is None or self.maximum is None:
             raise ValueError(f"{self.name} is not a number")
         return self.minimum, self.maximum
