@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 LONGEST = 400
-"""So many characters of a message, and as many of what a command wrote, are told."""
+"""The most characters of a message, and of a command's output, that a line shows."""
 
 
 def in_order(paths: Iterable[str]) -> list[str]:
@@ -45,7 +45,7 @@ def in_order(paths: Iterable[str]) -> list[str]:
 
 
 def line(names: list[str], current: str, seconds: float) -> str:
-    """Return what is said as a playbook begins."""
+    """Return the line for a playbook that begins."""
     place = names.index(current)
     after = f"then {names[place + 1]}" if place + 1 < len(names) else "the last one"
     return f"[{seconds:3.0f}s] {current} ({place + 1} of {len(names)}; {after})"
@@ -76,7 +76,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc] # Ansible ships no typ
         self._current = ""
         self._started = time.time()
         self._failed: dict[str, str] = {}
-        # By host: the item of a loop that failed first. The loop's own message is only that one did.
+        # By host: the first item of a loop that failed. The loop's message says only that an item failed.
         self._items: dict[str, str] = {}
 
     def set_options(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Filters that say which members the overlay should have, and which member somebody means."""
+"""Filters that say which members the overlay should have, and which member a text names."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _index(
 def _matches(hosts: dict[str, Any], members: list[dict[str, Any]]) -> dict[str, str | None]:
     """The node address of each host, None for a host that is no member. Raises ValueError where it can't be told.
 
-    A host is the node that the inventory names, else the member that has its name, else the one that has its overlay
-    address: whichever of these somebody changed by hand, the other still finds it.
+    A host is the node that the inventory names, else the member with the host's name, else the member with the host's
+    overlay address. So a host is found even after a change of its name or of its address by hand.
     """
     found: dict[str, str | None] = {
         name: str(host["address"]).lower() if host.get("address") else None for name, host in hosts.items()
@@ -153,7 +153,7 @@ def _is_ip(text: str) -> bool:
 def find_member(asked: str, members: Iterable[Given], hosts: Given, definitions: Given) -> dict[str, Any]:
     """The member that a text means: a node address, an overlay IP, a member's name or a host of the inventory.
 
-    A host that is no member yet has the tags that it would have. Raises for a name that nobody has.
+    A host that is no member yet has the tags that it would have. Raises for a name that no member or host has.
     """
     text, given, known = str(asked).strip(), _plain(hosts), [_plain(member) for member in members]
     try:

@@ -41,7 +41,7 @@ PACKET_KEYS: Final = (
     "ip_authenticated",
 )
 NODE_KEYS: Final = ("address", "tags", "capabilities")
-# What a client's own port is in explanations: one that systems choose from by themselves.
+# The client's port in explanations, from the range from which systems choose a client's port.
 CLIENT_PORT: Final = 50000
 LAST_PORT: Final = 65535
 PORT_MATCHES: Final = ("MATCH_IP_SOURCE_PORT_RANGE", "MATCH_IP_DEST_PORT_RANGE")
@@ -203,7 +203,7 @@ def explain(
 
 
 def _question(protocol: str, port: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The packet that opens a conversation and the one that answers it, without addresses."""
+    """The packet that opens a conversation and the answer, without addresses."""
     match protocol:
         case "arp":
             return {"ethertype": "arp", "destination_mac": "ff:ff:ff:ff:ff:ff"}, {"ethertype": "arp"}
@@ -259,8 +259,8 @@ def explain_access(
 ) -> list[dict[str, Any]]:
     """Whether a sender can open conversations with a receiver by the rules of a source, and by which rule.
 
-    Without a port all of them are told, those that are treated alike together; without a protocol ARP, ICMP echo, TCP
-    and UDP. ``sender`` and ``receiver`` have ``ip``, ``tags`` and perhaps ``address`` and ``capabilities``.
+    Without a port the result has all ports, in groups that the rules treat alike; without a protocol it has ARP, ICMP
+    echo, TCP and UDP. ``sender`` and ``receiver`` have ``ip``, ``tags`` and perhaps ``address`` and ``capabilities``.
     """
     try:
         compiled = compile_rules(source)

@@ -16,7 +16,7 @@ description:
     full), and C(ansible_host)."
   - "Every host is in the groups (with O(group_prefix) before each) C(authorized), C(pending) or C(rejected), C(online)
     or C(offline), C(network_<name>), and one for each tag: C(<tag>_<enum>), C(<tag>_<flag>) or C(<tag>_<value>)."
-  - What an API says is never taken as a template.
+  - The plugin never evaluates text from an API as a template.
   - O(groups) and O(keyed_groups) that use this plugin's variables only are evaluated once for all hosts that are alike
     in those.
 author: parkmesh project (@parkmesh)
@@ -102,7 +102,7 @@ options:
     choices: [fail, warn, ignore]
     default: fail
   presence:
-    description: Whether a controller is asked when it last heard from its peers, which tells who is online.
+    description: Whether a controller is asked when it last heard from its peers, which tells which members are online.
     type: bool
     default: true
   online_window:

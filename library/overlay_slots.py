@@ -15,10 +15,10 @@ options:
     description:
       - V(present) creates what is missing and corrects what a slot says about the network. It never touches a lease and
         never replaces an identity. A secret that was deleted and can still be restored is restored and gets a new one.
-      - V(gathered) changes nothing and tells who holds which slot.
+      - V(gathered) changes nothing and tells which instance holds which slot.
       - V(reserved) takes the slots in O(numbers) out of the pool, as far as they are free, so that their identity can
-        be replaced. A slot is free when nobody holds it or EC2 says that its holder is gone. A reservation that is left
-        behind ends like the lease of an instance that EC2 doesn't know.
+        be replaced. A slot is free when it has no holder or EC2 says that its holder is gone. A reservation that a run
+        left behind ends like the lease of an instance that EC2 doesn't know.
       - V(rotated) gives reserved slots the O(identities) and puts them back into the pool.
       - V(absent) removes all slots of the table and all secrets with the prefix. It refuses while instances hold slots.
     type: str
@@ -141,7 +141,7 @@ EC2_KNOWS_AFTER_MS: Final = 600_000
 
 
 class PoolError(ValueError):
-    """What was asked of the pool can't be; the message says why, never a secret."""
+    """The pool can't become as asked; the message says why, and never contains a secret."""
 
 
 def parsed_identity(slot: int, identity: str) -> Slot:
@@ -248,7 +248,7 @@ class Pool:
         self._update(slot, "SET " + ", ".join(f"{name} = :{name}" for name in values), values)
 
     def reserve(self, slot: int, was: str | None) -> bool:
-        """Take a slot that nobody, or ``was``, holds; False when somebody else was quicker."""
+        """Take a slot that has no holder, or the holder ``was``; False when another holder took it first."""
         values: dict[str, str | int] = {"me": RESERVED, "now": self.clock()}
         if was is not None:
             values["was"] = was
@@ -275,7 +275,7 @@ class Pool:
             return states
         ec2 = self._ec2()
         for start in range(0, len(wanted), 200):
-            # A filter, unlike a list of ids, isn't an error when one is unknown.
+            # With a list of ids, EC2 answers an unknown id with an error; with a filter it doesn't.
             filters = [{"Name": "instance-id", "Values": wanted[start : start + 200]}]
             for page in ec2.get_paginator("describe_instances").paginate(Filters=filters):
                 for reservation in page["Reservations"]:
@@ -285,7 +285,7 @@ class Pool:
 
 
 def is_free(holder: str | None, leased_at: int, states: Mapping[str, str], now: int) -> bool:
-    """Whether a slot can be had: by the app servers' own rule, and where its holder is a reservation of this module."""
+    """Whether a slot is free: by the app servers' rule, and also while a reservation of this module holds it."""
     if holder is None or holder == RESERVED:
         return True
     if holder in states:
@@ -294,7 +294,7 @@ def is_free(holder: str | None, leased_at: int, states: Mapping[str, str], now: 
 
 
 def gather(pool: Pool) -> list[Slot]:
-    """All slots of the pool with who holds them, by number. An environment without a table has none."""
+    """All slots of the pool with their holders, by number. An environment without a table has no slots."""
     items = pool.items(may_be_absent=True)
     holders = {number: item["holder"]["S"] if "holder" in item else None for number, item in items.items()}
     states = pool.states(holder for holder in holders.values() if holder is not None)
@@ -320,9 +320,9 @@ def held_slots(slots: Iterable[Slot]) -> list[Slot]:
 def reconcile(
     pool: Pool, slots: list[Slot], identities: dict[int, str], network: dict[str, str | None], *, dry: bool
 ) -> tuple[bool, list[int], list[Slot]]:
-    """Bring the pool to what is wanted; returns (changed, missing slot numbers, members)."""
+    """Make the pool be as wanted; returns (changed, missing slot numbers, members)."""
     changed, missing, members = False, [], []
-    # A dry run on an empty account has no table yet.
+    # In check mode on an empty account, the table doesn't exist yet.
     items = pool.items(may_be_absent=dry)
     for wanted in slots:
         number, ip = wanted["slot"], wanted["ip"]
@@ -346,7 +346,7 @@ def reconcile(
 
 
 def reserve(pool: Pool, numbers: list[int], *, dry: bool) -> tuple[bool, list[Slot], list[Slot]]:
-    """Reserve what is free of these slots; returns (changed, reserved, held)."""
+    """Reserve the free ones of these slots; returns (changed, reserved, held)."""
     known = {slot["slot"]: slot for slot in gather(pool)}
     unknown = [number for number in numbers if number not in known]
     if unknown:
@@ -380,7 +380,7 @@ def rotate(pool: Pool, identities: Mapping[int, str], *, dry: bool) -> list[Slot
         current = pool.secret(number)
         if current is None:
             raise PoolError(f"slot {number} has no secret: run playbooks/provision-overlay.yml first")
-        # The item comes last: until then nobody leases the slot and reads its secret.
+        # The item comes last: until then no instance can lease the slot and read its secret.
         pool.write_secret(number, {**current, **new})
         if not pool.release(number, new["address"]):
             raise PoolError(

@@ -1,6 +1,6 @@
 """Addresses of an overlay: those that follow from ids alone, and stable plans for slots and communities.
 
-Pure and standard library only. Everything that can't be is an AddressError that names it.
+Pure and standard library only. Impossible inputs raise AddressError, whose message names them.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def assign(
 
     Names that have an ``existing`` address keep it; new names get, in their order, the lowest free addresses from
     position ``first`` on. Addresses of ``existing`` names that are no longer asked for stay taken, like those in
-    ``reserved``: an address that still is somebody's is never given away.
+    ``reserved``: a name never gets an address that another name has.
     """
     wanted = list(names)
     if len(set(wanted)) != len(wanted):

@@ -3,7 +3,8 @@
 Built to the paths, bodies and answers of its OpenAPI document as a client that was generated from it shows them, and
 never run against the service itself. Differences to v1 that matter here: updates name only what changes and are POSTed;
 members are authorised by requests of their own; lists of networks are summaries; rules are a text at /v2beta; tags and
-capabilities of members can be read only; and what doesn't exist may be answered 403 like what isn't yours.
+capabilities of members can be read only; and the API may answer 403 both for objects that don't exist and for objects
+of other owners.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class CentralV2Client(CentralClient):
 
     def _write_member(self, network_id: str, address: str, settings: MemberSettings, exists: bool) -> None:
         given: dict[str, Any] = dict(settings)
-        # Nothing to take away is no wish that can't be met.
+        # A wish to remove tags or capabilities that the member doesn't have is no error.
         _refuse({name: value for name, value in given.items() if value}, ("tags", "capabilities"))
         body: dict[str, Any] = {name: given[name] for name in ("name", "description") if name in given}
         for name, wire in (("active_bridge", "activeBridge"), ("no_auto_assign_ips", "noAutoAssignIps")):

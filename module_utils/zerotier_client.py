@@ -1,8 +1,8 @@
-"""One interface to ZeroTier's control planes, whichever of them answers.
+"""One interface to all of ZeroTier's control planes.
 
-Writes send only what differs, are read back, and raise NotApplied when the control plane answered 200 to something
-that it didn't keep. What is particular to each control plane is in the modules named after it; zerotier_connect finds
-the right one.
+Writes send only what differs, are read back, and raise NotApplied when the control plane answered 200 to a setting
+that it didn't keep. The modules named after each control plane have its particulars; zerotier_connect finds the right
+module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class NotApplied(http.ApiError):
 
 @contextmanager
 def written(what: str) -> Iterator[None]:
-    """Let the errors of what follows a write say that the write was done, so that nothing is half done in silence."""
+    """Let errors after a write say that the write was done, so that a half-done change is never silent."""
     try:
         yield
     except NotApplied:
@@ -97,7 +97,7 @@ class Client(abc.ABC):
     def _write_member(self, network_id: str, address: str, settings: MemberSettings, exists: bool) -> None: ...
 
     def presence(self) -> dict[str, Presence]:
-        """Who was heard from lately, by node address, where that isn't part of the members."""
+        """When the control plane last heard from nodes, by node address, where the members don't tell it."""
         return {}
 
     def networks_named(self, name: str) -> list[Network]:

@@ -20,7 +20,7 @@ import requests.adapters
 MAXIMUM_ANSWER_BYTES: Final = 512 * 1024 * 1024
 BACKOFF_BASE_SECONDS: Final = 0.25
 BACKOFF_CAP_SECONDS: Final = 8.0
-# A host that is there answers a connection sooner than this, whatever it then takes to answer the request.
+# A running host accepts a connection sooner than this, even if it needs longer to answer the request.
 LONGEST_CONNECT_SECONDS: Final = 10.0
 # Longest wait that a server may ask for before the request counts as failed.
 LONGEST_ASKED_WAIT_SECONDS: Final = 60.0

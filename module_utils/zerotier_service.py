@@ -20,7 +20,7 @@ ALLOW_FLAGS: Final = {
     "allow_default": "allowDefault",
     "allow_dns": "allowDNS",
 }
-# Statuses that waiting doesn't mend without somebody else acting; the wait ends early only for the last of them.
+# Waiting alone doesn't clear this status (the network's interface can't be made), so the wait ends early.
 PORT_ERROR: Final = "PORT_ERROR"
 
 
