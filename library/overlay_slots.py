@@ -14,7 +14,7 @@ options:
   state:
     description:
       - V(present) creates what is missing and corrects what a slot says about the network. It never touches a lease and
-        never replaces an identity. A secret that was deleted and can still be restored is restored and gets a new one.
+        never replaces an identity. A deleted secret that can still be restored is restored, and gets a new identity.
       - V(gathered) changes nothing and tells which instance holds which slot.
       - V(reserved) takes the slots in O(numbers) out of the pool, as far as they are free, so that their identity can
         be replaced. A slot is free when it has no holder or EC2 says that its holder is gone. A reservation that a run
@@ -47,8 +47,8 @@ options:
         required: true
   identities:
     description:
-      - New identities by slot number. With V(present) for slots that have none yet; without one a slot is only reported
-        as missing. With V(rotated) in place of those they have.
+      - New identities by slot number. With V(present), for slots without an identity; a slot without one here is only
+        reported as missing. With V(rotated), they replace the slots' present identities.
       - Each is the text of C(identity.secret), as C(zerotier-idtool generate) prints it.
     type: dict
     default: {}
@@ -106,7 +106,7 @@ missing:
 members:
   description:
     - The slots that have an identity (slot, address of the node, ip); with V(present) those in O(slots).
-    - With V(gathered) also C(holder) (an instance's id, V(null) for none), C(free) (whether it can be had now) and
+    - With V(gathered) also C(holder) (an instance's id, V(null) for none), C(free) (whether the slot is free) and
       C(made_at) (when the identity was made, ms since the epoch, V(null) when that isn't known).
     - With V(reserved) the slots that are reserved now, or would be; with V(rotated) the slots as they are now.
   type: list
