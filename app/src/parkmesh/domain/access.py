@@ -3,9 +3,9 @@
 The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
 credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate.
 
-The rules (``admit``), for whom the list lets in: anti-passback (a car that is inside doesn't come in again) and lots
-(no more cars of a unit inside than it has lots). Nobody is ever kept from leaving, and a car of which nothing is
-known may come in: what was missed must not lock people in or out.
+The rules (``admit``), for cars that the list lets in: anti-passback (a car that is inside doesn't come in again) and
+lots (no more cars of a unit inside than it has lots). No rule keeps a car from leaving, and a car of which nothing is
+known may come in: a missed passage must not lock people in or out.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -85,7 +85,7 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
     """Decide on a normalised plate (None: the camera saw none) against a community's list at ``now`` (ms since 1970).
 
     A plate with several credentials opens when any of them is valid: revoking a visitor's pass doesn't lock out the
-    resident who holds the same plate in his own right.
+    resident who holds the same plate.
     """
     if plate is None:
         return Decision("denied", Reason.NO_PLATE)

@@ -1,8 +1,8 @@
 """Which plates are inside: the last word on each.
 
-Gateways deliver late, again, and out of step with each other, and people correct what was missed. So presence isn't
-counted up and down: each movement and correction has a place in one order, and the greatest wins. Whoever heard the
-same things knows the same, in whatever order he heard them.
+Gateways deliver events late, twice and out of step with each other, and people correct missed passages. So presence
+isn't counted up and down: each movement and correction has a place in one order, and the greatest wins. Servers and
+gateways that heard the same words come to the same presence, in whatever order they heard them.
 """
 
 from msgspec import Struct
@@ -22,5 +22,5 @@ class Sighting(Struct, frozen=True, order=True):
 
 
 def latest(known: Sighting | None, heard: Sighting) -> Sighting:
-    """Return the one that holds."""
+    """Return the later of two words on a plate, which is the one that holds."""
     return heard if known is None or known < heard else known

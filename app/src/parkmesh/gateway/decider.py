@@ -330,8 +330,8 @@ class Decider:
         return decision.reason in passages.UNMATCHED and (plate is None or passages.similar(waiting.plate, plate))
 
     async def _end_waits(self, gate: _Gate) -> None:
-        """Open for those whose wait is over, if they may still pass. Who still waits at a stop is decided anew later:
-        his reads are in the inbox."""
+        """Open for the cars whose wait is over, if they may still pass. Cars that still wait when the gateway stops are
+        decided anew later: their reads are in the inbox."""
         now = self._clock()
         for waiting in [w for w in gate.waiting if w.due <= now]:
             read, camera = waiting.read, self.cameras[waiting.read.camera]
@@ -458,7 +458,7 @@ class Decider:
             access_list_version=self.list_version,
             device_event_id=command.id[:200],
         )
-        # Claimed on disk before the barrier moves: whatever happens next, it is never carried out twice.
+        # Claimed on disk before the barrier moves: whatever happens next, a command is never carried out twice.
         claimed = await self.on_disk(lambda: self._spool.claim(command.id, passage))
         if claimed is None:
             log.warning("gate %s: command %s was carried out before, refused", gate.name, command.id)

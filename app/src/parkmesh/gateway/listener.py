@@ -23,7 +23,7 @@ log = logging.getLogger("parkmesh.gateway")
 MAX_BODY = 8 * 1024 * 1024
 BODY_TIMEOUT_S = 20.0
 _AT_ONCE = 16
-"""Bodies read at the same time: bounds the memory that cameras (or anybody on the LAN) can take."""
+"""Bodies read at the same time: bounds the memory that cameras (or other senders on the LAN) can take."""
 
 
 def _problem(status: int, title: str, retry_after: str | None = None) -> Response:

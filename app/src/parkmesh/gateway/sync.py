@@ -240,7 +240,7 @@ class Sync:
             async with self._client.stream("GET", address, timeout=timeout) as response:
                 self._check(response)
                 self.stream_up = True
-                # What changed while nobody listened.
+                # The list may have changed while no stream was open.
                 self._list_wanted.set()
                 async for event in sse.events(response.aiter_lines()):
                     if event.name == "access-list":
@@ -258,7 +258,8 @@ class Sync:
         raise _Failed(ended, worked=time.monotonic() - started > STREAM_STEADY_S)
 
     def _heard_of(self, version: int, epoch: int) -> None:
-        """Want the list if it isn't the one that is held. A server that tells no epoch goes by the version alone."""
+        """Ask for the list if the gateway holds another one. Where the server tells no epoch, the version alone
+        counts."""
         if (version, epoch or self._decider.list_epoch) != (self._decider.list_version, self._decider.list_epoch):
             self._list_wanted.set()
 

@@ -67,7 +67,7 @@ def _secret(client: Any, secret_id: str) -> str:
 def _write_overlay(root: Path, secret: SlotSecret) -> None:
     home = root / "var/lib/zerotier-one"
     files.make_directory(home, mode=0o755)
-    # The daemon drops its privileges to whoever owns its home.
+    # The daemon drops its privileges to those of its home's owner.
     owner = home.stat()
     uid, gid = owner.st_uid, owner.st_gid
     for name, content, mode in (

@@ -91,7 +91,7 @@ class SlotTable:
         )
 
     def take(self, slot: Slot, me: str, now: int) -> bool:
-        """Lease the slot if it is still as it was read; False if somebody else was quicker."""
+        """Lease the slot if it is still as it was read; False if another server was quicker."""
         values = {":me": {"S": me}, ":now": {"N": str(now)}}
         if slot.holder is None:
             condition = "attribute_exists(slot) AND attribute_not_exists(holder)"

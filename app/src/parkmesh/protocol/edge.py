@@ -18,8 +18,8 @@ configuration.
 ``GET /edge/v1/stream?features=presence`` asks for what other gateways see and people correct (``Moved``), where the
 community's rules go by it: all that is known at first, then what changes. Of two words on a plate the later holds.
 
-The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment:
-who holds another epoch takes the full list, whatever the versions say.
+The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment: a
+gateway that holds another epoch takes the full list, whatever the versions say.
 
 A gateway authenticates with ``Authorization: Bearer <gateway token>``; the server keeps only the token's SHA-256.
 Errors are problem details (RFC 9457). 503 carries ``Retry-After``. A batch that leaves a gap, or whose epoch is below

@@ -47,7 +47,7 @@ class User:
 
     @property
     def name(self) -> str:
-        """Return what the trail calls him where he is the object."""
+        """Return the user's name in the trail where the user is the object."""
         return f"user/{self.user_id}"
 
 
@@ -60,7 +60,7 @@ async def record(
     detail: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one entry: ``action`` is ``<object>.<verb>`` (``credential.revoke``), ``what`` names the object by its id
-    (``credential/12``): entries outlive people's data, so action and object name nobody.
+    (``credential/12``): entries outlive people's data, so action and object name no person.
 
     ``detail`` holds no secret and no more of a person than the act needs; it can be erased (``redact``).
     ``community_id`` is ``database.OUTSIDE`` for acts outside of communities, in the scope ``identity``, ``provision``.

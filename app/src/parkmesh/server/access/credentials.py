@@ -1,8 +1,8 @@
 """Plates of a community: the vehicles that residents register, and what staff revoke and restore.
 
-A plate that staff revoked stays refused: a resident can neither remove nor add it. Nor can he add one that another unit
-holds: the passages of a plate are shown to whoever holds it. Connections are inside ``database.in_community``. The
-access list's next version reaches the gateways by itself (triggers of the table tell them).
+A plate that staff revoked stays refused: a resident can neither remove nor add it. Nor can a resident add a plate that
+another unit holds: the passages of a plate are shown to its holder. Connections are inside ``database.in_community``.
+The access list's next version reaches the gateways by itself (triggers of the table tell them).
 """
 
 import dataclasses
@@ -100,7 +100,7 @@ async def get(connection: Connection, community_id: int, credential_id: int, *, 
 
 
 def spelled(text: str) -> str:
-    """Return the one spelling of a plate that somebody wrote; raise ``Problem`` 422 where it is none."""
+    """Return a plate as entered in the one normalised spelling; raise ``Problem`` 422 where the text is no plate."""
     plate = plates.normalise(text)
     if plate is None:
         raise Problem(422, "plate: not a licence plate (2 to 12 letters and digits)", kind="invalid")
@@ -142,8 +142,8 @@ async def add(
 ) -> Credential:
     """Add a vehicle of a resident (None: of the community itself, by staff only).
 
-    ``plate`` is normalised. Raises ``Problem`` 409 where he has it already, where the unit holds as many as it may, and
-    where a resident may not have it; 422 for an unknown or inactive resident.
+    ``plate`` is normalised. Raises ``Problem`` 409 where the resident has the plate already, where the unit holds as
+    many as it may, and where a resident may not have it; 422 for an unknown or inactive resident.
     """
     if resident_id is not None:
         await _make_room(connection, community_id, resident_id)

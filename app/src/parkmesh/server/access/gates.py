@@ -21,7 +21,7 @@ from parkmesh.server.identity.principals import Membership, Principal, Role
 
 COMMAND_LIFE_MS = 10_000
 OPENINGS_PER_MINUTE = {Role.RESIDENT: 4}
-"""How often somebody may ask in a minute; who isn't named may ``STAFF_OPENINGS_PER_MINUTE`` times."""
+"""How often a user of a role may ask in a minute; roles not named here may ``STAFF_OPENINGS_PER_MINUTE`` times."""
 STAFF_OPENINGS_PER_MINUTE = 30
 VISITORS_OPENINGS_PER_MINUTE = 4
 """By the link of one pass."""
@@ -168,7 +168,7 @@ async def open_gate(
 
 
 async def open_gate_for_visitor(connection: Connection, community_id: int, gate: str, pass_id: int) -> Command:
-    """Send the command to open a gate for somebody who has the link of a pass that is valid now.
+    """Send the command to open a gate for a visitor who has the link of a pass that is valid now.
 
     Raises ``Problem`` 404 where there is no such gate, 403 where the community's rules don't let visitors, 429.
     """

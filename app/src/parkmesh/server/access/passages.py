@@ -1,7 +1,7 @@
-"""Passages: what happened at a community's gates, and whose eyes it is for.
+"""Passages: what happened at a community's gates, and who may see it.
 
-Staff sees all of it. A resident sees what a plate did while it was his or his unit's, and what a visitor's plate did
-while the pass held: a plate has other owners before and after.
+Staff see all passages. A resident sees a plate's passages while the plate belonged to them or their unit, and a
+visitor's while the pass held: before and after, a plate has other owners.
 """
 
 from collections.abc import Collection, Iterable
@@ -53,12 +53,12 @@ class Window(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True, cache_hash=True):
-    """What somebody sees who doesn't see everything: what these plates did in these windows."""
+    """The passages that a resident may see: those of these plates in these windows."""
 
     windows: tuple[Window, ...] = ()
 
     def shows(self, plate: str, at: datetime) -> bool:
-        """Tell whether what a plate did at a moment is for his eyes."""
+        """Tell whether the resident may see a plate's passage at a moment."""
         return any(
             window.plate == plate and window.since <= at and (window.until is None or at < window.until)
             for window in self.windows
@@ -66,7 +66,7 @@ class Seen(Struct, frozen=True, cache_hash=True):
 
 
 def columns(seen: Seen | None) -> tuple[list[str], list[datetime], list[datetime | None]] | tuple[None, None, None]:
-    """Return what somebody sees as the three arrays that ``shown`` takes; None (everything) as three NULLs."""
+    """Return ``seen`` as the three arrays that ``shown`` takes; None (everything) as three NULLs."""
     if seen is None:
         return None, None, None
     windows = seen.windows
@@ -89,7 +89,7 @@ UNTIL = """
 
 
 def seen_in(rows: Iterable[Any]) -> Seen:
-    """Return what is seen by somebody for whom these rows of ``plate``, ``since`` and ``until`` are."""
+    """Return what a resident may see by these rows of ``plate``, ``since`` and ``until``."""
     windows = (Window(row["plate"], row["since"], row["until"]) for row in rows)
     return Seen(tuple(item for item in windows if item.until is None or item.since < item.until))
 
@@ -114,7 +114,7 @@ _END = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
 
 
 def beginning_of_plate(text: str) -> str | None:
-    """Return what somebody typed of a plate in the spelling of plates; None where no plate begins like it."""
+    """Return the entered beginning of a plate in the spelling of plates; None where no plate begins like it."""
     kept = text.strip().upper()
     return kept if len(kept) == 1 and kept.isascii() and kept.isalnum() else plates.normalise(text)
 
@@ -161,8 +161,9 @@ async def seen_by(connection: Connection, community_id: int, resident_id: int | 
 
 
 async def seen_by_each(connection: Connection, community_id: int, residents: Collection[int]) -> dict[int, Seen]:
-    """Return what each of several residents sees, without those who see nothing: what his own plates did while he held
-    them, and those of his unit and its visitors while he and they belonged to it.
+    """Return what each of several residents sees, without those who see nothing: passages of their own plates while
+    they held them, and those of their unit's and its visitors' plates while the resident and the plate belonged to the
+    unit.
 
     A visitor's plate that another unit holds too is left out: a pass for a neighbour's car is no way to follow it.
     """

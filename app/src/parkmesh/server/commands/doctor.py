@@ -35,7 +35,7 @@ DISK_WARN, DISK_FAIL = 0.15, 0.05
 FILES = 4096
 NOTIFY_S = 5.0
 OTHERS = 5
-"""Connections to leave for migrations, ``parkmesh admin`` and whoever looks into the database."""
+"""Connections to leave for migrations, ``parkmesh admin`` and people who look into the database."""
 NAMED = 5
 
 

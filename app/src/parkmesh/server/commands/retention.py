@@ -183,7 +183,7 @@ async def _in_scope(
 
 
 async def _patiently(work: Callable[[], Awaitable[int]]) -> int:
-    """Try again what didn't get a lock in time: whoever came after it has gone first meanwhile."""
+    """Try work again that didn't get a lock in time: transactions that queued behind it go first meanwhile."""
     for _ in range(LOCK_TRIES - 1):
         try:
             return await work()
@@ -232,7 +232,7 @@ async def _drop_partitions(
     for name in names:
 
         async def detach(name: str = name) -> int:
-            # Quick, with the lock on the whole table; the counting that follows keeps nobody waiting.
+            # Quick, with the lock on the whole table; the counting that follows blocks no other transaction.
             attached = await connection.fetchval(
                 "SELECT EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1))", name
             )

@@ -1,4 +1,4 @@
-"""Invented communities: a few that look real, for whoever tries the system out, and thousands for measurements.
+"""Invented communities: a few that look real, for people who try the system out, and thousands for measurements.
 
 Both go in as the application itself would write them, under row-level security. Nothing here is a real person.
 """

@@ -3,10 +3,10 @@
 What is hashed is described in ``migrations/versions/0004_audit.py``; it is computed here a second time, from the rows
 alone. A chain is read as a stream, so memory stays the same however long it is.
 
-Whoever may change anything in the database can also write a whole new chain. Against that, and against a chain whose
-end was cut off together with its head, helps a report of an earlier run that is kept elsewhere: the chains must still
-pass through the heads that it names. The chain of a community that was deleted since is no longer there; the desk's own
-chain then has the entry that says so and which head went (``deletion``).
+A person who may change anything in the database can also write a whole new chain, or cut off a chain's end together
+with its head. A report of an earlier run, kept elsewhere, shows both: the chains must still pass through the heads that
+the report names. The chain of a community that was deleted since is no longer there; the desk's own chain then has the
+entry that says so and which head went (``deletion``).
 """
 
 import hashlib
@@ -50,7 +50,7 @@ _DELETED = "SELECT object, detail FROM audit_entry WHERE community_id = $1 AND a
 class Head(Struct, frozen=True):
     """A place that a chain passed through: how many entries it had, and the hash of the last one in hex.
 
-    ``community_id`` tells a community from a later one of the same name; None: whichever has it.
+    ``community_id`` tells a community from a later one of the same name; None: any community of that name.
     """
 
     entries: int

@@ -1,4 +1,4 @@
-"""What a community holds, counted: what somebody sees before they offboard it."""
+"""What a community holds, counted: operators see it before they offboard the community."""
 
 from msgspec import Struct
 

@@ -217,7 +217,7 @@ async def _apply_user(connection: database.Connection, done: Applied, user: desi
             )
             done.updated.append(name)
         if stored != before[2]:
-            # Whoever signed in with the old password is out.
+            # Sessions that were opened with the old password end.
             await connection.execute(
                 "UPDATE web_session SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL", user_id
             )

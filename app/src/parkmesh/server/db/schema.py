@@ -4,7 +4,8 @@ Every booting server runs it, so it takes an advisory lock, changes nothing when
 schema alone that a newer release has already brought further (an older server keeps working on it: expand, contract).
 
 Servers work while it runs. Each revision is a transaction of its own, so that its locks end with it, and waits for a
-lock only briefly before it lets go and tries again: whoever comes after a waiting ALTER TABLE waits behind it.
+lock only briefly before it lets go and tries again: every transaction that comes after a waiting ALTER TABLE waits
+behind it.
 """
 
 import asyncio

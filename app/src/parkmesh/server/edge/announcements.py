@@ -16,7 +16,7 @@ GATHER_S = 0.05
 """Seconds in which what changed is gathered before it is told."""
 AGAIN_S = 1.0
 
-# Nobody waits for the disk for it: a crash of the database ends the listening connections too, and they start anew.
+# The commit doesn't wait for the disk: a crash of the database ends the listening connections too, and they start anew.
 _TELL = """
 SELECT pg_notify('parkmesh_live', changed)
 FROM set_config('synchronous_commit', 'off', true), unnest($1::text[]) AS changed

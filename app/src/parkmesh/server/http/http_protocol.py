@@ -1,7 +1,7 @@
-"""HTTP/1.1 of both applications: uvicorn's, with bounds on how long a client may take to say what it wants.
+"""HTTP/1.1 of both applications: uvicorn's, with bounds on how long a client may take to send a request.
 
-uvicorn's only bound is that of an idle connection after an answer, and every byte lifts it: whoever sends a head byte
-by byte, or nothing at all, would keep his connection for ever. What comes after a head is bounded by ``guard``.
+uvicorn's only bound is that of an idle connection after an answer, and every byte lifts it: a client that sends a head
+byte by byte, or nothing at all, would keep its connection for ever. What comes after a head is bounded by ``guard``.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ class BoundedProtocol(H11Protocol):
         if self.transport.is_closing():
             return
         idle = self.conn.their_state is h11.IDLE
-        # A body that nobody waits for any more: the answer went out before it was whole.
+        # A body that the application needs no more: the answer went out before the body was whole.
         unread = self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
         if unread or (idle and self.conn.trailing_data[0]):
             if self._deadline is None:

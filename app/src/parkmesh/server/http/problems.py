@@ -64,7 +64,7 @@ def not_found() -> Problem:
 
 
 def answer(request: Request, error: HTTPException) -> Response:
-    """Return an error as problem details, whoever asks."""
+    """Return an error as problem details, for every client."""
     if isinstance(error, Problem):
         return response(error.status_code, error.detail, kind=error.kind, headers=error.headers, **error.members)
     return response(error.status_code, error.detail, headers=error.headers)

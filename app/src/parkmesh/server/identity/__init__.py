@@ -1,1 +1,1 @@
-"""Who somebody is: accounts, sign-in, sessions, keys, and the limits on guessing."""
+"""Identity: accounts, sign-in, sessions, keys, and the limits on guessing."""

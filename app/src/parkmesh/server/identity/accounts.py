@@ -1,4 +1,4 @@
-"""What somebody does about his own account: his sessions and his password.
+"""What users do with their own account: see and end their sessions, change their password.
 
 A session is known by the first bytes of its token's digest: enough to tell a person's own sessions apart, and nothing
 that could be used as one.
@@ -76,7 +76,8 @@ async def end_other_sessions(pool: database.Pool, principal: Principal) -> int:
 
 
 async def confirm(pool: database.Pool, principal: Principal, password: str, address: IPv4Address | IPv6Address) -> None:
-    """Make sure that it is the account's owner who asks: whoever borrowed an open session shall not keep the account.
+    """Make sure that the account's owner asks: an open session in other hands must not be enough to take over the
+    account.
 
     Raises ``Problem`` 422 where ``password`` is not the account's, 429 after too many attempts.
     """

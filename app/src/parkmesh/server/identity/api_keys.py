@@ -71,7 +71,7 @@ async def read(connection: Connection, community_id: int, key_id: int, *, lock: 
 async def create(
     connection: Connection, principal: Principal, community_id: int, name: str, role: str, expires_at: datetime | None
 ) -> tuple[ApiKey, str]:
-    """Make a key; return it with its token, which nobody can read again.
+    """Make a key; return it with its token, which can't be read again.
 
     Raises ``Problem`` 409 where a live key has this name, 422 where it would have expired already.
     """

@@ -1,4 +1,4 @@
-"""The rough name of a browser, by which a person knows his sessions apart: ``Firefox on Windows``."""
+"""The rough name of a browser, by which people tell their sessions apart: ``Firefox on Windows``."""
 
 # The first that is found in the header names it: browsers name their ancestors too, so the most particular come first.
 _PROGRAMS = (

@@ -1,10 +1,10 @@
-"""How often somebody may guess: counted in the database, so that every server counts the same.
+"""How often a client may guess a secret: counted in the database, so that every server counts the same.
 
 An attempt is counted before the secret is looked at, so that many at once can't slip past, and forgotten when it was
 right. There are three bounds within ``WINDOW``: of attempts at one account from one network, of all attempts from one
 network, and, much wider, of attempts at one account from everywhere, against guessing from many addresses. The last
-can't be used to lock an owner out: networks from which he signed in lately are exempt from it, and elsewhere he waits
-until the oldest attempt is out of the window, which is seconds where somebody keeps it full.
+can't be used to lock an owner out: networks from which the owner signed in lately are exempt from it, and elsewhere the
+owner waits until the oldest attempt is out of the window, which is seconds where an attacker keeps it full.
 
 A network is an IPv4 address, or the 64 bits of an IPv6 address that a customer is given.
 """
@@ -37,7 +37,7 @@ def network(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 async def reserve(pool: Pool, account: bytes, address: IPv4Address | IPv6Address) -> None:
-    """Count an attempt at whatever ``account`` is the digest of; raise ``Problem`` 429 where there were too many."""
+    """Count an attempt at the account whose digest is ``account``; raise ``Problem`` 429 where there were too many."""
     origin = network(address)
     async with database.in_identity(pool) as connection:
         # Always in this order, so that no two wait for each other.
@@ -60,7 +60,7 @@ async def reserve(pool: Pool, account: bytes, address: IPv4Address | IPv6Address
 
 
 async def forget(connection: Connection, account: bytes, address: IPv4Address | IPv6Address) -> None:
-    """Forget the attempts of somebody who has now succeeded. ``connection`` is in the identity's scope."""
+    """Forget the attempts of a client that has now succeeded. ``connection`` is in the identity's scope."""
     await connection.execute(
         "DELETE FROM sign_in_attempt WHERE account_sha256 = $1 AND address = $2", account, network(address)
     )
@@ -110,7 +110,7 @@ async def _wait(connection: Connection, account: bytes, origin: IPv4Address | IP
 
 
 async def _sweep(connection: Connection) -> None:
-    """Delete a few attempts that count no more: whoever made them may never come back. One sweeper at a time."""
+    """Delete a few attempts that count no more: their clients may never come back. One sweeper at a time."""
     if not await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended('sign_in_attempt', 3))"):
         return
     await connection.execute(

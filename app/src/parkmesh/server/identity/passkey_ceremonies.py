@@ -1,6 +1,6 @@
-"""What is said between the server and a device about a passkey (WebAuthn), checked by the library ``webauthn``.
+"""The messages between the server and a device about a passkey (WebAuthn), checked by the library ``webauthn``.
 
-No I/O. The library takes long to load, so that ``passkeys`` loads this module when somebody uses a passkey first.
+No I/O. The library takes long to load, so ``passkeys`` loads this module at the first use of a passkey.
 """
 
 import json

@@ -239,7 +239,7 @@ async def _sign_in(
 
 
 def _handle(user_id: int) -> bytes:
-    """Return the name under which a device keeps a user: nothing that says who he is."""
+    """Return the name under which a device keeps a user; it doesn't say who the user is."""
     return user_id.to_bytes(8)
 
 

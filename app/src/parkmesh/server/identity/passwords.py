@@ -61,7 +61,7 @@ async def hash_new(password: str) -> str:
 
 
 def weakness(password: str, *about: str) -> Message | None:
-    """Return why a password must not be chosen, or None. ``about`` are words of its owner: his e-mail, his name."""
+    """Return why a password must not be chosen, or None. ``about`` are the owner's e-mail address and name."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         return Message("A password has %(least)s to %(most)s characters.", least=MIN_LENGTH, most=MAX_LENGTH)
     simple = password.strip().lower()

@@ -65,7 +65,8 @@ class Principal:
         return f"user:{self.user_id}" if self.api_key is None else f"api-key:{self.api_key}"
 
     async def membership(self, pool: database.Pool, community: str) -> Membership:
-        """Return the user's place in a community; the same 404 where it doesn't exist and where he has none."""
+        """Return the user's place in a community; the same 404 where the community doesn't exist and where the user has
+        no place in it."""
         if not self.operator:
             if community not in self.memberships:
                 raise problems.not_found()
@@ -146,7 +147,7 @@ async def sign_in(
 
 
 async def open_session(connection: database.Connection, user_id: int, method: SessionMethod, device: str) -> str:
-    """Return the token of a new session of a user who has just proved who he is. Never a token that he brought along.
+    """Return the token of a new session of a user who has just proved their identity. Never a token that the user sent.
 
     ``connection`` is in the identity's scope.
     """
@@ -164,7 +165,7 @@ async def open_session(connection: database.Connection, user_id: int, method: Se
         device,
     )
     if await connection.fetchval("SELECT operator FROM app_user WHERE id = $1", user_id):
-        # The desk sees every community: that somebody was at it belongs into its trail.
+        # The desk sees every community: the trail says who signed in at the desk.
         user = audit.User(user_id)
         await audit.record(connection, user, database.OUTSIDE, "session.create", user.name, {"method": method})
     logs.security("authn_login_success", method=method, user=user_id)
@@ -172,7 +173,7 @@ async def open_session(connection: database.Connection, user_id: int, method: Se
 
 
 async def session_method(pool: database.Pool, session: bytes) -> SessionMethod | None:
-    """Return how the owner of a session proved who he is, or None where there is no such session."""
+    """Return how the owner of a session signed in, or None where there is no such session."""
     async with database.in_identity(pool) as connection:
         method: SessionMethod | None = await connection.fetchval(
             "SELECT method FROM web_session WHERE token_sha256 = $1", session

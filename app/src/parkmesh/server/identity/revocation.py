@@ -1,4 +1,4 @@
-"""What whoever runs the service does about a stolen account or a lost device: end sessions, remove passkeys."""
+"""What operators do about a stolen account or a lost device: end sessions, remove passkeys."""
 
 from msgspec import Struct
 

@@ -1,9 +1,9 @@
 """Who needs more than a password, and whose session lacks it.
 
 A passkey is two factors by itself: something one has, opened by something one is or knows (``passkeys`` insists on the
-device's check of its user). A session that a password or a link opened is one factor: whom PARKMESH_SECOND_FACTOR names
-can do nothing with it but sign in with his passkey, or register his first one. Somebody who has a passkey already can't
-register another that way, or a stolen password would be enough after all.
+device's check of its user). A session that a password or a link opened is one factor: users of the roles that
+PARKMESH_SECOND_FACTOR names can only sign in with their passkey, or register a first one. Users who have a passkey
+already can't register another that way, or a stolen password would be enough after all.
 """
 
 from parkmesh.server.db import database
@@ -14,7 +14,7 @@ from parkmesh.server.settings import SecondFactor
 
 
 def needed(rule: SecondFactor, principal: Principal) -> bool:
-    """Tell whether the rule asks more of somebody than a password. Keys of integrators have none."""
+    """Tell whether the rule asks more of a user than a password. Keys of integrators have none."""
     if rule == "none" or principal.api_key is not None:
         return False
     return principal.operator or (
@@ -23,7 +23,7 @@ def needed(rule: SecondFactor, principal: Principal) -> bool:
 
 
 async def missing(pool: database.Pool, rule: SecondFactor, principal: Principal) -> bool:
-    """Tell whether somebody who needs a second factor asks without it."""
+    """Tell whether a user who needs a second factor asks without it."""
     return needed(rule, principal) and await principals.session_method(pool, principal.session) != "passkey"
 
 
