@@ -13,7 +13,8 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 PRIVATE_NETWORKS = "127.0.0.0/8 ::1/128 10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 fc00::/7"
 MIN_SECRET_LENGTH = 16
 SecondFactor = Literal["none", "desk", "staff"]
-"""Of whom a password alone is not enough: nobody, the operator's desk, or administrators too (``second_factor``)."""
+"""Users for whom a password alone is not enough: none, the operator's desk, or administrators too
+(``second_factor``)."""
 _TLS_OPTIONS = ("", "sslmode", "sslrootcert")
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger("parkmesh.simulator")
 
 _LETTERS = "BCDFGHJKLMNPRSTVWXYZ"
 _STRANGERS = 0.2
-"""Share of cars that nobody knows, where the site names plates."""
+"""Share of unknown cars, where the site names plates."""
 
 
 class _Server(uvicorn.Server):

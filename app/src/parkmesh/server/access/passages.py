@@ -1,7 +1,7 @@
 """Passages: what happened at a community's gates, and who may see it.
 
-Staff see all passages. A resident sees a plate's passages while the plate belonged to them or their unit, and a
-visitor's while the pass held: before and after, a plate has other owners.
+Staff see all passages. A resident sees the passages of a plate from the time when it was theirs or their unit's, and
+those of a visitor's plate from the time when the pass held: before and after, a plate has other owners.
 """
 
 from collections.abc import Collection, Iterable

@@ -1,7 +1,7 @@
 """A community's people, plates, passages and spaces as CSV, streamed.
 
-Rows are read by batches, each in a transaction of its own: a reader as slow as he likes holds no connection. Each batch
-goes on behind the last row of the one before, so that a row that is there all the time is written once.
+Rows are read by batches, each in a transaction of its own: a slow reader holds no connection. Each batch goes on behind
+the last row of the batch before, so a row that stays in the table is written once.
 """
 
 from collections.abc import AsyncGenerator, Sequence

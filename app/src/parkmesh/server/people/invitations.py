@@ -1,14 +1,14 @@
-"""Invitations into a community, and links that let somebody set a new password.
+"""Invitations into a community, and links that let a member set a new password.
 
-Both are one thing: a link with a random token, and a short code for whoever has no way to open a link, typed in
-together with the e-mail address. The database keeps the token's SHA-256 and an argon2id hash of the code. Both hold for
-``LIFE``, once; whoever made them can revoke them or make new ones, which ends the old.
+Both work the same way: a link with a random token, and a short code for people who can't open a link, typed in together
+with the e-mail address. The database keeps the token's SHA-256 and an argon2id hash of the code. Link and code hold for
+``LIFE``, once; their maker can revoke them or make new ones, which ends the old.
 
 Guessing a code is limited three ways: by address and account like signing in, and by ``CODE_ATTEMPTS`` for each
 invitation, after which only its link is left.
 
 An account that exists already is never touched by an invitation: its owner signs in first. An administrator makes no
-reset for an account that belongs to another community too, or he could get into that one.
+reset for an account that belongs to another community too: the administrator could get into that one.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Invitation(Struct, frozen=True):
 
 
 class Secrets(Struct, frozen=True):
-    """What opens an invitation; shown once, to whoever made it. ``code`` is grouped for reading."""
+    """What opens an invitation; shown once, to its maker. ``code`` is grouped for reading."""
 
     token: str
     code: str
@@ -71,8 +71,8 @@ class Secrets(Struct, frozen=True):
 
 
 class Offer(Struct, frozen=True):
-    """What somebody who holds a link or code may know before he accepts. ``account``: the address has an account
-    already, whose owner signs in first."""
+    """What the holder of a link or code may know before accepting. ``account``: the address has an account already,
+    whose owner signs in first."""
 
     kind: Kind
     email: str
@@ -86,7 +86,7 @@ class Offer(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Claim:
-    """What somebody presents: a link's token, or an e-mail address with a code."""
+    """What a client presents: a link's token, or an e-mail address with a code."""
 
     token: str | None = None
     email: str | None = None
@@ -145,7 +145,7 @@ async def invite(
 ) -> tuple[Invitation, Secrets]:
     """Invite an address into a community.
 
-    Raises ``Problem`` 409 where the address belongs to a member or to somebody who is invited already; 422 for an
+    Raises ``Problem`` 409 where the address belongs to a member or to a person who is invited already; 422 for an
     unknown unit.
     """
     made = _new_secrets()
@@ -232,9 +232,9 @@ async def revoke(connection: Connection, principal: Principal, community_id: int
 
 
 async def offer_reset(pool: database.Pool, principal: Principal, member: Membership, user_id: int) -> Secrets:
-    """Make a link and code with which a member sets a new password; earlier ones for him end.
+    """Make a link and code with which a member sets a new password; earlier links and codes for that member end.
 
-    Raises ``Problem`` 404 where he is no member, 409 where his account is more than this community's.
+    Raises ``Problem`` 404 where the user is no member, 409 where the account belongs to more than this community.
     """
     made = _new_secrets()
     code_hash = await passwords.hash_new(_plain(made.code))
@@ -327,9 +327,9 @@ async def accept_as_new(
 
 
 async def accept(pool: database.Pool, principal: Principal, claim: Claim, address: IPv4Address | IPv6Address) -> str:
-    """Let a signed-in user join by an invitation to his own address; return the community's name.
+    """Let a signed-in user join by an invitation to their own address; return the community's name.
 
-    Raises ``Problem`` 404 and 429 as ``look``, 409 where the invitation is for another address or he is a member.
+    Raises ``Problem`` 404 and 429 as ``look``, 409 where the invitation is for another address or the user is a member.
     """
     found = await _find(pool, claim, address)
     async with _claimed(pool, found, kind="join") as (connection, row):
@@ -380,14 +380,14 @@ async def _find(pool: database.Pool, claim: Claim, address: IPv4Address | IPv6Ad
     if claim.token is not None:
         if not rows:
             raise _refused("link")
-        # Whoever holds the link is not guessing: trying a second password must not count against him.
+        # A client that holds the link is not guessing: trying a second password must not count as an attempt.
         async with database.in_identity(pool) as connection:
             await limits.forget(connection, _account(claim), address)
         return _Found(rows[0]["community_id"], rows[0]["id"], rows[0]["token_sha256"])
     code = _plain(claim.code or "")
     opened = None
     for row in rows or [None]:
-        # As much work for an address that nobody invited.
+        # As much work for an address without an invitation.
         if await _code_attempt(pool, row) and await asyncio.to_thread(
             passwords.matches, row and row["code_hash"], code
         ):
@@ -465,7 +465,8 @@ async def _claimed(
 
 
 async def _join(connection: Connection, found: _Found, row: Any, user_id: int, name: str) -> None:
-    """Make a user a member, and the person that the community knows by this address (or a new one) his."""
+    """Make a user a member, and link the person that the community knows by this address (or a new person) to the
+    user."""
     resident_id = await connection.fetchval(
         """
         INSERT INTO resident AS known (community_id, email, name, unit_id) VALUES ($1, $2, $3, $4)

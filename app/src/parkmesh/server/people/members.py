@@ -75,7 +75,8 @@ async def get(connection: Connection, community_id: int, user_id: int, *, lock: 
 async def change_role(
     connection: Connection, principal: Principal, community_id: int, member: Member, role: Role
 ) -> Member:
-    """Make a member an administrator or a resident; acts at his next request. Nobody changes his own role."""
+    """Make a member an administrator or a resident; acts at the member's next request. Users can't change their own
+    role."""
     if role is member.role:
         return member
     forbid_locking_oneself_out(principal, member.id)
@@ -87,7 +88,7 @@ async def change_role(
 
 
 async def remove(connection: Connection, principal: Principal, community_id: int, member: Member) -> None:
-    """Take an account out of the community. The person and his plates stay."""
+    """Take an account out of the community. The person and their plates stay."""
     forbid_locking_oneself_out(principal, member.id)
     await connection.execute("DELETE FROM membership WHERE community_id = $1 AND user_id = $2", community_id, member.id)
     await audit.record(connection, principal, community_id, "member.remove", f"user/{member.id}")

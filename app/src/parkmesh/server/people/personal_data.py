@@ -1,13 +1,13 @@
-"""One person's data in a community: given out whole, or erased.
+"""One person's data in a community: exported whole, or erased.
 
-What is given out: the person, his account, plates, what they did while they were his, visits and bookings that he
-made, invitations to his address, and where the audit trail mentions him. What belongs to the account as a whole
-(sessions, passkeys) is given to its owner alone: it may serve other communities too.
+The export holds the person, their account and plates, the passages of those plates while they held them, visits and
+bookings that they made, invitations to their address, and the entries of the audit trail that mention them. The
+account's sessions and passkeys are given to the account's owner alone: the account may serve other communities too.
 
-Erasing leaves no row from which somebody could tell who it was. Rows that others refer to stay without content: the
-person's, and the account's where it belonged to this community alone (otherwise it goes on elsewhere). Passages keep
-their place under a pseudonym (``erase_passages``). The trail keeps who did what by numbers; texts about him are
-redacted, and its chain still holds. Gateways drop the plates with the next version of their list, which is now.
+Erasing leaves no row that tells who the person was. Rows that others refer to stay without content: the person's, and
+the account's where it belonged to this community alone (otherwise it goes on elsewhere). Passages keep their place
+under a pseudonym (``erase_passages``). The trail keeps who did what by numbers; texts about the person are redacted,
+and its chain still holds. Gateways drop the plates with the next version of their list, which is now.
 """
 
 import json
@@ -35,7 +35,7 @@ Rows = list[dict[str, Any]]
 
 
 class PersonalData(Struct, frozen=True):
-    """``sessions`` and ``passkeys`` are None for anybody but the person; ``passages`` are the latest
+    """``sessions`` and ``passkeys`` are None unless the person asks for their own data; ``passages`` are the latest
     ``MAX_PASSAGES``."""
 
     resident: Resident
@@ -71,8 +71,9 @@ class Erased:
 
 
 class _Person(Struct, frozen=True):
-    """What is whose: ``plates`` are those that nobody else in the community holds. ``user_id`` is the account that is
-    or was his: ``member`` tells whether it belongs to the community now. ``seen``: the plates while they were his."""
+    """What belongs to a person: ``plates`` are those that no one else in the community holds. ``user_id`` is the
+    person's account, present or former: ``member`` tells whether it belongs to the community now. ``seen``: the plates
+    while the person held them."""
 
     resident: Resident
     user_id: int | None
@@ -85,7 +86,7 @@ class _Person(Struct, frozen=True):
 
     @property
     def objects(self) -> list[str]:
-        """Return what the audit trail calls him and what is his."""
+        """Return the audit trail's names of the person and of what belongs to them."""
         names = [f"resident/{self.resident.id}"]
         names += [f"user/{self.user_id}"] if self.user_id else []
         names += [f"credential/{item}" for item in self.credential_ids]
@@ -192,7 +193,7 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             community_id,
             person.resident.email,
         ),
-        # Who else acted is that person's data, not his.
+        # Other people who acted are left out: their names are their own data.
         audit=[
             row | {"detail": json.loads(row["detail"]) if row["detail"] else None}
             for row in await _rows(
@@ -212,8 +213,8 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
 async def erase(pool: database.Pool, principal: Principal, community_id: int, resident_id: int, confirm: str) -> Erased:
     """Erase a person's data from a community; it can't be taken back.
 
-    ``confirm`` is his e-mail address once more. Raises ``Problem`` 404, and 409 where ``confirm`` is another or an
-    administrator would erase himself.
+    ``confirm`` is the person's e-mail address once more. Raises ``Problem`` 404, and 409 where ``confirm`` is another
+    address or where administrators would erase themselves.
     """
     async with members.with_accounts(pool, community_id) as connection:
         await residents.get(connection, community_id, resident_id, lock=True)
@@ -286,9 +287,10 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
 async def ask_for_erasure(
     connection: Connection, principal: Principal, community_id: int, resident_id: int, wanted: bool
 ) -> Resident:
-    """Note that a person asks for his data to be erased, or no longer does; return him. Asking again changes nothing.
+    """Note that a person asks for the erasure of their data, or no longer does; return the person. Asking again changes
+    nothing.
 
-    Erasing is for the community's administrators, who see since when it is asked for. ``connection`` is inside
+    The community's administrators erase; they see since when a person asks for it. ``connection`` is inside
     ``database.in_community``. Raises ``Problem`` 404.
     """
     person = await residents.get(connection, community_id, resident_id, lock=True)
@@ -331,7 +333,7 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         [row["id"] for row in passes],
     )
     user_id = await residents.member_user(connection, community_id, resident_id)
-    # Whoever left has an account no longer here, but by this address.
+    # The account of a person who left is no member any more; it is found by the person's address.
     former = await connection.fetchval("SELECT id FROM app_user WHERE email = $1", resident.email)
     return _Person(
         resident=resident,
@@ -346,7 +348,7 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
 
 
 async def _erase_visits(connection: Connection, principal: Principal, community_id: int, person: _Person) -> int:
-    """Cancel the visits that he let in, and forget who came."""
+    """Cancel the visits that the person let in, and forget who came."""
     now = datetime.now(UTC)
     for pass_id in person.pass_ids:
         seen = await visitor_passes.get(connection, community_id, pass_id)
@@ -364,7 +366,7 @@ async def _erase_visits(connection: Connection, principal: Principal, community_
 
 
 async def _redact(connection: Connection, principal: Principal, community_id: int, person: _Person) -> int:
-    """Erase what the trail says about him and what he wrote into it."""
+    """Erase what the trail says about the person and what the person wrote into it."""
     entries = await connection.fetch(
         """
         SELECT id FROM audit_entry

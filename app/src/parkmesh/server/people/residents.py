@@ -1,7 +1,7 @@
 """The people of a community: who they are, which unit they belong to, and whether they still do.
 
-A resident needs no account; one gets it by accepting an invitation. A resident who leaves is deactivated: his plates no
-longer open, and his account no longer belongs to the community. Connections are inside ``database.in_community``.
+A resident needs no account; one gets it by accepting an invitation. A resident who leaves is deactivated: their plates
+no longer open, and their account no longer belongs to the community. Connections are inside ``database.in_community``.
 """
 
 from datetime import datetime
@@ -18,8 +18,8 @@ from parkmesh.server.identity.principals import Principal, Role
 
 
 class Resident(Struct, frozen=True):
-    """``role`` is what his account may do in the community, None where he has none. ``erasure_asked_at``: since when he
-    asks for his data to be erased."""
+    """``role`` is the role of the resident's account in the community, None without an account. ``erasure_asked_at``:
+    since when the resident asks for the erasure of their data."""
 
     id: int
     email: str
@@ -110,8 +110,8 @@ async def change(
 ) -> Resident:
     """Change ``email``, ``name``, ``unit_id`` or ``active`` of a resident who is locked.
 
-    Raises ``Problem`` 409 where the address is taken or belongs to an account, or where an administrator would lock
-    himself out; 422 for an unknown unit.
+    Raises ``Problem`` 409 where the address is taken or belongs to an account, or where administrators would lock
+    themselves out; 422 for an unknown unit.
     """
     wanted = structs.replace(resident, **changes)
     if wanted == resident:
@@ -138,14 +138,15 @@ async def change(
         raise _taken() from None
     except asyncpg.ForeignKeyViolationError:
         raise no_such_unit() from None
-    # Which members changed, and of those that are nobody's name the value too.
+    # Which fields changed; also the new value, unless the field names or addresses a person.
     detail = {key: value if key in ("unit_id", "active") else "changed" for key, value in changes.items()}
     await audit.record(connection, principal, community_id, "resident.change", f"resident/{resident.id}", detail)
     return await get(connection, community_id, resident.id)
 
 
 async def delete(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
-    """Delete somebody to whom nothing belongs: entered by mistake. Whoever was here is deactivated, or erased."""
+    """Delete a resident who was entered by mistake and to whom nothing belongs. Other residents are deactivated or
+    erased."""
     try:
         async with connection.transaction():
             await connection.execute(
@@ -159,9 +160,10 @@ async def delete(connection: Connection, principal: Principal, community_id: int
 
 
 async def _leave(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
-    """Take from somebody who leaves what lets him in: plates, account's membership, invitations.
+    """Take from a resident who leaves what lets them in: plates, the account's membership, invitations.
 
-    Raises ``Problem`` 403 where a program would take away a person's account, 409 where somebody would his own.
+    Raises ``Problem`` 403 where a program would take away a person's account, 409 where administrators would take away
+    their own.
     """
     if principal.api_key is not None and resident.role is not None:
         raise Problem(403, "An API key can't do this; a person has to.")
@@ -185,7 +187,7 @@ async def _leave(connection: Connection, principal: Principal, community_id: int
 
 
 async def member_user(connection: Connection, community_id: int, resident_id: int) -> int | None:
-    """Return the id of the user who is this resident, or None where he has no account here."""
+    """Return the id of the user who is this resident, or None where the resident has no account here."""
     found: int | None = await connection.fetchval(
         "SELECT user_id FROM membership WHERE community_id = $1 AND resident_id = $2 ORDER BY user_id LIMIT 1",
         community_id,
@@ -195,7 +197,7 @@ async def member_user(connection: Connection, community_id: int, resident_id: in
 
 
 def forbid_locking_oneself_out(principal: Principal, user_id: int | None) -> None:
-    """Raise ``Problem`` 409 where somebody would take his own place in the community away; operators have none."""
+    """Raise ``Problem`` 409 where users would take away their own place in the community; operators have none."""
     if user_id is not None and user_id == principal.user_id and not principal.operator:
         raise Problem(409, "You can't take away your own place; another administrator can.", kind="own-place")
 

@@ -85,8 +85,8 @@ async def page(
 
 
 async def named(connection: Connection, community_id: int, text: str, *, limit: int) -> list[tuple[int, str]]:
-    """Return id and name of units whose name contains ``text``: first the one that is called exactly so, then those
-    that differ from it in capitals only, then the shortest names."""
+    """Return id and name of units whose name contains ``text``: first the exact name, then names that differ from
+    ``text`` in capitals only, then the shortest names."""
     rows = await connection.fetch(
         """
         SELECT id, name FROM unit WHERE community_id = $1 AND strpos(lower(name), lower($2)) > 0

@@ -132,8 +132,8 @@ async def change(
     until: datetime | None,
     now: datetime,
 ) -> Assignment:
-    """Change the time of an assignment that is held; raise ``Problem`` 409 where it overlaps another, or where somebody
-    booked what is given up."""
+    """Change the time of an assignment that is held; raise ``Problem`` 409 where it overlaps another, or where there is
+    a booking in the time that is given up."""
     held = await spaces.lock(connection, community_id, assignment.space)
     async with overlaps.refused(connection, _CONFLICTING, community_id, held.id, from_, until, assignment.id):
         await connection.execute(
@@ -152,7 +152,7 @@ async def change(
 async def delete(
     connection: Connection, principal: Principal, community_id: int, assignment: Assignment, now: datetime
 ) -> None:
-    """Take a space from a unit; raise ``Problem`` 409 where somebody booked what it shared."""
+    """Take a space from a unit; raise ``Problem`` 409 where there is a booking in a window that the unit shared."""
     held = await spaces.lock(connection, community_id, assignment.space)
     await connection.execute(
         "DELETE FROM space_assignment WHERE community_id = $1 AND id = $2", community_id, assignment.id

@@ -117,7 +117,7 @@ async def get(
 
 
 def check_window(window: Window, limits: Rules, now: datetime) -> None:
-    """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that nobody may book."""
+    """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that the rules don't let anyone book."""
     check_begin(window, limits, now)
     _check_length(window, limits)
 

@@ -1,10 +1,11 @@
-"""Sharing: a unit lets others book its space while it is away, and takes back what nobody booked.
+"""Sharing: a unit lets others book its space while it is away, and takes back what isn't booked.
 
 Connections are inside ``database.in_community``. What a unit says (``sharing_rule``, ``sharing_exception``) is written
-out as the concrete windows that follow from it (``shared_window``), and a booking must lie within one of them. Whoever
-changes either holds the space's row (``spaces.lock``), so at every commit each booking of a shared space lies within
-its windows. Windows are written out as far ahead as anybody may book, and further when time has moved on: by the
-booking or the look for free spaces that needs them first (``extend_windows``, ``extend_all_windows``).
+out as the concrete windows that follow from it (``shared_window``), and a booking must lie within one of them. A
+transaction that changes windows or bookings holds the space's row (``spaces.lock``), so at every commit each booking of
+a shared space lies within its windows. Windows are written out as far ahead as people may book. As time moves on, the
+first booking or search for free spaces that needs more windows writes them (``extend_windows``,
+``extend_all_windows``).
 """
 
 from collections import defaultdict
@@ -30,7 +31,7 @@ from parkmesh.server.spaces import spaces
 MAX_RULES = 50
 MAX_EXCEPTIONS = 200
 SLACK = timedelta(days=7)
-"""How much further than anybody may book windows are written out, so that it isn't done anew every day."""
+"""How much further than people may book windows are written out, so that it isn't done anew every day."""
 KEPT = timedelta(days=30)
 """How long windows, rules and exceptions that are over stay."""
 
@@ -58,8 +59,8 @@ class Stretch(Struct, frozen=True):
 
 
 class Sharing(Struct, frozen=True):
-    """What a unit said about its space, and what follows: when it is shared from now on (as far ahead as it is written
-    out), and when somebody booked it."""
+    """What a unit said about its space, and what follows: when it is shared from now on (as far ahead as windows are
+    written out), and when it is booked."""
 
     space: str
     unit: str
@@ -215,7 +216,7 @@ async def change_pattern(
     weekly: Weekly,
     now: datetime,
 ) -> Pattern:
-    """Change a weekly pattern; raise ``Problem`` 409 where somebody booked what is not shared any more."""
+    """Change a weekly pattern; raise ``Problem`` 409 where a booking lies in a time that is not shared any more."""
     await connection.execute(
         """
         UPDATE sharing_rule SET days = $3, starts_time = $4, ends_time = $5, first_day = $6, last_day = $7
@@ -233,7 +234,7 @@ async def change_pattern(
 async def stop(
     connection: Connection, principal: Principal, community_id: int, held: Held, rule_id: int, now: datetime
 ) -> None:
-    """Take back a window or a pattern as a whole; raise ``Problem`` 409 where somebody booked in it."""
+    """Take back a window or a pattern as a whole; raise ``Problem`` 409 where a booking lies in it."""
     await connection.execute(
         "DELETE FROM sharing_rule WHERE community_id = $1 AND space_id = $2 AND unit_id = $3 AND id = $4",
         community_id,
@@ -248,7 +249,7 @@ async def stop(
 async def take_back(
     connection: Connection, principal: Principal, community_id: int, held: Held, window: Window, now: datetime
 ) -> None:
-    """Stop sharing the space in a window; raise ``Problem`` 409 with the booking where somebody booked in it."""
+    """Stop sharing the space in a window; raise ``Problem`` 409 with the booking that lies in it."""
     await _check_exceptions(connection, community_id, held)
     place = (community_id, held.space_id, held.unit_id)
     # Those that it touches become one with it.
@@ -272,7 +273,7 @@ async def take_back(
 async def block_day(
     connection: Connection, principal: Principal, community_id: int, held: Held, day: date, now: datetime
 ) -> None:
-    """Share nothing on a day by the community's clock; raise ``Problem`` 409 where somebody booked on it."""
+    """Share nothing on a day by the community's clock; raise ``Problem`` 409 where a booking lies on it."""
     await _check_exceptions(connection, community_id, held)
     await connection.execute(
         """

@@ -1,8 +1,8 @@
-"""Visitor passes: a unit lets a visitor in for a while, and the visitor sees his pass without an account.
+"""Visitor passes: a unit lets a visitor in for a while, and the visitor sees the pass without an account.
 
 A pass with a plate is a credential that is valid for its time, so gates that are offline open for it too. The visitor's
-link carries a token of which only the SHA-256 is stored; it begins with the community's number, so that his pass is
-looked for inside that community like everything else.
+link carries a token of which only the SHA-256 is stored; it begins with the community's number, so that the server
+looks for the pass inside that community, as for everything else.
 
 Connections are inside ``database.in_community``.
 """
@@ -34,7 +34,7 @@ from parkmesh.server.spaces import spaces
 MAX_DIRECTIONS = 2000
 """Characters that tell visitors the way."""
 MAX_PLATE_ATTEMPTS = 3
-"""How often a visitor may say his plate. One that is refused counts too, so that nobody tries out plates."""
+"""How often a visitor may enter a plate. A refused plate counts too, against trying out plates."""
 _TOKEN = re.compile(r"([0-9a-f]{1,15})-[A-Za-z0-9_-]{32}")
 _VISITOR = audit.System("visitor")
 
@@ -63,8 +63,8 @@ class Gate(Struct, frozen=True):
 
 
 class Visit(Struct, frozen=True):
-    """What a visitor sees of his pass: nothing of whom he visits, nothing of anybody else. ``may_open``: he may open
-    the gates now by his link."""
+    """What a visitor sees of the pass: nothing about the unit visited, nothing about other people. ``may_open``: the
+    link may open the gates now."""
 
     community: str
     time_zone: str
@@ -335,7 +335,7 @@ def community_of(token: str) -> int | None:
 async def enter(pool: Pool, token: str, address: IPv4Address | IPv6Address) -> int:
     """Return the community in which a link's token is looked for, and count the attempt until ``entered``.
 
-    Raises ``Problem`` 429 where somebody tries too many links, 404 for what can be no token.
+    Raises ``Problem`` 429 where a client tries too many links, 404 for a text that can't be a token.
     """
     await limits.reserve(pool, principals.digest(f"visit:{token}"), address)
     community_id = community_of(token)
@@ -351,7 +351,7 @@ async def entered(pool: Pool, token: str, address: IPv4Address | IPv6Address) ->
 
 
 async def visit(connection: Connection, community_id: int, token: str, now: datetime) -> Visit | None:
-    """Return what a visitor sees by his link; None where it leads nowhere."""
+    """Return what a visitor sees by a link; None where it leads to no pass."""
     row = await connection.fetchrow(
         """
         SELECT p.id, p.status, p.plate, p.plate_attempts, p.starts_at, p.ends_at, c.title, c.time_zone
@@ -394,7 +394,8 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
 async def say_plate(
     connection: Connection, community_id: int, token: str, plate: str, now: datetime
 ) -> Visit | PlateRefused | None:
-    """Take the plate that a visitor gives by his link; return what he sees then, None where the link leads nowhere.
+    """Take the plate that a visitor enters by the link; return what the visitor sees then, None where the link leads to
+    no pass.
 
     A plate that may not pass is refused in a way that says nothing about it, and the attempt counts: let the
     transaction commit. Raises ``Problem`` 409 where the pass is over or cancelled, or no attempt is left.
@@ -501,7 +502,7 @@ async def _check_plate(connection: Connection, community_id: int, plate: str | N
 
 
 async def _may_pass(connection: Connection, community_id: int, plate: str) -> bool:
-    """Tell whether a plate may come in by a pass: not if the community revoked it, whoever held it."""
+    """Tell whether a plate may come in by a pass: not if the community revoked it, for whichever holder."""
     may: bool = await connection.fetchval(
         """
         SELECT NOT coalesce(bool_or(status = 'revoked') AND NOT bool_or(status = 'active'), false) FROM credential

@@ -19,7 +19,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
 
 Category = Literal["assigned", "shared", "visitor"]
-"""Whose a space is: of the unit that it is assigned to, of whoever books it, of a visitor whose pass has it."""
+"""Who may use a space: the unit that it is assigned to, the resident who books it, or a visitor whose pass names it."""
 Status = Literal["free", "occupied", "unknown"]
 MAX_EXTENT = 100_000
 """The largest coordinate of a map, in its own units."""
@@ -86,7 +86,7 @@ class Space(Struct, frozen=True):
 
 
 class Locked(Struct, frozen=True):
-    """A space whose row this transaction holds: nobody else changes who has it when."""
+    """A space whose row this transaction holds: no other transaction changes who has it when."""
 
     id: int
     name: str
@@ -176,7 +176,7 @@ async def get(connection: Connection, community_id: int, name: str, *, unit_seen
 async def lock(connection: Connection, community_id: int, space: str | int) -> Locked:
     """Hold a space, by name or id, for the rest of the transaction; raise ``Problem`` 404.
 
-    Whatever decides who has the space when does this first (after it held a unit, where it does). Events of gateways
+    Every change of who has the space when calls this first (after it held a unit, where it does). Events of gateways
     pass: they refer to the space and don't change it.
     """
     row = await connection.fetchrow(
@@ -220,7 +220,7 @@ async def create(
 async def change(
     connection: Connection, principal: Principal, community_id: int, name: str, wanted: Attributes, now: datetime
 ) -> Space:
-    """Give a space its attributes; raise ``Problem`` 409 where its category changes while somebody has or booked it."""
+    """Give a space its attributes; raise ``Problem`` 409 where its category changes while it is assigned or booked."""
     held = await lock(connection, community_id, name)
     if wanted.category != held.category:
         await _check_unused(connection, community_id, held.id, now)

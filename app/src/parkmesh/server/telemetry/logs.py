@@ -1,9 +1,9 @@
-"""Structured log lines on stdout: one JSON object each, for journald and whatever collects it.
+"""Structured log lines on stdout: one JSON object each, for journald and collectors.
 
 Every line of a request says where it came from and, once that is known, who asked: ``client`` and ``actor``, in the
 audit trail's words. What matters to security has an ``event`` besides, named after OWASP's logging vocabulary where
-that has a name for it. People appear by their numbers; what somebody typed who is nobody here (an e-mail address, or a
-password in its field) appears not at all.
+that has a name for it. People appear by their numbers; what unknown people typed (an e-mail address, or a password in
+its field) doesn't appear at all.
 
 No secret may appear in them. Besides not logging any, the formatter replaces the process's known secrets wherever they
 turn up, and shows a database error by its type and SQLSTATE only: PostgreSQL's details quote the row, plates included.

@@ -23,7 +23,7 @@ from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
 
 MAX_BODY = 64 * 1024
-# Whoever sends a table has been let in before the body is read.
+# The sender of a table has been let in before the body is read.
 IMPORTS = re.compile(r"/api/v1/communities/[^/]+/imports/[a-z]+")
 # A form may write each byte as three characters.
 FORM_OF_IMPORTS = re.compile(r"/communities/[^/]+/transfer")

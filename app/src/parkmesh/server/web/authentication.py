@@ -31,7 +31,7 @@ async def by_cookie(request: Request) -> Principal | None:
 
 
 async def lacks_factor(request: Request, principal: Principal) -> bool:
-    """Tell whether somebody has to prove more than a password before he does anything."""
+    """Tell whether a user has to prove more than a password before doing anything."""
     state = request.app.state
     return await second_factor.missing(state.pool, state.settings.second_factor, principal)
 
@@ -45,7 +45,7 @@ async def required(request: Request) -> Principal:
 
 
 async def half_way(request: Request) -> Principal:
-    """Return the user or the API key of a request, with or without his second factor; raise ``Problem`` 401.
+    """Return the user or the API key of a request, with or without a second factor; raise ``Problem`` 401.
 
     A key works for the routes of its community; one that may only read gets 403 for anything else. With a cookie, a
     request that changes something must carry the form token too: browsers send cookies unasked.

@@ -20,7 +20,7 @@ MAX_ID = 2**63 - 1
 MIN_REASON, MAX_REASON = 3, 200
 
 Text = Annotated[str, Field(pattern=PRINTABLE)]
-"""One line that somebody typed. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
+"""One line of entered text. Give it a length: ``Annotated[Text, Field(max_length=60)]``."""
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
 Reason = Annotated[Text, Field(min_length=MIN_REASON, max_length=MAX_REASON)]
 Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=120, pattern=PRINTABLE)]

@@ -72,7 +72,7 @@ async def once(
     community_id: int,
     body: BaseModel | None,
 ) -> Once:
-    """Begin a create in the transaction of ``connection``; whoever goes on with it calls ``keep`` at its end.
+    """Begin a create in the transaction of ``connection``; the caller calls ``keep`` at the create's end.
 
     ``community_id`` is ``database.OUTSIDE`` for what belongs to no community. A second attempt at the same time waits
     for the first one's end. Raises ``Problem`` 422 where the key was used for another request or has an unusable form.

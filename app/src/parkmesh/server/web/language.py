@@ -132,7 +132,7 @@ def _catalogue(code: str) -> gettext.NullTranslations:
 
 
 def of(request: HTTPConnection) -> Language:
-    """Return the language to answer in: the one that the reader chose, else his browser's, else English."""
+    """Return the language to answer in: the reader's choice, else the browser's, else English."""
     chosen = request.cookies.get(security.language_cookie(request.app.state.settings), "")
     return language(chosen if chosen in LANGUAGES else preferred(request.headers.get("accept-language", "")))
 

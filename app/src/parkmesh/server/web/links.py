@@ -9,6 +9,6 @@ VISIT, JOIN, RESET = "v", "join", "reset"
 
 def absolute(request: Request, kind: str, token: str) -> str:
     """Return the address of the page ``kind`` for a token: under the public address, or, where none is set (a trial on
-    one machine), under the one that the request came to."""
+    one machine), under the address that the request came to."""
     settings: Settings = request.app.state.settings
     return f"{(settings.public_url or str(request.base_url)).rstrip('/')}/{kind}/{token}"

@@ -1,8 +1,8 @@
 """Live pages: what a community's page shows now, and what changed since, to every browser that looks at it.
 
-A feed exists per community as long as somebody looks. It wakes on the database's notifications, reads at most
-``1 / PAUSE_S`` times a second, and hands the difference to all its viewers: 200 viewers cost one read.
-A viewer that joins, or that did not keep up, gets a whole snapshot first, so that differences always have their base.
+A feed exists per community as long as it has viewers. It wakes on the database's notifications, reads at most ``1 /
+PAUSE_S`` times a second, and hands the difference to all its viewers: 200 viewers cost one read. A viewer that joins,
+or that did not keep up, gets a whole snapshot first, so that differences always have their base.
 """
 
 import asyncio
@@ -125,7 +125,7 @@ def difference(before: State, after: State) -> Update:
 
 
 def visible(update: Update, seen: passages.Seen | None) -> Update:
-    """Return the part of an update that is for the eyes of somebody who sees these passages only (None: all)."""
+    """Return the part of an update for a viewer who may see these passages only (None: all)."""
     if seen is None:
         return update
     shown = [row for row in update.passages if seen.shows(row.plate, datetime.fromtimestamp(row.at / 1000, UTC))]
@@ -164,8 +164,8 @@ class Frames:
         self._made: dict[passages.Seen | None, bytes | None] = {}
 
     def of(self, viewer: Viewer) -> bytes | None:
-        """Return the viewer's frame, None where there is nothing in it for him."""
-        # Who sees only some passages sees the same as everybody where there are none.
+        """Return the viewer's frame, None where the update holds nothing for the viewer."""
+        # Viewers who may see only some passages get the same frame as the others where the update has no passages.
         seen = viewer.seen if self._update.passages else None
         if seen not in self._made:
             part = visible(self._update, seen)
@@ -275,7 +275,7 @@ class Feeds:
         return sum(len(feed.viewers) for feed in self._feeds.values())
 
     def changed(self, community_id: int, what: str) -> None:
-        """Wake a community's feed, if anybody looks at it."""
+        """Wake a community's feed, if it has viewers."""
         if feed := self._feeds.get(community_id):
             feed.wake(what)
 
@@ -285,7 +285,7 @@ class Feeds:
             feed.wake(EVERYTHING)
 
     def end_user(self, user_id: int) -> None:
-        """End the pages of a user whose session or rights ended; his browser comes back and is checked."""
+        """End the pages of a user whose session or rights ended; the browser comes back and is checked."""
         for feed in self._feeds.values():
             for viewer in feed.viewers:
                 if viewer.user_id == user_id:
@@ -306,11 +306,11 @@ class Feeds:
         feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
         feed.viewers.add(viewer)
         if feed.task is None:
-            # Its log lines are nobody's: the request of the first who looks is not what it works for.
+            # The feed's log lines name no request: the feed doesn't work for its first viewer alone.
             feed.task = asyncio.create_task(
                 feed.run(), name=f"feed of community {community_id}", context=contextvars.Context()
             )
-        # Once more what he sees: it may have changed since it was read.
+        # Read again what the resident sees: it may have changed since it was read.
         feed.wake("" if resident_id is None else "v")
         if self._ending:
             viewer.end()

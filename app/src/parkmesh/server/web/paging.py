@@ -1,9 +1,9 @@
 """Pages of long lists: an opaque cursor names the last item of the page before.
 
 A route takes ``page: paging.Page``, reads ``page.fetch`` items that come after ``page.after(…)`` in its order, and
-answers with ``items, next = page.cut(found, place)``. The place is whatever orders the list without ties, for example
-``(received_at, id)``. A cursor is signed and belongs to one list: one that was altered, made up or taken from another
-list is 422.
+answers with ``items, next = page.cut(found, place)``. The place is a key that orders the list without ties, for example
+``(received_at, id)``. A cursor is signed and belongs to one list: a cursor that was altered, made up or taken from
+another list is 422.
 """
 
 import base64

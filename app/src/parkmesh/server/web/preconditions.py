@@ -1,4 +1,4 @@
-"""Changes that don't overwrite what somebody else changed: ETag on what is read, If-Match on what changes it.
+"""Changes that don't overwrite other people's changes: ETag on what is read, If-Match on what changes it.
 
 A route that reads one object sets ``ETag`` (``tag``), one that changes it calls ``check`` inside the transaction, after
 it read the object's present state ``FOR UPDATE``. In the decorator of a route ``responses=READ``, ``**changing(…)`` and

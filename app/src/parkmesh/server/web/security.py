@@ -57,7 +57,7 @@ class SecurityHeaders:
 def client_address(request: HTTPConnection, settings: Settings) -> IPv4Address | IPv6Address:
     """Return the address a request comes from: behind a trusted proxy the one that the proxy appended.
 
-    Only the last entry counts; those before it are whatever the client wrote.
+    Only the last entry counts; the client may have written those before it.
     """
     peer = _address(request.client.host if request.client else "")
     if any(peer in network for network in settings.trusted_proxies):
@@ -116,7 +116,7 @@ def new_form_secret() -> str:
 
 
 def csrf_token(settings: Settings, bound_to: bytes) -> str:
-    """Return the form token for a session or a form cookie: nobody without the server's secret can make one."""
+    """Return the form token for a session or a form cookie: only a holder of the server's secret can make one."""
     tag = hmac.digest(settings.session_secret.encode(), b"csrf\0" + bound_to, "sha256")
     return base64.urlsafe_b64encode(tag).decode().rstrip("=")
 

@@ -22,7 +22,7 @@ from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 
 async def show_start(visit: Visit) -> Response:
-    """Lead everybody to where his work is: the desk, his only community, or the list of them."""
+    """Lead users to their start page: the desk, their only community, or the list of their communities."""
     memberships = list(visit.principal.memberships.values())
     if visit.principal.operator:
         return await desk.show(visit)
@@ -32,7 +32,7 @@ async def show_start(visit: Visit) -> Response:
 
 
 async def show_communities(visit: Visit) -> Response:
-    """Show somebody who belongs to several communities, or to none, what there is for him."""
+    """Show a user who belongs to several communities, or to none, the list of them."""
     communities = []
     for member in visit.principal.memberships.values():
         async with database.in_community(visit.pool, member.community_id, read_only=True) as connection:
@@ -42,7 +42,7 @@ async def show_communities(visit: Visit) -> Response:
 
 
 async def show_community(visit: Visit) -> Response:
-    """Show a community as it is to who asks: live to its staff, his own things to a resident."""
+    """Show a community: live to its staff, to residents their own plates and spaces."""
     return await (show_live(visit) if visit.staff else home.show(visit))
 
 

@@ -45,7 +45,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def change_rules(visit: Visit) -> Response:
-    """Put the rules of the form in place, unless somebody changed them since the form was shown."""
+    """Put the rules of the form in place, unless another user changed them since the form was shown."""
     form, identity = visit.form, visit.member.community_id
     numbers = {rule.name: form.number(rule.name, *rule.bounds) for rule in NUMBERS}
     lots = form.optional_number("lots_per_unit", *RULES["lots_per_unit"].bounds)
@@ -104,7 +104,7 @@ async def delete_gate(visit: Visit) -> Response:
 
 
 async def show_gate(visit: Visit, chosen: str = "") -> Response:
-    """Show a gate with its lanes; ``chosen``, or ``lane`` in the address, names the one that the form changes."""
+    """Show a gate with its lanes; ``chosen``, or ``lane`` in the address, names the lane that the form changes."""
     async with visit.reading() as connection:
         gate = await gates.get(connection, visit.member.community_id, visit.path("gate"))
     chosen = chosen or visit.query("lane")
@@ -126,7 +126,7 @@ def _ways(gate: gates.Gate) -> tuple[gates.Direction, ...]:
 
 
 async def save_lane(visit: Visit) -> Response:
-    """Add a lane to a gate; or change the one that ``lane_was`` names, which may get another name."""
+    """Add a lane to a gate; or change the lane that ``lane_was`` names, which may get another name."""
     form, identity, _ = visit.form, visit.member.community_id, visit.language.gettext
     name, cameras = names.short_name(form, "lane_name"), form.value("cameras").replace(",", " ").lower().split()
     for camera in cameras:

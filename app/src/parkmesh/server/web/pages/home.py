@@ -1,4 +1,4 @@
-"""A resident's own start page: his gates, spaces, bookings and visitors at a glance."""
+"""A resident's own start page: gates, spaces, bookings and visitors at a glance."""
 
 from starlette.responses import Response
 

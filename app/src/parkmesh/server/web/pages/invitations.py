@@ -63,7 +63,7 @@ async def _accept(visit: Visit, claim: invitations.Claim) -> Response:
             visit.pool, claim, name=name, password=password, address=address, device=_device(visit)
         )
         if visit.asker is not None:
-            # The browser was signed in as somebody else: that session would live on with nobody to end it.
+            # The browser was signed in as another user: that session would live on and no page could end it.
             await principals.sign_out(visit.pool, visit.asker.session)
         return start_session(visit.settings, token, "/")
     except Problem as problem:

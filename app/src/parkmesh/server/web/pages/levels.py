@@ -46,7 +46,7 @@ async def add_level(visit: Visit) -> Response:
 
 
 async def show_level(visit: Visit, asked: str = "", proposed: Geometry | None = None) -> Response:
-    """Show a level's map with the form for one space: the one that is asked for, else the first without a place.
+    """Show a level's map with the form for one space: the requested space, else the first without a place.
 
     ``proposed`` is a place that was entered and isn't saved: the space is drawn there.
     """
@@ -85,7 +85,7 @@ def shown(number: float | None) -> str:
 
 
 def next_place(level: Level, found: list[Space]) -> Geometry:
-    """Return where the next space is likely to be: beside the one that is last in reading order, else in a new row."""
+    """Return where the next space is likely to be: beside the last space in reading order, else in a new row."""
     taken = sorted(
         (space.geometry for space in found if space.geometry), key=lambda place: (round(place.y, 1), place.x)
     )

@@ -57,7 +57,7 @@ DESK = (
 
 
 def of(visit: "Visit") -> Navigation:
-    """Return the navigation for who asks, where he is."""
+    """Return the navigation for the user at the page shown."""
     path = visit.request.url.path.rstrip("/")
     if visit.place:
         items = STAFF if visit.staff else RESIDENT

@@ -50,7 +50,7 @@ def _filter(visit: Visit) -> passages.Filter | None:
 
 
 async def show_history(visit: Visit) -> Response:
-    """Show a resident the passages of his own and his unit's plates."""
+    """Show a resident the passages of their own and their unit's plates."""
     identity = visit.member.community_id
     paged = visit.paged()
     place = paged.after(datetime, int)

@@ -157,7 +157,7 @@ async def change_plate(visit: Visit) -> Response:
 
 
 async def offer_reset(visit: Visit) -> Response:
-    """Show, this once, a link with which somebody sets a new password."""
+    """Show, this once, a link with which a member sets a new password."""
     identity = visit.member.community_id
     visit.form.sent = False
     async with visit.reading() as connection:

@@ -59,7 +59,7 @@ async def sign_in_with_passkey(visit: Visit) -> Response:
 
 
 async def show_second_factor(visit: Visit) -> Response:
-    """Ask somebody who signed in with less for his passkey, or for a first one."""
+    """Ask a user who signed in without a passkey for their passkey, or to register a first one."""
     if not visit.lacks_factor:
         return visit.go("/")
     return render(visit, "second_factor.html", has_passkey=bool(await passkeys.owned(visit.pool, visit.principal)))
@@ -69,7 +69,7 @@ async def sign_in(visit: Visit) -> Response:
     request, form = visit.request, visit.form
     email, password = form.value("email"), form.value("password")
     next_path = security.local_path(form.value("next"))
-    # Whoever is signed in and signs in again is bound to the form that he was given before that.
+    # A user who is signed in and signs in again still holds the form from before the first sign-in.
     visit.asker = None
     try:
         check_form(visit)

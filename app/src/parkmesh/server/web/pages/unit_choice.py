@@ -1,4 +1,4 @@
-"""Choosing a unit by its name: a community may have thousands, more than anybody chooses from a list.
+"""Choosing a unit by its name: a community may have thousands, too many to choose from a list.
 
 The field suggests some names; the server finds the unit by what was entered, and never guesses one.
 """
@@ -14,7 +14,7 @@ NAMED = 5
 
 
 async def suggested(visit: Visit, connection: Connection) -> list[str]:
-    """Return the names that the field suggests: of units like the one that was entered, else the first ones."""
+    """Return the names that the field suggests: units whose names resemble the entered text, else the first ones."""
     entered = visit.form.value(FIELD).strip()[:60]
     found = await units.named(connection, visit.member.community_id, entered, limit=SUGGESTED)
     return [name for _, name in found or await units.named(connection, visit.member.community_id, "", limit=SUGGESTED)]

@@ -1,7 +1,7 @@
 """Who may see a page: the pages' counterpart of the API's ``SignedIn``, ``Member`` and ``Staff``.
 
-A page is a function that takes a ``Visit``. The decorators here make it an endpoint: they find out who asks and what he
-is to the community in the path, and check the token of every form before the page's code runs.
+A page is a function that takes a ``Visit``. The decorators here make it an endpoint: they find out who asks and which
+place the user has in the community of the path, and check the token of every form before the page's code runs.
 """
 
 import hmac
@@ -211,6 +211,6 @@ def check_form(visit: Visit) -> None:
 
 
 def to_sign_in(request: Request) -> Response:
-    """Send somebody who is not signed in to the sign-in page, and back to where he was afterwards."""
+    """Send a user who is not signed in to the sign-in page, and afterwards back to the requested page."""
     target = request.url.path if request.method == "GET" else "/"
     return RedirectResponse(f"/sign-in?next={quote(target)}" if target != "/" else "/sign-in", 303)

@@ -159,7 +159,7 @@ async def new_link(visit: Visit) -> Response:
 
 
 async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
-    """Show a visitor his pass, with what was ``refused`` where it was something."""
+    """Show a visitor the pass, with the ``refused`` problem where there is one."""
     token = visit.request.path_params["token"]
     address = security.client_address(visit.request, visit.settings)
     community_id = await visitor_passes.enter(visit.pool, token, address)
@@ -197,7 +197,7 @@ async def say_plate(visit: Visit) -> Response:
 
 
 async def open_gate(visit: Visit) -> Response:
-    """Open a gate for a visitor, where the community lets him."""
+    """Open a gate for a visitor, where the community lets visitors."""
     token = visit.request.path_params["token"]
     address = security.client_address(visit.request, visit.settings)
     community_id = await visitor_passes.enter(visit.pool, token, address)
@@ -207,7 +207,7 @@ async def open_gate(visit: Visit) -> Response:
                 raise problems.not_found()
     except Problem as problem:
         if problem.status_code != 404:
-            # The link is right, whatever else isn't.
+            # The link is right: only the opening was refused.
             await visitor_passes.entered(visit.pool, token, address)
         visit.form.refused(problem)
         return await open_link(visit, problem)
