@@ -139,7 +139,7 @@ HOUSE = [
         ("1234BCD", "entry", Rules("hard"), {"1234BCD": True}, ("denied", "anti_passback")),
         ("1234BC0", "entry", Rules("hard"), {"1234BCD": True}, ("denied", "anti_passback")),  # a misread of it
         ("1234BCD", "entry", Rules("hard"), {"1234BCD": False}, ("granted", "exact")),
-        ("1234BCD", "entry", Rules("hard"), {}, ("granted", "exact")),  # nothing is known: nobody is locked out
+        ("1234BCD", "entry", Rules("hard"), {}, ("granted", "exact")),  # nothing is known: no car is locked out
         ("1234BCD", "exit", Rules("hard"), {"1234BCD": False}, ("granted", "anti_passback")),  # nor in
         ("1234BCD", "exit", Rules("hard"), {}, ("granted", "exact")),
         ("4321DCB", "entry", Rules(lots_per_unit=1), {"1234BCD": True}, ("denied", "lots_full")),

@@ -278,7 +278,7 @@ def test_what_was_appended_survives_kill_9(tmp_path: Path) -> None:
     told = max([seen, *(int(line) for line in rest[:-1])])
     plates = [e.plate for e in events(Spool(path, now=2), 100_000) if isinstance(e, Passage)]
     assert plates[: told + 1] == [f"{number:07d}" for number in range(told + 1)]
-    assert len(plates) - (told + 1) in (0, 1)  # at most the one that was being told
+    assert len(plates) - (told + 1) in (0, 1)  # at most the event that was being told
 
 
 def test_an_error_of_sqlite_names_the_file(spool: Spool) -> None:

@@ -136,7 +136,7 @@ def test_a_lost_race_goes_on_with_another_slot(cloud: Cloud) -> None:
     a, b = cloud.launch(), cloud.launch()
 
     class Late(SlotTable):
-        """Somebody leases the slot between our reading and our write."""
+        """Another server leases the slot between our reading and our write."""
 
         def take(self, slot: Slot, me: str, now: int) -> bool:
             if None not in cloud.holders().values() or a not in cloud.holders().values():

@@ -114,7 +114,7 @@ def gateway(server: Server) -> Callable[[str], httpx.AsyncClient]:
 
 @pytest.fixture
 async def people(server: Server) -> AsyncIterator[Callable[[str], Any]]:
-    """Return a function that signs somebody in to the API and gives his client."""
+    """Return a function that signs a user in to the API and gives the user's client."""
     clients: list[httpx.AsyncClient] = []
 
     async def sign_in(email: str) -> httpx.AsyncClient:

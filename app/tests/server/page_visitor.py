@@ -1,4 +1,4 @@
-"""Somebody who uses the pages without a browser: signs in, reads pages, sends their forms."""
+"""A user of the pages without a browser: signs in, reads pages, sends their forms."""
 
 import html
 import re
@@ -42,7 +42,7 @@ class Visitor:
 
 @asynccontextmanager
 async def visiting(base_url: str, email: str | None = None, **headers: str) -> AsyncIterator[Visitor]:
-    """Open the pages as somebody."""
+    """Open the pages as a user."""
     async with httpx.AsyncClient(base_url=base_url, headers={"Accept": "text/html", **headers}, timeout=30) as client:
         visitor = Visitor(client)
         if email:

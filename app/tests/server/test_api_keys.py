@@ -145,8 +145,8 @@ async def test_a_key_of_another_community_is_not_found(people: People, made: Any
         assert (await other.delete(path, headers={"If-Match": "*"})).status_code == 404
 
 
-# What an administrator's key may change. Everything else that changes something is for people: who belongs here and
-# how he signs in, other keys, what can't be taken back.
+# What an administrator's key may change. Everything else that changes something is for people: members and how they
+# sign in, other keys, acts that can't be undone.
 ALLOWED = {
     "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}",
     "POST /spaces", "PUT /spaces/{space}", "DELETE /spaces/{space}",
@@ -203,7 +203,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
                 answer = await client.request(
                     method, path.format(community="a", **ids), json=bodies.get(name), headers={"If-Match": "*"}
                 )
-                # These aren't there for anybody but the desk, and the person.
+                # The first is there for the desk alone, the second for the resident alone.
                 hidden = (False, "POST /communities"), (True, "PUT /residents/{resident}/erasure-request")
                 expected = 404 if (here, name) in hidden else 403
                 assert answer.status_code == expected, f"{name}: {answer.status_code} {answer.text}"

@@ -1,4 +1,4 @@
-"""The audit trail: every act is in it, nobody can change it, and ``verify-audit`` finds out who did."""
+"""The audit trail: every act is in it, it can't be changed, and ``verify-audit`` reports tampering."""
 
 import asyncio
 import json
@@ -58,7 +58,7 @@ async def broken(pool: Any, before: Head | None = None) -> Break:
 
 
 async def tamper(owner: Any, *statements: str) -> None:
-    """Do what only somebody can who may do anything: as the owner, with the triggers off."""
+    """Change the trail as only the tables' owner can, with the triggers off."""
     for table in TABLES:
         await owner.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
     for statement in statements:

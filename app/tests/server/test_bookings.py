@@ -38,7 +38,7 @@ async def send(client: httpx.AsyncClient, method: str, path: str, status: int, *
 
 
 async def changed(client: httpx.AsyncClient, method: str, path: str, status: int, body: Any = None) -> Any:
-    """Change something from whatever state it is in."""
+    """Change an object, whatever its present state."""
     return await send(client, method, path, status, json=body, headers={"If-Match": "*"})
 
 

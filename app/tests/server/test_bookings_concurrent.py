@@ -1,7 +1,7 @@
-"""Nothing is double-booked, whoever comes at the same time: bookings, sharing, taking back, assignments and passes on
+"""Nothing is double-booked by requests at the same time: bookings, sharing, taking back, assignments and passes on
 several connections to a real PostgreSQL.
 
-The stateful test lets them come at once in any order and compares what is stored with a model that knows nothing of
+The stateful test sends them at once in any order and compares what is stored with a model that knows nothing of
 windows: hours, and who may have them.
 """
 
@@ -219,7 +219,7 @@ async def test_who_comes_second_sees_what_the_first_did(place: Place) -> None:
 
 
 async def test_the_database_itself_refuses_what_overlaps(place: Place) -> None:
-    """Whatever the application does: rows that overlap don't fit into the tables."""
+    """The tables refuse rows that overlap, whatever the application does."""
     statements = {
         "booking": "INSERT INTO booking (community_id, space_id, unit_id, starts_at, ends_at) {}",
         "shared_window": "INSERT INTO shared_window (community_id, space_id, unit_id, starts_at, ends_at) {}",
@@ -246,7 +246,7 @@ def reading(hour: int) -> datetime:
 
 
 class Machine(RuleBasedStateMachine):
-    """Several people act at the same time; whatever happened, what is stored makes sense to an accountant of hours."""
+    """Several people act at the same time; whatever happened, the stored rows agree with a count of hours."""
 
     runner: asyncio.Runner
     database: Database
@@ -270,10 +270,10 @@ class Machine(RuleBasedStateMachine):
         return BASE + timedelta(hours=self.hour)
 
     def unit(self, m: int) -> int | None:
-        """Return a unit, or None for whoever has the space."""
+        """Return a unit, or None for the unit that has the space."""
         return self.place.units[m] if m < 2 else None
 
-    # What people do. Each takes plain numbers and returns an act on whatever is there by then.
+    # What people do. Each takes plain numbers and returns an act on the rows that are there by then.
 
     def assign(self, n: int, m: int, start: int, length: int) -> Act:
         return self.place.assign(

@@ -1,4 +1,4 @@
-"""The API against its own document: whatever is sent, no 5xx and no answer that the document doesn't know.
+"""The API against its own document: no request gets a 5xx or an answer that the document doesn't know.
 
 Every operation gets generated requests, well-formed and not, as each role; community a exists in all of them, so that
 they reach further than its application.

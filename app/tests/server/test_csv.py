@@ -81,7 +81,7 @@ async def test_a_dry_run_does_nothing(people: People, owner: Any) -> None:
     assert len(await rows(owner, "a", "SELECT FROM credential WHERE community_id = $1")) == 2
     assert await rows(owner, "a", "SELECT access_list_version FROM community WHERE id = $1") == before
     assert await rows(owner, "a", "SELECT FROM audit_entry WHERE community_id = $1") == []
-    # Nobody applies a table without having asked for it.
+    # A table is applied only where the request asks for it.
     default = await admin.post(f"{A}/imports/units", content=b"name\n9Z\n", headers=CSV)
     assert default.json()["applied"] is False
 

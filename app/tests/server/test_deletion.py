@@ -112,7 +112,7 @@ async def test_everything_of_it_goes_and_nothing_of_others(
     assert parkmesh("verify-audit", "--heads", str(kept), PARKMESH_DATABASE_URL=filled.app).returncode == 0
     heads = json.loads(kept.read_text())["heads"]
 
-    # Not before its time, whatever retention takes the time for.
+    # Not before its time, even if retention is given a later time.
     assert (await retention.run(owner, datetime.now(UTC))).communities_deleted == {}
     assert (await retention.run(owner, until + timedelta(days=1), dry_run=True)).communities_deleted == {}
     others, held = await everything(owner, b), await everything(owner, a)
@@ -135,7 +135,7 @@ async def test_everything_of_it_goes_and_nothing_of_others(
     assert (await neighbour.get("/api/v1/communities/b/passages")).json()["items"]
     assert (await retention.run(owner, datetime.now(UTC))).communities_deleted == {}
 
-    # Nobody's account is left who belonged there alone, and the desk's trail says what went.
+    # No account is left that belonged to that community alone, and the desk's trail says what went.
     left = await accounts(owner)
     assert {email for email, active in left.items() if active} == {
         DESK, "administrator@b.example", "resident@b.example"

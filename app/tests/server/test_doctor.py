@@ -164,7 +164,7 @@ async def test_a_sound_deployment_has_nothing_that_fails(server: Server, filled:
         "btree_gist", "partitions", "retention", "audit trail", "servers", "connections",
     ):  # fmt: skip
         assert found[check].state == "ok", found[check]
-    # Nobody ran a gateway here.
+    # No gateway runs here.
     assert found["gateways silent"].state == "warn"
 
 

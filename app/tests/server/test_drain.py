@@ -63,7 +63,7 @@ async def test_while_it_drains_it_is_not_ready_and_still_works(draining: Server,
         draining.stop.set()
         await until(lambda: _status(person, "/readyz", 503), "not ready")
         assert (await person.get("/readyz")).json() == {"status": "draining"}
-        # Alive is another question than ready: nobody restarts what is about to end in order.
+        # Alive is another question than ready: a supervisor must not restart a server that is about to end in order.
         assert (await person.get("/healthz")).status_code == 200
         assert (await person.get("/api/v1/communities/a/spaces")).status_code == 200
         assert (await gateway.post("/edge/v1/events", json=EVENTS)).json() == {"epoch": 1, "acked": 1}
@@ -97,7 +97,7 @@ async def test_streams_are_told_to_reconnect_and_end(draining: Server) -> None:
 
 
 async def test_a_request_in_flight_is_answered(draining: Server, filled: Database, owner: Any) -> None:
-    """The request waits for a row that somebody holds, until the listeners have begun to close."""
+    """The request waits for a row that another transaction holds, until the listeners have begun to close."""
     async with edge_client(draining) as gateway:
         async with owner.transaction():
             await database.set_scope(owner, "provision")

@@ -48,7 +48,7 @@ async def test_the_one_too_many_is_told_when_to_come_back() -> None:
         assert MIN_AGAIN_S <= int(refused.headers["retry-after"]) <= MAX_AGAIN_S
         work.go.set()
         assert [(await task).status_code for task in taken] == [200, 200]
-        # Whatever happened to those before, there is room again.
+        # Requests that failed also leave room again.
         for _ in range(5):
             assert (await edge.post("/broken")).status_code == 500
         assert (await edge.post("/events", content=b"x")).status_code == 200

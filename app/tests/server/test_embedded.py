@@ -70,7 +70,7 @@ def words(text: str) -> tuple[str, str]:
 
 
 def running(pid: int) -> bool:
-    """Tell whether a process does anything: one that ended and that nobody has asked about has no command line."""
+    """Tell whether a process does anything: an ended process that its parent hasn't waited for has no command line."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except FileNotFoundError:
@@ -99,7 +99,7 @@ def test_one_command_gives_a_working_system_whose_data_stay(folder: Path) -> Non
         second = command(folder)
         output, _ = second.communicate(timeout=30)
         assert (second.returncode, "another parkmesh uses" in output) == (1, True), output
-        # Whoever else is on the machine reaches neither the secrets nor the socket.
+        # Other users of the machine reach neither the secrets nor the socket.
         assert (folder / "secrets.json").stat().st_mode & 0o077 == 0
         assert data.stat().st_mode & 0o077 == 0
         process.send_signal(signal.SIGINT)

@@ -24,7 +24,7 @@ Operation = tuple[str, str]
 
 # Values that name no object of a community: a kind of file, a day.
 PLAIN = {"kind", "day"}
-# A plate is nobody's property: every community may ask about and correct any plate at its own gates.
+# A plate belongs to no community: every community may ask about and correct any plate at its own gates.
 OF_ANYBODY = {"/api/v1/communities/{community}/presence/{plate}"}
 
 

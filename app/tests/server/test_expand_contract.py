@@ -176,7 +176,7 @@ async def test_events_go_on_while_the_schema_changes_and_none_is_lost(at_previou
 
 
 async def test_a_migration_that_waits_for_a_table_lets_others_pass(at_previous: Database) -> None:
-    """Somebody reads a table for long. The revision that changes it waits, and whoever wants to write doesn't."""
+    """A transaction reads a table for long. The revision that changes the table waits, and writers don't."""
     reader, writer, watcher = [await asyncpg.connect(at_previous.owner) for _ in range(3)]
     try:
         reading = reader.transaction()

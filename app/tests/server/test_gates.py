@@ -277,12 +277,12 @@ async def test_what_one_gateway_sees_reaches_the_other_at_once(
         await drive(second, 2, "5678AXX", now - 60_000)
         await drive(first, 3, "NEW1", now + 2)
         assert await next_of(there) == {("NEW1", True)}
-        # What happened while nobody listened is told on the next stream.
+        # Passages while no stream was open are told on the next stream.
         await there.aclose()
         await drive(first, 4, "NEW1", now + 3, direction="exit")
         there = moves(second)
         assert await next_of(there) == {("1234BCD", True), ("5678AXX", False), ("NEW1", False)}
-        # A person's word is nobody's own.
+        # A person's correction goes to both gateways.
         place = "/api/v1/communities/a/presence/1234BCD"
         assert (await admin.put(place, json={"inside": False, "reason": "seen"}, headers=ANY)).status_code == 200
         assert await next_of(there) == await next_of(here) == {("1234BCD", False)}

@@ -60,7 +60,7 @@ async def test_a_body_that_trickles_in_is_given_up(
     base = server.edge if application == "edge" else server.web
     slow = [asyncio.create_task(exchange(base, f"{begin}Content-Length: 1000\r\n\r\n{{".encode())) for _ in range(20)]
     await asyncio.sleep(0)
-    # Whoever is slow keeps nobody else waiting.
+    # Slow clients keep no other client waiting.
     async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {TOKENS['gateway-a']}"}) as client:
         assert (await client.get(other)).status_code == 200
         assert not any(task.done() for task in slow)

@@ -18,7 +18,7 @@ NEW = {"name": "Eva", "password": "a password of Eva's"}
 
 @pytest.fixture
 async def guest(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    """Return a client that nobody signed in to."""
+    """Return a client that isn't signed in."""
     async with httpx.AsyncClient(base_url=server.web, timeout=20) as client:
         yield client
 
@@ -145,7 +145,7 @@ async def test_whoever_has_an_account_signs_in_and_joins(people: People, guest: 
     made = await _invite(admin, "resident@b.example", unit_id=await _unit(owner))
     claim = {"token": made["token"]}
     assert (await guest.post("/api/v1/invitations/look", json=claim)).json()["account"] is True
-    # Whoever holds the link doesn't get at the account: its password stays.
+    # A holder of the link doesn't get at the account: its password stays.
     assert (await guest.post("/api/v1/invitations/accept", json=claim | NEW)).status_code == 409
     assert (await guest.post("/api/v1/invitations/join", json=claim)).status_code == 401
     assert (await stranger.post("/api/v1/invitations/join", json=claim)).status_code == 409
@@ -213,7 +213,7 @@ async def test_a_reset_sets_a_new_password_and_ends_all_sessions(people: People,
     assert made["link"].endswith(f"/reset/{made['token']}")
     new = {"password": "a new one for Ana"}
     assert (await guest.post("/api/v1/password-resets", json={"token": first["token"]} | new)).status_code == 404
-    # Making a link changes nothing yet, and a link for a password makes nobody a member.
+    # Making a link changes nothing yet, and a link for a password makes no user a member.
     assert (await resident.get(f"{A}/units")).status_code == 200
     claim = {"token": made["token"]}
     assert (await guest.post("/api/v1/invitations/accept", json=claim | NEW)).status_code == 404
@@ -235,7 +235,7 @@ async def test_an_administrator_resets_no_account_that_is_more_than_his(
     ]
     user = await _member_id(admin, "resident@a.example")
     made = (await admin.post(f"{A}/members/{user}/password-reset")).json()
-    # In the meantime he joins b, as its administrator: the link from a would be a way into b.
+    # In the meantime the resident joins b, as its administrator: the link from a would be a way into b.
     invited = await other.post(f"{B}/invitations", json={"email": "resident@a.example", "role": "administrator"})
     resident = await people("resident@a.example")
     joined = await resident.post("/api/v1/invitations/join", json={"token": invited.json()["token"]})
@@ -257,7 +257,7 @@ async def test_sessions_are_listed_and_revoked(people: People, guest: httpx.Asyn
     mine = (await second.get("/api/v1/sessions")).json()["items"]
     (second_id,) = [item["id"] for item in mine if item["current"]]
     assert second_id != current
-    # Somebody else's session can't be ended, nor be told from none.
+    # Another user's session can't be ended, and looks like none.
     assert (await other.delete(f"/api/v1/sessions/{second_id}")).status_code == 404
     assert (await first.delete(f"/api/v1/sessions/{second_id}")).status_code == 204
     assert (await second.get("/api/v1/sessions")).status_code == 401

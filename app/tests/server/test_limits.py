@@ -69,7 +69,7 @@ async def test_an_owner_is_not_locked_out_by_guessers(pool: Any, db: Database) -
         await limits.remember(connection, ACCOUNT, HOME)
     await fill(pool, ACCOUNT, limits.PER_ACCOUNT)
     assert await refused(pool, ACCOUNT, HOME) is None
-    # From a network that he never used he waits for the oldest attempt only, not for the whole window again.
+    # From a network that the owner never used, the owner waits for the oldest attempt only, not for the whole window.
     async with database.in_identity(pool) as connection:
         await connection.execute("DELETE FROM sign_in_attempt WHERE address = $1", HOME)
     assert await refused(pool, ACCOUNT, attacker(200)) is not None

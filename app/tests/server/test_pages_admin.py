@@ -482,7 +482,7 @@ async def test_a_mistake_in_one_form_of_a_page_changes_nothing_in_the_others(adm
     assert not re.search(r'id="active" name="active" value="on" checked', page.text)
 
 
-# What somebody else changed in the meantime
+# Changes that another user made in the meantime
 
 
 async def test_what_somebody_else_changed_is_not_overwritten(

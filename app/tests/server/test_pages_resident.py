@@ -288,7 +288,7 @@ async def test_who_opens_gates_too_often_is_told_when_to_come_back(
     assert [answer.status_code for answer in answers] == [303, 303, 303, 303, 429]
     assert "Como máximo 4 aperturas por minuto." in alerts(answers[-1])
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
-    # It is his own page again, with the button.
+    # The answer is the resident's own page again, with the button.
     assert 'data-testid="open-main-in"' in answers[-1].text
 
 

@@ -102,7 +102,7 @@ async def test_an_interrupted_migration_is_taken_up_again(empty_database: Databa
     async with database.create_pool(base.app, "test", 3) as pool:
         await send(pool, 1, now, now + 400 * DAY_MS)
         await upgrade(base.owner, "0006")
-        # Somebody holds the table while the last step wants it; the migration has to give up and come again.
+        # A transaction holds the table while the last step wants it; the migration has to give up and try again.
         holder = await pool.acquire()
         transaction = holder.transaction()
         await transaction.start()

@@ -201,7 +201,7 @@ async def test_a_visitor_s_car_is_seen_while_its_pass_holds(people: People, owne
     items = (await resident.get(PASSAGES)).json()["items"]
     shown = [int(datetime.fromisoformat(item["received_at"]).timestamp() * 1000) for item in items]
     assert shown == [moments[3], moments[2]]
-    # Where it is was last seen after the pass was over: nobody's business but the staff's.
+    # The plate was last seen after the pass was over: only staff may see where it is.
     assert (await resident.get("/api/v1/communities/a/presence")).json()["items"] == []
 
 
@@ -231,7 +231,7 @@ async def test_what_a_live_page_shows_ends_with_the_plate(people: People, owner:
         await anext(every)
         await drive(1)
         assert await anext(mine) == await anext(every) == ["1234BCD"]
-        # The page stays open, and what he sees changes with his rights.
+        # The page stays open, and shows only what the resident may see now.
         answer = await admin.put(
             "/api/v1/communities/a/credentials/1234BCD", json={"status": "revoked"}, headers={"If-Match": "*"}
         )

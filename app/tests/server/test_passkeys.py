@@ -117,7 +117,7 @@ async def test_a_passkey_signs_its_owner_in(people: People, guest: httpx.AsyncCl
     assert [item["method"] for item in sessions if item["current"]] == ["passkey"]
     (listed,) = (await resident.get("/api/v1/passkeys")).json()["items"]
     assert (listed["name"], listed["last_used_at"] is not None) == ("Key", True)
-    # The device is asked not to make a second one, and the passkey is nobody else's to delete.
+    # The device is asked not to make a second one, and no other user can delete the passkey.
     assert [item["id"] for item in (await _options(resident))["excludeCredentials"]] == [_b64(key.id)]
     other = await people("administrator@a.example")
     remove, right = f"/api/v1/passkeys/{listed['id']}/remove", {"password": PASSWORD}
@@ -167,7 +167,7 @@ async def test_a_challenge_opens_one_attempt(people: People, guest: httpx.AsyncC
     said = key.get(await _challenge(guest))
     assert (await _sign_in(guest, said)).status_code == 201
     assert (await _sign_in(guest, said)).status_code == 401
-    # One that nobody gave out, one for registering, one of somebody else, and one that is too old.
+    # A challenge that the server never made, one for registering, one of another user, and one that is too old.
     made_up = {"challenge": _b64(os.urandom(32))}
     assert (await _sign_in(guest, key.get(made_up))).status_code == 401
     assert (await _sign_in(guest, key.get(await _options(resident)))).status_code == 401

@@ -22,7 +22,7 @@ async def _ids(owner: Any, community: str = "a") -> dict[str, int]:
 
 
 async def _change(client: httpx.AsyncClient, path: str, changes: dict[str, Any]) -> httpx.Response:
-    """Change what is at a path as somebody does who has just read it."""
+    """Change the object at a path as a client does that has just read it."""
     seen = await client.get(path)
     return await client.patch(path, json=changes, headers={"If-Match": seen.headers.get("etag", "*")})
 
@@ -176,7 +176,7 @@ async def test_a_resident_gets_at_no_vehicle_but_his_own(people: People, owner: 
     assert (await resident.get(luis)).status_code == 404
     assert (await resident.patch(luis, json={"label": "x"}, headers={"If-Match": "*"})).status_code == 404
     assert (await resident.delete(luis, headers={"If-Match": "*"})).status_code == 404
-    # Whoever holds a plate sees its passages: a neighbour's can't be had.
+    # The holder of a plate sees its passages: a resident can't add a neighbour's plate.
     assert (await resident.post(f"{A}/vehicles", json={"plate": "5678AXX"})).status_code == 409
     others = {"plate": "1111AAA", "resident_id": ids["Luis"]}
     assert (await resident.post(f"{A}/vehicles", json=others)).status_code == 403

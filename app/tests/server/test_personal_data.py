@@ -70,7 +70,7 @@ async def test_a_person_gets_all_that_is_kept_of_him(people: People, gateway: Ga
     assert data["resident"]["email"] == "resident@a.example"
     assert data["account"]["role"] == "resident"
     assert sorted(item["plate"] for item in data["credentials"]) == ["1234BCD", "4321BMK"]
-    # The car that a camera misread is his too; Luis's isn't.
+    # The passage with a misread plate is the resident's too; Luis's isn't.
     assert sorted(item["plate"] for item in data["passages"]) == ["1234BCD", "1234BCD", "I234BCD"]
     assert [item["plate"] for item in data["presence"]] == ["1234BCD"]
     assert len(data["sessions"]) == 1

@@ -1,4 +1,4 @@
-"""Whoever runs the service ends the sessions of one user or of all, and takes a lost passkey away."""
+"""Operators end the sessions of one user or of all, and remove a lost passkey."""
 
 import json
 from collections.abc import Awaitable, Callable

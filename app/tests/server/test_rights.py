@@ -118,7 +118,7 @@ def _targets(openapi: dict[str, Any], community: str) -> list[tuple[str, str]]:
 
 
 async def _state(owner: Any) -> dict[str, list[Any]]:
-    """Return all that community b has, table by table, except what merely notes that somebody was there."""
+    """Return all that community b has, table by table, except rows that only note a visit."""
     tables = await _tenant_tables(owner)
     return {table: await rows(owner, "b", f"SELECT * FROM {table} WHERE community_id = $1") for table in tables}  # noqa: S608
 
@@ -135,7 +135,7 @@ async def test_every_route_answers_404_for_another_community(
         for method, target in targets:
             for outsider in outsiders:
                 with subtests.test(f"{method} {target}"):
-                    # Who asks is settled before what he sends is looked at.
+                    # The server checks who asks before it looks at the body.
                     answer = await outsider.request(method, target, json={} if method != "get" else None)
                     assert answer.status_code == 404, answer.text
                     assert answer.headers["content-type"] == "application/problem+json"

@@ -1,4 +1,5 @@
-"""A second factor for whoever sees others' things: with a password alone he may register a first passkey, or use it."""
+"""A second factor for the desk and administrators: with a password alone they may only register a first passkey, or use
+it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -72,7 +73,7 @@ async def test_no_route_opens_to_a_password_alone(server: Server, people: People
         for path, methods in (await guest.get("/api/v1/openapi.json")).json()["paths"].items():
             address = path.replace("{community}", "a").replace("{", "").replace("}", "")
             for method in methods:
-                # Whatever answers a stranger is a way in, not a thing of the desk's.
+                # A route that answers a stranger is for signing in, not for the desk.
                 if (await guest.request(method, address)).status_code != 401 or (method, path) in HALF_WAY:
                     continue
                 tried += 1

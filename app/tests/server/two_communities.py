@@ -77,6 +77,6 @@ async def rows(connection: Any, community: str, query: str, *arguments: Any) -> 
 
 
 async def held_for_long(connection: Any, community: str = "a") -> None:
-    """Let everybody of a community have had his plates and his unit for years."""
+    """Let all residents of a community have had their plates and units for years."""
     for table, column in (("credential", "held_from"), ("resident", "unit_since")):
         await rows(connection, community, f"UPDATE {table} SET {column} = '2020-01-01Z' WHERE community_id = $1")  # noqa: S608

@@ -46,7 +46,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def furnished(server: Server, gateway: Callable[[str], httpx.AsyncClient]) -> Server:
-    """Give community a a shared and a visitors' space, the resident a space of his own, and some passages."""
+    """Give community a a shared space, a visitors' space and some passages, and the resident an assigned space."""
     async with visiting(server.web, ADMIN) as admin:
         spaces = "/communities/a/spaces"
         for name, category in (("s-01", "shared"), ("v-01", "visitor")):
@@ -78,7 +78,7 @@ async def furnished(server: Server, gateway: Callable[[str], httpx.AsyncClient])
 
 @pytest.fixture
 async def people(chromium: Browser, furnished: Server) -> AsyncIterator[People]:
-    """Return somebody who opens pages; at the end nothing may have gone wrong in any of them."""
+    """Return an object that opens pages as users; at the end nothing may have gone wrong in any page."""
     seen = Seen()
     async with AsyncExitStack() as stack:
         yield People(chromium, furnished, seen, stack)

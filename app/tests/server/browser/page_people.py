@@ -29,7 +29,7 @@ class Seen:
 
 
 class People:
-    """Opens pages in the browser as somebody; each in a context of his own."""
+    """Opens pages in the browser as given users; each user in a separate browser context."""
 
     def __init__(self, browser: Browser, server: Server, seen: Seen, stack: AsyncExitStack) -> None:
         self._browser, self._server, self.seen, self._stack = browser, server, seen, stack

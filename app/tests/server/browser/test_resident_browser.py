@@ -122,7 +122,8 @@ async def test_a_long_history_is_readable_on_a_phone(
 
 
 async def drive(gateway: Callable[[str], httpx.AsyncClient]) -> None:
-    """Let the resident's car come and go many times; as he has the plate, all of it is for his eyes."""
+    """Let the resident's car come and go many times; the resident holds the plate, so the resident may see all of
+    it."""
     now = int(time.time() * 1000)
     events: list[dict[str, Any]] = [
         {

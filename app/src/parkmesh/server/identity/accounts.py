@@ -68,7 +68,7 @@ async def end_session(pool: database.Pool, principal: Principal, session: str) -
 
 
 async def end_other_sessions(pool: database.Pool, principal: Principal) -> int:
-    """Revoke all sessions of the user but the one that asks; return how many those were."""
+    """Revoke all sessions of the user but the session that asks; return how many were revoked."""
     async with database.in_identity(pool) as connection:
         ended = await _end_all(connection, principal.user_id, principal.session)
     logs.security("session_revoked", user=principal.user_id, sessions=ended, why="by their owner")

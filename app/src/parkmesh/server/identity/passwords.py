@@ -38,7 +38,7 @@ def hashed(password: str) -> str:
 
 
 def matches(stored: str | None, password: str) -> bool:
-    """Tell whether the password is the one that was hashed; takes as long for ``stored`` None."""
+    """Tell whether the password is the hashed one; takes as long for ``stored`` None."""
     try:
         return _hasher.verify(stored or _NOBODY, password) and stored is not None
     except (VerificationError, InvalidHashError):
