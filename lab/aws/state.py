@@ -1,4 +1,4 @@
-"""The lock around the state of lab.aws: held for each request, and by whoever touches moto's backends itself."""
+"""The lock around the state of lab.aws: held for each request, and by code that touches moto's backends itself."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 NEEDED = (3, 11)
-# Debian's own first: supported systems have one that will do, whatever somebody put in front of it on the path.
+# Debian's own first: supported systems have one that will do, and another Python may come first on the path.
 CANDIDATES = ("/usr/bin/python3", "python3.14", "python3.13", "python3.12", "python3.11")
 
 

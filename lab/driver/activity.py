@@ -77,7 +77,7 @@ class ContainerEvents:
                 self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
             )
             assert self._process.stdout is not None
-            # Whatever came or went while nobody listened.
+            # Containers may have come or gone before this process listened.
             self._noted()
             for _ in self._process.stdout:
                 self._noted()

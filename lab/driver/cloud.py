@@ -325,7 +325,7 @@ def master_password(identifier: str) -> str:
 
 
 def action(rows: list[dict[str, Any]], group_names: Mapping[str, str]) -> haproxy.Action:
-    """A listener's or rule's last action, which is the one that answers; authentication before it is not emulated.
+    """A listener's or rule's last action, which answers the request; authentication before it is not emulated.
 
     Raises:
         LabError: the action is of a kind that HAProxy isn't configured for.

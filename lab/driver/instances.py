@@ -237,7 +237,7 @@ class Instances:
                 self._forget(instance_id)
 
     def _serve_metadata(self, by_id: Mapping[str, Instance], present: Mapping[str, Running]) -> None:
-        """Endpoints for containers that somebody restarted, and fresh tags for all."""
+        """Endpoints for containers that were restarted by hand, and fresh tags for all."""
         for instance_id, container in present.items():
             instance = by_id.get(instance_id)
             if instance is None or not container.running or instance.state != "running":

@@ -99,7 +99,7 @@ class LoadBalancers:
                 if (registered := records.registered.get(arn)) is None:
                     continue
                 self.cloud.register(arn, sorted(wanted - registered))
-                # Targets that somebody registered by hand stay; the group's own and the dead go.
+                # Targets that were registered by hand stay; the group's own and the dead go.
                 gone = {target for target in registered if target.startswith("i-") and target not in wanted}
                 left = {target for target in gone if target in group.members or states.get(target) != "running"}
                 self.cloud.deregister(arn, sorted(left))
@@ -162,7 +162,7 @@ class LoadBalancers:
         """Bring HAProxy to the recorded configuration, keeping connections and what it knows of its servers."""
         name = record.config.name
         if self._applied.get(name, ("", 0))[1] != container.pid:
-            # A new HAProxy has checked nobody yet.
+            # A new HAProxy has checked no target yet.
             self._verdicts[name] = haproxy.Verdicts()
         proven = self._verdicts.setdefault(name, haproxy.Verdicts()).proven
         text = haproxy.config(record.config, frozenset(proven))

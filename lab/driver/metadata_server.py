@@ -1,7 +1,7 @@
 """Serves instance metadata at 169.254.169.254:80 inside containers' network namespaces, from this one process.
 
-A listening socket belongs to the namespace in which it was made, whoever accepts on it later. A short-lived thread
-enters the container's namespace, makes the socket and ends; the rest happens in the daemon.
+A listening socket belongs to the namespace in which it was made, whichever thread accepts on it later. A short-lived
+thread enters the container's namespace, makes the socket and ends; the rest happens in the daemon.
 """
 
 import logging

@@ -49,7 +49,7 @@ class BaseImage:
         machine = platform.machine()
         debian = content_hash(machine, lab.suite, self.sources, INCLUDE)
         self.hash = content_hash(debian, CONTAINERFILE.read_text())
-        # Names under localhost only: an image that somebody pulled under a public name is never replaced.
+        # Names under localhost only: an image that was pulled under a public name is never replaced.
         self.debian = f"localhost/parkmesh-debian:{lab.suite}-{debian}"
         self.name = f"localhost/parkmesh-base:{lab.suite}-{self.hash}"
         self.archive = lab.cache / f"debian-{lab.suite}-{machine}-{debian}.tar"
@@ -116,7 +116,7 @@ def remove_abandoned_builds(podman: Podman) -> list[str]:
 
 
 def _remove_abandoned(podman: Podman) -> list[str]:
-    """Working containers of `podman build` on our images. Nobody builds: the caller holds the lock."""
+    """Working containers of `podman build` on our images. No build is running: the caller holds the lock."""
     images = podman.json("images", "--all", "--filter", f"label={BASE_LABEL}")
     ours = {row["Id"] for row in images}
     rows = podman.json("ps", "--all", "--external")

@@ -44,7 +44,7 @@ def settings_for_this_machine() -> str | None:
 def podman_for(lab: Lab, *, write: bool = True) -> tuple[Podman, str | None]:
     """podman for this lab, and the settings file it uses (None: podman's defaults).
 
-    A CONTAINERS_CONF that is set already is somebody's choice and stays.
+    A CONTAINERS_CONF that is set already is the user's choice and stays.
     """
     chosen = os.environ.get("CONTAINERS_CONF")
     content = settings_for_this_machine()

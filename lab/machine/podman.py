@@ -1,7 +1,7 @@
 """podman as the lab uses it: one call with a time-out, JSON answers, errors that carry podman's own words.
 
-Secrets go in through standard input only; arguments and environment of a container can be read by anybody who may ask
-podman.
+Secrets go in through standard input only; arguments and environment of a container can be read by every user who may
+ask podman.
 """
 
 import json

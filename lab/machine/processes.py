@@ -25,7 +25,7 @@ class Identity:
 
 
 def identify(pid: int, proc: Path = PROC) -> Identity | None:
-    """Who runs under a pid now; None when nobody does (or only a zombie), or when that is hidden from this user."""
+    """The process under a pid now; None when there is none (or only a zombie), or when it is hidden from this user."""
     try:
         stat = (proc / str(pid) / "stat").read_text()
         command = (proc / str(pid) / "cmdline").read_bytes()

@@ -39,7 +39,7 @@ KEPT = {"/home/ops", "/var/lib/parkmesh", "/var/lib/zerotier-one"}
 NOISE = re.compile(
     r"/etc/(apt/|(passwd|group|shadow|gshadow|subuid|subgid)-|\.pwd\.lock|ld\.so\.cache|resolv\.conf)"
     r"|/var/lib/(apt|dpkg|systemd|mosquitto|ucf)/|/etc/ssh/ssh_host_"
-    # The SSH server stays enabled: somebody else may sign in by it.
+    # The SSH server stays enabled: other users may sign in by it.
     r"|/etc/rc\d\.d/...ssh$|/etc/systemd/system/(sshd|multi-user\.target\.wants/ssh)\.service$"
 )
 LISTING = "find /etc /opt /usr/local /home /var/lib /var/cache/zerotier-one.deb /run/parkmesh -xdev 2>/dev/null || true"
