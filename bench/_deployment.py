@@ -88,7 +88,7 @@ def _children(pid: int) -> list[int]:
 @contextmanager
 def postgres() -> Iterator[Database]:
     """Run PostgreSQL with its defaults (synchronous commit on, fsync on) on a new database, like one in service."""
-    # Whoever ends a bench early ends its PostgreSQL too.
+    # A bench that is ended early ends its PostgreSQL too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="parkmesh-bench-"))
     folder.chmod(0o755)
@@ -214,7 +214,7 @@ def allow_many_connections() -> None:
 
 
 async def sign_in(base: Database, email: str = "desk@bench.example") -> str:
-    """Make an operator and a session of his; return its token."""
+    """Make an operator and a session; return the session's token."""
     token = secrets.token_urlsafe(32)
     connection = await database.connect(base.addresses.app, "bench", 5)
     try:

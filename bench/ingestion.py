@@ -1,13 +1,13 @@
 """Measure the edge API: events a second with every effect applied, and gateways that all come back at once.
 
 A real server process and a PostgreSQL of its own (``_deployment``: on disk, synchronous commit and fsync on), both on
-this machine, and the load beside them. Rows are counted after every run: what was acknowledged must be there, once.
+this machine, and the load beside them. Rows are counted after every run: each acknowledged event must be there once.
 
 * steady: open loop. Batches are due at fixed moments, whatever the answers do, and the time to the acknowledgement
   counts from the moment when a batch was due, also where it had to be sent again.
 * ceiling: a few gateways send their next batch as soon as the last one was acknowledged.
 * storm: gateways come back within the given time, each with new connections, a heartbeat, a stream that stays open, the
-  question for its access list and a backlog. Who is told to come back later (503) does.
+  question for its access list and a backlog. A gateway that is told to come back later (503) does.
 
 A quarter of the events are passages whose barrier opened (a row, presence), the rest states of spaces (a row, the
 space's state). Some live pages are open meanwhile.

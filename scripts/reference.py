@@ -30,7 +30,7 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a default as somebody would write it in an inventory."""
+    """Return a default as people write it in an inventory."""
     if value is None or value == "":
         return ""
     if isinstance(value, bool):

@@ -106,7 +106,7 @@ class Lab:
         return done.stdout
 
     def controller(self, method: str, path: str, body: object = None) -> Any:
-        """Ask the overlay's controller, as somebody does who changes things by hand."""
+        """Ask the overlay's controller, like a person who changes things by hand."""
         answer = requests.request(
             method,
             f"http://{self.facts['hosts']['overlay']['address']}:9993/controller/network{path}",

@@ -1,4 +1,4 @@
-"""The overlay is what the inventory says, whatever somebody does to it by hand, and its secrets can be replaced."""
+"""The overlay is what the inventory says, whatever is done to it by hand, and its secrets can be replaced."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,7 @@ def members(lab: Lab, network: str) -> dict[str, dict[str, Any]]:
 
 @pytest.fixture
 def stranger(lab: Lab, network: str) -> Iterator[str]:
-    """A member that nobody wrote down."""
+    """A member that the inventory doesn't name."""
     lab.controller("POST", f"/{network}/member/{STRANGER}", {"name": "stranger", "authorized": True})
     yield STRANGER
     if STRANGER in lab.controller("GET", f"/{network}/member"):

@@ -1,4 +1,4 @@
-"""Whatever a control plane, a proxy or the network does: a clear error, bounded retries, and never the token."""
+"""A clear error, bounded retries, and never the token, whatever a control plane, a proxy or the network does."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_every_requirement_is_there_once() -> None:
     ids = Counter(row[0] for row in ROW.findall(DOCUMENT))
     assert [name for name, count in ids.items() if count > 1] == []
     assert set(ids) == wanted()
-    # A row of another form would be read by nobody.
+    # No test reads a row of another form.
     assert len(re.findall(r"^\| V\d", DOCUMENT, re.M)) == len(wanted())
 
 
