@@ -1,4 +1,4 @@
-"""Who may pass a gate: the one decision that gateway and server share.
+"""The decision whether a car may pass a gate; gateway and server share it.
 
 The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
 credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate.

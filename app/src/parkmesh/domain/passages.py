@@ -1,9 +1,9 @@
 """Several reads of one vehicle are one passage.
 
-A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a
-minute are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new
-read belongs to it. The window begins with the passage and is not prolonged by reads: a car that stays is a new one
-some day. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
+A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a minute
+are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new read
+belongs to it. The window begins with the passage and is not prolonged by reads: a car that stays longer makes a new
+passage. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
 neighbours' cars with similar plates stay two passages.
 """
 

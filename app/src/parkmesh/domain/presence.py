@@ -1,4 +1,4 @@
-"""Which plates are inside: the last word on each.
+"""Presence: which plates are inside, by the last word on each plate.
 
 Gateways deliver events late, twice and out of step with each other, and people correct missed passages. So presence
 isn't counted up and down: each movement and correction has a place in one order, and the greatest wins. Servers and

@@ -24,7 +24,7 @@ class Backoff:
         wait = self._random.uniform(ceiling / 4, ceiling)
         if retry_after_s is None:
             return wait
-        # Spread those who were all told the same moment.
+        # Spread the gateways that were all told the same moment.
         return min(retry_after_s, RETRY_AFTER_MOST_S) + wait
 
 

@@ -230,7 +230,7 @@ class Decider:
             gate.queue.put_nowait(None)
 
     def close(self) -> None:
-        """End the disk thread, after everyone who uses it has ended."""
+        """End the disk thread, after all tasks that use it have ended."""
         self._disk.shutdown(wait=True)
 
     async def _work(self, gate: _Gate) -> None:

@@ -1,4 +1,4 @@
-"""Is a camera's read of now, or an old one sent late? An old read must never open a gate.
+"""Tell whether a camera's read is fresh or an old read that was sent late: an old read must never open a gate.
 
 Cameras' clocks are often wrong, so the age isn't simply 'now minus the camera's time': each camera's clock offset is
 learned from live reads. Two reads that arrive as far apart as the camera says they happened show a constant offset;

@@ -281,7 +281,7 @@ class Spool:
             db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (_QUARANTINE_ROWS,))
 
     def forget(self, now: int) -> None:
-        """Delete what has been kept long enough: messages in quarantine hold plates, and so does who is outside."""
+        """Delete what has been kept long enough: messages in quarantine hold plates, and so do the plates outside."""
         with self._transaction() as db:
             db.execute("DELETE FROM quarantine WHERE received < ?", (now - _QUARANTINE_KEPT_MS,))
             db.execute("DELETE FROM presence WHERE NOT inside AND at < ?", (now - _OUTSIDE_KEPT_MS,))

@@ -3,8 +3,8 @@
 Loops that fail and recover on their own. The servers are tried in turn; one that failed is left at once, and only a
 whole round without an answer waits (back-off with jitter, at least the server's Retry-After).
 
-Which servers: those that a server names as live, each gateway in an order of its own, so that all gateways spread over
-all servers; behind them those of the configuration, which are all there is until a server has answered.
+The gateway calls the servers that a server names as live, in its own order, so that all gateways spread over all
+servers. After them it calls the servers of its configuration, which are all that it knows until a server has answered.
 """
 
 import asyncio
@@ -131,7 +131,7 @@ class Sync:
             await asyncio.sleep(SERVERS_S)
 
     def use(self, live: list[str]) -> None:
-        """Call the live servers from now on, and keep to the one in use if it is among them."""
+        """Call the live servers from now on, and keep to the server in use if it is live."""
         current = self.server
         usable = [server for server in live[:MAX_SERVERS] if server.startswith(("http://", "https://"))]
         self._servers = in_own_order(self._config.name, usable, self._configured)

@@ -87,7 +87,7 @@ def _write_overlay(root: Path, secret: SlotSecret) -> None:
 
 
 def _owner(root: Path) -> Owner:
-    """Return who reads the server's files. Under another root (a test) the process keeps them."""
+    """Return the owner of the server's files. Under another root (a test) the process keeps them."""
     if root != Path("/"):
         return Owner()
     try:

@@ -8,15 +8,16 @@ Every body is JSON of one of these structs. All times are integers, milliseconds
 | ``GET /edge/v1/access-list?version=N`` | ``AccessList`` (``full`` is true unless N is a version the server can diff) |
 | ``POST /edge/v1/heartbeat`` | ``Heartbeat`` -> ``HeartbeatAck`` |
 | ``GET /edge/v1/stream`` | ``access-list`` (``ListChanged``), ``command`` (``Command``), ``presence``, ``ping`` |
-| ``GET /edge/v1/servers`` | ``Servers``: who is there to be called, for spreading the calls |
+| ``GET /edge/v1/servers`` | ``Servers``: the live servers, so that gateways spread their calls |
 
 A gateway asks for what it understands: ``GET /edge/v1/access-list?version=N&epoch=E&features=rules``. What came after
-the first release (``epoch`` and what ``features`` names) is in the answer only then, since a gateway refuses members
-that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its own
-configuration.
+the first release (``epoch`` and the named ``features``) is in the answer only if the gateway asks, since a gateway
+refuses members that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its
+own configuration.
 
-``GET /edge/v1/stream?features=presence`` asks for what other gateways see and people correct (``Moved``), where the
-community's rules go by it: all that is known at first, then what changes. Of two words on a plate the later holds.
+``GET /edge/v1/stream?features=presence`` asks for presence as other gateways see it and people correct it (``Moved``),
+where the community's rules use presence: first all that is known, then the changes. Of two words on a plate the later
+holds.
 
 The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment: a
 gateway that holds another epoch takes the full list, whatever the versions say.

@@ -14,7 +14,7 @@ from parkmesh.server.db.database import Connection, Pool
 
 
 class Actor(Protocol):
-    """Who acts: a ``Principal`` or a part of the system."""
+    """The actor of an entry: a ``Principal`` or a part of the system."""
 
     @property
     def actor(self) -> str: ...

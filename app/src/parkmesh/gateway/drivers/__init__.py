@@ -1,4 +1,4 @@
-"""What speaks with devices: a module per device, and the tables that say which ``kind`` of the configuration has which.
+"""The drivers: a module per device, and the tables that map each ``kind`` of the configuration to its module.
 
 A new device is a module here, its kind in ``gateway.config`` and its line in a table below; nothing else names a brand.
 """

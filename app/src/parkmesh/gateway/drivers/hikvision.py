@@ -34,7 +34,7 @@ def _text(root: Element, *names: str) -> str | None:
 
 
 def _confidence(text: str | None) -> float | None:
-    """Read 97, 97.0 or 0.97 as 0.97; None for what is no number in range."""
+    """Read 97, 97.0 or 0.97 as 0.97; None for other text and numbers out of range."""
     try:
         value = float(text) if text else math.nan
     except ValueError:

@@ -1,4 +1,4 @@
-"""What drivers and the rest of the gateway say to each other: plain data, errors, and what each sort of driver does."""
+"""The interface between drivers and the rest of the gateway: plain data, errors, and what each sort of driver does."""
 
 from collections.abc import Awaitable
 from typing import Literal, Protocol

@@ -64,8 +64,8 @@ async def page(
     unit_id: int | None = None,
     visitors: bool = True,
 ) -> list[Credential]:
-    """Return credentials by plate; of one resident or unit, or those whose plate or holder contains ``search``, where
-    given; those of visitors too, or not."""
+    """Return credentials by plate. Where given, only those of one resident or unit, and those whose plate or holder
+    contains ``search``; ``visitors`` tells whether visitors' credentials are included."""
     rows = await connection.fetch(
         f"""
         {_SELECT} AND ($2::text IS NULL OR (c.plate, c.id) > ($2, $3))

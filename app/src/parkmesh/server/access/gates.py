@@ -147,9 +147,9 @@ async def open_gate(
 ) -> Command:
     """Send the gateways of a community the command to open a gate.
 
-    Staff may, with a reason; residents where the community's rules let them. The command lives for
-    ``COMMAND_LIFE_MS``: a gateway that is not connected now will never see it. Raises ``Problem`` 404 where there is
-    no such gate, 403, 422 without a reason that is needed, 429 for who asks too often.
+    Staff may, with a reason; residents where the community's rules let them. The command lives for ``COMMAND_LIFE_MS``:
+    a gateway that is not connected now will never see it. Raises ``Problem`` 404 where there is no such gate, 403, 422
+    without a reason that is needed, 429 for a user who asks too often.
     """
     community_id = member.community_id
     async with database.in_community(pool, community_id) as connection:
@@ -197,7 +197,7 @@ async def _send(
 
 async def _reserve_opening(connection: Connection, community_id: int, actor: str, most: int) -> None:
     """Count an opening of this minute; raise ``Problem`` 429 where there were ``most`` already."""
-    # One after the other, or those who ask at once would not see each other.
+    # One after the other: requests at the same time would not see each other.
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, $2))", f"open {actor}", community_id)
     recent, wait_s = await connection.fetchrow(
         """

@@ -1,4 +1,4 @@
-"""Who is inside, as the gates saw it and people corrected it, and how far that has drifted from what else is known."""
+"""Presence, as the gates saw it and people corrected it, with counts that show how far it has drifted."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -69,8 +69,8 @@ async def page(
     inside: bool | None = True,
     seen: passages.Seen | None = None,
 ) -> list[Presence]:
-    """Return plates in their order, those inside (True), outside (False) or both (None); those whose last movement is
-    ``seen`` where given."""
+    """Return plates in their order: those inside (True), outside (False) or both (None). Where ``seen`` is given, only
+    plates whose last movement is in it."""
     rows = await connection.fetch(
         f"""{_PRESENCE} AND ($2::text IS NULL OR p.plate > $2) AND ($3::boolean IS NULL OR p.inside = $3)
         AND {passages.shown("p.plate", "p.at", 5)} ORDER BY p.plate LIMIT $4""",
@@ -97,7 +97,8 @@ async def lock(connection: Connection, community_id: int) -> None:
 async def correct(
     connection: Connection, principal: Principal, community_id: int, plate: str, inside: bool, reason: str
 ) -> Presence:
-    """Say where a normalised plate is, whatever was seen until now. The gateways hear of it with the access list."""
+    """Set where a normalised plate is, whatever the gates saw until now. The gateways hear of it with the access
+    list."""
     correction = await connection.fetchval("SELECT id FROM correct_presence($1, $2, $3)", plate, inside, reason)
     detail = {"plate": plate, "inside": inside, "reason": reason}
     await audit.record(connection, principal, community_id, "presence.correct", f"presence/{correction}", detail)

@@ -1,4 +1,4 @@
-"""What commands share that work on the database at PARKMESH_DATABASE_URL: the wait for it, and refusals in one line."""
+"""Code of all commands that work on the database at PARKMESH_DATABASE_URL: the wait for it, and errors in one line."""
 
 import asyncio
 import os

@@ -1,10 +1,10 @@
-"""What is left of a community that the desk offboarded and marked for deletion: nothing, once its time has come.
+"""Delete communities that the desk offboarded and marked for deletion, once their time has come.
 
-``desk.delete_community`` marks it; ``parkmesh retention run`` deletes it, as the tables' owner: the application's role
-may change neither passages nor the audit trail, and a request is no place for millions of rows. Rows go table by table,
-some at a time, and an interrupted run is finished by the next one. The audit trail goes last, in one transaction with
-the community itself and with the entry of the desk's own trail that says so: it names the head that the chain had, so
-that ``parkmesh verify-audit`` knows afterwards that the chain wasn't cut off.
+``desk.delete_community`` marks a community; ``parkmesh retention run`` deletes it, as the tables' owner: the
+application's role may change neither passages nor the audit trail, and a request is no place for millions of rows. Rows
+go table by table, some at a time, and an interrupted run is finished by the next one. The audit trail goes last, in one
+transaction with the community itself and with the entry of the desk's own trail that says so: it names the head that
+the chain had, so that ``parkmesh verify-audit`` knows afterwards that the chain wasn't cut off.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
-"""The epoch of the access lists: which history their versions count.
+"""The epoch of the access lists: the history in which their versions count.
 
-A database that comes back from a backup has forgotten versions that gateways hold, and gives their numbers to other
+A database that was restored from a backup has lost versions that gateways hold, and gives their numbers to other
 changes. A new epoch tells every gateway to take the full list.
 """
 

@@ -1,4 +1,4 @@
-"""``parkmesh retention run`` and ``parkmesh admin new-epoch``: done to a whole database now and then."""
+"""``parkmesh retention run`` and ``parkmesh admin new-epoch``: commands that change a whole database now and then."""
 
 from collections.abc import Awaitable
 from datetime import UTC, datetime

@@ -1,8 +1,8 @@
 """``parkmesh serve``: both applications in one process, and an orderly end.
 
-On SIGTERM readiness goes first, so that the load balancer stops sending, and the list of servers says so to the
-gateways; after the drain time live pages and gateways' streams are ended (their clients connect again, elsewhere), both
-listeners close, work in flight ends, and the server leaves the list.
+On SIGTERM the server first reports that it is not ready: the load balancer stops sending, and the list of servers tells
+the gateways. After the drain time live pages and gateways' streams are ended (their clients connect to other servers),
+both listeners close, work in flight ends, and the server leaves the list.
 """
 
 import asyncio
@@ -168,7 +168,8 @@ async def _opened(*applications: Application) -> None:
 
 
 def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) -> None:
-    """Hand a notification of the database to those whom it concerns (see ``notifications`` for the payloads)."""
+    """Hand a notification of the database to the feeds and streams that it concerns (see ``notifications`` for the
+    payloads)."""
     identity, _, rest = payload.partition(":")
     if channel == "parkmesh_live":
         feeds.changed(int(identity), rest)
@@ -186,7 +187,7 @@ def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) ->
 
 
 def resync(feeds: live.Feeds, streams: Streams) -> None:
-    """Bring everybody up to date after a time in which notifications may have been missed."""
+    """Bring all feeds and streams up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
 

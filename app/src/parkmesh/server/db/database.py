@@ -1,7 +1,7 @@
 """Connections to PostgreSQL and the only ways to open a transaction on them.
 
-Row-level security is forced on every table: a transaction sees nothing until it says for whom it works. It says so with
-settings that last as long as the transaction does:
+Row-level security is forced on every table: a transaction sees nothing until settings say for which community or scope
+it works. The settings last as long as the transaction:
 
 | setting | set by | shows |
 |---|---|---|

@@ -36,8 +36,8 @@ LOCK_KEY = 7_120_451_009
 LOCK_WAIT_S = 300
 """Seconds for another migration to end, and for a revision to get the locks on its tables."""
 TABLE_LOCK_S = 0.5
-"""Seconds that everybody may have to wait behind a revision that waits for a table. Less than PostgreSQL's
-deadlock_timeout: where a revision and a server wait for each other it is the revision that gives way."""
+"""Seconds that other transactions may wait behind a revision that waits for a table. Less than PostgreSQL's
+deadlock_timeout: where a revision and a server wait for each other, the revision gives way."""
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ async def _upgrade(url: str) -> tuple[str | None, str | None, bool]:
                 if time.monotonic() > gives_up:
                     raise MigrationError(f"a table was in use for more than {LOCK_WAIT_S} s") from None
                 _log.warning("a table is in use, trying again", extra={"fields": {"cause": str(error)}})
-                # Those who waited behind us go first.
+                # Transactions that waited behind us go first.
                 await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
                 continue
             done.append(before)

@@ -1,7 +1,7 @@
-"""ASGI middleware that bounds the work in hand: above it a request is answered 503 at once, with when to come back.
+"""ASGI middleware that bounds the work in hand: above the bound it answers 503 at once, with the time to come back.
 
-A gateway that is told so keeps its events and tries again; one that waits in an endless queue gives up in the middle
-and sends everything a second time.
+A gateway that gets 503 keeps its events and tries again; a gateway that waits in an endless queue gives up in the
+middle and sends everything a second time.
 """
 
 import random
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from parkmesh.server.http import problems
 
 MIN_AGAIN_S, MAX_AGAIN_S = 1, 5
-"""Bounds of Retry-After; drawn by chance, so that those who were turned away together don't return together."""
+"""Bounds of Retry-After; drawn by chance, so that gateways that were turned away together don't return together."""
 _STREAM = "/edge/v1/stream"
 
 

@@ -1,9 +1,9 @@
 """Tell all servers which communities' events came in: after the commit that stored them, many in one notification.
 
-A transaction that notifies holds a lock of the whole database until its commit is on disk. Batches that notified for
-themselves would so commit one after the other, and a disk that is slow for a moment would hold up all gateways; without
-it they share a flush. What isn't announced because the server died in between is told when the gateway repeats its
-batch, or when the page or stream next looks by itself (``live.IDLE_S``, ``app.IDLE_S``).
+A transaction that notifies holds a lock of the whole database until its commit is on disk. If batches notified in their
+own transactions, they would commit one after the other, and a disk that is slow for a moment would hold up all
+gateways; without the lock they share a flush. If the server dies before it announces a batch, pages and streams learn
+of the batch when the gateway repeats it, or when they next look by themselves (``live.IDLE_S``, ``app.IDLE_S``).
 """
 
 import asyncio

@@ -31,7 +31,7 @@ def check_order(batch: EventBatch) -> None:
 
 
 def storable(text: str | None) -> str | None:
-    """Return the text without the one character that PostgreSQL doesn't store: a device's oddity loses no event."""
+    """Return the text with NUL replaced, which PostgreSQL doesn't store: a device's oddity loses no event."""
     return text if text is None else text.replace("\x00", "\ufffd")
 
 

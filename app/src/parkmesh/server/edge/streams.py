@@ -1,5 +1,5 @@
-"""The open streams of gateways: pushes of new access lists, of commands and of what other gateways saw, within the
-process that holds each."""
+"""The open streams of gateways in this process: pushes of new access lists, of commands and of what other gateways
+saw."""
 
 import asyncio
 from collections import defaultdict
@@ -58,7 +58,7 @@ class Stream:
 
 
 class Streams:
-    """All streams of this process. A gateway has one: a new one ends the one before."""
+    """All streams of this process. A gateway has one stream: a new stream ends the one before."""
 
     def __init__(self) -> None:
         self._of_community: defaultdict[int, dict[int, Stream]] = defaultdict(dict)

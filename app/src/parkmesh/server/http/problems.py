@@ -59,7 +59,7 @@ def response(
 
 
 def not_found() -> Problem:
-    """Return the one answer for what doesn't exist and for what the asker may not know to exist."""
+    """Return the same answer for objects that don't exist and for objects that the client may not know of."""
     return Problem(404, "There is nothing here that you may see.")
 
 

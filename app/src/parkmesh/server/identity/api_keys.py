@@ -13,7 +13,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Principal, Role, digest
 
 PREFIX = "pmk_"
-"""Begins every key's token, so that one that leaked is recognised by who finds it."""
+"""Begins every key's token, so that its finder recognises a leaked token."""
 
 _COLUMNS = "id, name, role, created_at, expires_at, revoked_at, last_used_at"
 

@@ -1,8 +1,8 @@
 """Passkeys (WebAuthn): a second way to sign in, bound to this site's name and to its owner's device.
 
 A passkey stands in for the password, so the device must have verified its user (PIN, finger, face). Challenges are
-random, kept in the database as their SHA-256, live for ``CHALLENGE_LIFE`` and open one attempt: an answer uses its
-challenge up before it is looked at. A counter that doesn't grow is what a copied authenticator shows, and is refused.
+random, kept in the database as their SHA-256, live for ``CHALLENGE_LIFE`` and open one attempt: an answer uses up its
+challenge before the server checks it. A counter that doesn't grow shows a copied authenticator, and is refused.
 """
 
 import asyncio
@@ -34,7 +34,8 @@ CHALLENGE_BYTES = 32
 
 @dataclass(frozen=True)
 class Site:
-    """Whom passkeys are bound to. ``id`` is the host's name; ``origin`` what browsers say they are on."""
+    """The site that passkeys are bound to. ``id`` is the host's name; ``origin`` is the site's origin as browsers state
+    it."""
 
     id: str
     origin: str
@@ -248,7 +249,7 @@ def _digest(challenge: bytes) -> bytes:
 
 
 async def _ceremonies() -> Any:
-    """Load ``passkey_ceremonies`` on a thread: everybody else goes on meanwhile."""
+    """Load ``passkey_ceremonies`` on a thread: other requests go on meanwhile."""
     return await asyncio.to_thread(importlib.import_module, "parkmesh.server.identity.passkey_ceremonies")
 
 

@@ -1,4 +1,4 @@
-"""Who is asking: signing in, sessions, and what a user may see.
+"""Principals: signing in, sessions, and what a user may see.
 
 A session is a random token of which the database keeps the SHA-256. It ends when it is revoked, after 12 hours without
 use, and after 7 days. Rights are read at every request, so a change of them acts at once.
@@ -46,7 +46,8 @@ class Membership:
 
 @dataclass(frozen=True)
 class Principal:
-    """Who asks, with the rights of this moment: a signed-in user, or an integrator's API key (``api_key`` is its id).
+    """The sender of a request, with the rights of this moment: a signed-in user, or an integrator's API key
+    (``api_key`` is its id).
 
     ``session`` is the SHA-256 of the token that the request carries. A key has no ``user_id``: it is 0, no user's.
     """

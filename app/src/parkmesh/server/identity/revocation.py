@@ -23,7 +23,7 @@ class Revoked(Struct, frozen=True):
 
 
 async def revoke(connection: Connection, email: str | None, *, passkeys: bool) -> Revoked:
-    """End the sessions of the user with this address, or of everybody, and remove the passkeys too where asked.
+    """End the sessions of the user with this address, or of all users, and remove the passkeys too where asked.
 
     Open live pages end with their sessions. Raises ``UnknownUserError``.
     """

@@ -1,4 +1,4 @@
-"""Who needs more than a password, and whose session lacks it.
+"""Users who need more than a password, and sessions that lack it.
 
 A passkey is two factors by itself: something one has, opened by something one is or knows (``passkeys`` insists on the
 device's check of its user). A session that a password or a link opened is one factor: users of the roles that

@@ -1,7 +1,8 @@
 """Tables of units, residents, plates and spaces taken over from a community's own lists.
 
-A table is applied whole or not at all. Every mistake is named by its line, those that only the database can tell too:
-a dry run does all the work and takes it back. What a table doesn't say stays as it is, and nothing is ever deleted.
+A table is applied whole or not at all. Every mistake is named by its line, also mistakes that only the database finds:
+a dry run does all the work and rolls it back. Values that a table leaves out stay as they are, and nothing is ever
+deleted.
 """
 
 import re
@@ -250,7 +251,7 @@ async def _plates(
             done.mistakes.append(Mistake(row.line, "valid_until", Message("not after valid_from")))
     if done.mistakes:
         return
-    # Everybody who adds a plate holds its unit first.
+    # Every transaction that adds a plate holds its unit first.
     touched = sorted({people[email]["unit_id"] for email in emails} - {None})
     await connection.execute(
         "SELECT FROM unit WHERE community_id = $1 AND id = ANY($2) ORDER BY id FOR UPDATE", community_id, touched

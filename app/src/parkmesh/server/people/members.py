@@ -1,7 +1,7 @@
 """Accounts that belong to a community, and what they may do there.
 
-Names of accounts belong to signing in, not to a community: these functions take the pool and open the transaction that
-sees both.
+The names of accounts belong to signing in, not to a community: these functions take the pool and open a transaction
+that sees accounts and community.
 """
 
 from collections.abc import AsyncGenerator

@@ -1,1 +1,1 @@
-"""Who may use a space when: assignments, sharing, bookings, visitor passes."""
+"""The right to use a space for a time: assignments, sharing, bookings, visitor passes."""

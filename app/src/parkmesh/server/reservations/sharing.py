@@ -345,10 +345,10 @@ async def extend_all_windows(connection: Connection, community_id: int, until: d
 
 
 async def rewrite(connection: Connection, community_id: int, space_id: int, now: datetime, *, strict: bool) -> None:
-    """Write out the windows of a space that is held, as they follow from what is said and assigned.
+    """Write out the windows of a space that this transaction holds, as sharing and assignments define them.
 
-    What is past stays as it was. Where a booking would lose its window, ``strict`` raises ``Problem`` 409 with it, for
-    a person who takes something back; otherwise the booking keeps it, for time that moves on and clocks that change.
+    Past windows stay. Where a booking would lose its window, ``strict`` raises ``Problem`` 409 with the booking (a
+    person takes something back); otherwise the booking keeps its window (time moves on, or clocks change).
     """
     place = (community_id, space_id)
     name: str = await connection.fetchval("SELECT time_zone FROM community WHERE id = $1", community_id)

@@ -433,7 +433,7 @@ async def say_plate(
 
 
 async def open_gate(connection: Connection, community_id: int, token: str, gate: str, now: datetime) -> bool:
-    """Send the command to open a gate for who has a link; tell whether it leads anywhere.
+    """Send the command to open a gate for the holder of a link; tell whether the link leads to a pass.
 
     Raises ``Problem`` 409 where the pass isn't valid now, and as ``gates.open_gate_for_visitor`` does.
     """

@@ -1,4 +1,4 @@
-"""The ASGI application of the web application: pages, the REST API, and what the load balancer asks."""
+"""The ASGI application of the web application: pages, the REST API, and the load balancer's health checks."""
 
 import asyncio
 import json

@@ -157,7 +157,8 @@ class Viewer:
 
 
 class Frames:
-    """One update as the frames of those who may see different parts of it. Each is made once: thousands share it."""
+    """One update as frames for viewers who may see different parts of it. Each frame is made once: thousands of viewers
+    share it."""
 
     def __init__(self, update: Update) -> None:
         self._update = update
@@ -192,7 +193,7 @@ class Feed:
         self._woken.set()
 
     async def run(self) -> None:
-        """Serve the viewers until cancelled; let those who hear nothing for long know that we are there."""
+        """Serve the viewers until cancelled; tell viewers that hear nothing for long that the server is there."""
         loop = asyncio.get_running_loop()
         pinged = loop.time()
         looked = dict.fromkeys(EVENTS, pinged)

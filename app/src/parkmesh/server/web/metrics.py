@@ -1,8 +1,8 @@
 """``/metrics``: what Prometheus scrapes. It is for machines nearby and never for the load balancer's clients.
 
-A request that came through a proxy says so (``X-Forwarded-For``, ``Forwarded``, ``Via``) and gets 404, as if there were
-nothing. Of the others, those from this machine itself are answered; where PARKMESH_METRICS_TOKEN is set, those that
-carry it as a bearer token, from wherever they are, and no others.
+A request with a proxy's header (``X-Forwarded-For``, ``Forwarded``, ``Via``) gets 404, as if there were nothing. Of the
+others, requests from this machine are answered. Where PARKMESH_METRICS_TOKEN is set, only requests that carry it as a
+bearer token are answered, from any address.
 """
 
 import hmac

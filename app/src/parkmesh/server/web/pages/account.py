@@ -1,4 +1,4 @@
-"""One's own account: devices that are signed in, the password, passkeys, and the data that communities keep of one."""
+"""The user's own account: signed-in devices, the password, passkeys, and the data that communities keep of the user."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """Keys for integrators' programs: which there are, making one, revoking it.
 
-A key's token is in the answer to the form that made it: it stands in no address, and nothing may keep that page.
+A key's token is in the answer to the form that made it: it stands in no address, and no cache may keep that page.
 """
 
 from datetime import datetime, time, timedelta

@@ -1,4 +1,4 @@
-"""What a community tells its visitors about finding their way; written by staff, shown by the links of passes."""
+"""Directions: a community's text for visitors on how to find their way; staff write it, the links of passes show it."""
 
 import re
 

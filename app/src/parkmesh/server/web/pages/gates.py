@@ -1,4 +1,4 @@
-"""Gates with their lanes, the rules of the community, and who is inside."""
+"""Gates with their lanes, the rules of the community, and presence."""
 
 import dataclasses
 from urllib.parse import quote

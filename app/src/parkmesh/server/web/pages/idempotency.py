@@ -1,7 +1,7 @@
-"""Forms that create something and are sent twice: the second one leads to where the first one led.
+"""Forms that create something and are sent twice: the second answer leads to the same page as the first.
 
-A form carries a random key. Its effect and where it led are written in one transaction, in the table that keeps the
-API's answers to repeated creates.
+A form carries a random key. Its effect and the page that it led to are written in one transaction, in the table that
+keeps the API's answers to repeated creates.
 """
 
 import secrets

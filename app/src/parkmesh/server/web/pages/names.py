@@ -1,4 +1,4 @@
-"""Short names, by which devices, signs and addresses know a thing: lower-case letters, digits and dashes."""
+"""Short names, by which devices, signs and addresses know an object: lower-case letters, digits and dashes."""
 
 import re
 

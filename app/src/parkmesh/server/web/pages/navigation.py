@@ -1,4 +1,4 @@
-"""Where one can go from a page: the main navigation by role."""
+"""The main navigation of pages, by role."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What is kept of one person: given out as a file, or erased for ever. For the community's administrators."""
+"""One person's data: exported as a file, or erased for ever. For the community's administrators."""
 
 from starlette.responses import Response
 

@@ -49,7 +49,7 @@ _templates = _environment()
 
 
 def compile_templates() -> None:
-    """Compile all templates: the first to ask for a page need not wait for it, nor hold up everybody else."""
+    """Compile all templates: the first request for a page need not wait for it, nor hold up other requests."""
     for name in _templates.list_templates():
         _templates.get_template(name)
 

@@ -1,4 +1,4 @@
-"""Spaces: the live map, and what staff decides about each space."""
+"""Spaces: the live map, and each space's settings for staff."""
 
 from itertools import groupby
 from typing import get_args

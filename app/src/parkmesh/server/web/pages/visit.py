@@ -1,4 +1,4 @@
-"""Who may see a page: the pages' counterpart of the API's ``SignedIn``, ``Member`` and ``Staff``.
+"""The right to see a page: the pages' counterpart of the API's ``SignedIn``, ``Member`` and ``Staff``.
 
 A page is a function that takes a ``Visit``. The decorators here make it an endpoint: they find out who asks and which
 place the user has in the community of the path, and check the token of every form before the page's code runs.
