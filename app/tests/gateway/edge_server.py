@@ -72,7 +72,7 @@ class EdgeServer:
         return time.time_ns() // 1_000_000 + self.clock_ahead_ms
 
     def change_list(self, entries: list[AccessEntry], *, removed: list[str] | None = None) -> None:
-        """Upsert entries and remove ids, and tell those who listen."""
+        """Upsert entries and remove ids, and tell the open streams."""
         gone = set(removed or [])
         kept = {e.credential_id: e for e in self.entries if e.credential_id not in gone}
         kept.update({e.credential_id: e for e in entries})
@@ -84,7 +84,7 @@ class EdgeServer:
         self._send("command", msgspec.json.encode(command))
 
     def moved(self, *moves: PresenceUpdate) -> None:
-        """Tell those who listen where plates are by the word of others."""
+        """Tell the open streams where plates are by the word of other gateways."""
         self._send("presence", msgspec.json.encode(Moved(list(moves))))
 
     @property

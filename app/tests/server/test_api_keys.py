@@ -215,7 +215,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
             "outside POST /communities", "outside PUT /account/password", "outside POST /passkeys",
             "outside POST /invitations/join",
         }  # fmt: skip
-        # Who has an account is sent away by a person, who has none by a program too.
+        # Only a person may deactivate a resident with an account; a program may deactivate one without.
         place = f"{A}/residents/{resident['resident_id']}"
         sent_away = await client.patch(place, json={"active": False}, headers={"If-Match": "*"})
         assert sent_away.status_code == 403, sent_away.text

@@ -147,7 +147,7 @@ async def test_a_server_is_in_the_list_as_long_as_it_runs(server: Server, owner:
     await until(lambda: owner.fetchval("SELECT EXISTS (SELECT FROM server)"), "announced")
     found = await owner.fetch("SELECT id, edge_url, web_url, draining FROM server")
     assert [tuple(row) for row in found] == [("test", server.edge, server.web, False)]
-    # Everybody may read it: the edge API tells it to gateways while it works for their community.
+    # Every scope may read the list: the edge API tells it to gateways while it works for their community.
     assert await rows(owner, "a", "SELECT id FROM server WHERE $1::bigint > 0") == [{"id": "test"}]
     server.stop.set()
     await server.task

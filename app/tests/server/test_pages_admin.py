@@ -414,7 +414,7 @@ async def test_a_unit_is_never_guessed(admin: Visitor, owner: Any) -> None:
     assert (await assign("10A")).status_code == 303
     assigned = "SELECT u.name FROM space_assignment a JOIN unit u ON u.id = a.unit_id WHERE a.community_id = $1"
     assert await one(owner, "a", assigned) == "10A"
-    # Two differ in capitals only: who writes neither is asked.
+    # Two differ in capitals only: a name that is neither gets a question.
     await admin.send(f"{A}/people/units", of=f"{A}/people", name="ab", plate_limit="5")
     await admin.send(f"{A}/people/units", of=f"{A}/people", name="AB", plate_limit="5")
     assert "exactly" in alerts(await assign("Ab"))
