@@ -1,4 +1,4 @@
-"""What keeps the lab from starting, said before anything is installed: `python3 lab/commands/preflight.py`.
+"""Problems that keep the lab from starting, reported before anything is installed: `python3 lab/commands/preflight.py`.
 
 The system's `python3` may be of any age, and a traceback would be a poor answer: this file keeps to syntax that every
 Python 3 reads, and so does `lab/machine/system.py`. With an old one it looks for a newer one on this machine and hands

@@ -1,4 +1,5 @@
-"""`summary`: what a person needs after `make demo`. The lab's desk password is shown: it is worth nothing elsewhere."""
+"""`summary`: the addresses and the password that a person needs after `make demo`. The lab's desk password is shown: it
+is worth nothing elsewhere."""
 
 from typing import Any
 

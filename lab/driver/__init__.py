@@ -1,1 +1,1 @@
-"""What makes the records of the lab's AWS come true: containers that follow them, in one background process."""
+"""The lab's driver: containers that follow the records of the lab's AWS, in one background process."""

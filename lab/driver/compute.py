@@ -1,4 +1,4 @@
-"""What the compute driver has to do, from EC2's records on one side and containers on the other. Pure.
+"""The compute driver's plan, from EC2's records on one side and containers on the other. Pure.
 
 The records say what should run; the containers say what does. A container that is gone although its record runs has
 died: in an Auto Scaling group it is replaced, alone it is a stopped instance.

@@ -292,7 +292,7 @@ def measured(statistics: str) -> dict[tuple[str, str], Measured]:
 
 @dataclass
 class Verdicts:
-    """Turns counters into ELB's states; remembers who was healthy before and who is new."""
+    """Turns counters into ELB's states; remembers which targets were healthy before and which are new."""
 
     proven: set[tuple[str, str]] = field(default_factory=set)
     since: dict[tuple[str, str], float] = field(default_factory=dict)

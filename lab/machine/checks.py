@@ -46,7 +46,8 @@ class Volume:
 
 @dataclass(frozen=True)
 class Port:
-    """A loopback port that the lab wants. `holder` is None while it is free, else who has it ('' when not visible)."""
+    """A loopback port that the lab wants. `holder` is None while it is free, else the process that has it ('' when not
+    visible)."""
 
     number: int
     variable: str
@@ -173,7 +174,7 @@ def _published(podman: Podman, lab: Lab) -> set[int]:
 
 
 def holder_of(port: int) -> str | None:
-    """None when the loopback port is free, else who listens there ('' when that is not visible)."""
+    """None when the loopback port is free, else the process that listens there ('' when that is not visible)."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,4 +1,4 @@
-"""The one error that the lab's commands show as a single line instead of a traceback."""
+"""The error that the lab's commands show as a single line instead of a traceback."""
 
 
 class LabError(Exception):

@@ -1,4 +1,4 @@
-"""Who a lab is: its id, its name prefix, its folders and its ports, all derived from the clone and PARKMESH_LAB.
+"""A lab's identity: its id, its name prefix, its folders and its ports, all derived from the clone and PARKMESH_LAB.
 
 Two clones on one machine, or two labs of one clone, never share a name: the id carries the lab's name and a hash of the
 clone's path, and everything that is created is named and labelled with it.

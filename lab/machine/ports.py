@@ -1,6 +1,6 @@
-"""Which ports a lab gets, in view of what stands on this machine: its own record, and the other labs.
+"""The ports that a lab gets, given its own record and the other labs on this machine.
 
-`names.from_environment` makes the choice; here is what it looks at.
+`names.from_environment` makes the choice; this module reads what it needs.
 """
 
 import json
@@ -16,7 +16,7 @@ from lab.machine.podman import PodmanError
 
 
 def settle(environment: Mapping[str, str], root: Path = names.ROOT) -> Lab:
-    """The lab that the environment describes, with the ports it has or, while it is new, the ones it gets.
+    """The lab that the environment describes, with the ports it has or, while it is new, the ports it gets.
 
     Raises:
         LabError: as `names.from_environment`.

@@ -1,6 +1,6 @@
 """Knowing the lab daemon again: a process is the one we started only if pid, start time and command line all agree.
 
-A pid alone may belong to a stranger by the time it is read; nothing is ever signalled on a pid alone.
+A pid alone may belong to another process by the time it is read; the lab never signals a process by pid alone.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""The lab's folder: lab.json (facts for the inventory, no secrets), the secrets beside it, and who holds the folder."""
+"""The lab's folder: lab.json (facts for the inventory, no secrets), the secrets beside it, and the lock on the
+folder."""
 
 import fcntl
 import json

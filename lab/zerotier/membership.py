@@ -255,7 +255,7 @@ class Membership:
         return verdict
 
     def _receivers_of_group(self, frame: bytes) -> list[Member]:
-        """To whom a broadcast or multicast frame goes: ARP to the owner of the address, the rest to all."""
+        """The receivers of a broadcast or multicast frame: ARP goes to the owner of the address, the rest to all."""
         assert self.config is not None
         others = [member for member in self.members.values() if member.address != self.node_address]
         is_arp = (frame[12] << 8 | frame[13]) == ETHERTYPE_ARP and len(frame) >= 42

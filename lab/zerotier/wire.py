@@ -28,7 +28,7 @@ _PART = struct.Struct("!QHH")
 
 
 class PacketError(ValueError):
-    """The bytes are no packet of a node of the lab, or not from whom they say."""
+    """The bytes are no packet of a node of the lab, or not from the sender that they name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,7 +269,7 @@ def test_no_datagram_ends_a_daemon(lab: Lab) -> None:
 
 
 def test_an_own_interface_packet_of_another_node_is_not_injected(lab: Lab) -> None:
-    """A node that isn't a member, but knows everybody's public keys, gets nothing through."""
+    """A node that isn't a member, but knows all public keys, gets nothing through."""
     stranger = lab.add("stranger", 15)
     (stranger.home / "moons.d").mkdir()
     moon = next((lab.nodes["app"].home / "moons.d").iterdir())

@@ -1,4 +1,4 @@
-"""Which members the overlay should have, who is meant by a name, and whether two may talk."""
+"""The filters of the overlay: the wanted members, the member that a name means, and whether two members may talk."""
 
 from __future__ import annotations
 
