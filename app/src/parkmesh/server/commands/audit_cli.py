@@ -28,11 +28,11 @@ from parkmesh.server.db import database
 )
 @database_command.waiting
 def verify_audit(community: str | None, against: BinaryIO | None, heads: Path | None, wait: float) -> None:
-    """Check that nobody changed, removed, added or reordered entries of the audit trail.
+    """Check that no entry of the audit trail was changed, removed, added or reordered.
 
     Takes PARKMESH_DATABASE_URL from the environment and prints {"ok", "heads", "broken"} as JSON. Keep what it prints
     outside of the database and give it to a later run as --against: only so is a trail found out whose end was cut off,
-    or that was written anew, by somebody who may do anything in the database.
+    or that was written anew, by a person with full rights in the database.
     """
     from parkmesh.server.commands import verify_audit as checks
 

@@ -234,7 +234,7 @@ def new_epoch(wait: float) -> None:
 @admin.command("end-sessions")
 @click.option("--email", help="Of whom.")
 @click.option("--everybody", is_flag=True, help="Of all users.")
-@click.option("--passkeys", is_flag=True, help="Remove the passkeys too: of somebody who lost his device.")
+@click.option("--passkeys", is_flag=True, help="Remove the user's passkeys too: they lost their device.")
 @database_command.waiting
 def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float) -> None:
     """Sign a user, or everybody, out everywhere.
