@@ -25,7 +25,7 @@ COMMANDS = {
         "parkmesh.server.commands.audit_cli",
         "verify_audit",
         "server",
-        "Check that nobody altered the audit trail.",
+        "Check that the audit trail was not altered.",
     ),
     "retention": (
         "parkmesh.server.commands.retention_cli",
