@@ -55,8 +55,8 @@ _IN_COMMUNITY = (
 
 
 def include(app: FastAPI) -> None:
-    """Add the API's routes. Each part directly: a router within a router is worked out anew at every level, which is
-    most of the time that a server takes to start."""
+    """Add the API's routes, each part directly: FastAPI works out a nested router again at every level, which would
+    take most of a server's time to start."""
     for part in _OUTSIDE:
         app.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE)
     for part in _IN_COMMUNITY:

@@ -1,4 +1,4 @@
-"""Keys for integrators. People manage them; a key can't make or revoke keys."""
+"""API keys for integrators. People manage the keys; a key can't make or revoke keys."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -43,11 +43,11 @@ class ApiKey(BaseModel):
 
 
 class ListedApiKey(ApiKey):
-    last_used_at: datetime | None = Field(description="to the minute")
+    last_used_at: datetime | None = Field(description="When the key was last used, to the minute.")
 
 
 class CreatedApiKey(ApiKey):
-    """``token`` goes into ``Authorization: Bearer``. It is shown this once: null where the answer is given again."""
+    """``token`` goes into ``Authorization: Bearer``. Only the first answer shows it; a repeated answer has null."""
 
     token: str | None
 
@@ -59,7 +59,7 @@ class ApiKeys(BaseModel):
 
 @in_community.get("/api-keys")
 async def list_api_keys(request: Request, member: PersonStaff, page: Page) -> ApiKeys:
-    """List the community's keys, oldest first, with those that were revoked."""
+    """List the community's API keys, oldest first, revoked keys too."""
     after = page.after(int)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await api_keys.listed(connection, member.community_id, limit=page.fetch, after=after[0] if after else 0)
@@ -69,7 +69,7 @@ async def list_api_keys(request: Request, member: PersonStaff, page: Page) -> Ap
 
 @in_community.post("/api-keys", **creating.documented(CreatedApiKey, 409))
 async def create_api_key(request: Request, principal: SignedIn, member: PersonStaff, body: NewApiKey) -> Response:
-    """Make a key. Its token is in this answer and nowhere else."""
+    """Make an API key. Only this answer contains its token."""
 
     async def make(connection: Connection) -> Made:
         key, token = await api_keys.create(
@@ -84,7 +84,7 @@ async def create_api_key(request: Request, principal: SignedIn, member: PersonSt
 
 @in_community.get("/api-keys/{key}", responses=preconditions.READ)
 async def show_api_key(request: Request, response: Response, member: PersonStaff, key: KeyId) -> ApiKey:
-    """Show one key."""
+    """Show one API key."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await api_keys.read(connection, member.community_id, key)
     if found is None:
@@ -96,7 +96,7 @@ async def show_api_key(request: Request, response: Response, member: PersonStaff
 
 @in_community.delete("/api-keys/{key}", **preconditions.deleting())
 async def revoke_api_key(request: Request, principal: SignedIn, member: PersonStaff, key: KeyId) -> Response:
-    """Revoke a key. It is worthless from now on, and stays in the list."""
+    """Revoke an API key. It stops working at once, and stays in the list."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         found = await api_keys.read(connection, member.community_id, key, lock=True)
         if found is None:

@@ -22,16 +22,16 @@ Word = Annotated[Text, Query(min_length=1, max_length=120)]
 
 
 class AuditEntry(BaseModel):
-    """``seq`` and ``hash`` are the entry's place in the chain that ``parkmesh verify-audit`` checks."""
+    """``seq`` and ``hash`` place the entry in the chain that ``parkmesh verify-audit`` checks."""
 
     id: int
     seq: int
     at: datetime
     actor: str = Field(description="user:<id>, api-key:<id> or system:<part>")
-    actor_name: str | None = Field(description="what the user or the key is called now")
+    actor_name: str | None = Field(description="The present name of the user or API key.")
     action: str
     object: str
-    detail: dict[str, Any] | None = Field(description="null: erased")
+    detail: dict[str, Any] | None = Field(description="Null if the details were erased.")
     hash: str
 
 
@@ -41,7 +41,7 @@ class AuditEntries(BaseModel):
 
 
 def _filter(
-    action: Annotated[Word | None, Query(description="An action, or its beginning up to the full stop.")] = None,
+    action: Annotated[Word | None, Query(description="An action, or its part before the full stop.")] = None,
     actor: Word | None = None,
     object: Word | None = None,
     since: Annotated[AwareDatetime | None, Query(alias="from", description="At or after this moment.")] = None,
@@ -55,7 +55,7 @@ Only = Annotated[audit.Filter, Depends(_filter)]
 
 @in_community.get("/audit", responses=answers(403))
 async def list_audit(request: Request, member: Staff, page: Page, only: Only) -> AuditEntries:
-    """List what was done in the community, latest first."""
+    """List the acts in the community, latest first."""
     pool = request.app.state.pool
     after = page.after(int)
     async with database.in_community(pool, member.community_id, read_only=True) as connection:
@@ -67,7 +67,7 @@ async def list_audit(request: Request, member: Staff, page: Page, only: Only) ->
 
 @router.get("/desk/audit", responses=answers(404))
 async def list_desk_audit(request: Request, operator: Operator, page: Page, only: Only) -> AuditEntries:
-    """List what was done outside of communities, latest first: sign-ins of the desk, communities made and ended."""
+    """List the acts outside of communities, latest first: sign-ins of the desk, communities taken on and offboarded."""
     pool = request.app.state.pool
     after = page.after(int)
     async with database.at_desk(pool) as connection:

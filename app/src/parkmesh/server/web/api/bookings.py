@@ -42,7 +42,7 @@ class FreeSpaces(BaseModel):
 
 
 class Booking(Shown):
-    """``visitor_pass`` is the id of the pass that the space is booked for, if any."""
+    """``visitor_pass`` is the id of the visitor pass that the space is booked for, if any."""
 
     id: int
     space: str
@@ -63,24 +63,24 @@ class Bookings(BaseModel):
 
 
 class NewBooking(Asked):
-    """Staff says for which unit."""
+    """Staff name the unit that the booking is for."""
 
     space: Name
     unit_id: Id | None = None
 
 
 class BookingTime(Asked):
-    """Another time for a booking. One that has begun may keep its beginning."""
+    """Another window for a booking. A booking that has begun may keep its beginning."""
 
 
 class Cancellation(Body):
-    """Staff gives a reason."""
+    """Staff give a reason."""
 
     reason: Reason | None = None
 
 
 def needed_reason(member_role: Role, body: Cancellation) -> str | None:
-    """Return the reason of a cancellation; raise ``Problem`` 422 where staff gives none."""
+    """Return the reason of a cancellation; raise ``Problem`` 422 if staff give none."""
     if member_role is not Role.RESIDENT and body.reason is None:
         raise Problem(422, "reason: say why, its unit reads it", kind="invalid")
     return body.reason
@@ -93,12 +93,14 @@ async def list_available(
     page: paging.Page,
     from_: Annotated[Moment, Query(alias="from")],
     until: Annotated[Moment, Query()],
-    category: Annotated[Category | None, Query(description="Visitors' spaces are listed only when asked for.")] = None,
+    category: Annotated[
+        Category | None, Query(description="Only spaces of this category. Without it visitors' spaces are left out.")
+    ] = None,
     ev: bool | None = None,
     accessible: bool | None = None,
     level: LevelAsked = None,
 ) -> FreeSpaces:
-    """List the spaces that can be booked for the whole window, by name. A resident's own are not among them."""
+    """List the spaces that can be booked for the whole window, by name, without those of a resident's own unit."""
     if not from_ < until:
         raise Problem(422, "until: must be later than from", kind="invalid")
     window, now = Window(from_, until), datetime.now(UTC)
@@ -132,7 +134,7 @@ async def list_bookings(
     ends_after: Annotated[Moment | None, Query()] = None,
     starts_before: Annotated[Moment | None, Query()] = None,
 ) -> Bookings:
-    """List bookings, latest first. Residents see their unit's."""
+    """List bookings, latest first. Residents see their unit's bookings."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await bookings.page(
             connection,
@@ -151,8 +153,8 @@ async def list_bookings(
 
 @in_community.post("/bookings", **creating.documented(Booking, 403, 409))
 async def create_booking(request: Request, principal: SignedIn, member: Member, body: NewBooking) -> Response:
-    """Book a space. 409 `overlap` with the booking in the way, `not-available` where the space isn't shared for the
-    whole window, `quota` where the unit has as many bookings as it may; 422 `outside-rules`."""
+    """Book a space. 409 `overlap` names the booking that is in the way. 409 `not-available`: the space isn't shared for
+    the whole window. 409 `quota`: the unit has as many bookings as it may. 422 `outside-rules`."""
     now = datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -175,7 +177,7 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
 
 @in_community.get("/bookings/{booking}", responses=preconditions.READ)
 async def get_booking(request: Request, response: Response, member: Member, booking: IdInPath) -> Booking:
-    """Read a booking. Residents read their unit's."""
+    """Read a booking. Residents read their unit's bookings."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
         found = Booking.model_validate(await bookings.get(connection, member.community_id, booking, unit_id=unit))
@@ -192,8 +194,8 @@ async def move_booking(
     booking: IdInPath,
     body: BookingTime,
 ) -> Booking:
-    """Give a booking another time on its space. 409 `overlap` with the booking in the way, `not-available`, `over`, or
-    `visitor` where it belongs to a pass; 422 `outside-rules`."""
+    """Move a booking to another window on the same space. 409 `overlap` names the booking that is in the way. 409
+    `not-available`, 409 `over`. 409 `visitor`: the booking belongs to a visitor pass. 422 `outside-rules`."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
@@ -215,7 +217,7 @@ async def cancel_booking(
     booking: IdInPath,
     body: Cancellation,
 ) -> Booking:
-    """Cancel a booking: the space is free from now on. 409 where it is over."""
+    """Cancel a booking: the space is free at once. 409 if the booking is over."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)

@@ -1,4 +1,4 @@
-"""Who calls the REST API: dependencies of routes that find the principal and their membership of the community."""
+"""Dependencies of routes that find the caller of the REST API and the caller's membership of the community."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from parkmesh.server.web import authentication
 
 SignedIn = Annotated[Principal, Depends(authentication.required)]
 HalfWay = Annotated[Principal, Depends(authentication.half_way)]
-"""Like ``SignedIn``, for the little that one may do before the second factor."""
+"""Like ``SignedIn``, for the few acts that a user may do before the second factor."""
 
 
 async def _member(request: Request, principal: SignedIn, community: str) -> Membership:
@@ -41,4 +41,4 @@ Staff = Annotated[Membership, Depends(_staff)]
 PersonStaff = Annotated[Membership, Depends(_person_staff)]
 """Administrators and operators, but no API key."""
 Operator = Annotated[Principal, Depends(_operator)]
-"""The operator's desk; for everybody else what it shows doesn't exist."""
+"""The operator's desk; other callers are answered 404."""

@@ -26,8 +26,8 @@ class CommunitySummary(BaseModel):
 
 
 class CommunityDetails(CommunitySummary):
-    """``offboarded_at``: when the desk let it go; only the desk sees it since then. ``deletion_due``: when it goes with
-    all it has, null where it stays."""
+    """``offboarded_at``: when the desk offboarded the community; since then only the desk sees it. ``deletion_due``:
+    from when the community and its data may be deleted, null if they stay."""
 
     offboarded_at: datetime | None
     deletion_due: datetime | None
@@ -74,7 +74,7 @@ async def list_communities(request: Request, principal: SignedIn, page: Page, se
 
 @router.get("/communities/{community}", responses=answers(404))
 async def show_community(request: Request, member: Member) -> CommunityDetails:
-    """Show the community and what the asker is to it."""
+    """Show the community and the caller's role in it."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await desk.details(connection, member.community_id)
     return CommunityDetails.model_validate({**msgspec.structs.asdict(found), "role": member.role})

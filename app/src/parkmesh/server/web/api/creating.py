@@ -1,4 +1,4 @@
-"""Routes that create something: done once for one ``Idempotency-Key``, and answered with 201, ETag and Location::
+"""Routes that create objects: once for each ``Idempotency-Key``, and answered with 201, ETag and Location::
 
 @in_community.post("/things", **creating.documented(Thing, 403, 409))
 async def create_thing(request: Request, principal: SignedIn, member: Staff, body: NewThing) -> Response:
@@ -25,11 +25,11 @@ from parkmesh.server.web.answers import answers
 
 @dataclass(frozen=True)
 class Made:
-    """What was made, as the answer shows it.
+    """The created object, as the answer shows it.
 
-    ``name``: what its address ends with, None where it has none of its own. ``version``: the state that If-Match is
-    compared with, where that isn't all of ``shown``. ``changeable`` false: nothing of it changes, so it has no ETag.
-    ``secret``: members that are shown this once and never stored.
+    ``name``: the end of the object's address, None if it has no address. ``version``: the state that If-Match is
+    compared with, if that isn't all of ``shown``. ``changeable`` false: the object never changes, so it has no ETag.
+    ``secret``: members that only the first answer shows and that are never stored.
     """
 
     shown: object
@@ -43,7 +43,7 @@ Make = Callable[[Connection], Awaitable[Made]]
 
 
 def documented(shown: type, *refusals: int, changeable: bool = True) -> dict[str, Any]:
-    """Return what a route's decorator needs to say of a create."""
+    """Return the arguments that the decorator of a creating route needs."""
     return {
         "status_code": 201,
         "response_model": shown,
@@ -55,7 +55,7 @@ def documented(shown: type, *refusals: int, changeable: bool = True) -> dict[str
 async def in_community(
     request: Request, principal: Principal, member: Membership, body: BaseModel, make: Make
 ) -> Response:
-    """Create something of the member's community in a transaction of its own."""
+    """Create an object of the member's community in a new transaction."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         return await within(connection, request, principal, member.community_id, body, make)
 
@@ -63,9 +63,9 @@ async def in_community(
 async def within(
     connection: Connection, request: Request, principal: Principal, community_id: int, body: BaseModel, make: Make
 ) -> Response:
-    """Create something in the transaction of ``connection``; ``community_id`` as ``idempotency.once`` takes it.
+    """Create an object in the transaction of ``connection``; ``community_id`` as ``idempotency.once`` takes it.
 
-    ``make`` isn't called where an earlier attempt with the same key got its answer already.
+    ``make`` isn't called if an earlier attempt with the same key was answered already.
     """
     once = await idempotency.once(request, connection, principal, community_id, body)
     if once.answer is not None:

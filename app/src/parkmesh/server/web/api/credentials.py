@@ -1,4 +1,4 @@
-"""The plates of a community for its staff, and vehicles: the plates that its residents registered."""
+"""All plates of a community, for its staff, and vehicles: the plates that residents registered."""
 
 from typing import Literal
 
@@ -40,8 +40,8 @@ class CredentialState(BaseModel):
 
 
 class NewVehicle(Body):
-    """``resident_id``: whose it is; absent: the resident's own who asks, or the community's where staff ask.
-    The validity is set by staff."""
+    """``resident_id``: the vehicle's owner. Without it the vehicle belongs to the resident who asks, or, if staff ask,
+    to the community. Only staff set the validity."""
 
     plate: Plate
     label: Label = ""
@@ -51,7 +51,7 @@ class NewVehicle(Body):
 
 
 class VehicleChange(Body):
-    """Absent members stay as they are. ``status`` and the validity are changed by staff."""
+    """Absent members stay as they are. Only staff change ``status`` and the validity."""
 
     plate: Plate = Field(default_factory=str)
     label: Label = Field(default_factory=str)
@@ -72,7 +72,7 @@ async def list_credentials(
     resident_id: IdAsked = None,
     unit_id: IdAsked = None,
 ) -> CredentialList:
-    """List the community's plates, those of visitors too."""
+    """List the community's plates, visitors' plates too."""
     after = page.after(str, int)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await credentials.page(
@@ -92,7 +92,7 @@ async def list_credentials(
 async def put_credential(
     request: Request, principal: SignedIn, member: Staff, plate: str, body: CredentialStatus
 ) -> CredentialState:
-    """Revoke a plate or restore it, whoever holds it. Gateways that are online know within seconds."""
+    """Revoke or restore a plate, for all its holders. Gateways that are online know within seconds."""
     normal = plates.normalise(plate)
     if normal is None:
         raise problems.not_found()
@@ -109,7 +109,7 @@ def _by_staff(member: Membership) -> bool:
 async def _visible(
     connection: Connection, member: Membership, vehicle: int, *, lock: bool = False
 ) -> credentials.Credential:
-    """Return a vehicle that the member may see: staff any, residents those of their unit."""
+    """Return a vehicle that the member may see: staff see all vehicles, residents their unit's."""
     found = await credentials.get(connection, member.community_id, vehicle, lock=lock)
     if not _by_staff(member) and found.resident_id != member.resident_id:
         own = await units.unit_of(connection, member.community_id, member.resident_id)
@@ -120,13 +120,13 @@ async def _visible(
 
 @in_community.get("/vehicles")
 async def list_vehicles(request: Request, member: Member, page: paging.Page) -> CredentialList:
-    """List vehicles by plate: for residents those of their unit, for staff all."""
+    """List vehicles by plate. Residents see their unit's vehicles, staff see all."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         after = page.after(str, int)
         unit = resident = None
         if not _by_staff(member):
             unit = await units.unit_of(connection, member.community_id, member.resident_id)
-            # Residents without a unit see their own, and who is nobody here sees none.
+            # Residents without a unit see their own; accounts without a resident see none.
             resident = None if unit else member.resident_id or 0
         found = await credentials.page(
             connection,
@@ -143,7 +143,7 @@ async def list_vehicles(request: Request, member: Member, page: paging.Page) -> 
 
 @in_community.post("/vehicles", **creating.documented(credentials.Credential, 403, 409))
 async def add_vehicle(request: Request, principal: SignedIn, member: Member, body: NewVehicle) -> Response:
-    """Register a plate. Residents register their own, as many as the unit may hold."""
+    """Register a plate. Residents register their own plates, as many as the unit may hold."""
     staff = _by_staff(member)
     if not staff:
         _forbid_others(member, body.resident_id)
@@ -171,7 +171,7 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
 async def get_vehicle(
     request: Request, response: Response, member: Member, vehicle: IdInPath
 ) -> credentials.Credential:
-    """Read a vehicle. Residents read those of their unit."""
+    """Read a vehicle. Residents read their unit's vehicles."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await _visible(connection, member, vehicle)
     preconditions.tag(response, found)
@@ -182,7 +182,7 @@ async def get_vehicle(
 async def change_vehicle(
     request: Request, response: Response, principal: SignedIn, member: Member, vehicle: IdInPath, body: VehicleChange
 ) -> credentials.Credential:
-    """Change a vehicle's plate or label; as staff its status and validity too. Residents change their own."""
+    """Change a vehicle's plate or label; staff also its status and validity. Residents change their own vehicles."""
     staff = _by_staff(member)
     if not staff:
         _forbid_staffs(body)
@@ -199,7 +199,7 @@ async def change_vehicle(
 
 @in_community.delete("/vehicles/{vehicle}", **preconditions.deleting(403, 409))
 async def remove_vehicle(request: Request, principal: SignedIn, member: Member, vehicle: IdInPath) -> Response:
-    """Remove a vehicle. Residents remove their own, unless staff revoked it."""
+    """Remove a vehicle. Residents remove their own vehicles, unless staff revoked them."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await _visible(connection, member, vehicle, lock=True)
         preconditions.check(request, present)

@@ -1,4 +1,4 @@
-"""A community's lists as CSV: taken over from its own spreadsheets, and given out."""
+"""A community's lists as CSV tables: imported from its spreadsheets, and exported."""
 
 import dataclasses
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ in_community = APIRouter(tags=["tables"])
 
 MEDIA_TYPE = "text/csv"
 DryRun = Annotated[
-    bool, Query(description="Only tell what the table would do, and what is wrong in it. false: apply it.")
+    bool, Query(description="true: only report what the table would change, and its errors. false: apply it.")
 ]
 
 
@@ -36,9 +36,9 @@ async def import_table(
     kind: Literal["units", "residents", "plates", "spaces"],
     dry_run: DryRun = True,
 ) -> csv_import.ImportReport:
-    """Take over a table (UTF-8, separated by ``;`` or ``,``, at most 10,000 rows and 2 MiB), whole or not at all.
+    """Import a table (UTF-8, separated by ``;`` or ``,``, at most 10,000 rows and 2 MiB), completely or not at all.
 
-    Columns, those with * are needed: units: name*, lots, plate_limit; residents: email*, name*, unit; plates: plate*,
+    Columns (* means required): units: name*, lots, plate_limit; residents: email*, name*, unit; plates: plate*,
     email, label, valid_from, valid_until; spaces: name*, level, category, ev, accessible. An empty cell changes
     nothing.
     """
@@ -64,10 +64,10 @@ async def export_table(
     principal: SignedIn,
     member: Staff,
     kind: Literal["people", "credentials", "passages", "spaces"],
-    since: Annotated[AwareDatetime | None, Query(description="Of passages: received then or later.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="Of passages: received before.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Of passages: received at or after this moment.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Of passages: received before this moment.")] = None,
 ) -> StreamingResponse:
-    """Give out a table (UTF-8 with a byte order mark, separated by ``;``). The trail tells who took it."""
+    """Export a table (UTF-8 with a byte order mark, separated by ``;``). The audit trail names the caller."""
     pool = request.app.state.pool
     async with database.in_community(pool, member.community_id) as connection:
         await audit.record(connection, principal, member.community_id, f"{kind}.export", kind)

@@ -23,7 +23,7 @@ in_community = APIRouter(tags=["desk"])
 
 Search = Annotated[
     str | None,
-    Query(alias="q", min_length=1, max_length=60, pattern=PRINTABLE, description="Text within."),
+    Query(alias="q", min_length=1, max_length=60, pattern=PRINTABLE, description="Text in names or titles."),
 ]
 
 
@@ -45,7 +45,7 @@ class FirstSpace(Body):
 
 
 class FirstGateway(Body):
-    """``token_sha256`` is the SHA-256 of a token made on the gateway; without it the answer holds a new token."""
+    """``token_sha256`` is the SHA-256 of a token made on the gateway; without it the answer contains a new token."""
 
     name: Name
     token_sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
@@ -63,7 +63,7 @@ class NewCommunity(Body):
 
 
 class CreatedCommunity(BaseModel):
-    """``gateway_tokens``: new tokens by the gateway's name, shown this once; null where the answer is given again."""
+    """``gateway_tokens``: new tokens by gateway name. Only the first answer shows them; a repeated answer has null."""
 
     name: str
     title: str
@@ -76,7 +76,7 @@ class Offboarding(Body):
 
 
 class OffboardedCommunity(BaseModel):
-    """``gateways_until``: when the tokens of the gateways end; until then those online take the emptied list."""
+    """``gateways_until``: when the gateways' tokens end; until then gateways online get the emptied access list."""
 
     name: str
     offboarded_at: datetime
@@ -84,7 +84,7 @@ class OffboardedCommunity(BaseModel):
 
 
 class CommunityToDelete(BaseModel):
-    """``deletion_due``: from then on the next run of retention deletes it; until then it can be kept."""
+    """``deletion_due``: the first run of retention after it deletes the community; until then it can be kept."""
 
     name: str
     deletion_due: datetime
@@ -92,7 +92,7 @@ class CommunityToDelete(BaseModel):
 
 @router.get("/desk/summary", responses=answers(404))
 async def show_summary(request: Request, operator: Operator) -> desk.Summary:
-    """Count communities, and gateways by their states."""
+    """Count communities, and gateways by state."""
     async with database.at_desk(request.app.state.pool) as connection:
         return await desk.summary(connection)
 
@@ -105,7 +105,7 @@ async def list_gateways_health(
     state: Annotated[desk.State | Literal["ok"] | None, Query(description="Only gateways in this state.")] = None,
     search: Search = None,
 ) -> GatewaysHealth:
-    """List the gateways of all communities with their health, by community and name."""
+    """List the gateways of all communities with their health, ordered by community and name."""
     after = page.after(str, str)
     async with database.at_desk(request.app.state.pool) as connection:
         found = await desk.gateways(
@@ -117,7 +117,7 @@ async def list_gateways_health(
 
 @router.post("/communities", **creating.documented(CreatedCommunity, 404, 409, changeable=False))
 async def create_community(request: Request, operator: Operator, body: NewCommunity) -> Response:
-    """Take on a community with its gates, spaces and gateways. Its administrators are invited after it."""
+    """Take on a community with its gates, spaces and gateways. Invite its administrators afterwards."""
     wish = desk.checked(body.model_dump(exclude_none=True))
 
     async def make(connection: Connection) -> Made:
@@ -133,8 +133,8 @@ async def create_community(request: Request, operator: Operator, body: NewCommun
 async def offboard_community(
     request: Request, principal: SignedIn, member: Member, body: Offboarding
 ) -> OffboardedCommunity:
-    """Let a community go: nobody but the desk has access from now on, its plates are revoked at every gateway that is
-    online, and its data stays until it is due. A second time changes nothing."""
+    """Offboard a community: from now on only the desk has access, and every gateway that is online gets an empty access
+    list. The community's data stays until its deletion. A second request changes nothing."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         done = await desk.offboard(connection, principal, member.community_id, body.reason)
@@ -145,8 +145,8 @@ async def offboard_community(
 
 @in_community.delete("", status_code=202, responses=answers(403, 409))
 async def delete_community(request: Request, principal: SignedIn, member: Member) -> CommunityToDelete:
-    """Have an offboarded community deleted with all it has, after 7 days in which it can still be kept. A second time
-    changes nothing; once it is deleted it is not found."""
+    """Ask for the deletion of an offboarded community and its data, after 7 days in which it can still be kept. A
+    second request changes nothing; after the deletion it answers 404."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         due = await desk.delete_community(connection, principal, member.community_id)
@@ -155,7 +155,7 @@ async def delete_community(request: Request, principal: SignedIn, member: Member
 
 @in_community.post("/keep", status_code=204, responses=answers(403, 409))
 async def keep_community(request: Request, principal: SignedIn, member: Member) -> None:
-    """Take back that a community is to be deleted, before its time has come. It stays offboarded."""
+    """Withdraw the deletion of a community before it is due. The community stays offboarded."""
     _operators(member)
     async with database.acquired(request.app.state.pool) as connection, database.provisioning(connection):
         await desk.keep_community(connection, principal, member.community_id)

@@ -1,4 +1,4 @@
-"""Gates and their lanes, opening them by hand, and what they would decide."""
+"""Gates and their lanes, opening a gate by hand, and what a gateway would decide."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -29,7 +29,7 @@ class Gates(BaseModel):
 
 
 class LaneBody(Body):
-    """``cameras`` are names in the configuration of the gateway."""
+    """``cameras`` are names of cameras in the gateway's configuration."""
 
     name: Name
     direction: Literal["entry", "exit"]
@@ -58,13 +58,13 @@ class NewGate(GateBody):
 
 
 class OpenRequest(Body):
-    """Staff says why; a resident may."""
+    """Staff give a reason; residents may give one."""
 
     reason: Reason | None = None
 
 
 class OpenCommand(BaseModel):
-    """``expires``: a gateway that has not acted by then never will."""
+    """``expires``: a gateway that hasn't opened the gate by then no longer opens it for this command."""
 
     id: str
     gate: str
@@ -72,7 +72,7 @@ class OpenCommand(BaseModel):
 
 
 class Foretold(BaseModel):
-    """``reason`` as passages have it."""
+    """``reason`` has the values that passages have."""
 
     plate: str | None
     decision: Literal["granted", "denied"]
@@ -91,7 +91,7 @@ async def list_gates(request: Request, member: Member, page: paging.Page) -> Gat
 
 @in_community.post("/gates", **creating.documented(gates.Gate, 403, 409))
 async def create_gate(request: Request, principal: SignedIn, member: Staff, body: NewGate) -> Response:
-    """Add a gate. A gateway opens it when it has a gate of this name in its configuration."""
+    """Add a gate. A gateway opens the gate if the gateway's configuration has a gate of this name."""
 
     async def make(connection: Connection) -> Made:
         made = await gates.create(connection, principal, member.community_id, body.gate(body.name))
@@ -136,9 +136,9 @@ async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate
 async def open_gate(
     request: Request, principal: SignedIn, member: Member, gate: NameInPath, body: OpenRequest
 ) -> OpenCommand:
-    """Open a gate now: staff with a reason, residents where the community's rules let them.
+    """Open a gate now: staff with a reason, residents if the community's rules let them.
 
-    The command goes to gateways that are connected now, and lives for 10 s.
+    The command goes to gateways that are connected now, and is valid for 10 s.
     """
     command = await gates.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
     return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))
@@ -151,10 +151,10 @@ async def predict_decision(
     gate: NameInPath,
     plate: Annotated[Plate, Query()],
     direction: Annotated[
-        Literal["entry", "exit"] | None, Query(description="Needed at a gate for both directions.")
+        Literal["entry", "exit"] | None, Query(description="Required at a gate for both directions.")
     ] = None,
 ) -> Foretold:
-    """Say what would be decided on a plate at a gate now, by the function that its gateway uses."""
+    """Say what the gateway would decide now on a plate at a gate, by the function that gateways use."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await gates.get(connection, member.community_id, _storable(gate))
         way: Literal["entry", "exit"] = direction or ("exit" if found.direction == "exit" else "entry")

@@ -1,4 +1,4 @@
-"""Invitations into a community, and links for a new password: made by staff, used by whoever holds link or code."""
+"""Invitations into a community, and links for a new password: staff make them, the holder of link or code uses them."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self
@@ -49,8 +49,8 @@ class NewInvitation(Body):
 
 
 class Opening(BaseModel):
-    """What sets a new password, shown this once: ``link`` for the browser, or ``code`` to type in with the e-mail
-    address."""
+    """The means to set a new password, shown only in this answer: ``link`` for the browser, or ``code`` to type in with
+    the e-mail address."""
 
     link: str
     token: str
@@ -59,8 +59,8 @@ class Opening(BaseModel):
 
 
 class MadeInvitation(Invitation):
-    """An invitation with what opens it, shown this once: ``link`` for the browser, or ``code`` to type in with the
-    e-mail address."""
+    """An invitation with the means to accept it, shown only in this answer: ``link`` for the browser, or ``code`` to
+    type in with the e-mail address."""
 
     link: str
     token: str
@@ -95,7 +95,7 @@ class NewPassword(Claim):
 
 
 class Offer(BaseModel):
-    """What a link or code is for. ``account``: the address has an account; its owner signs in, then joins."""
+    """The purpose of a link or code. ``account``: the address has an account; its owner signs in, then joins."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -138,7 +138,7 @@ async def list_invitations(request: Request, member: Staff, page: paging.Page) -
 async def invite(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
 ) -> MadeInvitation:
-    """Invite an address. Link and code are in the answer, and nowhere else."""
+    """Invite an e-mail address. Only this answer contains link and code."""
     invitation, made = await invitations.invite(
         request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id
     )
@@ -159,7 +159,7 @@ async def get_invitation(request: Request, response: Response, member: Staff, in
 async def resend_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> MadeInvitation:
-    """Make a new link and code for an invitation that nobody accepted; the old ones end."""
+    """Make a new link and code for an invitation that isn't accepted yet; the old link and code end."""
     found, made = await invitations.resend(request.app.state.pool, principal, member.community_id, invitation)
     return _made(request, found, made)
 
@@ -168,7 +168,7 @@ async def resend_invitation(
 async def revoke_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> Response:
-    """Revoke an invitation; it stays in the list."""
+    """Revoke an invitation. It stays in the list."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await invitations.get(connection, member.community_id, invitation, lock=True)
         preconditions.check(request, Invitation.model_validate(present))
@@ -178,7 +178,7 @@ async def revoke_invitation(
 
 @in_community.post("/members/{user}/password-reset", status_code=201, responses=answers(403, 409))
 async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Opening:
-    """Make a link and code with which a member sets a new password. Nothing changes until they are used."""
+    """Make a link and code with which a member sets a new password. The old password works until the member sets it."""
     made = await invitations.offer_reset(request.app.state.pool, principal, member, user)
     link = links.absolute(request, links.RESET, made.token)
     return Opening(link=link, token=made.token, code=made.code, expires_at=made.expires_at)
@@ -186,7 +186,7 @@ async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff
 
 @router.post("/invitations/look", responses=answers(404, 429))
 async def look(request: Request, body: Claim) -> Offer:
-    """Say what a link or code is for, without using it up."""
+    """Say the purpose of a link or code, without using it up."""
     state = request.app.state
     address = security.client_address(request, state.settings)
     return Offer.model_validate(await invitations.look(state.pool, body.presented(), address))
@@ -194,7 +194,7 @@ async def look(request: Request, body: Claim) -> Offer:
 
 @router.post("/invitations/accept", status_code=201, responses=answers(404, 409, 429))
 async def accept(request: Request, body: NewAccount) -> Session:
-    """Accept an invitation with a new account, and be signed in."""
+    """Accept an invitation with a new account. The answer signs its owner in."""
     state = request.app.state
     token = await invitations.accept_as_new(
         state.pool,
@@ -217,7 +217,7 @@ async def join(request: Request, principal: SignedIn, body: Claim) -> Joined:
 
 @router.post("/password-resets", status_code=201, responses=answers(404, 429))
 async def reset_password(request: Request, body: NewPassword) -> Session:
-    """Set a new password by a link or code. All sessions end but the new one in the answer."""
+    """Set a new password with a link or code. All sessions end, except the new one in the answer."""
     state = request.app.state
     token = await invitations.set_password(
         state.pool,

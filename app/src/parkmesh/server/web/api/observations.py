@@ -1,4 +1,4 @@
-"""What sensors said of a space, by pages."""
+"""Observations of a space by sensors, by pages."""
 
 from datetime import datetime
 from typing import Annotated
@@ -27,7 +27,7 @@ class Observation(BaseModel):
 
 
 class Observations(BaseModel):
-    """``next`` is the ``cursor`` of the page that follows, null at the end."""
+    """``next`` is the ``cursor`` of the next page, null on the last page."""
 
     items: list[Observation]
     next: str | None
@@ -39,10 +39,10 @@ async def list_observations(
     member: Staff,
     page: paging.Page,
     space: SpaceInPath,
-    from_: Annotated[Moment | None, Query(alias="from", description="The first moment.")] = None,
-    until: Annotated[Moment | None, Query(description="The first moment after it.")] = None,
+    from_: Annotated[Moment | None, Query(alias="from", description="At or after this moment.")] = None,
+    until: Annotated[Moment | None, Query(description="Before this moment.")] = None,
 ) -> Observations:
-    """List what sensors said of a space, latest first, as long as it is kept."""
+    """List the observations of a space, latest first, as long as they are kept."""
     place = page.after(datetime, int, int, int)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         await spaces.get(connection, member.community_id, space)

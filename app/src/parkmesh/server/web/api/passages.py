@@ -32,7 +32,7 @@ class Passage(BaseModel):
 
 
 class Passages(BaseModel):
-    """``next`` is the ``cursor`` of the page that follows, null at the end."""
+    """``next`` is the ``cursor`` of the next page, null on the last page."""
 
     items: list[Passage]
     next: str | None
@@ -44,16 +44,17 @@ async def list_passages(
     member: Member,
     page: paging.Page,
     plate: Annotated[
-        str | None, Query(max_length=64, pattern=PRINTABLE, description="Its beginning, in any usual spelling.")
+        str | None,
+        Query(max_length=64, pattern=PRINTABLE, description="The plate or its beginning, in any usual spelling."),
     ] = None,
     gate: Annotated[str | None, Query(max_length=63, pattern=PRINTABLE, description="Name of the gate.")] = None,
     direction: Literal["entry", "exit"] | None = None,
     decision: Literal["granted", "denied"] | None = None,
-    from_: Annotated[Moment | None, Query(alias="from", description="The first moment.")] = None,
-    until: Annotated[Moment | None, Query(description="The first moment after it.")] = None,
+    from_: Annotated[Moment | None, Query(alias="from", description="At or after this moment.")] = None,
+    until: Annotated[Moment | None, Query(description="Before this moment.")] = None,
 ) -> Passages:
-    """List passages, latest first. Residents see what their own plates and their unit's did while they were theirs, and
-    visitors' cars while their passes held."""
+    """List passages, latest first. Residents see the passages of their own and their unit's plates while these were
+    theirs, and of visitors' plates while the visitor passes were valid."""
     before = page.after(datetime, int)
     beginning = passages.beginning_of_plate(plate) if plate else None
     if plate and beginning is None:

@@ -1,4 +1,4 @@
-"""Passkeys: registering them, and signing in with one. Bodies carry what the browser's WebAuthn functions give."""
+"""Registering passkeys, and signing in with a passkey. Bodies carry results of the browser's WebAuthn functions."""
 
 from typing import Any
 
@@ -25,20 +25,20 @@ class Options(BaseModel):
 
 
 class Confirmation(Body):
-    """The account's password once more: an open session that somebody borrowed shall not change the ways in."""
+    """The account's password again: a stranger at an open session must not change how the owner signs in."""
 
     password: Password
 
 
 class NewPasskey(Body):
-    """``credential``: the ``toJSON()`` of what ``navigator.credentials.create`` gave."""
+    """``credential``: ``toJSON()`` of the result of ``navigator.credentials.create``."""
 
     name: Word
     credential: dict[str, Any] = Field(max_length=20)
 
 
 class Assertion(Body):
-    """``credential``: the ``toJSON()`` of what ``navigator.credentials.get`` gave."""
+    """``credential``: ``toJSON()`` of the result of ``navigator.credentials.get``."""
 
     credential: dict[str, Any] = Field(max_length=20)
 
@@ -56,7 +56,7 @@ async def list_passkeys(request: Request, principal: SignedIn) -> Passkeys:
 
 @router.post("/passkeys/registration", responses=answers(403, 409, 429))
 async def begin_registration(request: Request, principal: HalfWay, body: Confirmation) -> Options:
-    """Begin to register a passkey; asks for the password once more."""
+    """Begin to register a passkey. The request contains the password again."""
     await _first_or_full(request, principal)
     state = request.app.state
     address = security.client_address(request, state.settings)
@@ -74,7 +74,7 @@ async def register(request: Request, principal: HalfWay, body: NewPasskey) -> pa
 
 
 async def _first_or_full(request: Request, principal: Principal) -> None:
-    """Raise ``Problem`` 403 where somebody who has a passkey would register another without it."""
+    """Raise ``Problem`` 403 if a user who has a passkey would register another one without it."""
     if await authentication.lacks_factor(request, principal) and await passkeys.owned(
         request.app.state.pool, principal
     ):
@@ -83,7 +83,7 @@ async def _first_or_full(request: Request, principal: Principal) -> None:
 
 @router.post("/passkeys/{passkey}/remove", status_code=204, responses=answers(403, 404, 429))
 async def remove_passkey(request: Request, principal: SignedIn, passkey: IdInPath, body: Confirmation) -> Response:
-    """Remove one of the user's own passkeys; asks for the password once more."""
+    """Remove one of the user's own passkeys. The request contains the password again."""
     state = request.app.state
     address = security.client_address(request, state.settings)
     await passkeys.delete(state.pool, principal, passkey, body.password, address)

@@ -1,4 +1,4 @@
-"""One person's data: given out to the person and to staff, and erased by staff, for which the person can ask."""
+"""One person's data: the person and staff can export it; staff erase it; the person can ask them to."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -107,7 +107,7 @@ class Invitation(_Part):
 
 
 class AuditMention(_Part):
-    """``by_the_person``: the person's own act; otherwise somebody's act on them or on what is theirs."""
+    """``by_the_person`` true: the person's own act; false: another user's act on the person or on their objects."""
 
     at: datetime
     action: str
@@ -117,7 +117,7 @@ class AuditMention(_Part):
 
 
 class PersonalData(_Part):
-    """``sessions`` and ``passkeys`` belong to the account as a whole and are given to its owner alone."""
+    """``sessions`` and ``passkeys`` belong to the whole account; only the account's owner gets them."""
 
     resident: Resident
     account: Account | None
@@ -133,14 +133,14 @@ class PersonalData(_Part):
 
 
 class EraseRequest(Body):
-    """``confirm``: the person's e-mail address once more."""
+    """``confirm``: the person's e-mail address again."""
 
     confirm: Email
 
 
 @in_community.get("/residents/{resident}/personal-data")
 async def get_personal_data(request: Request, principal: SignedIn, member: Member, resident: IdInPath) -> PersonalData:
-    """Give out all that is kept of a person in the community. Residents get their own."""
+    """Export all data of a person in the community. Residents get their own data."""
     if member.role is Role.RESIDENT and resident != member.resident_id:
         raise problems.not_found()
     found = await personal_data.collect(request.app.state.pool, principal, member.community_id, resident)
@@ -148,7 +148,7 @@ async def get_personal_data(request: Request, principal: SignedIn, member: Membe
 
 
 class ErasureRequest(Body):
-    """``wanted`` false: no longer."""
+    """``wanted`` false: the person withdraws the request."""
 
     wanted: bool
 
@@ -157,8 +157,8 @@ class ErasureRequest(Body):
 async def ask_for_erasure(
     request: Request, principal: SignedIn, member: Member, resident: IdInPath, body: ErasureRequest
 ) -> Resident:
-    """Ask the community's administrators to erase one's own data. Only the person can. It needs no If-Match: what is
-    sent last holds."""
+    """Ask the community's administrators to erase one's own data. Only the person can ask. No If-Match is needed: the
+    last request counts."""
     if resident != member.resident_id:
         raise problems.not_found()
     async with database.in_community(request.app.state.pool, member.community_id) as connection:

@@ -1,4 +1,4 @@
-"""Who is inside, corrections of it, and the counts."""
+"""The presence of plates, corrections by staff, and the counts."""
 
 from typing import Annotated
 
@@ -17,7 +17,7 @@ from parkmesh.server.web.fields import Body, Reason
 
 in_community = APIRouter(tags=["presence"])
 
-PlateInPath = Annotated[str, Path(max_length=64, description="In any usual spelling.")]
+PlateInPath = Annotated[str, Path(max_length=64, description="The plate, in any usual spelling.")]
 
 
 class PresenceList(BaseModel):
@@ -39,7 +39,7 @@ def _plate(text: str) -> str:
 
 @in_community.get("/occupancy", responses=answers(403))
 async def get_occupancy(request: Request, member: Staff) -> presence.Occupancy:
-    """Count cars and spaces, and what the gates must have missed."""
+    """Count cars and spaces, and passages that the gates must have missed."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         return await presence.occupancy(connection, member.community_id)
 
@@ -49,9 +49,9 @@ async def list_presence(
     request: Request,
     member: Member,
     page: paging.Page,
-    inside: Annotated[bool | None, Query(description="Only those inside, or only those outside.")] = None,
+    inside: Annotated[bool | None, Query(description="true: only plates inside. false: only plates outside.")] = None,
 ) -> PresenceList:
-    """List the plates of which it is known where they are. Residents see their unit's."""
+    """List the plates whose presence is known. Residents see their unit's plates."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         own = (
             await passages.seen_by(connection, member.community_id, member.resident_id)
@@ -73,7 +73,7 @@ async def list_presence(
 
 @in_community.get("/presence/{plate}", responses={**preconditions.READ, **answers(403)})
 async def get_presence(request: Request, response: Response, member: Staff, plate: PlateInPath) -> presence.Presence:
-    """Say where a plate is."""
+    """Say whether a plate is inside."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await presence.get(connection, member.community_id, _plate(plate))
     preconditions.tag(response, found)
@@ -84,7 +84,7 @@ async def get_presence(request: Request, response: Response, member: Staff, plat
 async def correct_presence(
     request: Request, response: Response, principal: SignedIn, member: Staff, plate: PlateInPath, body: Correction
 ) -> presence.Presence:
-    """Correct where a plate is. It holds until a gate sees the car again."""
+    """Correct the presence of a plate. The correction holds until a gate sees the car again."""
     normal = _plate(plate)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         await presence.lock(connection, member.community_id)

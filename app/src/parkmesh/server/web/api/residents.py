@@ -1,4 +1,4 @@
-"""The people of a community, and the accounts that belong to it."""
+"""The residents of a community, and the accounts that belong to the community."""
 
 from datetime import datetime
 from typing import Literal
@@ -25,8 +25,8 @@ CommunityRole = Literal["administrator", "resident"]
 
 
 class Resident(BaseModel):
-    """``role``: what the person's account may do in the community, null where there is none. ``erasure_asked_at``:
-    since when the person asks for the data to be erased, null: doesn't."""
+    """``role``: the role of the person's account in the community, null if the person has no account.
+    ``erasure_asked_at``: when the person asked to have their data erased, null if they didn't."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -52,8 +52,8 @@ class NewResident(Body):
 
 
 class ResidentChange(Body):
-    """Absent members stay as they are. ``active`` false: the person has left; plates stop to open and the account no
-    longer belongs to the community."""
+    """Absent members stay as they are. ``active`` false: the person has left; their plates open no gate, and their
+    account no longer belongs to the community."""
 
     email: Email = Field(default_factory=str)
     name: Title = Field(default_factory=str)
@@ -62,7 +62,7 @@ class ResidentChange(Body):
 
 
 class Member(BaseModel):
-    """An account of the community. ``resident_id``: the person whose it is, null for somebody who doesn't live here."""
+    """An account of the community. ``resident_id``: the account's resident, null if its owner doesn't live there."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -102,7 +102,7 @@ async def list_residents(
 
 @in_community.post("/residents", **creating.documented(Resident, 403, 409))
 async def create_resident(request: Request, principal: SignedIn, member: Staff, body: NewResident) -> Response:
-    """Add a person, who has no account until an invitation is accepted."""
+    """Add a person. The person has no account until they accept an invitation."""
 
     async def make(connection: Connection) -> Made:
         made = Resident.model_validate(
@@ -115,7 +115,7 @@ async def create_resident(request: Request, principal: SignedIn, member: Staff, 
 
 @in_community.get("/residents/{resident}", responses=preconditions.READ)
 async def get_resident(request: Request, response: Response, member: AnyMember, resident: IdInPath) -> Resident:
-    """Read a person. Residents read themselves."""
+    """Read a person. Residents read their own entry."""
     if member.role is Role.RESIDENT and resident != member.resident_id:
         raise problems.not_found()
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
@@ -143,7 +143,7 @@ async def change_resident(
 
 @in_community.delete("/residents/{resident}", **preconditions.deleting(403, 409))
 async def delete_resident(request: Request, principal: SignedIn, member: Staff, resident: IdInPath) -> Response:
-    """Delete a person who was entered by mistake and to whom nothing belongs."""
+    """Delete a person who was entered by mistake and has no plates, bookings or other objects."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await residents.get(connection, member.community_id, resident, lock=True)
         preconditions.check(request, Resident.model_validate(present))
@@ -174,7 +174,7 @@ async def get_member(request: Request, response: Response, member: Staff, user: 
 async def change_member(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, user: IdInPath, body: MemberChange
 ) -> Member:
-    """Give an account another role; it acts at its next request."""
+    """Give an account another role. The role applies from the account's next request."""
     async with members.with_accounts(request.app.state.pool, member.community_id) as connection:
         present = await members.get(connection, member.community_id, user, lock=True)
         preconditions.check(request, Member.model_validate(present))
@@ -187,7 +187,7 @@ async def change_member(
 
 @in_community.delete("/members/{user}", **preconditions.deleting(403, 409))
 async def remove_member(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Response:
-    """Take an account out of the community. The person and the plates stay."""
+    """Remove an account from the community. The person and their plates stay."""
     async with members.with_accounts(request.app.state.pool, member.community_id) as connection:
         present = await members.get(connection, member.community_id, user, lock=True)
         preconditions.check(request, Member.model_validate(present))

@@ -1,4 +1,4 @@
-"""The rules of a community. Both models follow from their one definition, ``domain.community_rules``."""
+"""The rules of a community. Both models are built from the definition of the rules in ``domain.community_rules``."""
 
 from typing import Any, Literal, Optional
 
@@ -32,11 +32,11 @@ _SHOWN: Any = create_model("Rules", __base__=BaseModel, **_READ)
 
 
 class RulesBody(_BODY):  # type: ignore[misc]  # its base is made at run time
-    """All of them: what is left out goes back to its default."""
+    """All rules: a rule that is left out gets its default."""
 
 
 class Rules(_SHOWN):  # type: ignore[misc]  # as above
-    """The rules that hold now."""
+    """The present rules."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -52,7 +52,7 @@ async def get_rules(request: Request, response: Response, member: Member) -> Rul
 
 @in_community.put("/rules", **preconditions.changing(403))
 async def put_rules(request: Request, response: Response, principal: SignedIn, member: Staff, body: RulesBody) -> Rules:
-    """Set the rules. Gateways that are online go by them within seconds."""
+    """Set the rules. Gateways that are online follow them within seconds."""
     wanted = community_rules.Rules(**body.model_dump())
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await rules.lock(connection, member.community_id)

@@ -1,4 +1,4 @@
-"""Whose things somebody sees and acts for: residents their unit's, staff everybody's."""
+"""The units that a member sees and acts for: residents their own unit, staff all units."""
 
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
@@ -8,17 +8,17 @@ from parkmesh.server.people import units
 
 
 async def unit_seen(connection: Connection, member: Membership) -> int | None:
-    """Return the unit whose things the member sees; None: all units', 0: none."""
+    """Return the id of the unit that the member sees; None: all units, 0: no unit."""
     if member.role is not Role.RESIDENT:
         return None
     return await units.unit_of(connection, member.community_id, member.resident_id) or 0
 
 
 async def unit_acting(connection: Connection, member: Membership, asked: int | None) -> int:
-    """Return the unit that the member acts for: a resident's own, for staff the one that is asked for.
+    """Return the unit that the member acts for: a resident's own unit, for staff the unit ``asked``.
 
-    Raises ``Problem`` 422 where staff names none, 404 for a unit that isn't the resident's or that there isn't, 403 for
-    a resident without a unit.
+    Raises ``Problem`` 422 if staff name no unit, 404 for a unit that isn't the resident's or doesn't exist, 403 for a
+    resident without a unit.
     """
     if member.role is Role.RESIDENT:
         own = await units.unit_of(connection, member.community_id, member.resident_id)

@@ -1,4 +1,4 @@
-"""The application's servers, for the operator's desk."""
+"""The app servers, for the operator's desk."""
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -18,7 +18,7 @@ class Servers(BaseModel):
 
 @router.get("/desk/servers", responses=answers(403))
 async def list_servers(request: Request, principal: SignedIn) -> Servers:
-    """List the application's servers."""
+    """List the app servers."""
     if not principal.operator:
         raise Problem(403, "Only the operator's desk may see the servers.")
     async with database.at_desk(request.app.state.pool) as connection:

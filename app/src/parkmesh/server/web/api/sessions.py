@@ -1,4 +1,4 @@
-"""Signing in and out by the API, and what people do about their own sessions and password."""
+"""Signing in and out by the API, and the user's own sessions and password."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -29,16 +29,16 @@ class Session(BaseModel):
 
 
 class CurrentUser(BaseModel):
-    """``csrf_token`` goes into the header ``X-CSRF-Token`` of requests that change something and carry a cookie."""
+    """``csrf_token`` goes into the header ``X-CSRF-Token`` of requests that carry a cookie and change data."""
 
     email: str
     name: str
-    role: Role | None = Field(description="operator, or null where the role depends on the community")
+    role: Role | None = Field(description="operator, or null if the role depends on the community")
     csrf_token: str
 
 
 class LiveSession(BaseModel):
-    """``device`` is a rough name, empty where the browser said nothing known; ``current``: the session that asks."""
+    """``device`` is a rough name, empty if the browser isn't known; ``current``: this is the session of the request."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -91,7 +91,7 @@ async def current_session(request: Request, principal: HalfWay) -> CurrentUser:
 
 @router.delete("/sessions/current", status_code=204, responses=answers(403))
 async def end_session(request: Request, principal: HalfWay) -> Response:
-    """Sign out: the token is worthless from now on."""
+    """Sign out: the token stops working at once."""
     await principals.sign_out(request.app.state.pool, principal.session)
     return Response(status_code=204)
 
@@ -114,13 +114,13 @@ async def revoke_session(
 
 @router.post("/sessions/revoke-others", responses=answers(403))
 async def revoke_other_sessions(request: Request, principal: SignedIn) -> Ended:
-    """Revoke all sessions of the user but the one that asks."""
+    """Revoke all sessions of the user, except the session of the request."""
     return Ended(ended=await accounts.end_other_sessions(request.app.state.pool, principal))
 
 
 @router.put("/account/password", responses=answers(403, 429))
 async def change_password(request: Request, principal: SignedIn, body: PasswordChange) -> Session:
-    """Change the password. All sessions end, this one too: go on with the token of the answer."""
+    """Change the password. All sessions end, this one too: continue with the token in the answer."""
     state = request.app.state
     token = await accounts.change_password(
         state.pool,

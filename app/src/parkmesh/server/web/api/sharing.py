@@ -35,8 +35,9 @@ class SharedWindow(Shown):
 
 
 class Pattern(BaseModel):
-    """Every week on ``days`` from ``starts`` to ``ends`` by the community's clock, on the next day where ``ends`` is
-    not later than ``starts``. A reading of the clock means the first moment that shows it or a later one."""
+    """Every week on ``days`` from ``starts`` to ``ends`` by the community's clock; if ``ends`` isn't later than
+    ``starts``, it is on the next day. A clock time means the first moment at which the clock shows that time or a later
+    one."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -89,8 +90,9 @@ class BlockedDayBody(Body):
 
 
 class Sharing(BaseModel):
-    """``windows``, ``patterns``, ``blocked_days`` and ``withheld`` (what was taken back) are what was said; ``shared``
-    is when the space is shared in consequence, as far ahead as anybody may book; ``booked`` is when it is booked."""
+    """``windows``, ``patterns``, ``blocked_days`` and ``withheld`` (windows that were taken back) are the unit's input.
+    ``shared`` is the result: when the space is shared, as far ahead as bookings may begin. ``booked`` is when it is
+    booked."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -116,7 +118,7 @@ async def _read(connection: Connection, member: Membership, space: str, now: dat
 
 @in_community.get("")
 async def get_sharing(request: Request, member: Member, space: SpaceInPath) -> Sharing:
-    """Read what is shared of a space of one's own."""
+    """Read the sharing of a space of one's own unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         return await _read(connection, member, space, datetime.now(UTC))
 
@@ -125,7 +127,7 @@ async def get_sharing(request: Request, member: Member, space: SpaceInPath) -> S
 async def share_window(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked
 ) -> Response:
-    """Share the space for one window. What was taken back of it before is shared again; blocked days stay blocked."""
+    """Share the space for one window. Parts that were taken back are shared again; blocked days stay blocked."""
     now = datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -142,7 +144,7 @@ async def share_window(
 async def stop_window(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, window: IdInPath
 ) -> Response:
-    """Take a window back as a whole. 409 with the booking where somebody booked in it."""
+    """Take back a whole window. 409 names the booking if the space is booked in the window."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)
@@ -179,7 +181,7 @@ async def put_pattern(
     pattern: IdInPath,
     body: PatternBody,
 ) -> Pattern:
-    """Change a pattern. 409 with the booking where somebody booked what would not be shared any more."""
+    """Change a pattern. 409 names the booking if the space is booked at a time that would no longer be shared."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)
@@ -196,7 +198,7 @@ async def put_pattern(
 async def stop_pattern(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, pattern: IdInPath
 ) -> Response:
-    """Take a pattern back. 409 with the booking where somebody booked in one of its windows."""
+    """Take back a pattern. 409 names the booking if the space is booked in one of the pattern's windows."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)
@@ -210,7 +212,7 @@ async def stop_pattern(
 async def block_day(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: BlockedDayBody
 ) -> Response:
-    """Share nothing on a day, whatever windows and patterns say. 409 with the booking where somebody booked on it."""
+    """Block a day: the space isn't shared on it, despite windows and patterns. 409 names a booking on that day."""
     now = datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -225,7 +227,7 @@ async def block_day(
 async def unblock_day(
     request: Request, principal: SignedIn, member: Member, space: SpaceInPath, day: DayInPath
 ) -> Response:
-    """Share on a day again. There is nothing of it that somebody else could have changed, so it takes no If-Match."""
+    """Unblock a day. A blocked day has no content that another request could have changed, so no If-Match is needed."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)
@@ -235,8 +237,8 @@ async def unblock_day(
 
 @in_community.post("/take-back", responses=answers(409))
 async def take_back(request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked) -> Sharing:
-    """Stop sharing the space in a window, and say what is shared now. 409 with the booking where somebody booked in it.
-    Sent again it changes nothing."""
+    """Stop sharing the space in a window, and answer with the sharing as it is now. 409 names the booking if the space
+    is booked in the window. A second request changes nothing."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)

@@ -1,4 +1,4 @@
-"""Levels, spaces and assignments: staff arranges them, everybody sees the map."""
+"""Levels, spaces and assignments: staff manage them, all members see the map."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
@@ -57,7 +57,7 @@ class GeometryBody(Body):
 
 
 class Space(BaseModel):
-    """``unit`` is the unit that it is assigned to now: staff sees all, residents see their own."""
+    """``unit`` is the unit that the space is assigned to now: staff see it of all spaces, residents of their own."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -78,7 +78,7 @@ class Spaces(BaseModel):
 
 
 class SpaceBody(Body):
-    """A level that there isn't yet is made."""
+    """A ``level`` that doesn't exist yet is made."""
 
     level: LevelName = ""
     category: Category
@@ -98,13 +98,13 @@ class SpaceBody(Body):
 
 
 class NewSpace(SpaceBody):
-    """Sensors and signs know a space by its name: it never changes."""
+    """A space's name never changes, because sensors and signs use it."""
 
     name: Name
 
 
 class SpaceAttributes(BaseModel):
-    """What staff decides about a space: its ETag doesn't change with every car."""
+    """The attributes that staff set for a space. Its ETag covers only these, so it doesn't change with every car."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -117,7 +117,7 @@ class SpaceAttributes(BaseModel):
 
 
 class Assignment(Shown):
-    """``until`` null: until further notice."""
+    """``until`` null: the assignment has no end."""
 
     id: int
     space: str
@@ -186,7 +186,7 @@ async def get_level(request: Request, response: Response, member: Member, level:
 async def put_level(
     request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelBody
 ) -> spaces.Level:
-    """Change a level. Its spaces follow its name."""
+    """Change a level. Its spaces take over its new name."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
         preconditions.check(request, present)
@@ -248,7 +248,7 @@ async def create_space(request: Request, principal: SignedIn, member: Staff, bod
 
 @in_community.get("/spaces/{space}", responses=preconditions.READ)
 async def get_space(request: Request, response: Response, member: Member, space: SpaceInPath) -> Space:
-    """Read a space. Its ETag is of what staff decides about it, not of its state."""
+    """Read a space. Its ETag covers the attributes that staff set, not its state."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
         found = await spaces.get(connection, member.community_id, space, unit_seen=unit)
@@ -260,7 +260,7 @@ async def get_space(request: Request, response: Response, member: Member, space:
 async def put_space(
     request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: SpaceBody
 ) -> Space:
-    """Change what a space is for and where it is on the map."""
+    """Change a space's attributes and its place on the map."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         await spaces.lock(connection, member.community_id, space)
         present = await spaces.get(connection, member.community_id, space)
@@ -297,7 +297,7 @@ async def list_assignments(
     page: paging.Page,
     space: Annotated[str | None, Query(max_length=63, pattern=NAME)] = None,
 ) -> Assignments:
-    """List which space belongs to which unit and when. Residents see their unit's."""
+    """List assignments of spaces to units. Residents see their unit's assignments."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await assignments.page(
             connection,
@@ -313,7 +313,7 @@ async def list_assignments(
 
 @in_community.post("/assignments", **creating.documented(Assignment, 403, 409))
 async def create_assignment(request: Request, principal: SignedIn, member: Staff, body: NewAssignment) -> Response:
-    """Give a space to a unit. 409 `overlap` with the window in which another unit has it."""
+    """Assign a space to a unit. 409 `overlap` names the window in which the space is assigned to another unit."""
 
     async def make(connection: Connection) -> Made:
         unit = await scope.unit_acting(connection, member, body.unit_id)
@@ -336,7 +336,7 @@ async def create_assignment(request: Request, principal: SignedIn, member: Staff
 
 @in_community.get("/assignments/{assignment}", responses=preconditions.READ)
 async def get_assignment(request: Request, response: Response, member: Member, assignment: IdInPath) -> Assignment:
-    """Read an assignment. Residents read their unit's."""
+    """Read an assignment. Residents read their unit's assignments."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
         found = Assignment.model_validate(
@@ -355,8 +355,8 @@ async def put_assignment(
     assignment: IdInPath,
     body: AssignedTime,
 ) -> Assignment:
-    """Change when a space belongs to a unit. 409 with the window where another unit has it, or where somebody booked
-    what the unit shared and would have no more."""
+    """Change the window of an assignment. 409 names the window in which the space is assigned to another unit, or the
+    window of a booking that would lose its sharing."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await assignments.hold(connection, member.community_id, assignment)
@@ -370,7 +370,7 @@ async def put_assignment(
 
 @in_community.delete("/assignments/{assignment}", **preconditions.deleting(403, 409))
 async def delete_assignment(request: Request, principal: SignedIn, member: Staff, assignment: IdInPath) -> Response:
-    """Take a space from a unit. 409 with the booking where somebody booked what the unit shared."""
+    """Delete an assignment. 409 names the booking if the space is booked while the unit shares it."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await assignments.hold(connection, member.community_id, assignment)

@@ -1,4 +1,4 @@
-"""Times as the API takes and gives them: RFC 3339 with an offset, half-open windows."""
+"""Times in requests and answers of the API: RFC 3339 with an offset, half-open windows."""
 
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Self
@@ -21,7 +21,7 @@ FIRST_YEAR, LAST_YEAR = 2000, 2099
 
 
 def _text(value: Any) -> Any:
-    # Numbers would be taken as seconds since 1970.
+    # Pydantic would read numbers as seconds since 1970.
     if not isinstance(value, str):
         raise ValueError("a text is needed")
     return value
@@ -66,7 +66,7 @@ class Asked(Body):
 
 
 class Shown(BaseModel):
-    """What has a window: ``from_`` of the object is ``from`` in the API."""
+    """An object with a window: its ``from_`` is ``from`` in the API."""
 
     model_config = ConfigDict(
         from_attributes=True, validate_by_name=True, validate_by_alias=True, serialize_by_alias=True

@@ -1,4 +1,4 @@
-"""Units of a community: for its staff all, for residents their own."""
+"""Units of a community: staff see all units, residents their own."""
 
 from typing import Annotated
 
@@ -47,7 +47,7 @@ async def _own_unit(connection: Connection, member: Membership) -> int | None:
 
 @in_community.get("/units")
 async def list_units(request: Request, member: Member, page: paging.Page, search: Search = "") -> Units:
-    """List units by name. Residents see their own."""
+    """List units by name. Residents see their own unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         if member.role is Role.RESIDENT:
             own = await _own_unit(connection, member)
@@ -72,7 +72,7 @@ async def create_unit(request: Request, principal: SignedIn, member: Staff, body
 
 @in_community.get("/units/{unit}", responses=preconditions.READ)
 async def get_unit(request: Request, response: Response, member: Member, unit: IdInPath) -> units.Unit:
-    """Read a unit. Residents read their own."""
+    """Read a unit. Residents read their own unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         if member.role is Role.RESIDENT and unit != await _own_unit(connection, member):
             raise problems.not_found()
@@ -85,7 +85,7 @@ async def get_unit(request: Request, response: Response, member: Member, unit: I
 async def change_unit(
     request: Request, response: Response, principal: SignedIn, member: Staff, unit: IdInPath, body: UnitChange
 ) -> units.Unit:
-    """Rename a unit, or change its lots or how many plates it may hold."""
+    """Change a unit's name, its ``lots`` or its ``plate_limit``."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
         preconditions.check(request, present)
@@ -97,7 +97,7 @@ async def change_unit(
 
 @in_community.delete("/units/{unit}", **preconditions.deleting(403, 409))
 async def delete_unit(request: Request, principal: SignedIn, member: Staff, unit: IdInPath) -> Response:
-    """Delete a unit to which nobody and nothing belongs any more."""
+    """Delete a unit that has no people and no objects left."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await units.get(connection, member.community_id, unit, lock=True)
         preconditions.check(request, present)

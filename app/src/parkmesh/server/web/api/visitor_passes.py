@@ -24,11 +24,11 @@ from parkmesh.server.web.fields import Body, Id, IdAsked, IdInPath, Label, Name,
 router = APIRouter(tags=["visits"])
 in_community = APIRouter(tags=["visitor passes"])
 
-Token = Annotated[str, Path(max_length=64, description="The end of the link that the visitor got.")]
+Token = Annotated[str, Path(max_length=64, description="The last part of the visitor's link.")]
 
 
 class VisitorPass(Shown):
-    """``space`` is the visitors' space that is booked for the pass, if any."""
+    """``space`` is the visitors' space that is booked for the visitor pass, if any."""
 
     id: int
     unit: str
@@ -44,7 +44,7 @@ class VisitorPass(Shown):
 
 
 class IssuedPass(VisitorPass):
-    """``link`` is shown once: whoever has it sees the pass. Null where an answer is given again."""
+    """``link`` shows the visitor pass to each person who has it. Only the first answer contains it."""
 
     link: str | None
 
@@ -55,7 +55,7 @@ class VisitorPasses(BaseModel):
 
 
 class NewVisitorPass(Asked):
-    """Without ``plate`` the visitor enters it by their link. ``space`` books a visitors' space. Staff name the unit."""
+    """Without ``plate`` visitors enter it by their link. ``space`` books a visitors' space. Staff name the unit."""
 
     plate: Plate | None = None
     name: Label | None = None
@@ -88,7 +88,7 @@ class VisitGate(BaseModel):
 
 
 class Visit(Shown):
-    """A visitor's pass as they see it; ``community`` is its title."""
+    """A visitor pass as its visitor sees it; ``community`` is the title of the community."""
 
     community: str
     time_zone: str
@@ -110,7 +110,7 @@ class VisitPlate(Body):
 async def list_visitor_passes(
     request: Request, member: Member, page: paging.Page, ends_after: Annotated[Moment | None, Query()] = None
 ) -> VisitorPasses:
-    """List visitor passes, latest first. Residents see their unit's."""
+    """List visitor passes, latest first. Residents see their unit's visitor passes."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await visitor_passes.page(
             connection,
@@ -128,10 +128,10 @@ async def list_visitor_passes(
 async def get_visitor_quota(
     request: Request,
     member: Member,
-    at: Annotated[Moment | None, Query(description="A moment of the month; absent: now.")] = None,
+    at: Annotated[Moment | None, Query(description="A moment of the month; without it now.")] = None,
     unit_id: IdAsked = None,
 ) -> visitor_passes.Quota:
-    """Say how many passes a unit has used of those that it may have in a month. Staff says of which unit."""
+    """Say how many visitor passes a unit has used in a month, and how many it may have. Staff name the unit."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_acting(connection, member, unit_id)
         return await visitor_passes.quota(connection, member.community_id, unit, at or datetime.now(UTC))
@@ -139,8 +139,8 @@ async def get_visitor_quota(
 
 @in_community.post("/visitor-passes", **creating.documented(IssuedPass, 403, 409))
 async def create_visitor_pass(request: Request, principal: SignedIn, member: Member, body: NewVisitorPass) -> Response:
-    """Let a visitor in for a while. 409 `quota` where the unit has used its passes of the month, `plate` for one that
-    may not pass, `overlap` where the space is booked; 422 `outside-rules`."""
+    """Issue a visitor pass. 409 `quota`: the unit has used its visitor passes of the month. 409 `plate`: the plate
+    can't have a visitor pass. 409 `overlap`: the space is booked. 422 `outside-rules`."""
     plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -165,7 +165,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
 
 @in_community.get("/visitor-passes/{visitor_pass}", responses=preconditions.READ)
 async def get_visitor_pass(request: Request, response: Response, member: Member, visitor_pass: IdInPath) -> VisitorPass:
-    """Read a visitor pass. Residents read their unit's."""
+    """Read a visitor pass. Residents read their unit's visitor passes."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
         found = VisitorPass.model_validate(
@@ -184,7 +184,7 @@ async def put_visitor_pass(
     visitor_pass: IdInPath,
     body: VisitorPassBody,
 ) -> VisitorPass:
-    """Change name and plate of a pass that is not over."""
+    """Change name and plate of a visitor pass that isn't over."""
     plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
@@ -199,7 +199,7 @@ async def put_visitor_pass(
 
 @in_community.post("/visitor-passes/{visitor_pass}/link", responses=answers(409))
 async def renew_visitor_link(request: Request, principal: SignedIn, member: Member, visitor_pass: IdInPath) -> Link:
-    """Make a new link for a pass. The one before leads nowhere any more."""
+    """Make a new link for a visitor pass. The old link stops working."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
@@ -217,7 +217,7 @@ async def cancel_visitor_pass(
     visitor_pass: IdInPath,
     body: Cancellation,
 ) -> VisitorPass:
-    """Cancel a pass with its booking. Gates that are online know within seconds. 409 where it is over."""
+    """Cancel a visitor pass and its booking. Gateways that are online know within seconds. 409 if the pass is over."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
@@ -233,7 +233,7 @@ async def cancel_visitor_pass(
 
 @in_community.get("/visitor-directions", responses=preconditions.READ)
 async def get_directions(request: Request, response: Response, member: Member) -> Directions:
-    """Read what the community tells visitors about finding their way."""
+    """Read the community's directions for visitors."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = Directions(directions=await visitor_passes.directions(connection, member.community_id))
     preconditions.tag(response, found)
@@ -244,7 +244,7 @@ async def get_directions(request: Request, response: Response, member: Member) -
 async def put_directions(
     request: Request, response: Response, principal: SignedIn, member: Staff, body: DirectionsBody
 ) -> Directions:
-    """Set what the community tells visitors."""
+    """Set the community's directions for visitors."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await visitor_passes.lock_directions(connection, member.community_id)
         preconditions.check(request, Directions(directions=present))
@@ -256,7 +256,7 @@ async def put_directions(
 
 @router.get("/visits/{token}", responses={**preconditions.READ, **answers(404, 429)})
 async def get_visit(request: Request, response: Response, token: Token) -> Visit:
-    """Show visitors their pass. The link is all that they need."""
+    """Show visitors their visitor pass. They need only the link."""
     state, address = request.app.state, security.client_address(request, request.app.state.settings)
     community_id = await visitor_passes.enter(state.pool, token, address)
     async with database.in_community(state.pool, community_id, read_only=True) as connection:
@@ -271,7 +271,7 @@ async def get_visit(request: Request, response: Response, token: Token) -> Visit
 
 @router.put("/visits/{token}", responses={200: preconditions.READ[200], **answers(404, 409, 429)})
 async def put_visit(request: Request, response: Response, token: Token, body: VisitPlate) -> Visit:
-    """Say the visitor's plate, a few times at most. It needs no If-Match: whoever has the link says what holds."""
+    """Set the plate of the visitor's pass, 3 times at most. No If-Match is needed: the last request counts."""
     plate = credentials.spelled(body.plate)
     state, address = request.app.state, security.client_address(request, request.app.state.settings)
     community_id = await visitor_passes.enter(state.pool, token, address)
