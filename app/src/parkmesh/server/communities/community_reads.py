@@ -26,9 +26,9 @@ class Community(Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """What is known of a gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since it exists.
+    """A gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since the gateway was added.
 
-    The API answers with this and what is made of it, so their fields and docstrings are in its document.
+    The REST API answers with this class and its subclasses, so its document shows their fields and docstrings.
     """
 
     name: str

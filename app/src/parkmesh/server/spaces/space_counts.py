@@ -12,7 +12,7 @@ Kind = Literal["every", "assigned", "shared", "visitor", "ev", "accessible"]
 
 @dataclass(frozen=True)
 class Counts:
-    """``unknown``: no sensor says anything of them, or it says that it doesn't know."""
+    """``unknown``: spaces without a sensor's report, or whose sensor reports that it doesn't know."""
 
     free: int
     occupied: int
@@ -21,8 +21,8 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class CountsByKind:
-    """``every`` counts each space once, and so do ``assigned``, ``shared`` and ``visitor`` together; one for electric
-    vehicles or an accessible one is counted there too."""
+    """``every`` counts each space once, and so do ``assigned``, ``shared`` and ``visitor`` together. Spaces for
+    electric vehicles also count in ``ev``, accessible spaces in ``accessible``."""
 
     every: Counts
     assigned: Counts
@@ -42,7 +42,7 @@ class LevelCounts(CountsByKind):
 
 @dataclass(frozen=True)
 class CommunityCounts:
-    """``levels`` are all there are, lowest first, those without spaces too."""
+    """``levels`` are all levels, lowest first, levels without spaces too."""
 
     community: CountsByKind
     levels: list[LevelCounts]

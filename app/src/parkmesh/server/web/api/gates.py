@@ -64,7 +64,7 @@ class OpenRequest(Body):
 
 
 class OpenCommand(BaseModel):
-    """``expires``: a gateway that hasn't opened the gate by then no longer opens it for this command."""
+    """``expires``: a gateway that has not acted by then never will."""
 
     id: str
     gate: str
@@ -136,9 +136,9 @@ async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate
 async def open_gate(
     request: Request, principal: SignedIn, member: Member, gate: NameInPath, body: OpenRequest
 ) -> OpenCommand:
-    """Open a gate now: staff with a reason, residents if the community's rules let them.
+    """Open a gate now: staff with a reason, residents where the community's rules let them.
 
-    The command goes to gateways that are connected now, and is valid for 10 s.
+    The command goes to gateways that are connected now, and lives for 10 s.
     """
     command = await gates.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
     return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))

@@ -59,8 +59,8 @@ class Opening(BaseModel):
 
 
 class MadeInvitation(Invitation):
-    """An invitation with the means to accept it, shown only in this answer: ``link`` for the browser, or ``code`` to
-    type in with the e-mail address."""
+    """An invitation with what opens it, shown this once: ``link`` for the browser, or ``code`` to type in with the
+    e-mail address."""
 
     link: str
     token: str
@@ -138,7 +138,7 @@ async def list_invitations(request: Request, member: Staff, page: paging.Page) -
 async def invite(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
 ) -> MadeInvitation:
-    """Invite an e-mail address. Only this answer contains link and code."""
+    """Invite an address. Link and code are in the answer, and nowhere else."""
     invitation, made = await invitations.invite(
         request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id
     )
@@ -159,7 +159,7 @@ async def get_invitation(request: Request, response: Response, member: Staff, in
 async def resend_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> MadeInvitation:
-    """Make a new link and code for an invitation that isn't accepted yet; the old link and code end."""
+    """Make a new link and code for an invitation that nobody accepted; the old ones end."""
     found, made = await invitations.resend(request.app.state.pool, principal, member.community_id, invitation)
     return _made(request, found, made)
 
