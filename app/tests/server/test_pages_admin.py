@@ -638,7 +638,7 @@ async def test_a_community_that_was_let_go_is_deleted_after_a_while_in_which_it_
     due = "SELECT deletion_due FROM community WHERE id = $1"
     early = await desk.send(f"{A}/delete", of=OFFBOARD, confirm="a")
     assert early.status_code == 422
-    assert "Let the community go first" in alerts(early)
+    assert "Offboard the community first" in alerts(early)
     await desk.send(OFFBOARD, of=OFFBOARD, reason="contract ended", confirm="a")
     wrong = await desk.send(f"{A}/delete", of=OFFBOARD, confirm="b")
     assert wrong.status_code == 422

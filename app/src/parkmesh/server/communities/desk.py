@@ -158,7 +158,7 @@ def checked(wish: Mapping[str, object]) -> desired.Community:
         (community,) = desired.parse(msgspec.json.encode({"communities": [wish]})).communities
     except desired.DocumentError as error:
         where = str(error).replace("$.communities[0]", "$", 1)
-        text = Message("The description of the community is not right. %(error)s", error=where)
+        text = Message("The description of the community is not valid. %(error)s", error=where)
         raise Problem(422, text, kind="invalid") from None
     return community
 
@@ -180,7 +180,7 @@ async def onboard(connection: Connection, principal: Principal, wish: desired.Co
     try:
         await provision.apply_community(connection, provision.Applied(), wish, "$")
     except desired.DocumentError as error:
-        text = Message("The description contradicts what is there already. %(error)s", error=error)
+        text = Message("The description contradicts existing data. %(error)s", error=error)
         raise Problem(409, text, kind="exists") from None
     identity = await connection.fetchval("SELECT id FROM community WHERE name = $1", wish.name)
     detail = {"name": wish.name, "gates": len(wish.gates), "spaces": len(wish.spaces), "gateways": len(wish.gateways)}
@@ -233,7 +233,7 @@ async def delete_community(connection: Connection, principal: Principal, communi
         "SELECT offboarded_at, deletion_due FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id
     )
     if before["offboarded_at"] is None:
-        raise Problem(409, "Let the community go first: it is in use.", kind="in-use")
+        raise Problem(409, "Offboard the community first: it is in use.", kind="in-use")
     if before["deletion_due"] is not None:
         kept: datetime = before["deletion_due"]
         return kept
@@ -258,7 +258,7 @@ async def keep_community(connection: Connection, principal: Principal, community
     if over is None:
         return
     if over:
-        raise Problem(409, "It can't be kept any more: it is being deleted.", kind="over")
+        raise Problem(409, "The community can't be kept any more: it is being deleted.", kind="over")
     await connection.execute("UPDATE community SET deletion_due = NULL WHERE id = $1", community_id)
     await _record(connection, principal, community_id, "community.keep", {})
 

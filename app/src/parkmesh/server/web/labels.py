@@ -40,7 +40,7 @@ HEALTH = {
     "behind": N_("Behind with events"),
     "outdated": N_("Old access list"),
     "skewed": N_("Clock is wrong"),
-    "silent": N_("Camera silent"),
+    "silent": N_("Camera sends nothing"),
 }
 INVITATION = {
     "pending": N_("Open"),
@@ -159,7 +159,7 @@ DONE = {
     "imported": N_("The file is imported."),
     "offboarded": N_("The community is offboarded."),
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
-    "community-kept": N_("The community is not deleted."),
+    "community-kept": N_("The community is kept."),
     "key-revoked": N_("The key is revoked. It opens nothing any more."),
 }
 
