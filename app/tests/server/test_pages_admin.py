@@ -595,7 +595,7 @@ async def test_an_administrator_does_not_erase_himself(admin: Visitor, owner: An
     address = f"{A}/people/{person}/data"
     page = await admin.send(address, of=address, confirm=ADMIN)
     assert page.status_code == 422
-    assert "your own place" in alerts(page)
+    assert "your own access" in alerts(page)
     assert await one(owner, "a", "SELECT erased_at FROM resident WHERE community_id = $1 AND id = $2", person) is None
 
 

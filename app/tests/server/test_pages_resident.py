@@ -64,7 +64,7 @@ async def test_a_resident_asks_for_erasure_and_the_administrators_see_it(
     for _ in range(2):
         answer = await resident.send(f"{A}/my-data/erasure", of="/account", wanted="yes")
         assert answer.headers["location"] == "/account?done=erasure-asked"
-    assert "you ask for your data to be erased" in (await resident.get("/account")).text
+    assert "for your data to be erased" in (await resident.get("/account")).text
     for path in ("people", f"people/{me}"):
         assert "Asks to be erased" in (await admin.get(f"{A}/{path}")).text
     answer = await resident.send(f"{A}/my-data/erasure", of="/account", wanted="no")

@@ -118,7 +118,7 @@ async def test_a_passkey_is_added_signs_its_owner_in_and_is_worthless_once_remov
     # The device still has it; the server knows it no more.
     assert len(await device.passkeys()) == 1
     await page.get_by_role("button", name="Use a passkey").click()
-    await expect(page.get_by_test_id("sign-in-error")).to_have_text("This passkey opens nothing here.")
+    await expect(page.get_by_test_id("sign-in-error")).to_have_text("This passkey was not accepted. Try again.")
     assert "/sign-in" in page.url
 
 

@@ -155,7 +155,7 @@ async def open_gate(
     async with database.in_community(pool, community_id) as connection:
         await get(connection, community_id, gate)
         if member.role is Role.READER:
-            raise Problem(403, "This key may read only.")
+            raise Problem(403, "This API key may read but not change anything.")
         if member.role is Role.RESIDENT:
             if not (await rules.read(connection, community_id)).residents_open_gates:
                 raise Problem(403, "This community doesn't let its residents open gates from here.")

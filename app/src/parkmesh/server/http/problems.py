@@ -60,7 +60,7 @@ def response(
 
 def not_found() -> Problem:
     """Return the same answer for objects that don't exist and for objects that the client may not know of."""
-    return Problem(404, "There is nothing here that you may see.")
+    return Problem(404, "This doesn't exist, or you may not see it.")
 
 
 def answer(request: Request, error: HTTPException) -> Response:
@@ -102,7 +102,7 @@ def _conflict(error: Exception) -> Problem:
     # The last resort: where a constraint is expected to refuse, the act itself says better what was in the way.
     _log.warning("a constraint refused a change", extra={"fields": {"cause": logs.describe(error)}})
     overlap = isinstance(error, asyncpg.ExclusionViolationError)
-    return Problem(409, "This contradicts what is there already.", kind="overlap" if overlap else "conflict")
+    return Problem(409, "This contradicts existing data.", kind="overlap" if overlap else "conflict")
 
 
 def _driver(error: Exception) -> Problem:

@@ -243,7 +243,9 @@ async def offer_reset(pool: database.Pool, principal: Principal, member: Members
         account = await members.get(connection, community_id, user_id)
         if not await _may_be_reset(connection, community_id, user_id, by_desk=principal.operator):
             raise Problem(
-                409, "This account belongs elsewhere too; the operator's desk can help its owner.", kind="not-yours"
+                409,
+                "This account doesn't belong to this community alone; the operator's desk can help its owner.",
+                kind="not-yours",
             )
         await connection.execute(
             """

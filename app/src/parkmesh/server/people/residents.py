@@ -199,7 +199,9 @@ async def member_user(connection: Connection, community_id: int, resident_id: in
 def forbid_locking_oneself_out(principal: Principal, user_id: int | None) -> None:
     """Raise ``Problem`` 409 where users would take away their own place in the community; operators have none."""
     if user_id is not None and user_id == principal.user_id and not principal.operator:
-        raise Problem(409, "You can't take away your own place; another administrator can.", kind="own-place")
+        raise Problem(
+            409, "You can't remove your own access to the community; another administrator can.", kind="own-place"
+        )
 
 
 def no_such_unit() -> Problem:

@@ -74,4 +74,4 @@ def _check_key(request: Request, principal: Principal) -> None:
         raise Problem(403, "An API key works for its community's routes only.")
     reader = all(member.role is Role.READER for member in principal.memberships.values())
     if reader and request.method not in READS:
-        raise Problem(403, "This API key may read and change nothing.")
+        raise Problem(403, "This API key may read but not change anything.")

@@ -144,8 +144,8 @@ DONE = {
     "session-ended": N_("That device is signed out."),
     "sessions-ended": N_("All other devices are signed out."),
     "password-changed": N_("The password is changed. All other devices are signed out."),
-    "erasure-asked": N_("The administrators see that you ask for your data to be erased."),
-    "erasure-taken-back": N_("You no longer ask for your data to be erased."),
+    "erasure-asked": N_("The administrators see your request to erase your data."),
+    "erasure-taken-back": N_("Your request to erase your data is taken back."),
     "passkey-removed": N_("The passkey is removed."),
     "passkey-added": N_("The passkey is added. You can sign in with it from now on."),
     "saved": N_("Saved."),
@@ -160,11 +160,11 @@ DONE = {
     "offboarded": N_("The community is offboarded."),
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
     "community-kept": N_("The community is kept."),
-    "key-revoked": N_("The key is revoked. It opens nothing any more."),
+    "key-revoked": N_("The key is revoked. It no longer works."),
 }
 
 STATUS_CODE = {
-    404: N_("There is nothing here that you may see."),
+    404: N_("This doesn't exist, or you may not see it."),
     405: N_("This can't be done here."),
 }
 

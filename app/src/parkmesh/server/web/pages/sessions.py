@@ -53,7 +53,7 @@ async def sign_in_with_passkey(visit: Visit) -> Response:
             authentication.cookie_token(visit.request, visit.settings),
         )
     if token is None:
-        form.wrong("", visit.language.gettext("This passkey opens nothing here."))
+        form.wrong("", visit.language.gettext("This passkey was not accepted. Try again."))
         return _sign_in_page(visit, next_path, 401)
     return start_session(visit.settings, token, next_path)
 
