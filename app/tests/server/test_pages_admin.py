@@ -389,7 +389,7 @@ async def test_a_unit_is_chosen_by_its_name_among_thousands(admin: Visitor, owne
     assert await one(owner, "a", unit_of, person) == "T2999"
     unknown = await save("T299")
     assert unknown.status_code == 422
-    assert "No unit is called T299 exactly. Like it: T2990, T2991," in alerts(unknown)
+    assert "No unit is called exactly T299. Similar: T2990, T2991," in alerts(unknown)
     # What was entered stays, and the field now suggests the units like it.
     assert 'value="T299"' in unknown.text
     assert unknown.text.count('<option value="T299') == 10
@@ -574,7 +574,7 @@ async def test_who_asks_to_be_erased_is_seen_where_it_is_done(admin: Visitor, ow
     address = f"{A}/people/{person}/data"
     assert "erasure-asked" not in (await admin.get(address)).text
     await rows(owner, "a", "UPDATE resident SET erasure_asked_at = now() WHERE community_id = $1 AND id = $2", person)
-    assert "Ana asks for it since" in (await admin.get(address)).text
+    assert "Ana asked for this on" in (await admin.get(address)).text
 
 
 async def test_nobody_erases_another_community_s_person(admin: Visitor, owner: Any) -> None:

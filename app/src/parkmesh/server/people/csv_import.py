@@ -78,7 +78,7 @@ def _plate(cell: str) -> str:
 
 def _space(cell: str) -> str:
     if not _SPACE.fullmatch(cell):
-        raise Wrong(Message("not a space's name: small letters, digits and - inside"))
+        raise Wrong(Message("not a space's name: lower-case letters, digits and - inside"))
     return cell
 
 

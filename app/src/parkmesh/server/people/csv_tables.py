@@ -16,7 +16,7 @@ from msgspec import Struct
 from parkmesh.server.http.messages import Message
 
 MAX_CELL = 500
-_BROKEN = Message("a quotation mark that doesn't end or has text behind it; what follows was not read")
+_BROKEN = Message("a quotation mark without its end, or with text behind it; the rest was not read")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SEPARATORS = (";", ",")
 BYTE_ORDER_MARK = "\ufeff"

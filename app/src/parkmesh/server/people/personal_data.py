@@ -220,7 +220,7 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
         await residents.get(connection, community_id, resident_id, lock=True)
         person = await _person(connection, community_id, resident_id)
         if confirm.strip().lower() != person.resident.email:
-            raise Problem(409, "This is not the address of the person who would be erased.", kind="not-confirmed")
+            raise Problem(409, "This is not the e-mail address of the person to erase.", kind="not-confirmed")
         residents.forbid_locking_oneself_out(principal, person.user_id)
         visits = await _erase_visits(connection, principal, community_id, person)
         bookings = await _run(

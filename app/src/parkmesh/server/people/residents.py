@@ -154,7 +154,9 @@ async def delete(connection: Connection, principal: Principal, community_id: int
             )
     except asyncpg.ForeignKeyViolationError:
         raise Problem(
-            409, "This person has an account, plates or visits here. Deactivate or erase instead.", kind="in-use"
+            409,
+            "This person has an account, plates or visits here. Deactivate them or erase their data instead.",
+            kind="in-use",
         ) from None
     await audit.record(connection, principal, community_id, "resident.delete", f"resident/{resident.id}")
 
@@ -209,4 +211,4 @@ def no_such_unit() -> Problem:
 
 
 def _taken() -> Problem:
-    return Problem(409, "The community knows somebody with this e-mail address already.", kind="taken")
+    return Problem(409, "The community has a person with this e-mail address already.", kind="taken")

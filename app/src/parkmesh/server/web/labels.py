@@ -78,8 +78,8 @@ HELD = {
     "gates": N_("Gates"),
     "gateways": N_("Gateways"),
     "api_keys": N_("API keys"),
-    "bookings": N_("Bookings to come"),
-    "visitor_passes": N_("Visitor passes to come"),
+    "bookings": N_("Future bookings"),
+    "visitor_passes": N_("Future visitor passes"),
 }
 ERASED = {
     "credentials": N_("Plates"),
@@ -92,9 +92,9 @@ ERASED = {
     "passkeys": N_("Passkeys"),
 }
 ERASED_ACCOUNT = {
-    "none": N_("There was none"),
+    "none": N_("There was no account"),
     "erased": N_("Erased"),
-    "kept": N_("Kept: it serves elsewhere too"),
+    "kept": N_("Kept: it belongs to another community too"),
 }
 PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
 RULE = {rule.name: rule.label for rule in RULES.values()}

@@ -32,7 +32,7 @@ async def chosen(visit: Visit, connection: Connection, *, required: bool = False
         return found[0][0]
     if found:
         names = ", ".join(unit[1] for unit in found)
-        form.wrong(FIELD, _("No unit is called %(name)s exactly. Like it: %(names)s.", name=name, names=names))
+        form.wrong(FIELD, _("No unit is called exactly %(name)s. Similar: %(names)s.", name=name, names=names))
     else:
         form.wrong(FIELD, _("No unit is called %(name)s.", name=name))
     return None
