@@ -178,7 +178,7 @@ async def test_a_booking_that_has_begun_keeps_its_beginning_and_ends_elsewhen(
     refused = await resident.send(
         path, of=path, seen=mark, **{"from": earlier.strftime("%Y-%m-%dT%H:%M"), "until": tomorrow(9)}
     )
-    assert "It would begin in the past." in alerts(refused)
+    assert "The time would begin in the past." in alerts(refused)
 
 
 async def test_bookings_move_by_the_api_under_their_etag(people: Callable[[str], Any]) -> None:

@@ -40,7 +40,7 @@ RefusalHold = Annotated[
     _seconds(
         0,
         600,
-        N_("Seconds for which a refused plate is held back"),
+        N_("Seconds to hold a refused read"),
         "How long the gateway waits for a better read of the same car before it records a refused read.",
     ),
 ]

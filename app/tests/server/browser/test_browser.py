@@ -154,7 +154,7 @@ async def test_a_resident_shares_his_space_every_week_and_a_neighbour_sees_it(pe
     await page.get_by_test_id("share-weekly").click()
     await expect(page.get_by_test_id("sharing")).to_contain_text("Monday, Tuesday")
     await page.get_by_test_id("sharing").get_by_role("button", name="Stop").click()
-    await expect(page.get_by_test_id("sharing")).to_contain_text("You share this space at no time.")
+    await expect(page.get_by_test_id("sharing")).to_contain_text("You don't share this space.")
 
 
 async def test_a_visitor_opens_his_link_on_a_phone(people: People) -> None:
@@ -183,7 +183,7 @@ async def test_an_administrator_searches_passages(people: People) -> None:
     await expect(page.get_by_test_id("passage-row")).to_contain_text("The barrier did not confirm")
     await page.get_by_label("Decision").select_option("denied")
     await page.get_by_test_id("search-passages").click()
-    await expect(page.get_by_text("No passage fits.")).to_be_visible()
+    await expect(page.get_by_text("No passage matches.")).to_be_visible()
 
 
 async def test_the_desk_opens_a_gate_and_a_second_press_sends_nothing(people: People) -> None:

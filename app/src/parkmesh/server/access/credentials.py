@@ -272,7 +272,7 @@ async def _make_room(connection: Connection, community_id: int, resident_id: int
         resident["unit_id"],
     )
     if held >= limit:
-        text = Message("The unit holds as many plates as it may (%(limit)s).", limit=limit)
+        text = Message("The unit has reached its limit of plates (%(limit)s).", limit=limit)
         raise Problem(409, text, kind="plate-limit", limit=limit)
 
 
@@ -307,7 +307,7 @@ async def _forbid_taking(connection: Connection, community_id: int, plate: str, 
 
 def _forbid_visitors(credential: Credential) -> None:
     if credential.visitor:
-        raise Problem(409, "This plate belongs to a visitor's pass; change the pass.", kind="visitor")
+        raise Problem(409, "This plate belongs to a visitor pass; change the pass.", kind="visitor")
 
 
 def _forbid_revoked(credential: Credential) -> None:

@@ -133,11 +133,11 @@ def _check_length(window: Window, limits: Rules) -> None:
 def check_begin(window: Window, limits: Rules, now: datetime) -> None:
     """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that begins in the past or too far in the future."""
     if window.end <= now or window.start < now - GRACE:
-        raise outside_rules(Message("It would begin in the past."), rule="past", limit=0)
+        raise outside_rules(Message("The time would begin in the past."), rule="past", limit=0)
     if window.start > now + timedelta(days=limits.booking_days_ahead):
         days = limits.booking_days_ahead
         raise outside_rules(
-            Message("It may begin %(days)s days ahead at most.", days=days), rule="booking_days_ahead", limit=days
+            Message("The time may begin at most %(days)s days ahead.", days=days), rule="booking_days_ahead", limit=days
         )
 
 
@@ -326,7 +326,7 @@ async def move(
     the booking is over, cancelled, or belongs to a visitor's pass.
     """
     if booking.visitor_pass is not None:
-        raise Problem(409, "This booking belongs to a visitor's pass; cancel the pass.", kind="visitor")
+        raise Problem(409, "This booking belongs to a visitor pass; cancel the pass.", kind="visitor")
     await hold_unit(connection, community_id, booking.unit_id)
     held = await spaces.lock(connection, community_id, booking.space)
     booking = await get(connection, community_id, booking.id, for_change=True)

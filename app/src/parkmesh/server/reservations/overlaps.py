@@ -15,7 +15,7 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 
-DETAIL = Message("It overlaps one that is there already.")
+DETAIL = Message("The time overlaps an existing one.")
 BOOKED = Message("Somebody booked the space in that time.")
 
 

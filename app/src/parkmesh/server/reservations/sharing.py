@@ -145,7 +145,7 @@ async def share_once(
 ) -> Once:
     """Share the space for one window. What was taken back of it before is shared again; blocked days stay blocked."""
     if window.end <= now:
-        raise Problem(422, "The window is over already.", kind="invalid")
+        raise Problem(422, "That time is over already.", kind="invalid")
     await _check_room(connection, community_id, held)
     place = (community_id, held.space_id, held.unit_id)
     taken = await connection.fetch(
@@ -544,7 +544,7 @@ async def _check_room(connection: Connection, community_id: int, held: Held) -> 
     if said >= MAX_RULES:
         raise Problem(
             409,
-            Message("There are %(limit)s windows and patterns already; take some back first.", limit=MAX_RULES),
+            Message("There are %(limit)s shared times and patterns already; stop some of them first.", limit=MAX_RULES),
             kind="too-many",
         )
 

@@ -416,7 +416,7 @@ async def say_plate(
     if row["plate"] != plate:
         left = MAX_PLATE_ATTEMPTS - row["plate_attempts"]
         if left <= 0:
-            raise Problem(409, "The plate was changed often enough. Ask who invited you.", kind="too-many")
+            raise Problem(409, "The plate can't be changed any more. Ask the person who invited you.", kind="too-many")
         await connection.execute(
             "UPDATE visitor_pass SET plate_attempts = plate_attempts + 1 WHERE community_id = $1 AND id = $2",
             community_id,

@@ -11,17 +11,17 @@ from parkmesh.server.web.language import N_, Language
 
 REASON = {
     "exact": N_("Known plate"),
-    "fuzzy": N_("Known plate, read with a doubt"),
+    "fuzzy": N_("Known plate, not read exactly"),
     "command": N_("Opened by hand"),
     "no_plate": N_("No plate read"),
     "unknown_plate": N_("Unknown plate"),
     "revoked": N_("Access revoked"),
     "not_yet_valid": N_("Not valid yet"),
     "expired": N_("No longer valid"),
-    "ambiguous": N_("More than one plate fits"),
+    "ambiguous": N_("More than one plate matches"),
     "stale": N_("Read arrived too late"),
     "anti_passback": N_("Already inside"),
-    "lots_full": N_("No lot left for this unit"),
+    "lots_full": N_("Unit's car limit reached"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
@@ -139,8 +139,8 @@ DONE = {
     "day-blocked": N_("On that day nothing is shared."),
     "day-unblocked": N_("On that day the space is shared again as usual."),
     "pass-changed": N_("The pass is changed."),
-    "pass-cancelled": N_("The pass is cancelled. Its link and plate open nothing any more."),
-    "gate-asked": N_("The command to open the gate is on its way. It lives for ten seconds."),
+    "pass-cancelled": N_("The pass is cancelled. Its link and plate no longer open a gate."),
+    "gate-asked": N_("The command to open the gate is on its way. It expires after ten seconds."),
     "session-ended": N_("That device is signed out."),
     "sessions-ended": N_("All other devices are signed out."),
     "password-changed": N_("The password is changed. All other devices are signed out."),

@@ -281,7 +281,9 @@ async def put_visit(request: Request, response: Response, token: Token, body: Vi
         raise problems.not_found()
     await visitor_passes.entered(state.pool, token, address)
     if isinstance(found, visitor_passes.PlateRefused):
-        raise Problem(409, "This plate can't be used. Ask who invited you.", kind="plate", left=found.attempts_left)
+        raise Problem(
+            409, "This plate can't be used. Ask the person who invited you.", kind="plate", left=found.attempts_left
+        )
     shown = Visit.model_validate(found)
     preconditions.tag(response, shown)
     return shown

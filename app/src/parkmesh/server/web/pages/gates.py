@@ -144,7 +144,7 @@ async def save_lane(visit: Visit) -> Response:
             if was and len(kept) == len(gate.lanes):
                 raise problems.not_found()
             if any(lane.name == name for lane in kept):
-                form.wrong("lane_name", _("There is one of this name already."))
+                form.wrong("lane_name", _("This name is taken already."))
             if len(kept) >= gates.MAX_LANES:
                 form.wrong("", _("A gate has at most %(most)s lanes.", most=gates.MAX_LANES))
             if not form.errors:

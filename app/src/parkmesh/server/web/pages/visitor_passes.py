@@ -191,7 +191,9 @@ async def say_plate(visit: Visit) -> Response:
     if said is None:
         raise problems.not_found()
     if isinstance(said, visitor_passes.PlateRefused):
-        visit.form.wrong("plate", visit.language.gettext("This plate can't have a pass. Ask who invited you."))
+        visit.form.wrong(
+            "plate", visit.language.gettext("This plate can't have a pass. Ask the person who invited you.")
+        )
         return await open_link(visit)
     return visit.go(f"{VISIT}/{token}", done="saved")
 
