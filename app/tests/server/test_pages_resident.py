@@ -391,7 +391,7 @@ async def test_a_refused_form_is_explained_in_spanish(server: Server, admin: Vis
         twice = await resident.send(f"{A}/vehicles", of=f"{A}/vehicles", plate="7777 ccc", label="")
         assert "Esta matrícula ya está registrada." in alerts(twice)
         past = await resident.get(f"{A}/book?from=2020-01-01T10:00&until=2020-01-01T12:00")
-        assert "Empezaría en el pasado." in alerts(past)
+        assert "El horario empezaría en el pasado." in alerts(past)
         weak = await resident.send(
             "/account/password", of="/account", current_password="correct horse battery", new_password="password1"
         )

@@ -78,7 +78,7 @@ async def test_a_resident_asks_for_erasure_with_the_keyboard(people: People) -> 
     await serves_everybody(page)
     await tab_to(page, '[data-testid="own-data"] button')
     await page.keyboard.press("Enter")
-    await expect(data).to_contain_text("pide que se borren sus datos")
+    await expect(data).to_contain_text("Solicitó que se borraran sus datos")
     await serves_everybody(page)
     async with page.expect_download() as download:
         await data.get_by_role("link").click()
