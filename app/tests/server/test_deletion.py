@@ -235,7 +235,7 @@ async def test_it_is_not_kept_once_its_deletion_may_have_begun(people: People, o
     async with visiting(server.web, DESK) as visitor:
         page = await visitor.send("/communities/a/keep", of="/communities/a/offboard")
     assert page.status_code == 422
-    assert "It can&#39;t be kept any more" in page.text
+    assert "The community can&#39;t be kept any more" in page.text
     assert list((await retention.run(owner, datetime.now(UTC))).communities_deleted) == ["a"]
 
 
