@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
-from parkmesh.server.access import gates
+from parkmesh.server.access import gate_commands
 from parkmesh.server.communities import rules
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection, Pool
@@ -435,7 +435,7 @@ async def say_plate(
 async def open_gate(connection: Connection, community_id: int, token: str, gate: str, now: datetime) -> bool:
     """Send the command to open a gate for the holder of a link; tell whether the link leads to a pass.
 
-    Raises ``Problem`` 409 where the pass isn't valid now, and as ``gates.open_gate_for_visitor`` does.
+    Raises ``Problem`` 409 where the pass isn't valid now, and as ``gate_commands.open_gate_for_visitor`` does.
     """
     row = await connection.fetchrow(
         """
@@ -449,7 +449,7 @@ async def open_gate(connection: Connection, community_id: int, token: str, gate:
         return False
     if _status(row["status"], row["starts_at"], row["ends_at"], now) != "open":
         raise Problem(409, "The pass is not valid now.", kind="not-now")
-    await gates.open_gate_for_visitor(connection, community_id, gate, row["id"])
+    await gate_commands.open_gate_for_visitor(connection, community_id, gate, row["id"])
     return True
 
 

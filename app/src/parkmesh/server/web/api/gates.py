@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
 
 from parkmesh.domain import plates
-from parkmesh.server.access import gates
+from parkmesh.server.access import gate_commands, gates
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
@@ -140,7 +140,7 @@ async def open_gate(
 
     The command goes to gateways that are connected now, and lives for 10 s.
     """
-    command = await gates.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
+    command = await gate_commands.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
     return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))
 
 

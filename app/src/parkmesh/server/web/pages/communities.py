@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from parkmesh.server.access import gates, passages
+from parkmesh.server.access import gate_commands, gates, passages
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
@@ -117,7 +117,7 @@ async def open_gate(visit: Visit) -> Response:
     if visit.form.errors:
         return await show_live(visit)
     gate = visit.request.path_params["gate"]
-    await gates.open_gate(visit.pool, visit.principal, visit.member, gate, reason)
+    await gate_commands.open_gate(visit.pool, visit.principal, visit.member, gate, reason)
     return visit.go(visit.base, asked=gate)
 
 

@@ -2,7 +2,7 @@
 
 from starlette.responses import Response
 
-from parkmesh.server.access import gates
+from parkmesh.server.access import gate_commands, gates
 from parkmesh.server.communities import rules
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
@@ -47,7 +47,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
 
 async def open_gate(visit: Visit) -> Response:
     try:
-        await gates.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
+        await gate_commands.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
     except Problem as problem:
         visit.form.refused(problem)
         answer = await show(visit, problem.status_code)
