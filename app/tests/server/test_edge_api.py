@@ -13,6 +13,7 @@ import httpx
 import msgspec
 import previous_server
 import pytest
+from gateway_stream import frames, listed
 from hypothesis import HealthCheck, given, settings, strategies
 from parkmesh.protocol import edge
 from parkmesh.server.db import database
@@ -232,16 +233,6 @@ async def compare_with_ledger(db: Database, first_epoch: int, batches: list[Sent
         await connection.close()
 
 
-async def frames(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
-    name_of_event = ""
-    async for line in response.aiter_lines():
-        name, _, value = line.partition(": ")
-        if name == "event":
-            name_of_event = value
-        elif name == "data":
-            yield name_of_event, json.loads(value)
-
-
 async def test_a_revoked_plate_is_pushed_and_the_difference_carries_it(
     server: Server, gateway: Gateway, people: Callable[[str], Any]
 ) -> None:
@@ -311,6 +302,7 @@ async def test_a_command_reaches_the_stream_of_its_community_only(
         to_a, to_b = frames(of_a), frames(of_b)
         await asyncio.wait_for(anext(to_a), 5)
         await asyncio.wait_for(anext(to_b), 5)
+        await listed(owner, "a")
         answer = await desk.post("/api/v1/communities/a/gates/main-in/open", json={"reason": "ambulance"})
         assert answer.status_code == 202
         name, command = await asyncio.wait_for(anext(to_a), 5)
@@ -322,6 +314,7 @@ async def test_a_command_reaches_the_stream_of_its_community_only(
     assert [(entry["action"], entry["object"]) for entry in audit] == [("gate.open", "gate/main-in")]
     assert json.loads(audit[0]["detail"]) == {
         "command": command["id"],
+        "state": "sent",
         "reason": "ambulance",
         "role": "operator",
     }

@@ -68,7 +68,7 @@ async def test_what_is_no_gate_is_refused(people: People, body: dict[str, Any]) 
     assert (await admin.post(GATES, json=body)).status_code == 422
 
 
-async def test_who_may_open_a_gate(people: People, owner: Any) -> None:
+async def test_who_may_open_a_gate(people: People, owner: Any, connected: None) -> None:
     opened = f"{GATES}/main-in/open"
     administrator, resident = await people("administrator@a.example"), await people("resident@a.example")
     assert (await administrator.post(opened, json={})).status_code == 422
@@ -84,7 +84,7 @@ async def test_who_may_open_a_gate(people: People, owner: Any) -> None:
     assert [json.loads(row["detail"])["role"] for row in told] == ["administrator", *["resident"] * 4]
 
 
-async def test_openings_at_once_are_counted_one_by_one(people: People) -> None:
+async def test_openings_at_once_are_counted_one_by_one(people: People, connected: None) -> None:
     administrator, resident = await people("administrator@a.example"), await people("resident@a.example")
     await administrator.put(RULES, json={"residents_open_gates": True}, headers=ANY)
     asked = (resident.post(f"{GATES}/main-in/open", json={}) for _ in range(8))

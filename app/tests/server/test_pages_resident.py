@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from gateway_stream import frames, listed
 from page_visitor import Visitor, alerts, visiting
 from parkmesh.server.commands import run
 from parkmesh.server.http import sockets
 from running_server import Server, settings
 from test_csv import MISTAKES
-from test_edge_api import frames
 from two_communities import rows
 
 Gateway = Callable[[str], httpx.AsyncClient]
@@ -265,22 +265,23 @@ async def let_open(people: Callable[[str], Any], who: str) -> None:
 
 
 async def test_a_resident_opens_a_gate_and_the_gateway_hears_it(
-    resident: Visitor, people: Callable[[str], Any], gateway: Gateway
+    resident: Visitor, people: Callable[[str], Any], gateway: Gateway, owner: Any
 ) -> None:
     await let_open(people, "residents")
     assert 'data-testid="open-main-in"' in (await resident.get(A)).text
     async with gateway("gateway-a") as client, client.stream("GET", "/edge/v1/stream") as stream:
         heard = frames(stream)
         await asyncio.wait_for(anext(heard), 5)
+        await listed(owner, "a")
         answer = await resident.send(f"{A}/my-gates/main-in/open", of=A)
-        assert answer.headers["location"] == f"{A}?done=gate-asked"
         name, command = await asyncio.wait_for(anext(heard), 5)
         assert (name, command["gate"], command["reason"]) == ("command", "main-in", "resident")
-    assert "on its way" in (await resident.get(answer.headers["location"])).text
+        assert answer.headers["location"] == f"{A}?opening={command['id']}"
+    assert "waiting for the gate" in (await resident.get(answer.headers["location"])).text
 
 
 async def test_who_opens_gates_too_often_is_told_when_to_come_back(
-    server: Server, people: Callable[[str], Any]
+    server: Server, people: Callable[[str], Any], connected: None
 ) -> None:
     await let_open(people, "residents")
     async with visiting(server.web, RESIDENT, **SPANISH) as resident:
@@ -314,11 +315,12 @@ async def test_a_visitor_opens_a_gate_by_his_link_where_the_rules_let_him(
         async with gateway("gateway-a") as client, client.stream("GET", "/edge/v1/stream") as stream:
             heard = frames(stream)
             await asyncio.wait_for(anext(heard), 5)
+            await listed(owner, "a")
             answer = await visitor.send(opened, of=link)
-            assert answer.headers["location"] == f"{link}?done=gate-asked"
             name, command = await asyncio.wait_for(anext(heard), 5)
             assert (name, command["gate"], command["reason"]) == ("command", "main-in", "visitor")
-        answers = [await visitor.send(opened, of=link) for _ in range(4)]
+            assert answer.headers["location"] == f"{link}?opening={command['id']}"
+            answers = [await visitor.send(opened, of=link) for _ in range(4)]
         assert [answer.status_code for answer in answers] == [303, 303, 303, 429]
         assert "Como máximo 4 aperturas por minuto." in alerts(answers[-1])
         assert int(answers[-1].headers["retry-after"]) >= 1

@@ -30,6 +30,7 @@ PRIVILEGES = {
     "gap": "SI",
     "gate": "SIUD",
     "gateway": "SIU",
+    "gateway_stream": "SIUD",
     "idempotency_key": "SID",
     "known_network": "SIUD",
     "invitation": "SIuD",
@@ -57,6 +58,7 @@ PRIVILEGES = {
     "presence_correction": "SID",
     "passage_count": "S",
     "lane": "SIUD",
+    "gate_command": "SIU",
     "gate_opening": "SI",
     "web_session": "SIuD",
 }

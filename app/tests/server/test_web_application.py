@@ -109,7 +109,7 @@ async def test_signing_out_ends_the_session_on_the_server(browser: httpx.AsyncCl
     assert (await browser.get("/")).status_code == 303
 
 
-async def test_a_form_without_its_token_is_refused(browser: httpx.AsyncClient, owner: Any) -> None:
+async def test_a_form_without_its_token_is_refused(browser: httpx.AsyncClient, owner: Any, connected: None) -> None:
     data = {"email": DESK, "password": PASSWORD}
     assert (await browser.post("/sign-in", data=data)).status_code == 403
     page = await browser.get("/sign-in")
@@ -134,14 +134,15 @@ async def test_a_form_without_its_token_is_refused(browser: httpx.AsyncClient, o
     assert allowed.status_code == 202
 
 
-async def test_the_desk_opens_a_gate_from_the_page(browser: httpx.AsyncClient, owner: Any) -> None:
+async def test_the_desk_opens_a_gate_from_the_page(browser: httpx.AsyncClient, owner: Any, connected: None) -> None:
     await sign_in(browser, DESK)
     token = form_token(await browser.get("/communities/a"))
     answer = await browser.post(
         "/communities/a/gates/main-in/open", data={"csrf_token": token, "reason": "removal van"}
     )
-    assert (answer.status_code, answer.headers["location"]) == (303, "/communities/a?asked=main-in")
-    assert "is on its way" in (await browser.get(answer.headers["location"])).text
+    (command,) = await rows(owner, "a", "SELECT id FROM gate_command WHERE community_id = $1")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/communities/a?opening={command['id']}")
+    assert "waiting for the gate" in (await browser.get(answer.headers["location"])).text
     for reason, gate, status in (("x", "main-in", 422), ("a\x00bc", "main-in", 422), ("good reason", "nowhere", 404)):
         refused = await browser.post(f"/communities/a/gates/{gate}/open", data={"csrf_token": token, "reason": reason})
         assert refused.status_code == status

@@ -91,6 +91,7 @@ class Sync:
     ) -> None:
         self._config, self._spool, self._decider, self._client, self._clock = config, spool, decider, client, clock
         self._configured = [server.rstrip("/") for server in config.servers]
+        self._gates = ",".join(gate.name for gate in config.gates)
         self._servers = self._configured
         self._current = 0
         self._more_events = asyncio.Event()
@@ -234,7 +235,7 @@ class Sync:
 
     async def _listen(self, server: str) -> None:
         """Follow the stream until it ends. Commands act at once and are never stored for later."""
-        address = f"{server}/edge/v1/stream?features={FEATURE_PRESENCE}"
+        address = f"{server}/edge/v1/stream?features={FEATURE_PRESENCE}&gates={self._gates}"
         timeout, started, ended = httpx.Timeout(STREAM_SILENCE_S, connect=3.0), time.monotonic(), "the stream ended"
         try:
             async with self._client.stream("GET", address, timeout=timeout) as response:

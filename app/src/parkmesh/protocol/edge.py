@@ -19,8 +19,11 @@ own configuration.
 where the community's rules use presence: first all that is known, then the changes. Of two words on a plate the later
 holds.
 
-The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment: a
-gateway that holds another epoch takes the full list, whatever the versions say.
+``gates=main-in,main-out`` on the stream names the gates of the gateway's configuration: a server tells people at once
+when no gateway of a gate is connected. A server of an earlier release ignores it.
+
+The list's ``version`` counts within an ``epoch``, which changes when the database was restored to an earlier moment:
+who holds another epoch takes the full list, whatever the versions say.
 
 A gateway authenticates with ``Authorization: Bearer <gateway token>``; the server keeps only the token's SHA-256.
 Errors are problem details (RFC 9457). 503 carries ``Retry-After``. A batch that leaves a gap, or whose epoch is below

@@ -96,11 +96,11 @@ class Presence:
         async with database.as_server(self._pool) as connection:
             await connection.execute(
                 """
-                INSERT INTO server (id, edge_url, web_url, version, started_at, draining)
-                VALUES ($1, $2, $3, $4, $5, $6)
+                INSERT INTO server (id, edge_url, web_url, version, started_at, draining, lists_streams)
+                VALUES ($1, $2, $3, $4, $5, $6, true)
                 ON CONFLICT (id) DO UPDATE SET edge_url = excluded.edge_url, web_url = excluded.web_url,
                     version = excluded.version, started_at = excluded.started_at, draining = excluded.draining,
-                    last_seen_at = now()
+                    lists_streams = excluded.lists_streams, last_seen_at = now()
                 """,
                 *self._row,
                 self._draining,

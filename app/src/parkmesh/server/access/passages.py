@@ -19,7 +19,8 @@ LATELY = timedelta(days=2)
 
 
 class Passage(Struct, frozen=True):
-    """``gate_title`` is the gate's name where the community knows none of it any more."""
+    """``gate_title`` is the gate's name where the community knows none of it any more; ``command`` is the id of the
+    command that opened the gate by hand."""
 
     id: int
     received_at: datetime
@@ -31,6 +32,7 @@ class Passage(Struct, frozen=True):
     reason: str
     opened: bool | None
     gateway: str
+    command: str | None = None
 
 
 class Filter(Struct, frozen=True):
@@ -96,7 +98,7 @@ def seen_in(rows: Iterable[Any]) -> Seen:
 
 _QUERY = f"""
 SELECT p.id, p.received_at, p.gate, coalesce(k.title, p.gate) AS gate_title, p.direction, p.plate, p.decision,
-       p.reason, p.opened, w.name AS gateway
+       p.reason, p.opened, w.name AS gateway, CASE p.reason WHEN 'command' THEN p.device_event_id END AS command
 FROM passage p
 JOIN gateway w ON w.community_id = p.community_id AND w.id = p.gateway_id
 LEFT JOIN gate k ON k.community_id = p.community_id AND k.name = p.gate

@@ -91,6 +91,7 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         PEOPLE_KEPT,
         "DELETE FROM invitation WHERE least(accepted_at, revoked_at, expires_at) < $1",
     ),
+    ("gate_command", PASSAGES_KEPT, "DELETE FROM gate_command WHERE asked_at < $1"),
     ("gate_opening", COUNTERS_KEPT, "DELETE FROM gate_opening WHERE at < $1"),
     ("idempotency_key", ANSWERS_KEPT, "DELETE FROM idempotency_key WHERE created_at < $1"),
 )

@@ -23,6 +23,7 @@ from parkmesh.server.db import database
 from parkmesh.server.db.listener import Listener
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge.announcements import Announcements
+from parkmesh.server.edge.stream_list import StreamList
 from parkmesh.server.edge.streams import Streams
 from parkmesh.server.http.http_protocol import BoundedProtocol
 from parkmesh.server.web import app as web_app
@@ -99,7 +100,9 @@ async def serve(
         database.create_pool(config.database_url, f"{name}/web", WEB_CONNECTIONS) as web_pool,
         database.create_pool(config.database_url, f"{name}/edge", EDGE_CONNECTIONS) as edge_pool,
     ):
-        feeds, streams, announcements = live.Feeds(web_pool), Streams(), Announcements(edge_pool)
+        started_at = datetime.now(UTC)
+        stream_list = StreamList(edge_pool, config.server_id, started_at)
+        feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
@@ -110,10 +113,11 @@ async def serve(
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
         presence = servers.Presence(
             web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
-            datetime.now(UTC),
+            started_at,
         )  # fmt: skip
         listening = asyncio.create_task(listener.run(), name="listener")
         announcing = asyncio.create_task(announcements.run(), name="announcements")
+        listing = asyncio.create_task(stream_list.run(), name="stream list")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
             asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
@@ -140,7 +144,7 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, present):
+        for task in (listening, announcing, listing, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

@@ -5,7 +5,8 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from parkmesh.protocol.edge import (
     HeartbeatAck,
     ListChanged,
     Moved,
+    Name,
     PresenceUpdate,
     Servers,
 )
@@ -182,6 +184,17 @@ def _number(request: Request, name: str) -> int | None:
     return int(text)
 
 
+def _gates(request: Request) -> list[str] | None:
+    """Return the gates that a gateway names as its own, None where it names none; raise ``Problem`` 422."""
+    text = request.query_params.get("gates")
+    if text is None:
+        return None
+    try:
+        return msgspec.convert(text.split(",") if text else [], list[Name])
+    except msgspec.ValidationError:
+        raise Problem(422, "gates: expected names of gates, separated by commas", kind="invalid") from None
+
+
 def _asked(request: Request, feature: str) -> bool:
     return feature in request.query_params.get("features", "").split(",")
 
@@ -203,20 +216,21 @@ async def get_access_list(request: Request) -> Response:
 async def get_stream(request: Request) -> Response:
     token = token_of(request)
     pool = request.app.state.pool
-    with_presence = _asked(request, FEATURE_PRESENCE)
+    with_presence, gates = _asked(request, FEATURE_PRESENCE), _gates(request)
     community_id, gateway_id = _identified(await database.fetchrow(pool, _IDENTIFY, token))
+    open_stream = partial(request.app.state.streams.open, community_id, gateway_id, gates)
     return StreamingResponse(
-        _frames(pool, token, request.app.state.streams, community_id, gateway_id, with_presence=with_presence),
+        _frames(pool, token, request.app.state.streams, open_stream, with_presence=with_presence),
         media_type="text/event-stream",
         headers={"Cache-Control": "no-store"},
     )
 
 
 async def _frames(
-    pool: database.Pool, token: bytes, streams: Streams, community_id: int, gateway_id: int, *, with_presence: bool
+    pool: database.Pool, token: bytes, streams: Streams, open_stream: Callable[[], Stream], *, with_presence: bool
 ) -> AsyncGenerator[bytes]:
     """Yield the frames of one gateway's stream; what is pushed is never older than what was sent before."""
-    stream = streams.open(community_id, gateway_id)
+    stream = open_stream()
     try:
         standing: _Standing | None = None
         sent: ListChanged | None = None

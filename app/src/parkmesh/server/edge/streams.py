@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from parkmesh.protocol.edge import Command
+from parkmesh.server.edge.stream_list import Gates, StreamList
 from parkmesh.server.telemetry import metrics
 
 QUEUE = 64
@@ -58,19 +59,22 @@ class Stream:
 
 
 class Streams:
-    """All streams of this process. A gateway has one stream: a new stream ends the one before."""
+    """All streams of this process. A gateway has one: a new one ends the one before. ``listed`` tells the other
+    servers."""
 
-    def __init__(self) -> None:
+    def __init__(self, listed: StreamList) -> None:
+        self._listed = listed
         self._of_community: defaultdict[int, dict[int, Stream]] = defaultdict(dict)
         self._ending = False
 
-    def open(self, community_id: int, gateway_id: int) -> Stream:
-        """Register a gateway's stream."""
+    def open(self, community_id: int, gateway_id: int, gates: Gates = None) -> Stream:
+        """Register the stream of a gateway with its ``gates`` (None: it didn't name them)."""
         stream = Stream(community_id, gateway_id)
         before = self._of_community[community_id].get(gateway_id)
         if before:
             before.offer(End())
         self._of_community[community_id][gateway_id] = stream
+        self._listed.opened(community_id, gateway_id, gates)
         metrics.GATEWAY_STREAMS.inc()
         if self._ending:
             stream.offer(End())
@@ -82,6 +86,7 @@ class Streams:
         of_community = self._of_community.get(stream.community_id, {})
         if of_community.get(stream.gateway_id) is stream:
             del of_community[stream.gateway_id]
+            self._listed.closed(stream.community_id, stream.gateway_id)
         if not of_community:
             self._of_community.pop(stream.community_id, None)
 
@@ -108,6 +113,7 @@ class Streams:
                 of_community[gateway_id].offer(Resync())
 
     def resync(self) -> None:
+        self._listed.resync()
         self._offer_all(Resync())
 
     def end(self) -> None:

@@ -432,10 +432,23 @@ async def say_plate(
     return await visit(connection, community_id, token, now)
 
 
-async def open_gate(connection: Connection, community_id: int, token: str, gate: str, now: datetime) -> bool:
-    """Send the command to open a gate for the holder of a link; tell whether the link leads to a pass.
+async def pass_of(connection: Connection, community_id: int, token: str) -> int | None:
+    """Return the id of the pass that a link opens; None where it opens none."""
+    found: int | None = await connection.fetchval(
+        "SELECT id FROM visitor_pass WHERE community_id = $1 AND token_sha256 = $2",
+        community_id,
+        principals.digest(token),
+    )
+    return found
 
-    Raises ``Problem`` 409 where the pass isn't valid now, and as ``gate_commands.open_gate_for_visitor`` does.
+
+async def open_gate(
+    connection: Connection, community_id: int, token: str, gate: str, now: datetime
+) -> gate_commands.GateCommand | None:
+    """Send the command to open a gate for a visitor with a link; return None where the link opens no pass.
+
+    The command may be ``refused``; the caller says so after the transaction. Raises ``Problem`` 409 where the pass
+    isn't valid now, and as ``gate_commands.open_gate_for_visitor`` does.
     """
     row = await connection.fetchrow(
         """
@@ -446,11 +459,10 @@ async def open_gate(connection: Connection, community_id: int, token: str, gate:
         principals.digest(token),
     )
     if row is None:
-        return False
+        return None
     if _status(row["status"], row["starts_at"], row["ends_at"], now) != "open":
         raise Problem(409, "The pass is not valid now.", kind="not-now")
-    await gate_commands.open_gate_for_visitor(connection, community_id, gate, row["id"])
-    return True
+    return await gate_commands.open_gate_for_visitor(connection, community_id, gate, row["id"])
 
 
 async def directions(connection: Connection, community_id: int) -> str:

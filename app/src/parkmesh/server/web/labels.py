@@ -140,7 +140,6 @@ DONE = {
     "day-unblocked": N_("On that day the space is shared again as usual."),
     "pass-changed": N_("The pass is changed."),
     "pass-cancelled": N_("The pass is cancelled. Its link and plate no longer open a gate."),
-    "gate-asked": N_("The command to open the gate is on its way. It expires after ten seconds."),
     "session-ended": N_("That device is signed out."),
     "sessions-ended": N_("All other devices are signed out."),
     "password-changed": N_("The password is changed. All other devices are signed out."),
@@ -173,6 +172,13 @@ def label(language: Language, table: str, code: str) -> str:
     """Return the text for a code; a code that is not in the table is shown as it is, made readable."""
     known = TABLES[table].get(code)
     return language.gettext(known) if known else code.replace("_", " ").replace("-", " ").capitalize()
+
+
+def decision_chip(decision: str, opened: bool | None) -> str:
+    """Return the kind of chip that shows a decision: good only where the car could pass."""
+    if decision != "granted":
+        return "bad"
+    return "warn" if opened is False else "good"
 
 
 def reason(language: Language, reason: str, decision: str, opened: bool | None) -> str:

@@ -51,9 +51,20 @@ BEGIN
                                  device_event_id)
                 SELECT v_community, v_gateway, v_epoch, e.seq,
                        to_timestamp(e.received / 1000.0), to_timestamp(e.device / 1000.0),
-                       e.gate, e.direction, e.plate, e.decision, e.reason, e.opened, e.credential,
+                       e.gate,
+                       -- A gateway knows a direction from cameras only; a gate without one has it here.
+                       CASE WHEN e.reason = 'command' THEN
+                           coalesce((SELECT k.direction FROM gate_command k
+                                     WHERE k.community_id = v_community AND k.id = e.device_event), e.direction)
+                           ELSE e.direction END,
+                       e.plate, e.decision, e.reason, e.opened, e.credential,
                        e.access_list_version, e.confidence, e.camera, e.device_event
                 FROM e
+        ), answered AS (
+            UPDATE gate_command k SET state = CASE WHEN e.opened THEN 'opened' ELSE 'not_opened' END, done_at = now()
+            FROM e
+            WHERE e.reason = 'command' AND k.community_id = v_community AND k.id = e.device_event AND k.gate = e.gate
+                AND k.state IN ('sent', 'not_opened')
         ), moved AS (
             -- In the order of the plates, so that two gateways of a community never wait for each other in a ring.
             INSERT INTO presence AS old (community_id, plate, inside, at, gateway_id, epoch, seq, gate)

@@ -1,6 +1,5 @@
 """Gates and their lanes, opening a gate by hand, and what a gateway would decide."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -61,14 +60,6 @@ class OpenRequest(Body):
     """Staff give a reason; residents may give one."""
 
     reason: Reason | None = None
-
-
-class OpenCommand(BaseModel):
-    """``expires``: a gateway that has not acted by then never will."""
-
-    id: str
-    gate: str
-    expires: datetime
 
 
 class Foretold(BaseModel):
@@ -132,16 +123,31 @@ async def delete_gate(request: Request, principal: SignedIn, member: Staff, gate
     return Response(status_code=204)
 
 
-@in_community.post("/gates/{gate}/open", status_code=202, responses=answers(403, 429))
+@in_community.post("/gates/{gate}/open", status_code=202, responses=answers(403, 409, 429))
 async def open_gate(
-    request: Request, principal: SignedIn, member: Member, gate: NameInPath, body: OpenRequest
-) -> OpenCommand:
+    request: Request, response: Response, principal: SignedIn, member: Member, gate: NameInPath, body: OpenRequest
+) -> gate_commands.GateCommand:
     """Open a gate now: staff with a reason, residents where the community's rules let them.
 
-    The command goes to gateways that are connected now, and lives for 10 s.
+    The command goes to the gateways of the gate that are connected now, and expires after 10 s. `Location` names the
+    command: read it to learn whether the gate opened. While no gateway of the gate is connected, the answer is 409
+    (`gateway-offline`), and nothing is sent.
     """
-    command = await gate_commands.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
-    return OpenCommand(id=command.id, gate=command.gate, expires=datetime.fromtimestamp(command.expires / 1000, UTC))
+    asked = await gate_commands.open_gate(request.app.state.pool, principal, member, _storable(gate), body.reason)
+    response.headers["Location"] = f"{request.url.path.removesuffix('/open')}/commands/{asked.id}"
+    return asked
+
+
+@in_community.get("/gates/{gate}/commands/{command}")
+async def get_gate_command(
+    request: Request, principal: SignedIn, member: Member, gate: NameInPath, command: NameInPath
+) -> gate_commands.GateCommand:
+    """Read a command that opened a gate, and its outcome. Residents read their own."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await gate_commands.read_as(connection, principal, member, _storable(command))
+    if found.gate != gate:
+        raise problems.not_found()
+    return found
 
 
 @in_community.get("/gates/{gate}/decision", responses=answers(403))

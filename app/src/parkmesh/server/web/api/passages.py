@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.server.access import passages
 from parkmesh.server.db import database
@@ -29,6 +29,7 @@ class Passage(BaseModel):
     reason: str
     opened: bool | None
     gateway: str
+    command: str | None = Field(description="The command that opened the gate by hand; null where a car asked.")
 
 
 class Passages(BaseModel):

@@ -16,7 +16,7 @@ from parkmesh.server.identity.principals import Role
 from parkmesh.server.spaces import spaces as places
 from parkmesh.server.web import authentication, labels, live
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
-from parkmesh.server.web.pages import desk, home
+from parkmesh.server.web.pages import desk, home, openings
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -46,18 +46,19 @@ async def show_community(visit: Visit) -> Response:
     return await (show_live(visit) if visit.staff else home.show(visit))
 
 
-async def show_live(visit: Visit) -> Response:
+async def show_live(visit: Visit, status: int = 200) -> Response:
     identity, member = visit.member.community_id, visit.member
     async with visit.reading() as connection:
         own = await passages.seen_by(connection, identity, member.resident_id) if member.role is Role.RESIDENT else None
         known = await gates.all_of(connection, identity)
         spaces = await places.all_of(connection, identity)
         latest = await passages.search(connection, identity, limit=live.PASSAGES, seen=own)
+        opening = await openings.of(visit, connection)
         gateways = [gateway for _, gateway in await community_reads.gateways(connection, identity)]
-    asked = visit.query("asked")
     return render(
         visit,
         "community.html",
+        status,
         community=visit.community,
         gates=known,
         levels=[(level, list(group)) for level, group in groupby(spaces, key=lambda space: space.level)],
@@ -65,7 +66,7 @@ async def show_live(visit: Visit) -> Response:
         passages=latest,
         gateways=[(gateway, live.gateway_health(gateway)) for gateway in gateways],
         today=visit.language.day(datetime.now(UTC), visit.zone),
-        asked=next((gate for gate in known if gate.name == asked), None),
+        opening=opening,
         min_reason=MIN_REASON,
         max_reason=MAX_REASON,
         stream=stream_settings(visit),
@@ -117,8 +118,16 @@ async def open_gate(visit: Visit) -> Response:
     if visit.form.errors:
         return await show_live(visit)
     gate = visit.request.path_params["gate"]
-    await gate_commands.open_gate(visit.pool, visit.principal, visit.member, gate, reason)
-    return visit.go(visit.base, asked=gate)
+    try:
+        asked = await gate_commands.open_gate(visit.pool, visit.principal, visit.member, gate, reason)
+    except Problem as problem:
+        if problem.status_code == 404:
+            raise
+        visit.form.refused(problem)
+        answer = await show_live(visit, problem.status_code)
+        answer.headers.update(problem.headers or {})
+        return answer
+    return visit.go(visit.base, opening=asked.id)
 
 
 ROUTES = [

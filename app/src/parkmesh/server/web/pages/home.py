@@ -8,6 +8,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import assignments, bookings, visitor_passes
 from parkmesh.server.spaces import spaces
+from parkmesh.server.web.pages import openings
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action
 
@@ -31,6 +32,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
             passes = await visitor_passes.page(connection, identity, limit=50, unit_id=unit_id, ends_after=visit.now)
             quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
         limits = await rules.read(connection, identity)
+        opening = await openings.of(visit, connection)
         openable = await gates.all_of(connection, identity) if limits.residents_open_gates else []
     return render(
         visit,
@@ -42,18 +44,19 @@ async def show(visit: Visit, status: int = 200) -> Response:
         passes=sorted((item for item in passes if item.status == "active"), key=lambda item: item.from_)[:SHOWN],
         quota=quota,
         gates=openable,
+        opening=opening,
     )
 
 
 async def open_gate(visit: Visit) -> Response:
     try:
-        await gate_commands.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
+        asked = await gate_commands.open_gate(visit.pool, visit.principal, visit.member, visit.path("gate"), None)
     except Problem as problem:
         visit.form.refused(problem)
         answer = await show(visit, problem.status_code)
         answer.headers.update(problem.headers or {})
         return answer
-    return visit.go(visit.base, done="gate-asked")
+    return visit.go(visit.base, opening=asked.id)
 
 
 ROUTES = [action("/communities/{community}/my-gates/{gate}/open", Access.RESIDENT, open_gate)]

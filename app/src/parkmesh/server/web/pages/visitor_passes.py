@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 from starlette.responses import Response
 
 from parkmesh.domain.windows import Window
+from parkmesh.server.access import gate_commands
 from parkmesh.server.communities import rules
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
@@ -14,7 +15,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.web import links, security
-from parkmesh.server.web.pages import idempotency, preconditions
+from parkmesh.server.web.pages import idempotency, openings, preconditions
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -165,11 +166,13 @@ async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
     community_id = await visitor_passes.enter(visit.pool, token, address)
     async with database.in_community(visit.pool, community_id, read_only=True) as connection:
         seen = await visitor_passes.visit(connection, community_id, token, visit.now)
+        opening = await openings.of_visitor(connection, community_id, token, visit.query(openings.PARAMETER))
     if seen is None:
         raise problems.not_found()
     await visitor_passes.entered(visit.pool, token, address)
     zone, link = ZoneInfo(seen.time_zone), f"{VISIT}/{token}"
-    page = render(visit, "visitor.html", refused.status_code if refused else 200, seen=seen, zone=zone, link=link)
+    status = refused.status_code if refused else 200
+    page = render(visit, "visitor.html", status, seen=seen, zone=zone, link=link, opening=opening)
     page.headers.update((refused and refused.headers) or {})
     return page
 
@@ -205,8 +208,11 @@ async def open_gate(visit: Visit) -> Response:
     community_id = await visitor_passes.enter(visit.pool, token, address)
     try:
         async with database.in_community(visit.pool, community_id) as connection:
-            if not await visitor_passes.open_gate(connection, community_id, token, visit.path("gate"), visit.now):
-                raise problems.not_found()
+            asked = await visitor_passes.open_gate(connection, community_id, token, visit.path("gate"), visit.now)
+        if asked is None:
+            raise problems.not_found()
+        if asked.state == "refused":
+            raise gate_commands.offline(asked)
     except Problem as problem:
         if problem.status_code != 404:
             # The link is right: only the opening was refused.
@@ -214,7 +220,7 @@ async def open_gate(visit: Visit) -> Response:
         visit.form.refused(problem)
         return await open_link(visit, problem)
     await visitor_passes.entered(visit.pool, token, address)
-    return visit.go(f"{VISIT}/{token}", done="gate-asked")
+    return visit.go(f"{VISIT}/{token}", opening=asked.id)
 
 
 ROUTES = [

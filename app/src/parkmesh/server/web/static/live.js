@@ -38,7 +38,7 @@ function passageRow(row) {
   gate.textContent = row.gate;
   direction.textContent = `· ${words.passed[row.direction]}`;
   const chip = item.querySelector(".chip");
-  chip.classList.add(row.decision === "granted" ? "good" : "bad");
+  chip.classList.add(row.decision !== "granted" ? "bad" : row.opened === false ? "warn" : "good");
   chip.textContent = words.decision[row.decision];
   item.querySelector(".passage-reason").textContent = reason(row);
   item.classList.add("fresh");

@@ -76,3 +76,17 @@ for (const place of document.querySelectorAll("[data-file-into]")) {
     if (file) document.getElementById(place.dataset.fileInto).value = await file.text();
   });
 }
+
+// What a gate that was asked to open answers: the notice is asked for again until it says the outcome.
+for (const notice of document.querySelectorAll("[data-follow]")) {
+  const timer = setInterval(async () => {
+    const answer = await fetch(notice.dataset.follow, { headers: { Accept: "text/html" } }).catch(() => null);
+    if (!answer || !answer.ok) return;
+    const now = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-testid=opening]");
+    if (!now || now.dataset.state === notice.dataset.state) return;
+    notice.className = now.className;
+    notice.dataset.state = now.dataset.state;
+    notice.textContent = now.textContent;
+    if (!now.dataset.follow) clearInterval(timer);
+  }, 1000);
+}
