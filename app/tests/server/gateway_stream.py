@@ -1,7 +1,8 @@
-"""A gateway's open stream, as the server's tests use it."""
+"""A gateway's open stream and its report on a command, as the server's tests use them."""
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -26,3 +27,14 @@ async def listed(owner: Any, community: str, count: int = 1) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"not {count} gateways of {community} are connected")
+
+
+async def report(client: httpx.AsyncClient, command: str, *, opened: bool, seq: int = 1, gate: str = "main-in") -> None:
+    """Send what a gateway sends after it carried out a command."""
+    passage = {
+        "type": "passage", "seq": seq, "times": {"received": int(time.time() * 1000)}, "gate": gate,
+        "direction": "entry", "plate": "", "decision": "granted", "reason": "command", "opened": opened,
+        "device_event_id": command,
+    }  # fmt: skip
+    answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [passage]})
+    assert answer.status_code == 200, answer.text

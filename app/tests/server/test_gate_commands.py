@@ -1,13 +1,12 @@
 """Opening gates by hand: a command's outcome, from the request to what the gateway reports."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
-from gateway_stream import frames, listed
+from gateway_stream import frames, listed, report
 from page_visitor import Visitor, visiting
 from running_server import Server
 from two_communities import rows
@@ -18,17 +17,6 @@ A = "/communities/a"
 GATES = f"/api/v1{A}/gates"
 STREAM = "/edge/v1/stream"
 ADMIN, RESIDENT = "administrator@a.example", "resident@a.example"
-
-
-async def report(client: httpx.AsyncClient, command: str, *, opened: bool, seq: int = 1, gate: str = "main-in") -> None:
-    """Send what a gateway sends after it carried out a command."""
-    passage = {
-        "type": "passage", "seq": seq, "times": {"received": int(time.time() * 1000)}, "gate": gate,
-        "direction": "entry", "plate": "", "decision": "granted", "reason": "command", "opened": opened,
-        "device_event_id": command,
-    }  # fmt: skip
-    answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [passage]})
-    assert answer.status_code == 200, answer.text
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,14 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
         "a",
         "INSERT INTO gate_opening SELECT $1, 'user:1', now() - d * interval '1 day' FROM unnest(ARRAY[0, 2]) d",
     )
+    await rows(
+        owner,
+        "a",
+        """
+        INSERT INTO gate_command (community_id, id, gate, actor, state, asked_at, expires_at)
+        SELECT $1, d, 'x', 'user:1', 'sent', now() - d * interval '1 day', now() FROM unnest(ARRAY[5, 40]) d
+        """,
+    )
     async with owner.transaction():
         await database.set_scope(owner, "identity")
         await owner.execute(
@@ -208,6 +216,7 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
         "visitor_credential": 1,
         "visitor_pass": 1,
         "booking": 1,
+        "gate_command": 1,
         "gate_opening": 1,
         "web_session": 1,
         "sign_in_attempt": 1,

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import axe_playwright_python
 import httpx
 import pytest
+from gateway_stream import report
 from page_people import People
 from playwright.async_api import Page, expect
 
@@ -186,7 +187,9 @@ async def test_an_administrator_searches_passages(people: People) -> None:
     await expect(page.get_by_text("No passage matches.")).to_be_visible()
 
 
-async def test_the_desk_opens_a_gate_and_a_second_press_sends_nothing(people: People) -> None:
+async def test_the_desk_opens_a_gate_and_a_second_press_sends_nothing(
+    people: People, gateway: Callable[[str], httpx.AsyncClient], connected: None
+) -> None:
     page = await people.page(DESK, "/communities/a")
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.method))
@@ -194,8 +197,15 @@ async def test_the_desk_opens_a_gate_and_a_second_press_sends_nothing(people: Pe
     await gate.locator("summary").click()
     await gate.get_by_label(re.compile("Why")).fill("removal van")
     await gate.get_by_role("button").dblclick(no_wait_after=True)
-    await expect(page.get_by_test_id("notice")).to_contain_text("Main entry")
+    notice = page.get_by_test_id("opening")
+    await expect(notice).to_have_text("Main entry: asked to open, waiting for the gate…")
     assert sent.count("POST") == 1
+    # The page says by itself what the gateway reports.
+    command = page.url.rpartition("opening=")[2]
+    async with gateway("gateway-a") as device:
+        await report(device, command, opened=True, seq=5)
+    await expect(notice).to_have_text("Main entry: the gate opened.")
+    await expect(notice).to_have_attribute("data-state", "opened")
     await page.goto("/communities/a/audit")
     await expect(page.locator('[data-action="gate.open"]')).to_have_count(1)
     await expect(page.locator('[data-action="gate.open"]')).to_contain_text("removal van")
