@@ -44,7 +44,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
         passes=sorted((item for item in passes if item.status == "active"), key=lambda item: item.from_)[:SHOWN],
         quota=quota,
         gates=openable,
-        opening=opening,
+        gate_opening=opening,
     )
 
 

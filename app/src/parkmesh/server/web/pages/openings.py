@@ -75,7 +75,7 @@ async def show(visit: Visit) -> Response:
     """Answer with the notice alone."""
     async with visit.reading() as connection:
         opening = await _titled(connection, visit, visit.path("command"))
-    return render(visit, "opening.html", opening=opening)
+    return render(visit, "opening.html", gate_opening=opening)
 
 
 async def show_visitor(visit: Visit) -> Response:
@@ -88,7 +88,7 @@ async def show_visitor(visit: Visit) -> Response:
     await visitor_passes.entered(visit.pool, token, address)
     if opening is None:
         raise problems.not_found()
-    return render(visit, "opening.html", opening=opening)
+    return render(visit, "opening.html", gate_opening=opening)
 
 
 ROUTES = [

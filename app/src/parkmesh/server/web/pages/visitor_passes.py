@@ -172,7 +172,7 @@ async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
     await visitor_passes.entered(visit.pool, token, address)
     zone, link = ZoneInfo(seen.time_zone), f"{VISIT}/{token}"
     status = refused.status_code if refused else 200
-    page = render(visit, "visitor.html", status, seen=seen, zone=zone, link=link, opening=opening)
+    page = render(visit, "visitor.html", status, seen=seen, zone=zone, link=link, gate_opening=opening)
     page.headers.update((refused and refused.headers) or {})
     return page
 
