@@ -36,6 +36,7 @@ SERVER = {
     "parkmesh.server.servers": "Which servers there are; needs only the database.",
     "parkmesh.server.audit": "Who did what: written in the transaction of every act.",
     "parkmesh.server.http": "What both applications share as HTTP servers, and problems as errors of the core.",
+    "parkmesh.server.outbox": "Messages that wait to be sent: put in by the transaction of an act.",
     "parkmesh.server.identity": "Who asks, before anything else is decided.",
     "parkmesh.server.communities": "The tenant and its rules, which all subjects below need.",
     "parkmesh.server.spaces": "Levels and spaces, before anybody may use them.",
@@ -47,6 +48,7 @@ SERVER = {
     "parkmesh.server.web.api": "The REST API.",
     "parkmesh.server.web.pages": "Pages for people.",
     "parkmesh.server.web.app": "The web application: API and pages together.",
+    "parkmesh.server.mail": "What mails say in the reader's language, and the worker that sends them.",
     "parkmesh.server.commands": "The commands, which start and use everything.",
 }
 TOP_LEVEL = ("audit", "settings", "servers")

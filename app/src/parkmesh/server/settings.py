@@ -5,7 +5,8 @@ import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from email.utils import parseaddr
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Literal, cast, get_args
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
@@ -23,6 +24,19 @@ class SettingError(ValueError):
 
 
 @dataclass(frozen=True)
+class MailSettings:
+    """How mails are sent. ``tls`` is ``start`` (STARTTLS), ``always`` or ``never`` (a server on a private address)."""
+
+    host: str
+    port: int
+    tls: Literal["start", "always", "never"]
+    user: str | None
+    password: str | None = field(repr=False)
+    sender: str
+    reply_to: str | None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of ``parkmesh serve``. ``drain_s`` and ``stop_s`` are seconds."""
 
@@ -35,6 +49,7 @@ class Settings:
     stop_s: float = 20.0
     metrics_token: str | None = field(default=None, repr=False)
     second_factor: SecondFactor = "none"
+    mail: MailSettings | None = None
 
     @property
     def secure_cookies(self) -> bool:
@@ -43,8 +58,8 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Return the texts that no log line may show."""
-        metrics = (self.metrics_token,) if self.metrics_token else ()
-        return (self.session_secret, *metrics, *database_secrets(self.database_url))
+        others = [self.metrics_token, self.mail.password if self.mail else None]
+        return (self.session_secret, *(text for text in others if text), *database_secrets(self.database_url))
 
 
 def database_secrets(url: str) -> tuple[str, ...]:
@@ -142,4 +157,60 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         drain_s=drain_s,
         metrics_token=metrics_token,
         second_factor=cast(SecondFactor, second_factor),
+        mail=mail_settings(environment),
     )
+
+
+_SMTP = {"smtp+starttls": ("start", 587), "smtps": ("always", 465), "smtp": ("never", 25)}
+
+
+def mail_settings(environment: Mapping[str, str]) -> MailSettings | None:
+    """Return how mails are sent, None where PARKMESH_SMTP_URL is not set; raise ``SettingError``.
+
+    PARKMESH_SMTP_URL is ``smtp+starttls://user:password@host:587``, ``smtps://user:password@host:465`` or, for a server
+    at a private address that takes no password, ``smtp://address:port``. PARKMESH_MAIL_FROM is an address or
+    ``Name <address>``; PARKMESH_MAIL_REPLY_TO may be another one.
+    """
+    url = environment.get("PARKMESH_SMTP_URL", "").strip()
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        tls, standard = _SMTP[parts.scheme]
+        host, port = parts.hostname or "", parts.port or standard
+    except (KeyError, ValueError):
+        host = ""
+    if not host or parts.path not in ("", "/") or parts.query or bool(parts.username) != bool(parts.password):
+        # The value may hold a password.
+        raise SettingError("PARKMESH_SMTP_URL is not of the form smtp+starttls://user:password@host:587 or smtps://…")
+    if tls == "never" and (parts.password or not _private(host)):
+        raise SettingError("PARKMESH_SMTP_URL: smtp:// is for a server at a private address and without a password")
+    sender = required(environment, "PARKMESH_MAIL_FROM", "the address that mails come from")
+    reply_to = environment.get("PARKMESH_MAIL_REPLY_TO", "").strip() or None
+    for name, address in (("PARKMESH_MAIL_FROM", sender), ("PARKMESH_MAIL_REPLY_TO", reply_to)):
+        if address is not None and not _mail_address(address):
+            raise SettingError(f"{name} is not an e-mail address")
+    return MailSettings(
+        host=host,
+        port=port,
+        tls=cast(Literal["start", "always", "never"], tls),
+        user=unquote(parts.username) if parts.username else None,
+        password=unquote(parts.password) if parts.password else None,
+        sender=sender,
+        reply_to=reply_to,
+    )
+
+
+def _private(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_private
+    except ValueError:
+        return False
+
+
+def _mail_address(text: str) -> bool:
+    _, address = parseaddr(text)
+    local, at, domain = address.rpartition("@")
+    return bool(local and at and domain) and text.isprintable() and " " not in address

@@ -91,6 +91,7 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         PEOPLE_KEPT,
         "DELETE FROM invitation WHERE least(accepted_at, revoked_at, expires_at) < $1",
     ),
+    ("message", PEOPLE_KEPT, "DELETE FROM message WHERE least(delivered_at, dead_at) < $1"),
     ("gate_command", PASSAGES_KEPT, "DELETE FROM gate_command WHERE asked_at < $1"),
     ("gate_opening", COUNTERS_KEPT, "DELETE FROM gate_opening WHERE at < $1"),
     ("idempotency_key", ANSWERS_KEPT, "DELETE FROM idempotency_key WHERE created_at < $1"),
@@ -99,6 +100,7 @@ _IDENTITY_STEPS: tuple[tuple[str, timedelta, str], ...] = (
     ("web_session", PEOPLE_KEPT, "DELETE FROM web_session WHERE least(expires_at, revoked_at) < $1"),
     ("sign_in_attempt", COUNTERS_KEPT, "DELETE FROM sign_in_attempt WHERE at < $1"),
     ("known_network", limits.KNOWN, "DELETE FROM known_network WHERE last_at < $1"),
+    ("password_link", COUNTERS_KEPT, "DELETE FROM password_link WHERE expires_at < $1"),
     ("passkey_challenge", COUNTERS_KEPT, "DELETE FROM passkey_challenge WHERE expires_at < $1"),
 )
 _SERVER_STEPS = (("server", COUNTERS_KEPT, "DELETE FROM server WHERE last_seen_at < $1"),)

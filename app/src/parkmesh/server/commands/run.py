@@ -26,6 +26,8 @@ from parkmesh.server.edge.announcements import Announcements
 from parkmesh.server.edge.stream_list import StreamList
 from parkmesh.server.edge.streams import Streams
 from parkmesh.server.http.http_protocol import BoundedProtocol
+from parkmesh.server.mail.worker import MailWorker
+from parkmesh.server.outbox import messages
 from parkmesh.server.web import app as web_app
 from parkmesh.server.web import live
 from parkmesh.server.web.pages import rendering
@@ -103,11 +105,12 @@ async def serve(
         started_at = datetime.now(UTC)
         stream_list = StreamList(edge_pool, config.server_id, started_at)
         feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
+        mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket))
         listener = Listener(
             config.database_url,
             f"{name}/listener",
-            lambda channel, payload: dispatch(channel, payload, feeds, streams),
-            lambda: resync(feeds, streams),
+            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails),
+            lambda: resync(feeds, streams, mails),
         )
         web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
@@ -118,6 +121,7 @@ async def serve(
         listening = asyncio.create_task(listener.run(), name="listener")
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         listing = asyncio.create_task(stream_list.run(), name="stream list")
+        mailing = asyncio.create_task(mails.run(), name="mails")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
             asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
@@ -144,7 +148,7 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, listing, present):
+        for task in (listening, announcing, listing, mailing, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -171,9 +175,12 @@ async def _opened(*applications: Application) -> None:
         await application.opened.wait()
 
 
-def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) -> None:
+def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams, mails: MailWorker) -> None:
     """Hand a notification of the database to the feeds and streams that it concerns (see ``notifications`` for the
     payloads)."""
+    if channel == messages.CHANNEL:
+        mails.wake()
+        return
     identity, _, rest = payload.partition(":")
     if channel == "parkmesh_live":
         feeds.changed(int(identity), rest)
@@ -190,10 +197,11 @@ def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams) ->
         feeds.end_user(int(identity))
 
 
-def resync(feeds: live.Feeds, streams: Streams) -> None:
+def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker) -> None:
     """Bring all feeds and streams up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
+    mails.wake()
 
 
 def _everywhere(sock: socket.socket) -> bool:

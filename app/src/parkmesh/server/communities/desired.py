@@ -59,11 +59,13 @@ class Resident(Struct, forbid_unknown_fields=True):
 
 
 class Community(Struct, forbid_unknown_fields=True):
-    """``title`` and ``time_zone`` (a name of the IANA database) are required for a community that is new."""
+    """``title`` and ``time_zone`` (a name of the IANA database) are required for a community that is new. ``language``
+    is that of messages to people who haven't chosen one, English where it was never given."""
 
     name: Name
     title: Title | UnsetType = UNSET
     time_zone: Word | UnsetType = UNSET
+    language: Literal["en", "es"] | UnsetType = UNSET
     gates: list[Gate] = []
     spaces: list[Space] = []
     gateways: list[Gateway] = []

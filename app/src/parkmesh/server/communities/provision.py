@@ -93,23 +93,27 @@ class _Community:
 
     async def _ensure_community(self) -> int:
         wish = self._community
-        row = await self._connection.fetchrow("SELECT id, title, time_zone FROM community WHERE name = $1", wish.name)
+        row = await self._connection.fetchrow(
+            "SELECT id, title, time_zone, language FROM community WHERE name = $1", wish.name
+        )
         if row is None:
             for key in ("title", "time_zone"):
                 if getattr(wish, key) is UNSET:
                     raise DocumentError(f"{self._path}: community {wish.name} is new and needs a {key}")
             self._done.created.append(self._name)
             new: int = await self._connection.fetchval(
-                "INSERT INTO community (name, title, time_zone) VALUES ($1, $2, $3) RETURNING id",
+                "INSERT INTO community (name, title, time_zone, language) VALUES ($1, $2, $3, $4) RETURNING id",
                 wish.name,
                 wish.title,
                 wish.time_zone,
+                wanted(wish.language, "en"),
             )
             return new
-        title, time_zone = wanted(wish.title, row["title"]), wanted(wish.time_zone, row["time_zone"])
-        if (title, time_zone) != (row["title"], row["time_zone"]):
+        columns = ("title", "time_zone", "language")
+        values = [wanted(getattr(wish, column), row[column]) for column in columns]
+        if values != [row[column] for column in columns]:
             await self._connection.execute(
-                "UPDATE community SET title = $2, time_zone = $3 WHERE id = $1", row["id"], title, time_zone
+                "UPDATE community SET title = $2, time_zone = $3, language = $4 WHERE id = $1", row["id"], *values
             )
             self._done.updated.append(self._name)
         known: int = row["id"]

@@ -112,7 +112,9 @@ async def set_community(connection: Connection, community_id: int | None) -> Non
     await connection.execute("SELECT set_config('parkmesh.community', $1, true)", str(community_id or ""))
 
 
-async def set_scope(connection: Connection, scope: Literal["desk", "identity", "provision", "server"]) -> None:
+async def set_scope(
+    connection: Connection, scope: Literal["desk", "identity", "outbox", "provision", "server"]
+) -> None:
     """Name the scope in which the rest of the current transaction works."""
     await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)
 

@@ -50,6 +50,12 @@ async def sessions(pool: database.Pool, principal: Principal) -> list[Session]:
     return [Session(**row) for row in rows]
 
 
+async def choose_language(pool: database.Pool, principal: Principal, language: str) -> None:
+    """Note the language in which the user wants messages."""
+    async with database.in_identity(pool) as connection:
+        await connection.execute("UPDATE app_user SET language = $2 WHERE id = $1", principal.user_id, language)
+
+
 async def end_session(pool: database.Pool, principal: Principal, session: str) -> None:
     """Revoke one of the user's sessions; raise ``Problem`` 404 where it isn't one."""
     async with database.in_identity(pool) as connection:

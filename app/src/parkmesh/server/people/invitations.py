@@ -14,7 +14,7 @@ reset for an account that belongs to another community too: the administrator co
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import limits, passwords, principals
 from parkmesh.server.identity.accounts import refuse_weak
 from parkmesh.server.identity.principals import Membership, Principal, Role
+from parkmesh.server.outbox import messages
 from parkmesh.server.people import members
 from parkmesh.server.people.residents import no_such_unit
 from parkmesh.server.telemetry import logs
@@ -41,6 +42,10 @@ RESET_LIFE = timedelta(days=2)
 CODE_ALPHABET = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 CODE_LENGTH = 10
 CODE_ATTEMPTS = 10
+MAIL = "invitation"
+"""The kind of the mail that carries an invitation."""
+_NO_CODE = "!"
+"""In place of a code's hash: no code fits it."""
 
 Kind = Literal["join", "reset"]
 State = Literal["pending", "accepted", "revoked", "expired"]
@@ -141,9 +146,16 @@ async def get(connection: Connection, community_id: int, invitation_id: int, *, 
 
 
 async def invite(
-    pool: database.Pool, principal: Principal, member: Membership, email: str, role: Role, unit_id: int | None
+    pool: database.Pool,
+    principal: Principal,
+    member: Membership,
+    email: str,
+    role: Role,
+    unit_id: int | None,
+    *,
+    mailed: bool,
 ) -> tuple[Invitation, Secrets]:
-    """Invite an address into a community.
+    """Invite an address into a community, and mail link and code to it where ``mailed``.
 
     Raises ``Problem`` 409 where the address belongs to a member or to a person who is invited already; 422 for an
     unknown unit.
@@ -188,16 +200,21 @@ async def invite(
             connection, principal, community_id, "invitation.create", f"invitation/{invitation_id}", detail
         )
         invitation = await get(connection, community_id, invitation_id)
+        if mailed:
+            await _mail(connection, community_id, [(invitation, made)])
     return invitation, Secrets(made.token, made.code, invitation.expires_at)
 
 
 async def resend(
-    pool: database.Pool, principal: Principal, community_id: int, invitation_id: int
+    pool: database.Pool, principal: Principal, community_id: int, invitation_id: int, *, mailed: bool
 ) -> tuple[Invitation, Secrets]:
-    """Make a new link and code, from now on for ``LIFE``; the old ones end. Raises ``Problem`` 409 where it is over."""
+    """Make a new link and code, from now on for ``LIFE``, and mail them where ``mailed``; the old ones end.
+
+    Raises ``Problem`` 409 where the invitation is over.
+    """
     made = _new_secrets()
     code_hash = await passwords.hash_new(_plain(made.code))
-    async with database.in_community(pool, community_id) as connection:
+    async with members.with_accounts(pool, community_id) as connection:
         present = await get(connection, community_id, invitation_id, lock=True)
         if present.state not in ("pending", "expired"):
             raise Problem(409, "This invitation was accepted or revoked. Make a new one.", kind="over")
@@ -216,7 +233,131 @@ async def resend(
         )
         await audit.record(connection, principal, community_id, "invitation.resend", f"invitation/{invitation_id}")
         invitation = await get(connection, community_id, invitation_id)
+        if mailed:
+            await _mail(connection, community_id, [(invitation, made)])
     return invitation, Secrets(made.token, made.code, invitation.expires_at)
+
+
+def no_mail() -> Problem:
+    """Return the answer to what works by mail only, where the service sends none."""
+    return Problem(409, "This service sends no e-mails. Its operators can set it up.", kind="no-mail")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An address that was not invited. ``why`` is ``member`` (it has an account here), ``invited`` (an invitation is
+    open) or ``left`` (the person has left the community)."""
+
+    email: str
+    why: Literal["member", "invited", "left"]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkInvited:
+    """How many people were invited by mail, and who was left out."""
+
+    made: int
+    skipped: list[Skipped]
+
+
+async def invite_many(
+    pool: database.Pool, principal: Principal, member: Membership, resident_ids: list[int] | None
+) -> BulkInvited:
+    """Invite people whom the community knows, by mail: those of ``resident_ids``, or all without an account (None).
+
+    Their mails have a link and no code: a code costs much work to check and to make. Unknown ids are left out.
+    """
+    community_id = member.community_id
+    async with members.with_accounts(pool, community_id) as connection:
+        # One after the other: two at the same time would invite people twice.
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('invite many', $1))", community_id)
+        rows = await connection.fetch(
+            """
+            SELECT r.email, r.unit_id, CASE
+                WHEN NOT r.active THEN 'left'
+                WHEN EXISTS (SELECT FROM membership m JOIN app_user u ON u.id = m.user_id
+                             WHERE m.community_id = $1 AND u.email = r.email) THEN 'member'
+                WHEN EXISTS (SELECT FROM invitation i WHERE i.community_id = $1 AND i.kind = 'join'
+                             AND i.email = r.email AND i.accepted_at IS NULL AND i.revoked_at IS NULL
+                             AND i.expires_at > now()) THEN 'invited' END AS why
+            FROM resident r
+            WHERE r.community_id = $1 AND r.erased_at IS NULL AND ($2::bigint[] IS NULL OR r.id = ANY($2))
+            ORDER BY r.id
+            """,
+            community_id,
+            resident_ids,
+        )
+        invited = [row for row in rows if row["why"] is None]
+        skipped = [Skipped(row["email"], row["why"]) for row in rows if row["why"] is not None]
+        if resident_ids is None:
+            # They were not asked for one by one; members and people who left are no news.
+            skipped = [item for item in skipped if item.why == "invited"]
+        opened = [(row["email"], row["unit_id"], secrets.token_urlsafe(32)) for row in invited]
+        await connection.execute(
+            """
+            UPDATE invitation SET revoked_at = now() WHERE community_id = $1 AND kind = 'join' AND email = ANY($2)
+              AND accepted_at IS NULL AND revoked_at IS NULL
+            """,
+            community_id,
+            [email for email, _, _ in opened],
+        )
+        made = await connection.fetch(
+            """
+            INSERT INTO invitation (community_id, kind, email, role, unit_id, token_sha256, code_hash, by_desk,
+                                    expires_at)
+            SELECT $1, 'join', o.email, 'resident', o.unit_id, o.token, $5, $6, now() + $7::interval
+            FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS o(email, unit_id, token)
+            RETURNING id, email
+            """,
+            community_id,
+            [email for email, _, _ in opened],
+            [unit_id for _, unit_id, _ in opened],
+            [principals.digest(token) for _, _, token in opened],
+            _NO_CODE,
+            principal.operator,
+            LIFE,
+        )
+        ids = {row["email"]: row["id"] for row in made}
+        for email, unit_id, _ in opened:
+            detail = {"role": Role.RESIDENT.value, "unit": unit_id, "many": True}
+            await audit.record(
+                connection, principal, community_id, "invitation.create", f"invitation/{ids[email]}", detail
+            )
+        await _mail_links(connection, community_id, [(email, token, None) for email, _, token in opened], LIFE)
+    return BulkInvited(len(opened), skipped)
+
+
+async def _mail(connection: Connection, community_id: int, opened: list[tuple[Invitation, "_New"]]) -> None:
+    links = [(invitation.email, made.token, made.code) for invitation, made in opened]
+    await _mail_links(connection, community_id, links, LIFE)
+
+
+async def _mail_links(
+    connection: Connection, community_id: int, opened: Sequence[tuple[str, str, str | None]], life: timedelta
+) -> None:
+    """Mail links and codes to their addresses, in the language of the account or of the community."""
+    place = await connection.fetchrow(
+        "SELECT title, time_zone, language, now() + $2::interval AS until FROM community WHERE id = $1",
+        community_id,
+        life,
+    )
+    chosen = dict(
+        await connection.fetch(
+            "SELECT email, language FROM app_user WHERE email = ANY($1) AND language IS NOT NULL",
+            [email for email, _, _ in opened],
+        )
+    )
+    known = {"community": place["title"], "until": place["until"].isoformat(), "zone": place["time_zone"]}
+    await messages.mail(
+        connection,
+        community_id,
+        MAIL,
+        [
+            (email, chosen.get(email, place["language"]), known | {"token": token, "code": code})
+            for email, token, code in opened
+        ],
+        useless_at=place["until"],
+    )
 
 
 async def revoke(connection: Connection, principal: Principal, community_id: int, invitation: Invitation) -> None:
@@ -304,10 +445,12 @@ async def accept_as_new(
     *,
     name: str,
     password: str,
+    language: str,
     address: IPv4Address | IPv6Address,
     device: str,
 ) -> str:
-    """Make an account for the invited address and return the token of its first session.
+    """Make an account for the invited address and return the token of its first session. ``language`` is that of
+    messages to the user.
 
     Raises ``Problem`` 404 and 429 as ``look``, 422 for a weak password, 409 where the address has an account.
     """
@@ -316,10 +459,14 @@ async def accept_as_new(
     async with _claimed(pool, found, kind="join") as (connection, row):
         refuse_weak(password, row["email"], name)
         user_id = await connection.fetchval(
-            "INSERT INTO app_user (email, name, password_hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING id",
+            """
+            INSERT INTO app_user (email, name, password_hash, language) VALUES ($1, $2, $3, $4)
+            ON CONFLICT DO NOTHING RETURNING id
+            """,
             row["email"],
             name,
             password_hash,
+            language,
         )
         if user_id is None:
             raise Problem(409, "This address has an account. Sign in with it first.", kind="has-account")

@@ -48,6 +48,7 @@ class PersonalData(Struct, frozen=True):
     visitor_passes: Rows
     bookings: Rows
     invitations: Rows
+    messages: Rows
     audit: Rows
 
 
@@ -193,6 +194,14 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             community_id,
             person.resident.email,
         ),
+        messages=await _rows(
+            connection,
+            """
+            SELECT kind, created_at, delivered_at FROM message WHERE community_id = $1 AND recipient = $2 ORDER BY id
+            """,
+            community_id,
+            person.resident.email,
+        ),
         # Other people who acted are left out: their names are their own data.
         audit=[
             row | {"detail": json.loads(row["detail"]) if row["detail"] else None}
@@ -250,6 +259,9 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
             community_id,
             person.resident.email,
             person.user_id,
+        )
+        await connection.execute(
+            "DELETE FROM message WHERE community_id = $1 AND recipient = $2", community_id, person.resident.email
         )
         await connection.execute(
             "DELETE FROM membership WHERE community_id = $1 AND resident_id = $2", community_id, resident_id
@@ -412,6 +424,10 @@ async def erase_accounts(connection: Connection, users: list[int]) -> tuple[int,
             f"DELETE FROM {table} WHERE account_sha256 = ANY($1)",  # noqa: S608 - names from here
             [principals.digest(row["email"]) for row in emails],
         )
+    await connection.execute(
+        "DELETE FROM message WHERE community_id IS NULL AND recipient = ANY($1)", [row["email"] for row in emails]
+    )
+    await connection.execute("DELETE FROM password_link WHERE user_id = ANY($1)", users)
     sessions = await _run(connection, "DELETE FROM web_session WHERE user_id = ANY($1)", users)
     passkeys = await _run(connection, "DELETE FROM passkey WHERE user_id = ANY($1)", users)
     await connection.execute("DELETE FROM passkey_challenge WHERE user_id = ANY($1)", users)
@@ -419,7 +435,7 @@ async def erase_accounts(connection: Connection, users: list[int]) -> tuple[int,
     await connection.execute(
         """
         UPDATE app_user SET email = 'erased-' || id || '@erased.invalid', name = $2, password_hash = NULL,
-                            active = false
+                            language = NULL, active = false
         WHERE id = ANY($1)
         """,
         users,

@@ -70,6 +70,21 @@ async def page(
     return [_resident(row) for row in rows]
 
 
+async def without_account(connection: Connection, community_id: int) -> int:
+    """Return how many people of the community have neither an account nor an open invitation."""
+    count: int = await connection.fetchval(
+        """
+        SELECT count(*) FROM resident r
+        WHERE r.community_id = $1 AND r.active AND r.erased_at IS NULL
+          AND NOT EXISTS (SELECT FROM membership m WHERE m.community_id = $1 AND m.resident_id = r.id)
+          AND NOT EXISTS (SELECT FROM invitation i WHERE i.community_id = $1 AND i.kind = 'join' AND i.email = r.email
+                          AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.expires_at > now())
+        """,
+        community_id,
+    )
+    return count
+
+
 async def get(connection: Connection, community_id: int, resident_id: int, *, lock: bool = False) -> Resident:
     """Return a resident, locked for a change where asked; raise ``Problem`` 404."""
     if lock:

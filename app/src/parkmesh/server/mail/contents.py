@@ -1,0 +1,83 @@
+"""What each kind of mail says, in the reader's language, from what the outbox kept of it. No I/O."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from parkmesh.server.identity import password_links
+from parkmesh.server.people import invitations
+from parkmesh.server.web import links
+from parkmesh.server.web.language import Language
+
+Payload = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A mail's text. ``link`` is an address with what it does. The paragraphs in ``after`` follow it."""
+
+    subject: str
+    paragraphs: tuple[str, ...]
+    link: tuple[str, str] | None = None
+    after: tuple[str, ...] = ()
+
+
+class UnknownKindError(ValueError):
+    """The outbox holds a kind of mail that this release doesn't know."""
+
+
+def _invitation(payload: Payload, reader: Language, site: str) -> Content:
+    community = payload["community"]
+    until = reader.moment(datetime.fromisoformat(payload["until"]), ZoneInfo(payload["zone"]))
+    after = [reader.gettext("The link works until %(moment)s, once.", moment=until)]
+    if code := payload.get("code"):
+        after.append(
+            reader.gettext(
+                "You can't open the link? Go to %(address)s and enter your e-mail address and the code %(code)s.",
+                address=f"{site}/{links.JOIN}",
+                code=code,
+            )
+        )
+    after.append(reader.gettext("You don't know this community? Then ignore this e-mail: nothing happens."))
+    return Content(
+        subject=reader.gettext("Invitation to %(community)s", community=community),
+        paragraphs=(
+            reader.gettext("%(community)s invites you to its parking service.", community=community),
+            reader.gettext("There you register the plates that the gates open for, book spaces, and invite visitors."),
+        ),
+        link=(reader.gettext("Accept the invitation"), f"{site}/{links.JOIN}/{payload['token']}"),
+        after=tuple(after),
+    )
+
+
+def _password_link(payload: Payload, reader: Language, site: str) -> Content:
+    return Content(
+        subject=reader.gettext("Your new password"),
+        paragraphs=(reader.gettext("You asked for a new password for the parking service."),),
+        link=(reader.gettext("Set a new password"), f"{site}/{links.PASSWORD}/{payload['token']}"),
+        after=(
+            reader.gettext(
+                "The link works for %(minutes)s minutes, once.",
+                minutes=int(password_links.LIFE.total_seconds() // 60),
+            ),
+            reader.gettext("The new password signs you out on all devices."),
+            reader.gettext("You didn't ask for this? Then ignore this e-mail: your password stays as it is."),
+        ),
+    )
+
+
+_KINDS: dict[str, Callable[[Payload, Language, str], Content]] = {
+    invitations.MAIL: _invitation,
+    password_links.MAIL: _password_link,
+}
+HOLD_SECRETS = frozenset({invitations.MAIL, password_links.MAIL})
+"""Kinds with a link that opens something: what they were made of is not kept once they were given up."""
+
+
+def of(kind: str, payload: Payload, reader: Language, site: str) -> Content:
+    """Return what a mail says; ``site`` is the public address of the service. Raises ``UnknownKindError``."""
+    if kind not in _KINDS:
+        raise UnknownKindError(kind)
+    return _KINDS[kind](payload, reader, site)

@@ -1,0 +1,210 @@
+"""The outbox: messages wait here until a worker of some server has sent them.
+
+A message is put in by the transaction of the act that it tells of, so neither is without the other. A worker takes what
+is due for ``LEASE`` and sends it outside of any transaction. Where the worker dies, another one sends the message
+again: at least once, with the same ``event_id``, which receivers know it by.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection, Pool
+
+LEASE = timedelta(minutes=2)
+"""How long a worker has for what it took."""
+RETRIES = (
+    timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=5),
+    timedelta(hours=10), timedelta(hours=14), timedelta(hours=20), timedelta(hours=24),
+)  # fmt: skip
+"""The waits after the first, second … failed attempt (Standard Webhooks 1.0.0, "Retry schedule"); then it is given
+up."""
+MAX_ERROR = 300
+CHANNEL = "parkmesh_outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that a worker took. ``attempts`` counts this one too."""
+
+    id: int
+    event_id: UUID
+    community_id: int | None
+    kind: str
+    recipient: str
+    language: str
+    payload: dict[str, Any]
+    created_at: datetime
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadMessage:
+    """A message that could not be sent and was given up. ``community`` is None for one about an account. One with a
+    link that opens something can't be sent again (``repeatable``): a new link is needed."""
+
+    id: int
+    kind: str
+    recipient: str
+    community: str | None
+    created_at: datetime
+    dead_at: datetime
+    attempts: int
+    last_error: str
+    repeatable: bool
+
+
+@asynccontextmanager
+async def _scope(pool: Pool) -> AsyncGenerator[Connection]:
+    async with database.acquired(pool) as connection, connection.transaction():
+        await database.set_scope(connection, "outbox")
+        yield connection
+
+
+async def mail(
+    connection: Connection,
+    community_id: int | None,
+    kind: str,
+    recipients: Sequence[tuple[str, str, Mapping[str, Any]]],
+    *,
+    useless_at: datetime | None = None,
+) -> None:
+    """Put mails into the outbox: ``recipients`` are addresses with a language's code and what the text is made of.
+
+    A mail that was not sent by ``useless_at`` is given up.
+
+    The transaction is in the community, or in the scope ``identity`` for mails about an account (None).
+    """
+    if not recipients:
+        return
+    await connection.execute(
+        """
+        INSERT INTO message (community_id, channel, kind, recipient, language, payload, useless_at)
+        SELECT $1, 'mail', $2, m.recipient, m.language, m.payload::jsonb, $6
+        FROM unnest($3::text[], $4::text[], $5::text[]) AS m(recipient, language, payload)
+        """,
+        community_id,
+        kind,
+        [recipient for recipient, _, _ in recipients],
+        [language for _, language, _ in recipients],
+        [json.dumps(dict(payload)) for _, _, payload in recipients],
+        useless_at,
+    )
+    await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+
+
+async def take(pool: Pool, limit: int) -> list[Message]:
+    """Take up to ``limit`` messages that are due; no other worker takes them for ``LEASE``."""
+    async with _scope(pool) as connection:
+        await connection.execute(
+            """
+            UPDATE message SET dead_at = clock_timestamp(), payload = '{}',
+                               last_error = left(concat_ws('; ', 'too late', last_error), $1)
+            WHERE due_at <= clock_timestamp() AND useless_at <= clock_timestamp() AND delivered_at IS NULL
+              AND dead_at IS NULL
+            """,
+            MAX_ERROR,
+        )
+        rows = await connection.fetch(
+            """
+            UPDATE message m SET attempts = m.attempts + 1, due_at = clock_timestamp() + $2::interval
+            FROM (SELECT id FROM message
+                  WHERE due_at <= clock_timestamp() AND delivered_at IS NULL AND dead_at IS NULL
+                  ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
+            WHERE m.id = due.id
+            RETURNING m.id, m.event_id, m.community_id, m.kind, m.recipient, m.language, m.payload, m.created_at,
+                      m.attempts
+            """,
+            limit,
+            LEASE,
+        )
+    return [
+        Message(**{**row, "payload": json.loads(row["payload"])}) for row in sorted(rows, key=lambda row: row["id"])
+    ]
+
+
+async def delivered(pool: Pool, ids: Sequence[int]) -> None:
+    """Note that messages were sent; what they were made of is forgotten."""
+    async with _scope(pool) as connection:
+        await connection.execute(
+            """
+            UPDATE message SET delivered_at = clock_timestamp(), payload = '{}', last_error = NULL WHERE id = ANY($1)
+            """,
+            list(ids),
+        )
+
+
+async def failed(pool: Pool, message: Message, error: str, *, final: bool, secret: bool) -> None:
+    """Note why a message wasn't sent; it is tried again after the next of ``RETRIES``, unless this was ``final``.
+
+    What a ``secret`` message is made of is forgotten when it is given up: it can't be sent again.
+    """
+    wait = None if final or message.attempts > len(RETRIES) else RETRIES[message.attempts - 1]
+    async with _scope(pool) as connection:
+        await connection.execute(
+            """
+            UPDATE message SET last_error = $2, due_at = clock_timestamp() + coalesce($3::interval, interval '0'),
+                               dead_at = CASE WHEN $3::interval IS NULL THEN clock_timestamp() END,
+                               payload = CASE WHEN $3::interval IS NULL AND $4 THEN '{}' ELSE payload END
+            WHERE id = $1
+            """,
+            message.id,
+            error[:MAX_ERROR],
+            wait,
+            secret,
+        )
+
+
+async def drop_mails(pool: Pool) -> int:
+    """Delete the mails that wait on a deployment that sends none; return how many there were."""
+    async with _scope(pool) as connection:
+        done: str = await connection.execute("DELETE FROM message WHERE channel = 'mail' AND delivered_at IS NULL")
+    return int(done.rpartition(" ")[2])
+
+
+async def next_due_s(pool: Pool) -> float | None:
+    """Return the seconds until the next message is due, None where none waits."""
+    async with _scope(pool) as connection:
+        found: float | None = await connection.fetchval(
+            """
+            SELECT extract(epoch FROM min(due_at) - clock_timestamp())::float8 FROM message
+            WHERE delivered_at IS NULL AND dead_at IS NULL
+            """
+        )
+    return found
+
+
+async def dead(pool: Pool, *, limit: int, after: int | None = None) -> list[DeadMessage]:
+    """Return messages that were given up, the latest first; ``after`` is the id of the last one of the page before."""
+    async with database.at_desk(pool) as connection:
+        rows = await connection.fetch(
+            """
+            SELECT m.id, m.kind, m.recipient, c.name AS community, m.created_at, m.dead_at, m.attempts,
+                   coalesce(m.last_error, '') AS last_error, m.payload <> '{}' AS repeatable
+            FROM message m LEFT JOIN community c ON c.id = m.community_id
+            WHERE m.dead_at IS NOT NULL AND ($1::bigint IS NULL OR m.id < $1) ORDER BY m.id DESC LIMIT $2
+            """,
+            after,
+            limit,
+        )
+    return [DeadMessage(**row) for row in rows]
+
+
+async def send_again(pool: Pool, message_id: int) -> bool:
+    """Have a message that was given up sent again; return False where there is none, or it is not repeatable."""
+    async with _scope(pool) as connection:
+        done = await connection.fetchval(
+            """
+            UPDATE message SET dead_at = NULL, attempts = 0, due_at = clock_timestamp()
+            WHERE id = $1 AND dead_at IS NOT NULL AND payload <> '{}' RETURNING true
+            """,
+            message_id,
+        )
+        if done:
+            await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+    return bool(done)
