@@ -88,6 +88,13 @@ async def fill(
         "session": (await resident.get("/api/v1/sessions")).json()["items"][0]["id"],
         "day": moment(4)[:10],
     }
+    # No gateway is connected: the command is kept, and refused.
+    refused = await administrator.post(f"{here}/gates/gate-of-{community}/open", json={"reason": "a test"})
+    values["command"] = refused.json()["command"]
+    values["message"] = await connection.fetchval(
+        "INSERT INTO message (channel, kind, recipient, language) VALUES ('mail', 'x', $1, 'en') RETURNING id",
+        f"resident@{community}.example",
+    )
     values["passkey"] = await connection.fetchval(
         "INSERT INTO passkey (user_id, credential_id, public_key, sign_count, synced, name)"
         " SELECT id, $2, $2, 0, false, 'key' FROM app_user WHERE email = $1 RETURNING id",

@@ -107,6 +107,10 @@ LIST = {
     "spaces": N_("Spaces"),
     "passages": N_("Passages"),
 }
+MESSAGE = {
+    "invitation": N_("Invitation"),
+    "password-link": N_("Link for a new password"),
+}
 TABLES = {
     "list": LIST,
     "rule": RULE,
@@ -125,6 +129,7 @@ TABLES = {
     "direction": DIRECTION,
     "role": ROLE,
     "category": CATEGORY,
+    "message": MESSAGE,
 }
 
 DONE = {
@@ -153,6 +158,12 @@ DONE = {
     "removed": N_("Removed."),
     "revoked": N_("The plate is revoked. Gates that are online refuse it within seconds."),
     "restored": N_("The plate may pass again."),
+    "invited-all": N_("The invitations are on their way by e-mail."),
+    "invited-none": N_("Nobody was invited: everybody without an account has an open invitation."),
+    "password-link": N_(
+        "If there is an account with this address, an e-mail with a link is on its way. It works for 30 minutes."
+    ),
+    "sent-again": N_("The message is sent again."),
     "invitation-revoked": N_("The invitation is revoked."),
     "corrected": N_("The correction is written down."),
     "imported": N_("The file is imported."),

@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from parkmesh.server.settings import Settings
 
-VISIT, JOIN, RESET = "v", "join", "reset"
+VISIT, JOIN, RESET, PASSWORD = "v", "join", "reset", "password"
 
 
 def absolute(request: Request, kind: str, token: str) -> str:

@@ -9,13 +9,15 @@ from pydantic import BaseModel, Field
 from parkmesh.server.communities import desk
 from parkmesh.server.db import database
 from parkmesh.server.db.database import OUTSIDE, Connection
+from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Role
+from parkmesh.server.outbox import messages
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.caller import Member, Operator, SignedIn
 from parkmesh.server.web.api.creating import Made
-from parkmesh.server.web.fields import PRINTABLE, Body, Name, Reason, Text, Title, Word
+from parkmesh.server.web.fields import PRINTABLE, Body, IdInPath, Name, Reason, Text, Title, Word
 from parkmesh.server.web.paging import Page
 
 router = APIRouter(tags=["desk"])
@@ -52,11 +54,12 @@ class FirstGateway(Body):
 
 
 class NewCommunity(Body):
-    """``time_zone`` is a name of the IANA database."""
+    """``time_zone`` is a name of the IANA database, ``language`` that of messages to people who haven't chosen one."""
 
     name: Name
     title: Title
     time_zone: Word
+    language: Literal["en", "es"] = "en"
     gates: Annotated[list[FirstGate], Field(max_length=100)] = []
     spaces: Annotated[list[FirstSpace], Field(max_length=2000)] = []
     gateways: Annotated[list[FirstGateway], Field(max_length=20)] = []
@@ -69,6 +72,11 @@ class CreatedCommunity(BaseModel):
     title: str
     time_zone: str
     gateway_tokens: dict[str, str] | None
+
+
+class DeadMessages(BaseModel):
+    items: list[messages.DeadMessage]
+    next: str | None
 
 
 class Offboarding(Body):
@@ -113,6 +121,23 @@ async def list_gateways_health(
         )
     items, following = page.cut(found, lambda gateway: (gateway.community, gateway.name))
     return GatewaysHealth(items=items, next=following)
+
+
+@router.get("/desk/messages", responses=answers(404))
+async def list_dead_messages(request: Request, operator: Operator, page: Page) -> DeadMessages:
+    """List messages that could not be sent and were given up, the latest first."""
+    after = page.after(int)
+    found = await messages.dead(request.app.state.pool, limit=page.fetch, after=after[0] if after else None)
+    items, following = page.cut(found, lambda message: (message.id,))
+    return DeadMessages(items=items, next=following)
+
+
+@router.post("/desk/messages/{message}/send-again", status_code=202, responses=answers(404))
+async def send_message_again(request: Request, operator: Operator, message: IdInPath) -> Response:
+    """Send a message again that was given up. 404 for one that isn't repeatable, too."""
+    if not await messages.send_again(request.app.state.pool, message):
+        raise problems.not_found()
+    return Response(status_code=202)
 
 
 @router.post("/communities", **creating.documented(CreatedCommunity, 404, 409, changeable=False))

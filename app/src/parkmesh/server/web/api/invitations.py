@@ -10,7 +10,7 @@ from parkmesh.server.db import database
 from parkmesh.server.identity import devices
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations
-from parkmesh.server.web import links, paging, preconditions, security
+from parkmesh.server.web import language, links, paging, preconditions, security
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api.caller import PersonStaff, SignedIn, Staff
 from parkmesh.server.web.api.sessions import Session
@@ -46,6 +46,7 @@ class NewInvitation(Body):
     email: Email
     role: InvitedRole = "resident"
     unit_id: Id | None = None
+    send_mail: bool = Field(default=True, description="Whether link and code are mailed, where the service can.")
 
 
 class Opening(BaseModel):
@@ -60,8 +61,9 @@ class Opening(BaseModel):
 
 class MadeInvitation(Invitation):
     """An invitation with what opens it, shown this once: ``link`` for the browser, or ``code`` to type in with the
-    e-mail address."""
+    e-mail address. ``mailed``: both are on their way to the address."""
 
+    mailed: bool
     link: str
     token: str
     code: str
@@ -115,11 +117,25 @@ class Joined(BaseModel):
     community: str
 
 
-def _made(request: Request, invitation: invitations.Invitation, made: invitations.Secrets) -> MadeInvitation:
+class BulkInvitation(Body):
+    """Either ``resident_ids``, or ``all_without_account``."""
+
+    resident_ids: list[Id] | None = Field(default=None, min_length=1, max_length=5000)
+    all_without_account: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.resident_ids is None) == (self.all_without_account is None):
+            raise ValueError("give resident_ids, or all_without_account")
+        return self
+
+
+def _made(
+    request: Request, invitation: invitations.Invitation, made: invitations.Secrets, *, mailed: bool
+) -> MadeInvitation:
     shown = Invitation.model_validate(invitation).model_dump()
-    return MadeInvitation(
-        **shown, link=links.absolute(request, links.JOIN, made.token), token=made.token, code=made.code
-    )
+    link = links.absolute(request, links.JOIN, made.token)
+    return MadeInvitation(**shown, mailed=mailed, link=link, token=made.token, code=made.code)
 
 
 @in_community.get("/invitations", responses=answers(403))
@@ -138,12 +154,26 @@ async def list_invitations(request: Request, member: Staff, page: paging.Page) -
 async def invite(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
 ) -> MadeInvitation:
-    """Invite an address. Link and code are in the answer, and nowhere else."""
+    """Invite an address. Link and code are mailed to it, and in the answer this once."""
+    mailed = body.send_mail and request.app.state.settings.mail is not None
     invitation, made = await invitations.invite(
-        request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id
+        request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id, mailed=mailed
     )
     response.headers["Location"] = f"/api/v1/communities/{member.community}/invitations/{invitation.id}"
-    return _made(request, invitation, made)
+    return _made(request, invitation, made, mailed=mailed)
+
+
+@in_community.post("/invitations/bulk", status_code=202, responses=answers(403, 409))
+async def invite_many(
+    request: Request, principal: SignedIn, member: PersonStaff, body: BulkInvitation
+) -> invitations.BulkInvited:
+    """Invite many people by mail: those named, or all without an account.
+
+    409 (`no-mail`) where the service sends no mails. Each mail has a link and no code.
+    """
+    if request.app.state.settings.mail is None:
+        raise invitations.no_mail()
+    return await invitations.invite_many(request.app.state.pool, principal, member, body.resident_ids)
 
 
 @in_community.get("/invitations/{invitation}", responses={**preconditions.READ, **answers(403)})
@@ -160,8 +190,11 @@ async def resend_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> MadeInvitation:
     """Make a new link and code for an invitation that nobody accepted; the old ones end."""
-    found, made = await invitations.resend(request.app.state.pool, principal, member.community_id, invitation)
-    return _made(request, found, made)
+    mailed = request.app.state.settings.mail is not None
+    found, made = await invitations.resend(
+        request.app.state.pool, principal, member.community_id, invitation, mailed=mailed
+    )
+    return _made(request, found, made, mailed=mailed)
 
 
 @in_community.delete("/invitations/{invitation}", **preconditions.deleting(403, 409))
@@ -201,6 +234,7 @@ async def accept(request: Request, body: NewAccount) -> Session:
         body.presented(),
         name=body.name,
         password=body.password,
+        language=language.of(request).code,
         address=security.client_address(request, state.settings),
         device=devices.rough(request.headers.get("user-agent", "")),
     )

@@ -106,6 +106,14 @@ class Invitation(_Part):
     revoked_at: datetime | None
 
 
+class Message(_Part):
+    """A message to the person; ``delivered_at`` is when a mail server took it."""
+
+    kind: str
+    created_at: datetime
+    delivered_at: datetime | None
+
+
 class AuditMention(_Part):
     """``by_the_person`` true: the person's own act; false: another user's act on the person or on their objects."""
 
@@ -129,6 +137,7 @@ class PersonalData(_Part):
     visitor_passes: list[VisitorPass]
     bookings: list[Booking]
     invitations: list[Invitation]
+    messages: list[Message]
     audit: list[AuditMention]
 
 

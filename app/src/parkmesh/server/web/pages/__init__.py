@@ -18,6 +18,7 @@ from parkmesh.server.web.pages import (
     levels,
     openings,
     passages,
+    passwords,
     people,
     personal_data,
     sessions,
@@ -30,6 +31,7 @@ from parkmesh.server.web.pages import (
 ROUTES: list[BaseRoute] = [
     *sessions.ROUTES,
     *invitations.ROUTES,
+    *passwords.ROUTES,
     *account.ROUTES,
     *desk.ROUTES,
     *audit.ROUTES,

@@ -7,8 +7,11 @@ from starlette.responses import Response
 
 from parkmesh.server.communities import community_counts, desk
 from parkmesh.server.db import database
+from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
+from parkmesh.server.outbox import messages
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
+from parkmesh.server.web.language import LANGUAGES
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -71,6 +74,27 @@ async def show_gateways(visit: Visit) -> Response:
     )
 
 
+async def show_messages(visit: Visit) -> Response:
+    """Show messages that could not be sent."""
+    paged = visit.paged()
+    place = paged.after(int)
+    found = await messages.dead(visit.pool, limit=paged.fetch, after=place[0] if place else None)
+    shown, following = paged.cut(found, lambda item: (item.id,))
+    return render(
+        visit,
+        "desk_messages.html",
+        messages=shown,
+        mails=visit.settings.mail is not None,
+        next=visit.following(following),
+    )
+
+
+async def send_again(visit: Visit) -> Response:
+    if not await messages.send_again(visit.pool, visit.number("message")):
+        raise problems.not_found()
+    return visit.go("/messages", done="sent-again")
+
+
 async def show_onboard(visit: Visit) -> Response:
     return render(visit, "onboard.html", tokens=None)
 
@@ -82,6 +106,7 @@ async def onboard(visit: Visit) -> Response:
         "name": form.text("name", most=63),
         "title": form.text("title", most=120),
         "time_zone": form.text("time_zone", most=60),
+        "language": form.choice("language", LANGUAGES),
         "gates": _gates(visit),
         "spaces": _spaces(visit),
         "gateways": [{"name": form.text("gateway", most=63)}],
@@ -190,6 +215,8 @@ def _lines(visit: Visit, name: str) -> list[str]:
 _OFFBOARD = "/communities/{community}/offboard"
 ROUTES = [
     page("/gateways", Access.OPERATOR, show_gateways),
+    page("/messages", Access.OPERATOR, show_messages),
+    action("/messages/{message}/again", Access.OPERATOR, send_again),
     page("/onboard", Access.OPERATOR, show_onboard),
     action("/onboard", Access.OPERATOR, onboard),
     page(_OFFBOARD, Access.OPERATOR, show_offboarding),

@@ -60,7 +60,13 @@ async def _accept(visit: Visit, claim: invitations.Claim) -> Response:
         if form.errors:
             return await _offer(visit, claim)
         token = await invitations.accept_as_new(
-            visit.pool, claim, name=name, password=password, address=address, device=_device(visit)
+            visit.pool,
+            claim,
+            name=name,
+            password=password,
+            language=visit.language.code,
+            address=address,
+            device=_device(visit),
         )
         if visit.asker is not None:
             # The browser was signed in as another user: that session would live on and no page could end it.

@@ -52,6 +52,7 @@ DESK = (
     Item("/", N_("Communities"), "building"),
     Item("/gateways", N_("Gateways"), "pulse"),
     Item("/onboard", N_("Onboard"), "plus"),
+    Item("/messages", N_("Messages"), "transfer"),
     Item("/audit", N_("Audit"), "shield"),
 )
 

@@ -15,7 +15,7 @@ SHOWN = 50
 UNITS_SHOWN = 12
 
 
-async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Response:
+async def show(visit: Visit, opening: invitations.Secrets | None = None, invited_address: str = "") -> Response:
     """Show residents by pages; ``opening`` is the link and code just made, shown this once."""
     identity, search = visit.member.community_id, visit.query("q")
     paged = visit.paged()
@@ -27,6 +27,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Resp
         first_units = await units.page(connection, identity, limit=UNITS_SHOWN)
         suggested = await unit_choice.suggested(visit, connection)
         invited = await invitations.page(connection, identity, limit=SHOWN)
+        without_account = await residents.without_account(connection, identity)
     shown, following = paged.cut(found, lambda item: (item.name, item.id))
     return render(
         visit,
@@ -37,6 +38,9 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None) -> Resp
         invitations=[item for item in invited if item.state in ("pending", "expired")],
         search=search,
         opening=opening,
+        invited_address=invited_address,
+        mails=visit.settings.mail is not None,
+        without_account=without_account,
         link=links.absolute(visit.request, links.JOIN, opening.token) if opening else "",
         next=visit.following(following),
     )
@@ -52,25 +56,45 @@ async def invite(visit: Visit) -> Response:
         unit_id = await unit_choice.chosen(visit, connection)
     if not form.errors:
         try:
-            _, opening = await invitations.invite(visit.pool, visit.principal, visit.member, email, role, unit_id)
+            _, opening = await invitations.invite(
+                visit.pool,
+                visit.principal,
+                visit.member,
+                email,
+                role,
+                unit_id,
+                mailed=visit.settings.mail is not None,
+            )
         except Problem as problem:
             form.refused(problem, "email")
         else:
             form.sent = False
-            return await show(visit, opening)
+            return await show(visit, opening, email)
     return await show(visit)
 
 
 async def resend(visit: Visit) -> Response:
     visit.form.sent = False
     try:
-        _, opening = await invitations.resend(
-            visit.pool, visit.principal, visit.member.community_id, visit.number("invitation")
+        invitation, opening = await invitations.resend(
+            visit.pool,
+            visit.principal,
+            visit.member.community_id,
+            visit.number("invitation"),
+            mailed=visit.settings.mail is not None,
         )
-        return await show(visit, opening)
+        return await show(visit, opening, invitation.email)
     except Problem as problem:
         visit.form.refused(problem)
     return await show(visit)
+
+
+async def invite_all(visit: Visit) -> Response:
+    """Invite all people without an account, by mail."""
+    if visit.settings.mail is None:
+        raise invitations.no_mail()
+    done = await invitations.invite_many(visit.pool, visit.principal, visit.member, None)
+    return visit.go(f"{visit.base}/people", done="invited-all" if done.made else "invited-none")
 
 
 async def revoke(visit: Visit) -> Response:
@@ -203,6 +227,7 @@ _PEOPLE = "/communities/{community}/people"
 ROUTES = [
     page(_PEOPLE, Access.STAFF, show),
     action(f"{_PEOPLE}/invite", Access.STAFF, invite),
+    action(f"{_PEOPLE}/invite-all", Access.STAFF, invite_all),
     action(f"{_PEOPLE}/invitations/{{invitation}}/resend", Access.STAFF, resend),
     action(f"{_PEOPLE}/invitations/{{invitation}}/revoke", Access.STAFF, revoke),
     page(f"{_PEOPLE}/accounts", Access.STAFF, show_accounts),

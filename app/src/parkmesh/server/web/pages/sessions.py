@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from parkmesh.server.http.problems import Problem
-from parkmesh.server.identity import devices, passkeys, principals
+from parkmesh.server.identity import accounts, devices, passkeys, principals
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import authentication, language, security
 from parkmesh.server.web.pages import forms
@@ -22,7 +22,14 @@ async def show_sign_in(visit: Visit) -> Response:
 
 
 def _sign_in_page(visit: Visit, next_path: str, status: int = 200) -> Response:
-    return render(visit, "sign_in.html", status, next=next_path, passkeys_work=passkeys_work(visit))
+    return render(
+        visit,
+        "sign_in.html",
+        status,
+        next=next_path,
+        passkeys_work=passkeys_work(visit),
+        mails=visit.settings.mail is not None,
+    )
 
 
 def passkeys_work(visit: Visit) -> bool:
@@ -118,6 +125,9 @@ async def choose_language(visit: Visit) -> Response:
     if code in language.LANGUAGES:
         name = security.language_cookie(visit.settings)
         security.set_cookie(response, visit.settings, name, code, life=language.COOKIE_LIFE)
+        if visit.asker:
+            # Messages are in the language that the pages are in.
+            await accounts.choose_language(visit.pool, visit.principal, code)
     return response
 
 
