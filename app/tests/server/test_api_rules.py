@@ -180,3 +180,10 @@ async def test_the_document_names_the_headers(server: Server) -> None:
     revoke = document["paths"]["/api/v1/communities/{community}/api-keys/{key}"]["delete"]
     assert "If-Match" in [item["name"] for item in revoke["parameters"]]
     assert {"412", "428"} <= set(revoke["responses"])
+
+
+async def test_no_two_schemas_share_a_name(server: Server) -> None:
+    """Where two do, their names are those of modules, which generators make into names of classes."""
+    async with httpx.AsyncClient(base_url=server.web) as client:
+        document = (await client.get("/api/v1/openapi.json")).json()
+    assert [name for name in document["components"]["schemas"] if "__" in name] == []

@@ -30,7 +30,7 @@ class Account(_Part):
     role: Literal["administrator", "resident"]
 
 
-class Session(_Part):
+class PersonalSession(_Part):
     device: str
     method: str
     created_at: datetime
@@ -39,14 +39,14 @@ class Session(_Part):
     revoked_at: datetime | None
 
 
-class Passkey(_Part):
+class PersonalPasskey(_Part):
     name: str
     synced: bool
     created_at: datetime
     last_used_at: datetime | None
 
 
-class Credential(_Part):
+class PersonalCredential(_Part):
     id: int
     plate: str
     label: str
@@ -56,13 +56,13 @@ class Credential(_Part):
     created_at: datetime
 
 
-class Presence(_Part):
+class PersonalPresence(_Part):
     plate: str
     inside: bool
     at: datetime
 
 
-class Passage(_Part):
+class PersonalPassage(_Part):
     received_at: datetime
     gate: str
     direction: str
@@ -72,7 +72,7 @@ class Passage(_Part):
     opened: bool | None
 
 
-class VisitorPass(_Part):
+class PersonalVisitorPass(_Part):
     id: int
     name: str | None
     plate: str | None
@@ -84,7 +84,7 @@ class VisitorPass(_Part):
     created_at: datetime
 
 
-class Booking(_Part):
+class PersonalBooking(_Part):
     id: int
     space: str
     starts_at: datetime
@@ -95,7 +95,7 @@ class Booking(_Part):
     created_at: datetime
 
 
-class Invitation(_Part):
+class PersonalInvitation(_Part):
     kind: str
     email: str
     role: str | None
@@ -106,7 +106,7 @@ class Invitation(_Part):
     revoked_at: datetime | None
 
 
-class Message(_Part):
+class PersonalMessage(_Part):
     """A message to the person; ``delivered_at`` is when a mail server took it."""
 
     kind: str
@@ -129,15 +129,15 @@ class PersonalData(_Part):
 
     resident: Resident
     account: Account | None
-    sessions: list[Session] | None
-    passkeys: list[Passkey] | None
-    credentials: list[Credential]
-    presence: list[Presence]
-    passages: list[Passage]
-    visitor_passes: list[VisitorPass]
-    bookings: list[Booking]
-    invitations: list[Invitation]
-    messages: list[Message]
+    sessions: list[PersonalSession] | None
+    passkeys: list[PersonalPasskey] | None
+    credentials: list[PersonalCredential]
+    presence: list[PersonalPresence]
+    passages: list[PersonalPassage]
+    visitor_passes: list[PersonalVisitorPass]
+    bookings: list[PersonalBooking]
+    invitations: list[PersonalInvitation]
+    messages: list[PersonalMessage]
     audit: list[AuditMention]
 
 
