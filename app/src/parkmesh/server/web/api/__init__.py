@@ -1,6 +1,6 @@
 """The REST API, version 1. Its document is at ``/api/v1/openapi.json``."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import (
@@ -18,6 +18,7 @@ from parkmesh.server.web.api import (
     passkeys,
     personal_data,
     presence,
+    queries,
     residents,
     rules,
     servers,
@@ -30,6 +31,7 @@ from parkmesh.server.web.api import (
 
 _PREFIX = "/api/v1"
 _EVERYWHERE = answers(400, 401, 413, 422, 503)
+_CHECKED = [Depends(queries.refuse_unknown)]
 _OUTSIDE = (sessions, passkeys, invitations, communities, desk, audit, servers, visitor_passes)
 _IN_COMMUNITY = (
     communities,
@@ -58,8 +60,11 @@ def include(app: FastAPI) -> None:
     """Add the API's routes, each part directly: FastAPI works out a nested router again at every level, which would
     take most of a server's time to start."""
     for part in _OUTSIDE:
-        app.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE)
+        app.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE, dependencies=_CHECKED)
     for part in _IN_COMMUNITY:
         app.include_router(
-            part.in_community, prefix=f"{_PREFIX}/communities/{{community}}", responses=_EVERYWHERE | answers(404)
+            part.in_community,
+            prefix=f"{_PREFIX}/communities/{{community}}",
+            responses=_EVERYWHERE | answers(404),
+            dependencies=_CHECKED,
         )
