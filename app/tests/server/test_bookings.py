@@ -63,7 +63,7 @@ async def resident(people: People) -> httpx.AsyncClient:
 
 @pytest.fixture
 async def shared_space(administrator: httpx.AsyncClient) -> str:
-    await changed(administrator, "PUT", "/spaces/a-03", 200, {"level": "P1", "category": "shared"})
+    await changed(administrator, "PATCH", "/spaces/a-03", 200, {"level": "P1", "category": "shared"})
     return "a-03"
 
 
@@ -117,7 +117,7 @@ async def test_staff_arranges_levels_and_spaces(administrator: httpx.AsyncClient
         ("PUT", place, renamed),
         ("DELETE", place, None),
         ("POST", "/spaces", wanted),
-        ("PUT", "/spaces/a-01", {"category": "shared"}),
+        ("PATCH", "/spaces/a-01", {"category": "shared"}),
         ("DELETE", "/spaces/a-01", None),
         ("POST", "/assignments", {"space": "a-01", "unit_id": 1, "from": at(0)}),
     ):
@@ -136,13 +136,13 @@ async def test_a_space_belongs_to_one_unit_at_a_time(
     assert same(refused["conflict"]["until"], at(100))
     # Half-open: the next one begins when this one ends.
     await send(administrator, "POST", "/assignments", 201, json=rival | {"from": at(100)})
-    refused = await changed(administrator, "PUT", f"/assignments/{made['id']}", 409, {"from": at(0)})
+    refused = await changed(administrator, "PUT", f"/assignments/{made['id']}", 409, {"from": at(0), "until": None})
     assert (same(refused["conflict"]["from"], at(100)), refused["conflict"]["until"]) == (True, None)
     assert len((await send(administrator, "GET", "/assignments", 200))["items"]) == 2
     own = (await send(resident, "GET", "/assignments", 200))["items"]
     assert [item["unit"] for item in own] == ["1A"]
-    await changed(administrator, "PUT", "/spaces/a-01", 409, {"level": "P1", "category": "shared"})
-    shared = await changed(administrator, "PUT", "/spaces/a-02", 200, {"level": "P1", "category": "shared"})
+    await changed(administrator, "PATCH", "/spaces/a-01", 409, {"level": "P1", "category": "shared"})
+    shared = await changed(administrator, "PATCH", "/spaces/a-02", 200, {"level": "P1", "category": "shared"})
     assert shared["category"] == "shared"
     refused = await send(administrator, "POST", "/assignments", 409, json=rival | {"space": "a-02"})
     assert refused["type"].endswith(":category")

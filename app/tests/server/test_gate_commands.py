@@ -153,7 +153,7 @@ async def test_residents_and_visitors_see_their_own_commands_only(
 ) -> None:
     staff, resident = await people(ADMIN), await people(RESIDENT)
     rule = {"residents_open_gates": True}
-    assert (await staff.put(f"/api/v1{A}/rules", json=rule, headers={"If-Match": "*"})).status_code == 200
+    assert (await staff.patch(f"/api/v1{A}/rules", json=rule, headers={"If-Match": "*"})).status_code == 200
     of_staff = (await staff.post(f"{GATES}/main-in/open", json={"reason": "delivery"})).json()
     own = (await resident.post(f"{GATES}/main-in/open", json={})).json()
     assert (await resident.get(f"{GATES}/main-in/commands/{own['id']}")).status_code == 200

@@ -75,7 +75,7 @@ async def test_who_may_open_a_gate(people: People, owner: Any, connected: None) 
     assert (await administrator.post(opened, json={"reason": "delivery"})).status_code == 202
     assert (await administrator.post(f"{GATES}/nowhere/open", json={"reason": "delivery"})).status_code == 404
     assert (await resident.post(opened, json={"reason": "please"})).status_code == 403
-    assert (await administrator.put(RULES, json={"residents_open_gates": True}, headers=ANY)).status_code == 200
+    assert (await administrator.patch(RULES, json={"residents_open_gates": True}, headers=ANY)).status_code == 200
     answers = [(await resident.post(opened, json={})).status_code for _ in range(5)]
     assert answers == [202, 202, 202, 202, 429]
     last = await resident.post(opened, json={})
@@ -86,7 +86,7 @@ async def test_who_may_open_a_gate(people: People, owner: Any, connected: None) 
 
 async def test_openings_at_once_are_counted_one_by_one(people: People, connected: None) -> None:
     administrator, resident = await people("administrator@a.example"), await people("resident@a.example")
-    await administrator.put(RULES, json={"residents_open_gates": True}, headers=ANY)
+    await administrator.patch(RULES, json={"residents_open_gates": True}, headers=ANY)
     asked = (resident.post(f"{GATES}/main-in/open", json={}) for _ in range(8))
     assert sorted(answer.status_code for answer in await asyncio.gather(*asked)) == [202] * 4 + [429] * 4
 
@@ -105,7 +105,7 @@ async def test_rules_are_changed_by_staff_and_audited(people: People, owner: Any
     same = await administrator.put(RULES, json=wanted, headers={"If-Match": changed.headers["etag"]})
     assert same.status_code == 200
     for wrong in ({"anti_passback": "maybe"}, {"entry_hold_s": 61}, {"lots_per_unit": -1}, {"colour": 1}):
-        assert (await administrator.put(RULES, json=wrong, headers=ANY)).status_code == 422
+        assert (await administrator.patch(RULES, json=wrong, headers=ANY)).status_code == 422
     (act,) = await rows(owner, "a", "SELECT detail FROM audit_entry WHERE community_id = $1")
     assert json.loads(act["detail"]) == {"anti_passback": ["off", "hard"], "lots_per_unit": [None, 2]}
 
@@ -129,11 +129,11 @@ async def test_rules_units_and_corrections_reach_a_gateway_that_asks_for_them(pe
         assert units["1234BCD"] != units["5678AXX"]
 
         asked = {"epoch": full.epoch, "features": "rules"}
-        await admin.put(RULES, json={"anti_passback": "soft", "entry_hold_s": 3}, headers=ANY)
+        await admin.patch(RULES, json={"anti_passback": "soft", "entry_hold_s": 3}, headers=ANY)
         changed = await access_list(client, version=full.version, **asked)
         assert (changed.full, changed.version, changed.entries) == (False, full.version + 1, [])
         assert changed.rules == edge.GateRules(anti_passback="soft", entry_hold_s=3)
-        await admin.put(RULES, json={"anti_passback": "soft", "entry_hold_s": 3, "booking_max_hours": 9}, headers=ANY)
+        await admin.patch(RULES, json={"anti_passback": "soft", "entry_hold_s": 3, "booking_max_hours": 9}, headers=ANY)
         assert (await access_list(client, version=changed.version, **asked)).version == changed.version
 
         place = "/api/v1/communities/a/presence/1234BCD"
@@ -181,13 +181,13 @@ async def test_what_a_gate_would_decide(people: People) -> None:
 
     assert await predicted("1234-bcd") == ("granted", "exact")
     assert await predicted("9999 ZZZ") == ("denied", "unknown_plate")
-    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    await admin.patch(RULES, json={"anti_passback": "hard"}, headers=ANY)
     await admin.put(
         "/api/v1/communities/a/presence/1234BCD", json={"inside": True, "reason": "seen there"}, headers=ANY
     )
     assert await predicted("1234BCD") == ("denied", "anti_passback")
     assert await predicted("1234BCD", "main-out") == ("granted", "exact")
-    await admin.put(RULES, json={"lots_per_unit": 0}, headers=ANY)
+    await admin.patch(RULES, json={"lots_per_unit": 0}, headers=ANY)
     assert await predicted("5678AXX") == ("denied", "lots_full")
     assert (await (await people("resident@a.example")).get(f"{GATES}/main-in/decision?plate=X1")).status_code == 403
 
@@ -234,7 +234,7 @@ async def strict(filled: Database, people: People) -> httpx.AsyncClient:
     """Give community a another gateway and a rule that needs what both see; return its administrator."""
     await second_gateway(filled)
     admin: httpx.AsyncClient = await people("administrator@a.example")
-    await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+    await admin.patch(RULES, json={"anti_passback": "hard"}, headers=ANY)
     return admin
 
 
@@ -347,7 +347,7 @@ async def test_it_is_told_as_soon_as_it_matters(
     async with gateway("gateway-a") as first:
         here = moves(first)
         waiting = asyncio.create_task(anext(here))
-        await admin.put(RULES, json={"anti_passback": "hard"}, headers=ANY)
+        await admin.patch(RULES, json={"anti_passback": "hard"}, headers=ANY)
         await drive(first, 1, "1234BCD", now)
         await asyncio.sleep(0.5)
         assert not waiting.done()
@@ -357,12 +357,12 @@ async def test_it_is_told_as_soon_as_it_matters(
         await drive(second, 1, "5678AXX", now)
         assert await asyncio.wait_for(waiting, 5) == {("5678AXX", True)}
         # The rule goes, and comes back.
-        await admin.put(RULES, json={"anti_passback": "off"}, headers=ANY)
+        await admin.patch(RULES, json={"anti_passback": "off"}, headers=ANY)
         waiting = asyncio.create_task(anext(here))
         await asyncio.sleep(0.3)
         await drive(second, 2, "5678AXX", now + 1, direction="exit")
         await asyncio.sleep(0.5)
         assert not waiting.done()
-        await admin.put(RULES, json={"lots_per_unit": 1}, headers=ANY)
+        await admin.patch(RULES, json={"lots_per_unit": 1}, headers=ANY)
         assert await asyncio.wait_for(waiting, 5) == {("5678AXX", False)}
         await here.aclose()

@@ -261,7 +261,7 @@ async def test_administrators_write_what_visitors_are_told(admin: Visitor, resid
 async def let_open(people: Callable[[str], Any], who: str) -> None:
     admin = await people(ADMIN)
     rules = {f"{who}_open_gates": True}
-    assert (await admin.put(f"/api/v1{A}/rules", json=rules, headers={"If-Match": "*"})).status_code == 200
+    assert (await admin.patch(f"/api/v1{A}/rules", json=rules, headers={"If-Match": "*"})).status_code == 200
 
 
 async def test_a_resident_opens_a_gate_and_the_gateway_hears_it(

@@ -35,7 +35,7 @@ async def visitor(server: Server) -> Any:
 
 @pytest.fixture
 async def visitors_space(administrator: httpx.AsyncClient) -> str:
-    await changed(administrator, "PUT", "/spaces/a-06", 200, {"level": "P1", "category": "visitor"})
+    await changed(administrator, "PATCH", "/spaces/a-06", 200, {"level": "P1", "category": "visitor"})
     return "a-06"
 
 

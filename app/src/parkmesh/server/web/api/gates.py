@@ -1,6 +1,7 @@
 """Gates and their lanes, opening a gate by hand, and what a gateway would decide."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field, field_validator
@@ -15,6 +16,7 @@ from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
 from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.api.whole_and_part import merged, part, whole
 from parkmesh.server.web.fields import Body, Name, Plate, Reason, Title
 
 in_community = APIRouter(tags=["gates"])
@@ -54,6 +56,18 @@ class GateBody(Body):
 
 class NewGate(GateBody):
     name: Name
+
+
+_WholeGate: Any = whole(GateBody, "WholeGate")
+_GateChange: Any = part(GateBody, "GateChange")
+
+
+class WholeGate(_WholeGate):  # type: ignore[misc]  # its base is made at run time
+    """All fields of a gate but its name."""
+
+
+class GateChange(_GateChange):  # type: ignore[misc]  # as above
+    """The fields of a gate that change. ``lanes`` are all lanes."""
 
 
 class OpenRequest(Body):
@@ -102,13 +116,32 @@ async def get_gate(request: Request, response: Response, member: Member, gate: N
 
 @in_community.put("/gates/{gate}", **preconditions.changing(403))
 async def change_gate(
-    request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: GateBody
+    request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: WholeGate
 ) -> gates.Gate:
-    """Change a gate's title, direction and lanes."""
+    """Set a gate's title, direction and lanes."""
+    return await _change(request, response, principal, member, gate, lambda _: body)
+
+
+@in_community.patch("/gates/{gate}", **preconditions.changing(403))
+async def patch_gate(
+    request: Request, response: Response, principal: SignedIn, member: Staff, gate: NameInPath, body: GateChange
+) -> gates.Gate:
+    """Change some fields of a gate; the others stay as they are."""
+    return await _change(request, response, principal, member, gate, lambda present: merged(WholeGate, present, body))
+
+
+async def _change(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Staff,
+    gate: str,
+    wanted: Callable[[gates.Gate], GateBody],
+) -> gates.Gate:
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await gates.get(connection, member.community_id, _storable(gate), lock=True)
         preconditions.check(request, present)
-        changed = await gates.change(connection, principal, member.community_id, body.gate(present.name))
+        changed = await gates.change(connection, principal, member.community_id, wanted(present).gate(present.name))
     preconditions.tag(response, changed)
     return changed
 

@@ -2,7 +2,7 @@
 now or next."""
 
 from datetime import UTC, date, datetime, time
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
@@ -19,6 +19,7 @@ from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import SpaceInPath
 from parkmesh.server.web.api.times import Asked, Day, Shown, Stretch
+from parkmesh.server.web.api.whole_and_part import whole
 from parkmesh.server.web.fields import Body, IdInPath
 
 in_community = APIRouter(tags=["sharing"], prefix="/spaces/{space}/sharing")
@@ -79,6 +80,13 @@ class PatternBody(Body):
             self.first_day,
             self.last_day,
         )
+
+
+_WholePattern: Any = whole(PatternBody, "WholePattern")
+
+
+class WholePattern(_WholePattern):  # type: ignore[misc]  # its base is made at run time
+    """All fields of a pattern. ``last_day`` null: until further notice."""
 
 
 class BlockedDay(BaseModel):
@@ -179,7 +187,7 @@ async def put_pattern(
     member: Member,
     space: SpaceInPath,
     pattern: IdInPath,
-    body: PatternBody,
+    body: WholePattern,
 ) -> Pattern:
     """Change a pattern. 409 names the booking if the space is booked at a time that would no longer be shared."""
     now = datetime.now(UTC)

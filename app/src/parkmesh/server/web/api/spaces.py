@@ -1,7 +1,8 @@
 """Levels, spaces and assignments: staff manage them, all members see the map."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,6 +17,7 @@ from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.times import Moment, Shown
+from parkmesh.server.web.api.whole_and_part import merged, part, whole
 from parkmesh.server.web.fields import NAME, PRINTABLE, Body, Id, IdInPath, Name, Word
 
 in_community = APIRouter(tags=["spaces"])
@@ -97,6 +99,28 @@ class SpaceBody(Body):
         )
 
 
+_WholeLevel: Any = whole(LevelBody, "WholeLevel")
+_LevelChange: Any = part(LevelBody, "LevelChange")
+_WholeSpace: Any = whole(SpaceBody, "WholeSpace")
+_SpaceChange: Any = part(SpaceBody, "SpaceChange")
+
+
+class WholeLevel(_WholeLevel):  # type: ignore[misc]  # its base is made at run time
+    """All fields of a level. Give ``width`` and ``height`` together, in the unit of the spaces' geometry."""
+
+
+class LevelChange(_LevelChange):  # type: ignore[misc]  # as above
+    """The fields of a level that change."""
+
+
+class WholeSpace(_WholeSpace):  # type: ignore[misc]  # as above
+    """All fields of a space but its name. A level that there isn't yet is made."""
+
+
+class SpaceChange(_SpaceChange):  # type: ignore[misc]  # as above
+    """The fields of a space that change. ``geometry`` null takes the space off the map."""
+
+
 class NewSpace(SpaceBody):
     """A space's name never changes, because sensors and signs use it."""
 
@@ -142,6 +166,13 @@ class AssignedTime(Body):
         return self
 
 
+_WholeAssignedTime: Any = whole(AssignedTime, "WholeAssignedTime")
+
+
+class WholeAssignedTime(_WholeAssignedTime):  # type: ignore[misc]  # as above
+    """When a space belongs to a unit. ``until`` null: for good."""
+
+
 class NewAssignment(AssignedTime):
     space: Name
     unit_id: Id
@@ -184,12 +215,34 @@ async def get_level(request: Request, response: Response, member: Member, level:
 
 @in_community.put("/levels/{level}", **preconditions.changing(403, 409))
 async def put_level(
-    request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelBody
+    request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: WholeLevel
 ) -> spaces.Level:
-    """Change a level. Its spaces take over its new name."""
+    """Set all fields of a level. Its spaces follow its name."""
+    return await _change_level(request, response, principal, member, level, lambda _: body)
+
+
+@in_community.patch("/levels/{level}", **preconditions.changing(403, 409))
+async def patch_level(
+    request: Request, response: Response, principal: SignedIn, member: Staff, level: IdInPath, body: LevelChange
+) -> spaces.Level:
+    """Change some fields of a level; the others stay as they are. Its spaces follow its name."""
+    return await _change_level(
+        request, response, principal, member, level, lambda present: merged(WholeLevel, present, body)
+    )
+
+
+async def _change_level(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Staff,
+    level: int,
+    wanted: Callable[[spaces.Level], LevelBody],
+) -> spaces.Level:
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         present = await spaces.level(connection, member.community_id, level, for_change=True)
         preconditions.check(request, present)
+        body = wanted(present)
         changed = await spaces.change_level(
             connection, principal, member.community_id, level, body.name, body.ordinal, body.width, body.height
         )
@@ -258,16 +311,36 @@ async def get_space(request: Request, response: Response, member: Member, space:
 
 @in_community.put("/spaces/{space}", **preconditions.changing(403, 409))
 async def put_space(
-    request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: SpaceBody
+    request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: WholeSpace
 ) -> Space:
-    """Change a space's attributes and its place on the map."""
+    """Set what a space is for and where it is on the map."""
+    return await _change_space(request, response, principal, member, space, lambda _: body)
+
+
+@in_community.patch("/spaces/{space}", **preconditions.changing(403, 409))
+async def patch_space(
+    request: Request, response: Response, principal: SignedIn, member: Staff, space: SpaceInPath, body: SpaceChange
+) -> Space:
+    """Change some of what a space is for and where it is on the map; the rest stays as it is."""
+    return await _change_space(
+        request, response, principal, member, space, lambda present: merged(WholeSpace, present, body)
+    )
+
+
+async def _change_space(
+    request: Request,
+    response: Response,
+    principal: SignedIn,
+    member: Staff,
+    space: str,
+    wanted: Callable[[SpaceAttributes], SpaceBody],
+) -> Space:
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         await spaces.lock(connection, member.community_id, space)
-        present = await spaces.get(connection, member.community_id, space)
-        preconditions.check(request, SpaceAttributes.model_validate(present))
-        changed = await spaces.change(
-            connection, principal, member.community_id, space, body.attributes(), datetime.now(UTC)
-        )
+        present = SpaceAttributes.model_validate(await spaces.get(connection, member.community_id, space))
+        preconditions.check(request, present)
+        attributes = wanted(present).attributes()
+        changed = await spaces.change(connection, principal, member.community_id, space, attributes, datetime.now(UTC))
     response.headers["ETag"] = _tag(changed)
     return Space.model_validate(changed)
 
@@ -353,7 +426,7 @@ async def put_assignment(
     principal: SignedIn,
     member: Staff,
     assignment: IdInPath,
-    body: AssignedTime,
+    body: WholeAssignedTime,
 ) -> Assignment:
     """Change the window of an assignment. 409 names the window in which the space is assigned to another unit, or the
     window of a booking that would lose its sharing."""
