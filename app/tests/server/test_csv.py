@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from two_communities import rows
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
 A = "/api/v1/communities/a"
+MADRID = ZoneInfo("Europe/Madrid")
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
 
 
@@ -88,7 +90,7 @@ async def test_a_dry_run_does_nothing(people: People, owner: Any) -> None:
 
 MISTAKES: list[tuple[str, str | bytes, list[tuple[int, str | None, str]]]] = [
     ("units", "", [(1, None, "no header")]),
-    ("units", "nombre,lots\n1A,2\n", [(1, "nombre", "no such column"), (1, "name", "missing")]),
+    ("units", "nombres,lots\n1A,2\n", [(1, "nombres", "no such column"), (1, "name", "missing")]),
     ("units", "name,name\n1A,2\n", [(1, "name", "twice")]),
     (
         "units",
@@ -98,7 +100,12 @@ MISTAKES: list[tuple[str, str | bytes, list[tuple[int, str | None, str]]]] = [
     ("units", "name\n7G\n8H\n7G\n", [(4, "name", "line 2")]),
     ("units", "name,lots\n7G\n", [(2, None, "1 cells where the header has 2")]),
     ("units", 'name\n"7G\n', [(2, None, "not read")]),
-    ("units", b"name\n1A\nPe\xf1a\n", [(3, None, "UTF-8")]),
+    ("units", b"name\n1A\nPe\x81a\n", [(3, None, "UTF-8")]),
+    ("units", b"\xef\xbb\xbfname\n1A\nPe\xf1a\n", [(3, None, "UTF-8")]),
+    ("units", b"\xff\xfen\x00a\x00m\x00e\x00\n\x00\x00\xd8\n\x00", [(2, None, "UTF-8")]),
+    ("residents", "email;name\nb@a.example;Begoña\nc@a.example;Bego\ufffda\n", [(3, None, "a letter was lost")]),
+    ("units", 'name\n"1\nA"\n\ufffd\n2\ufffd\n', [(4, None, "a letter was lost"), (5, None, "a letter was lost")]),
+    ("units", "sep=;\nname;lots\n1A;x\n", [(3, "lots", "0 to 1000")]),
     ("units", "name\n1\x00A\n", [(2, None, "zero")]),
     ("units", "name\n1\x07A\n", [(2, "name", "control")]),
     ("units", f"name\n{'x' * 61}\n{'y' * 600}\n", [(2, "name", "60"), (3, "name", "500")]),
@@ -214,10 +221,10 @@ async def test_passages_are_exported_over_many_batches(
     async with gateway("gateway-a") as client:
         await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
     admin = await people("administrator@a.example")
-    assert [row["plate"] for row in await _export(admin, "passages")] == [f"P{seq}" for seq in range(1, 24)]
+    assert [row["plate"] for row in await _export(admin, "passages")] == [f"P{seq}" for seq in range(23, 0, -1)]
     since, until = (datetime.fromtimestamp(1_790_000_000 + s, UTC).isoformat() for s in (2, 4))
     some = await _export(admin, "passages", since=since, until=until)
-    assert [row["plate"] for row in some] == [f"P{seq}" for seq in range(8, 16)]
+    assert [row["plate"] for row in some] == [f"P{seq}" for seq in range(15, 7, -1)]
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20), min_size=1))
@@ -231,7 +238,6 @@ def test_no_cell_begins_like_a_formula(cells: list[str]) -> None:
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: f"name,lots\n{text}".encode("utf-8", "ignore")))
 def test_whatever_the_file_is_it_is_read_or_refused(data: bytes) -> None:
-    columns = csv_import.COLUMNS["units"]
-    found, mistakes = csv_tables.read(columns, data, 10)
-    assert all(row["name"] for row in found)
-    assert all(mistake.line >= 1 for mistake in mistakes)
+    table = csv_tables.read(csv_import.COLUMNS["units"], data, 10, MADRID)
+    assert all(row["name"] for row in table.rows)
+    assert all(mistake.line >= 1 for mistake in table.mistakes)

@@ -2,14 +2,17 @@
 
 A table is applied whole or not at all. Every mistake is named by its line, also mistakes that only the database finds:
 a dry run does all the work and rolls it back. Values that a table leaves out stay as they are, and nothing is ever
-deleted.
+deleted. What an export wrote can be taken over: of its further columns nothing is taken, and its rows of people who
+left, of refused plates and of visitors' plates are left out.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import asyncpg
 from msgspec import structs
@@ -21,12 +24,15 @@ from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
 from parkmesh.server.people import csv_tables
-from parkmesh.server.people.csv_tables import Column, Mistake, Row, Wrong
+from parkmesh.server.people.csv_tables import Column, Encoding, Row, Table
+from parkmesh.server.people.mistakes import Mistake, Wrong
 from parkmesh.server.spaces import spaces
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_ROWS = 10_000
 MAX_MISTAKES = 200
+PLATE_LIMIT = 10
+"""How many plates a unit may hold where its table doesn't say."""
 
 Kind = Literal["units", "residents", "plates", "spaces"]
 
@@ -39,6 +45,11 @@ class ImportReport:
     """What an import did, or would do in a dry run.
 
     ``mistakes`` has the first of ``mistake_count`` mistakes. Where there is one, the import changes nothing.
+    ``left_out`` counts rows that an export has and an import doesn't take: people who left, refused plates, visitors'
+    plates. ``ignored`` names columns of which nothing is taken. ``encoding`` is what the file was read as; where it is
+    windows-1252, which almost any file could be, ``sample`` has cells by which a person sees whether that is right.
+    ``missing_units`` has the first units that rows of residents name and the community doesn't have; the import makes
+    them if it was asked to.
     """
 
     applied: bool
@@ -48,15 +59,22 @@ class ImportReport:
     unchanged: int
     mistake_count: int
     mistakes: list[Mistake]
+    left_out: int
+    ignored: list[str]
+    encoding: Encoding
+    sample: list[str]
+    missing_units: list[str]
 
 
 class _Done:
-    """What was done so far in the transaction."""
+    """What was done so far in the transaction, and whether units may be made in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_units: bool) -> None:
+        self.make_units = make_units
         self.created = 0
         self.updated = 0
         self.mistakes: list[Mistake] = []
+        self.missing_units: list[str] = []
 
 
 class _DryRun(Exception):
@@ -82,16 +100,26 @@ def _space(cell: str) -> str:
     return cell
 
 
+def _note(cell: str) -> str:
+    """Read what only exports say."""
+    return cell
+
+
 COLUMNS: dict[Kind, Sequence[Column]] = {
     "units": (
         Column("name", csv_tables.text(60), required=True),
         Column("lots", csv_tables.number(0, 1000)),
         Column("plate_limit", csv_tables.number(0, 1000)),
+        Column("plates", _note, taken=False),
+        Column("people", _note, taken=False),
     ),
     "residents": (
         Column("email", _email, required=True),
         Column("name", csv_tables.text(120), required=True),
         Column("unit", csv_tables.text(60)),
+        Column("id", _note, taken=False),
+        Column("role", _note, taken=False),
+        Column("active", csv_tables.yes_or_no, taken=False),
     ),
     "plates": (
         Column("plate", _plate, required=True),
@@ -99,6 +127,10 @@ COLUMNS: dict[Kind, Sequence[Column]] = {
         Column("label", csv_tables.text(60)),
         Column("valid_from", csv_tables.moment),
         Column("valid_until", csv_tables.moment),
+        Column("status", csv_tables.one_of("active", "revoked"), taken=False),
+        Column("name", _note, taken=False),
+        Column("unit", _note, taken=False),
+        Column("visitor", csv_tables.yes_or_no, taken=False),
     ),
     "spaces": (
         Column("name", _space, required=True),
@@ -106,6 +138,9 @@ COLUMNS: dict[Kind, Sequence[Column]] = {
         Column("category", csv_tables.one_of("assigned", "shared", "visitor")),
         Column("ev", csv_tables.yes_or_no),
         Column("accessible", csv_tables.yes_or_no),
+        Column("status", _note, taken=False),
+        Column("since", _note, taken=False),
+        Column("unit", _note, taken=False),
     ),
 }
 _KEYS: dict[Kind, tuple[str, ...]] = {
@@ -116,13 +151,38 @@ _KEYS: dict[Kind, tuple[str, ...]] = {
 }
 
 
+async def read(kind: Kind, data: bytes, zone: ZoneInfo) -> Table:
+    """Read a file, beside the event loop: a workbook takes its time. ``zone`` is that of its times."""
+    return await asyncio.to_thread(csv_tables.read, COLUMNS[kind], data, MAX_ROWS, zone)
+
+
 async def run(
-    connection: Connection, principal: Principal, community_id: int, kind: Kind, data: bytes, *, dry_run: bool
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    kind: Kind,
+    table: Table,
+    *,
+    dry_run: bool,
+    encoding: Encoding | None = None,
+    make_units: bool = False,
 ) -> ImportReport:
-    """Apply a table, or see what it would do. ``connection`` is inside ``database.in_community``."""
-    rows, mistakes = csv_tables.read(COLUMNS[kind], data, MAX_ROWS)
-    done = _Done()
-    done.mistakes = mistakes + _doubles(rows, _KEYS[kind])
+    """Apply a table, or see what it would do. ``connection`` is inside ``database.in_community``.
+
+    ``encoding`` is what the caller takes the table for. Raises ``Problem`` 422 of kind ``encoding`` where it is another
+    one, or where a table is to be applied that nobody has said to be windows-1252.
+    """
+    if table.encoding != encoding and (encoding is not None or (table.encoding == "windows-1252" and not dry_run)):
+        raise Problem(
+            422,
+            Message("The table was read as %(encoding)s. Look at the sample and confirm it.", encoding=table.encoding),
+            kind="encoding",
+            encoding=table.encoding,
+            sample=table.sample,
+        )
+    rows = [row for row in table.rows if not _left_out(kind, row)]
+    done = _Done(make_units)
+    done.mistakes = table.mistakes + _doubles(rows, _KEYS[kind])
     try:
         async with connection.transaction():
             if not done.mistakes:
@@ -133,7 +193,9 @@ async def run(
                 await _APPLY[kind](connection, principal, community_id, rows, done)
             if done.mistakes or dry_run:
                 raise _DryRun
-            detail = {"rows": len(rows), "created": done.created, "updated": done.updated}
+            detail: dict[str, Any] = {"rows": len(rows), "created": done.created, "updated": done.updated}
+            if done.missing_units:
+                detail["units_made"] = len(done.missing_units)
             await audit.record(connection, principal, community_id, f"{kind}.import", f"{kind}", detail)
     except _DryRun:
         pass
@@ -147,7 +209,19 @@ async def run(
         unchanged=0 if done.mistakes else len(rows) - done.created - done.updated,
         mistake_count=len(done.mistakes),
         mistakes=sorted(done.mistakes, key=lambda mistake: mistake.line)[:MAX_MISTAKES],
+        left_out=len(table.rows) - len(rows),
+        ignored=table.ignored,
+        encoding=table.encoding,
+        sample=table.sample,
+        missing_units=done.missing_units[:MAX_MISTAKES],
     )
+
+
+def _left_out(kind: Kind, row: Row) -> bool:
+    """Tell whether an export wrote a row that must not come back: it would let in whoever may enter no more."""
+    if kind == "residents":
+        return row["active"] is False
+    return kind == "plates" and (row["visitor"] is True or row["status"] == "revoked")
 
 
 def _doubles(rows: Iterable[Row], key: tuple[str, ...]) -> list[Mistake]:
@@ -173,7 +247,7 @@ async def _units(connection: Connection, principal: Principal, community_id: int
     await connection.execute(
         """
         INSERT INTO unit (community_id, name, lots, plate_limit)
-        SELECT $1, u.name, u.lots, coalesce(u.plate_limit, 10)
+        SELECT $1, u.name, u.lots, coalesce(u.plate_limit, $6)
         FROM unnest($2::text[], $3::int[], $4::int[]) AS u(name, lots, plate_limit)
         ON CONFLICT (community_id, name) DO UPDATE
             SET lots = coalesce(excluded.lots, unit.lots),
@@ -184,6 +258,7 @@ async def _units(connection: Connection, principal: Principal, community_id: int
         [row["lots"] for row in rows],
         [row["plate_limit"] for row in rows],
         [row["name"] for row in rows if row["plate_limit"] is not None],
+        PLATE_LIMIT,
     )
     _count(rows, known, "name", ("lots", "plate_limit"), done)
 
@@ -195,13 +270,22 @@ async def _residents(
         row["name"]: row["id"]
         for row in await connection.fetch("SELECT id, name FROM unit WHERE community_id = $1", community_id)
     }
-    done.mistakes += [
-        Mistake(row.line, "unit", Message("the community has no such unit"))
-        for row in rows
-        if row["unit"] is not None and row["unit"] not in units
-    ]
-    if done.mistakes:
+    missing = [row for row in rows if row["unit"] is not None and row["unit"] not in units]
+    done.missing_units = list(dict.fromkeys(row["unit"] for row in missing))
+    if missing and not done.make_units:
+        what = Message("the community has no such unit: import the units first, or let this import make them")
+        done.mistakes += [Mistake(row.line, "unit", what) for row in missing]
         return
+    made = await connection.fetch(
+        """
+        INSERT INTO unit (community_id, name, plate_limit) SELECT $1, u.name, $3 FROM unnest($2::text[]) AS u(name)
+        RETURNING id, name
+        """,
+        community_id,
+        done.missing_units,
+        PLATE_LIMIT,
+    )
+    units |= {row["name"]: row["id"] for row in made}
     found = await connection.fetch(
         """
         SELECT r.email, r.name, u.name AS unit FROM resident r
@@ -273,7 +357,10 @@ async def _plates(
         present = known.get((row["plate"], holder))
         if present is None or not _differs(row, present, ("label", "valid_from", "valid_until")):
             continue
-        wanted = [present[name] if row[name] is None else row[name] for name in ("label", "valid_from", "valid_until")]
+        wanted = [
+            present[name] if row[name] is None or csv_tables.same(row[name], present[name]) else row[name]
+            for name in ("label", "valid_from", "valid_until")
+        ]
         if wanted[1] and wanted[2] and wanted[1] >= wanted[2]:
             done.mistakes.append(Mistake(row.line, "valid_until", Message("not after valid_from")))
         changes.append((present["id"], *wanted))
@@ -388,7 +475,9 @@ async def _spaces(
 
 def _differs(row: Row, present: Any | None, fields: Iterable[str]) -> bool:
     """Tell whether a row says anything that isn't so already."""
-    return present is None or any(row[name] is not None and row[name] != present[name] for name in fields)
+    return present is None or any(
+        row[name] is not None and not csv_tables.same(row[name], present[name]) for name in fields
+    )
 
 
 def _count(rows: Iterable[Row], known: dict[str, Any], key: str, fields: tuple[str, ...], done: _Done) -> None:

@@ -4,6 +4,7 @@ A resident needs no account; one gets it by accepting an invitation. A resident 
 no longer open, and their account no longer belongs to the community. Connections are inside ``database.in_community``.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -95,6 +96,18 @@ async def get(connection: Connection, community_id: int, resident_id: int, *, lo
     if row is None:
         raise problems.not_found()
     return _resident(row)
+
+
+async def emails(
+    connection: Connection, community_id: int, resident_ids: Iterable[int | None]
+) -> dict[int | None, str]:
+    """Return the addresses of some residents by id, without those who were erased."""
+    rows = await connection.fetch(
+        "SELECT id, email FROM resident WHERE community_id = $1 AND id = ANY($2) AND erased_at IS NULL",
+        community_id,
+        [item for item in resident_ids if item is not None],
+    )
+    return {row["id"]: row["email"] for row in rows}
 
 
 async def create(

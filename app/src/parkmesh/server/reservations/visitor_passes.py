@@ -104,18 +104,21 @@ async def page(
     after: tuple[datetime, int] | None = None,
     unit_id: int | None = None,
     ends_after: datetime | None = None,
+    starts_before: datetime | None = None,
 ) -> list[VisitorPass]:
     """Return passes, latest first, of one unit only where given; ``after`` is ``(from_, id)`` of the last before."""
     rows = await connection.fetch(
         f"""
         {_SELECTED} AND ($2::timestamptz IS NULL OR (p.starts_at, p.id) < ($2, $3))
           AND ($4::bigint IS NULL OR p.unit_id = $4) AND ($5::timestamptz IS NULL OR p.ends_at > $5)
-        ORDER BY p.starts_at DESC, p.id DESC LIMIT $6
+          AND ($6::timestamptz IS NULL OR p.starts_at < $6)
+        ORDER BY p.starts_at DESC, p.id DESC LIMIT $7
         """,
         community_id,
         *(after or (None, 0)),
         unit_id,
         ends_after,
+        starts_before,
         limit,
     )
     return [VisitorPass(**row) for row in rows]

@@ -25,7 +25,7 @@ from parkmesh.server.web.security import SecurityHeaders
 MAX_BODY = 64 * 1024
 # The sender of a table has been let in before the body is read.
 IMPORTS = re.compile(r"/api/v1/communities/[^/]+/imports/[a-z]+")
-# A form may write each byte as three characters.
+# A form may write each byte as three characters, or as base64.
 FORM_OF_IMPORTS = re.compile(r"/communities/[^/]+/transfer")
 READY_S = 2.0
 _HANDLERS = problems.handlers(rendering.error_page)

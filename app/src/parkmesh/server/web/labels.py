@@ -106,6 +106,9 @@ LIST = {
     "credentials": N_("Plates"),
     "spaces": N_("Spaces"),
     "passages": N_("Passages"),
+    "bookings": N_("Bookings"),
+    "visitor-passes": N_("Visitor passes"),
+    "audit": N_("Audit"),
 }
 MESSAGE = {
     "invitation": N_("Invitation"),

@@ -6,6 +6,7 @@ from starlette.responses import Response
 
 from parkmesh.server import audit
 from parkmesh.server.db import database
+from parkmesh.server.web.pages import exports
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
 
@@ -45,6 +46,7 @@ async def _show(visit: Visit, connection: database.Connection, community_id: int
         entries=[(entry, called.get(entry.actor, entry.actor), _text(entry)) for entry in entries],
         kinds=KINDS,
         kind=visit.query("kind"),
+        export=exports.link(visit, "audit", action=_filter(visit).action) if visit.place else "",
         zone=visit.zone if visit.community else None,
         next=visit.following(following),
     )

@@ -5,11 +5,14 @@ summary on top. Passwords are never shown again: their fields don't ask for what
 """
 
 import re
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from parkmesh.domain import plates
@@ -22,16 +25,19 @@ MAX_NUMBER = 2**63 - 1
 MAX_PLATE = 40
 """Characters of a plate as people write it, with spaces and dashes."""
 MEDIA_TYPE = "application/x-www-form-urlencoded"
+WITH_FILES = "multipart/form-data"
 
 
 @dataclass
 class Form:
-    """What was entered, by field, and ``errors`` by field in the order they were found; those of no field under ""."""
+    """What was entered, by field, and ``errors`` by field in the order they were found; those of no field under "".
+    ``files`` are the bytes of chosen files by field, of forms that take files."""
 
     language: Language
     fields: dict[str, list[str]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     sent: bool = False
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def value(self, name: str, default: object = "") -> str:
         """Return what the field shows: what was entered, else (or where another form was sent) ``default``."""
@@ -167,12 +173,42 @@ def problem_text(language: Language, problem: Problem, zone: ZoneInfo | None = N
     return text
 
 
-async def read(request: Request, language: Language) -> Form:
-    """Return the form that came with a request; raise ``Problem`` 415 or 400 for anything else."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != MEDIA_TYPE:
+class _InMemory(MultiPartParser):
+    # The body's limit bounds them: nothing of them is written to a disk.
+    spool_max_size = 2**31
+
+
+async def read(request: Request, language: Language, *, files: bool = False) -> Form:
+    """Return the form that came with a request, with ``files`` also one with a file; raise ``Problem`` 415 or 400 for
+    anything else."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip()
+    if files and media_type == WITH_FILES:
+        return await _with_files(request, language)
+    if media_type != MEDIA_TYPE:
         raise Problem(415, "Expected a form.")
     try:
         fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise Problem(400, "The form can't be read.", kind="malformed") from None
     return Form(language, fields, sent=True)
+
+
+async def _with_files(request: Request, language: Language) -> Form:
+    body = await request.body()
+
+    async def stream() -> AsyncGenerator[bytes]:
+        yield body
+
+    parser = _InMemory(request.headers, stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=max(len(body), 1))
+    form = Form(language, sent=True)
+    try:
+        parts = await parser.parse()
+    except (MultiPartException, KeyError, ValueError):
+        raise Problem(400, "The form can't be read.", kind="malformed") from None
+    for name, part in parts.multi_items():
+        if not isinstance(part, UploadFile):
+            form.fields.setdefault(name, []).append(part)
+        elif content := await part.read():
+            # Where no file is chosen, browsers send an empty one.
+            form.files[name] = content
+    return form

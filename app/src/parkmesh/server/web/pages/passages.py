@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from parkmesh.server.access import gates, passages
 from parkmesh.server.web import labels, paging
-from parkmesh.server.web.pages import forms
+from parkmesh.server.web.pages import exports, forms
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
 
@@ -27,7 +27,23 @@ async def show(visit: Visit) -> Response:
         else:
             before = (place[0], place[1]) if place else None
             found = await passages.search(connection, identity, limit=paged.fetch, before=before, only=only)
-    return _list(visit, paged, found, "passages.html", gates=known)
+    return _list(visit, paged, found, "passages.html", gates=known, export=_export(visit, only))
+
+
+def _export(visit: Visit, only: passages.Filter | None) -> str:
+    # A plate that no passage can have is asked for as it was entered: the file is as empty as the page.
+    entered = visit.form.value("plate").strip()[:40]
+    only = only or passages.Filter(plate=entered if entered.isprintable() else "?")
+    return exports.link(
+        visit,
+        "passages",
+        plate=only.plate,
+        gate=only.gate,
+        direction=only.direction,
+        decision=only.decision,
+        since=only.since,
+        until=only.until,
+    )
 
 
 def _filter(visit: Visit) -> passages.Filter | None:

@@ -7,7 +7,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations, members, residents, units
 from parkmesh.server.web import links
-from parkmesh.server.web.pages import preconditions, unit_choice
+from parkmesh.server.web.pages import exports, preconditions, unit_choice
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -37,6 +37,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
         suggested=suggested,
         invitations=[item for item in invited if item.state in ("pending", "expired")],
         search=search,
+        export=exports.link(visit, "people", q=search),
         opening=opening,
         invited_address=invited_address,
         mails=visit.settings.mail is not None,

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import spaces
-from parkmesh.server.web.pages import drawing, preconditions, unit_choice
+from parkmesh.server.web.pages import drawing, exports, preconditions, unit_choice
 from parkmesh.server.web.pages.communities import stream_settings
 from parkmesh.server.web.pages.names import short_name
 from parkmesh.server.web.pages.rendering import render
@@ -62,6 +62,7 @@ async def show_spaces(visit: Visit) -> Response:
         level=level,
         categories=CATEGORIES,
         category=known or "",
+        export=exports.link(visit, "spaces", level=level, category=known),
         next=visit.following(following),
     )
 

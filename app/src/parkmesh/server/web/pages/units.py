@@ -4,7 +4,7 @@ from starlette.responses import Response
 
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.web.pages import preconditions
+from parkmesh.server.web.pages import exports, preconditions
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -22,7 +22,14 @@ async def show(visit: Visit) -> Response:
             search=search,
         )
     shown, following = paged.cut(found, lambda unit: (unit.name, unit.id))
-    return render(visit, "units.html", units=shown, search=search, next=visit.following(following))
+    return render(
+        visit,
+        "units.html",
+        units=shown,
+        search=search,
+        export=exports.link(visit, "units", q=search),
+        next=visit.following(following),
+    )
 
 
 async def add(visit: Visit) -> Response:

@@ -160,12 +160,15 @@ def page(path: str, access: Access, handler: Handler) -> Route:
     return Route(path, _endpoint(access, handler), methods=["GET"])
 
 
-def action(path: str, access: Access, handler: Handler, *, checked: bool = True) -> Route:
-    """Return the route that a form is sent to; with ``checked`` False the handler calls ``check_form`` itself."""
-    return Route(path, _endpoint(access, handler, checked), methods=["POST"])
+def action(path: str, access: Access, handler: Handler, *, checked: bool = True, files: bool = False) -> Route:
+    """Return the route that a form is sent to, with ``files`` also a form with a file; with ``checked`` False the
+    handler calls ``check_form`` itself."""
+    return Route(path, _endpoint(access, handler, checked, files), methods=["POST"])
 
 
-def _endpoint(access: Access, handler: Handler, checked: bool = True) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(
+    access: Access, handler: Handler, checked: bool = True, files: bool = False
+) -> Callable[[Request], Awaitable[Response]]:
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
         visit = Visit(request, language.of(request), forms.Form(language.of(request)))
@@ -176,7 +179,7 @@ def _endpoint(access: Access, handler: Handler, checked: bool = True) -> Callabl
         if visit.lacks_factor and access not in (Access.ANYBODY, Access.HALF_WAY):
             return visit.go("/second-factor")
         if request.method == "POST":
-            visit.form = await forms.read(request, visit.language)
+            visit.form = await forms.read(request, visit.language, files=files)
             if checked:
                 check_form(visit)
         if "community" in request.path_params:

@@ -68,15 +68,6 @@ for (const select of document.querySelectorAll("select[data-submit]")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
-// A file that is chosen goes into the field for its lines, so that both can be sent and corrected alike.
-for (const place of document.querySelectorAll("[data-file-into]")) {
-  place.hidden = false;
-  place.querySelector("input").addEventListener("change", async (event) => {
-    const [file] = event.target.files;
-    if (file) document.getElementById(place.dataset.fileInto).value = await file.text();
-  });
-}
-
 // What a gate that was asked to open answers: the notice is asked for again until it says the outcome.
 for (const notice of document.querySelectorAll("[data-follow]")) {
   const timer = setInterval(async () => {
