@@ -98,6 +98,13 @@ async def test_begona_keeps_her_name_on_the_page(server: Server, owner: Any) -> 
     assert ("bego@a.example", "Begoña") in [tuple(row.values()) for row in await rows(owner, "a", NAMES)]
 
 
+async def test_nothing_is_asked_where_only_the_header_shows_the_encoding(people: People) -> None:
+    admin = await people(ADMIN)
+    table = "Matrícula;Correo electrónico\r\n1111BBB;resident@a.example\r\n".encode("cp1252")
+    report = (await send(admin, "plates", table)).json()
+    assert (report["applied"], report["encoding"], report["sample"]) == (True, "windows-1252", [])
+
+
 async def upload(visitor: Visitor, data: bytes, kind: str = "residents", **fields: str) -> httpx.Response:
     page = "/communities/a/transfer"
     form = {"csrf_token": await visitor.token(page), "kind": kind, "table": "", **fields}

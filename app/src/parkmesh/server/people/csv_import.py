@@ -170,9 +170,9 @@ async def run(
     """Apply a table, or see what it would do. ``connection`` is inside ``database.in_community``.
 
     ``encoding`` is what the caller takes the table for. Raises ``Problem`` 422 of kind ``encoding`` where it is another
-    one, or where a table is to be applied that nobody has said to be windows-1252.
+    one, or where a table is to be applied whose sample nobody has confirmed.
     """
-    if table.encoding != encoding and (encoding is not None or (table.encoding == "windows-1252" and not dry_run)):
+    if table.encoding != encoding and (encoding is not None or (table.sample and not dry_run)):
         raise Problem(
             422,
             Message("The table was read as %(encoding)s. Look at the sample and confirm it.", encoding=table.encoding),
