@@ -112,3 +112,31 @@ async def test_the_desk_lets_a_community_go_and_has_it_deleted_with_the_keyboard
         await page.set_viewport_size({"width": width, "height": 740})
         assert await violations(page) == []
         assert await too_wide(page) == []
+
+
+async def test_a_file_of_a_spanish_spreadsheet_is_looked_at_and_imported(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/transfer", locale="es-ES")
+    table = "Correo electrónico;Nombre;Vivienda\r\nbego@a.example;Begoña;Ático\r\n".encode("cp1252")
+    for made in (False, True):
+        await page.locator("#kind").select_option("residents")
+        await page.locator("#file").set_input_files({"name": "gente.csv", "mimeType": "text/csv", "buffer": table})
+        await page.locator("#make_units").set_checked(made)
+        await page.get_by_test_id("try-import").click()
+        await expect(page.get_by_test_id("import-report")).to_contain_text("Ático")
+        await page.set_viewport_size({"width": 360, "height": 740})
+        assert await too_wide(page) == []
+        for theme in ("light", "dark"):
+            await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+            assert await violations(page) == [], theme
+    await expect(page.get_by_test_id("encoding-sample")).to_contain_text("Begoña")
+    await tab_to(page, '[data-testid="apply-import"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/transfer?done=imported")
+    await page.goto("/communities/a/people?q=bego")
+    await expect(page.get_by_test_id("resident")).to_contain_text("Begoña")
+    async with page.expect_download() as started:
+        await page.get_by_role("link", name="Exportar", exact=True).click()
+    download = await started.value
+    lines = (await download.path()).read_text("utf-8-sig").splitlines()
+    assert lines[0] == "número;correo electrónico;nombre;vivienda;permiso;activo"
+    assert [line.split(";")[1:4] for line in lines[1:]] == [["bego@a.example", "Begoña", "Ático"]]
