@@ -216,6 +216,11 @@ async def test_live_pages_follow_a_space_and_a_passage_in_the_reader_s_language(
     people: People, gateway: Callable[[str], httpx.AsyncClient], path: str
 ) -> None:
     page = await people.page(ADMIN, path, locale="es-ES")
+    # Live is what a gateway sends now, not that the browser hears the server.
+    await expect(page.get_by_test_id("live-status")).to_contain_text("Ninguna pasarela está conectada")
+    beat = {"sent": int(time.time() * 1000), "version": "1", "backlog": 0, "access_list_version": 1}
+    async with gateway("gateway-a") as client:
+        assert (await client.post("/edge/v1/heartbeat", json=beat)).status_code == 200
     await expect(page.get_by_test_id("live-status")).to_contain_text("En directo")
     space = page.locator('[data-space="a-03"]')
     await expect(space).to_have_attribute("data-status", "unknown")

@@ -7,6 +7,7 @@ from parkmesh.server import audit
 from parkmesh.server.access import passages
 from parkmesh.server.db.database import Connection
 from parkmesh.server.identity.principals import Principal
+from parkmesh.server.spaces import spaces
 
 DRIFT_WITHIN = timedelta(days=7)
 """How far back missed reads are looked for."""
@@ -33,7 +34,8 @@ class Occupancy:
     """Vehicles inside by the gates, beside the states of spaces by the sensors.
 
     ``missed_exits`` counts entries of vehicles that were inside already, ``missed_entries`` exits of vehicles that were
-    outside already, and ``corrections`` what staff corrected: each in the last 7 days.
+    outside already, and ``corrections`` what staff corrected: each in the last 7 days. ``heard_at`` is when a gateway
+    of the community was last heard; spaces of gateways that are silent are unknown.
     """
 
     inside: int
@@ -44,6 +46,7 @@ class Occupancy:
     missed_entries: int
     missed_exits: int
     corrections: int
+    heard_at: datetime | None
 
 
 _PRESENCE = """
@@ -108,26 +111,29 @@ async def correct(
 async def occupancy(connection: Connection, community_id: int) -> Occupancy:
     """Count cars and spaces, and what the gates must have missed."""
     row = await connection.fetchrow(
-        """
+        f"""
         WITH move AS (
             SELECT p.direction, lag(p.direction) OVER (
                 PARTITION BY coalesce(c.plate, p.plate) ORDER BY p.received_at, p.gateway_id, p.epoch, p.seq) AS before
             FROM passage p
             LEFT JOIN credential c ON p.reason <> 'exact' AND c.community_id = p.community_id
-                AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{1,18}$' THEN p.credential_id::bigint END
+                AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END
             WHERE p.community_id = $1 AND p.received_at > now() - $2::interval
               AND p.opened AND p.decision = 'granted' AND p.plate <> ''
         )
         SELECT (SELECT count(*) FROM presence WHERE community_id = $1 AND inside) AS inside,
                (SELECT count(*) FROM space WHERE community_id = $1) AS spaces,
-               (SELECT count(*) FROM space_state WHERE community_id = $1 AND status = 'occupied') AS occupied,
-               (SELECT count(*) FROM space_state WHERE community_id = $1 AND status = 'free') AS free,
+               (SELECT count(*) FILTER (WHERE {spaces.STATUS} = 'occupied') FROM space s {spaces.STATE}
+                WHERE s.community_id = $1) AS occupied,
+               (SELECT count(*) FILTER (WHERE {spaces.STATUS} = 'free') FROM space s {spaces.STATE}
+                WHERE s.community_id = $1) AS free,
                (SELECT count(*) FROM move WHERE direction = 'exit' AND before = 'exit') AS missed_entries,
                (SELECT count(*) FROM move WHERE direction = 'entry' AND before = 'entry') AS missed_exits,
                (SELECT count(*) FROM presence_correction
                 WHERE community_id = $1 AND at > now() - $2::interval) AS corrections
-        """,
+        """,  # noqa: S608 - columns of spaces
         community_id,
         DRIFT_WITHIN,
     )
-    return Occupancy(unknown=row["spaces"] - row["occupied"] - row["free"], **row)
+    heard_at = await spaces.heard_at(connection, community_id)
+    return Occupancy(unknown=row["spaces"] - row["occupied"] - row["free"], heard_at=heard_at, **row)

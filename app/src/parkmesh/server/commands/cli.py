@@ -106,7 +106,8 @@ def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: 
             logs.configure(config.server_id, config.secrets, logging.WARNING)
             edge_url = f"http://{edge_host}:{edge_socket.getsockname()[1]}"
             text = embedded.welcome(kept, folder, config.public_url or "", edge_url, new)
-            uvloop.run(run.until_signal(config, web_socket, edge_socket, lambda: click.echo(text)))
+            serving = run.until_signal(config, web_socket, edge_socket, lambda: click.echo(text))
+            uvloop.run(embedded.with_live_sample(serving, addresses))
     except KeyboardInterrupt:
         sys.exit(130)
     except (embedded.EmbeddedError, database.DatabaseUnavailable, schema.MigrationError) as error:

@@ -11,6 +11,8 @@ release.
 | ``lock`` | held while a process uses the folder |
 """
 
+import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -21,12 +23,13 @@ import shutil
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import asyncpg
@@ -149,6 +152,17 @@ async def prepare(addresses: Addresses, kept: Secrets) -> bool:
         await connection.close()
     await schema.migrate(addresses.owner, kept.app, 0)
     return await sample.fill(addresses.app, kept.password)
+
+
+async def with_live_sample(serving: Coroutine[Any, Any, None], addresses: Addresses) -> None:
+    """Serve, and let the sample's gateways send their heartbeats meanwhile."""
+    beating = asyncio.create_task(sample.keep_alive(addresses.app), name="sample")
+    try:
+        await serving
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
 
 
 def secrets_of(folder: Path) -> Secrets:

@@ -3,6 +3,7 @@
 Both go in as the application itself would write them, under row-level security. Nothing here is a real person.
 """
 
+import asyncio
 import hashlib
 import json
 import random
@@ -36,6 +37,7 @@ LEVELS = {
 """Spaces per level of each community."""
 
 STATUSES: tuple[SpaceStatus, ...] = ("occupied", "free", "unknown")
+BEAT_S = 30.0
 _ROW = 8
 _WIDTH, _LENGTH, _LANE = 2.5, 5.0, 6.0
 _TITLES = {"olivos": "Residencial Los Olivos", "puerto": "Edificio Puerto"}
@@ -190,6 +192,27 @@ async def _live(pool: database.Pool, name: str, token: bytes) -> None:
     await database.fetchrow(
         pool, "SELECT * FROM edge_heartbeat($1, $2, $3, $4, $5, $6)", token, now, __version__, 0, 0, []
     )
+
+
+async def keep_alive(url: str) -> None:
+    """Send the sample gateways' heartbeats until cancelled: without them the pages would say that they are offline."""
+    async with database.create_pool(url, "parkmesh/sample", 1) as pool:
+        while True:
+            async with database.at_desk(pool) as connection:
+                rows = await connection.fetch("SELECT id FROM community WHERE name = ANY($1)", list(LEVELS))
+            for row in rows:
+                async with database.in_community(pool, row["id"]) as connection:
+                    await connection.execute(
+                        """
+                        UPDATE gateway g SET last_heartbeat_at = now(), version = $2, backlog = 0, clock_skew_ms = 0,
+                                             access_list_version = c.access_list_version
+                        FROM community c WHERE c.id = $1 AND g.community_id = $1 AND g.name = 'gateway-' || c.name
+                        """,
+                        row["id"],
+                        f"{__version__} (simulated)",
+                    )
+                    await connection.execute("SELECT pg_notify('parkmesh_live', $1)", f"{row['id']}:g")
+            await asyncio.sleep(BEAT_S)
 
 
 # One community after the other, as its tenant: row-level security stays in force, and the work is PostgreSQL's alone.

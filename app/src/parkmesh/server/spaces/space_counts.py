@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from parkmesh.server.db.database import Connection
@@ -42,14 +43,16 @@ class LevelCounts(CountsByKind):
 
 @dataclass(frozen=True)
 class CommunityCounts:
-    """``levels`` are all levels, lowest first, levels without spaces too."""
+    """``levels`` are all levels, lowest first, levels without spaces too. ``heard_at`` is when a gateway of the
+    community was last heard; spaces of gateways that are silent count as unknown."""
 
     community: CountsByKind
     levels: list[LevelCounts]
+    heard_at: datetime | None
 
 
 _COUNTS = f"""
-SELECT s.level, k.kind, coalesce(t.status, 'unknown') AS status, count(*) AS spaces
+SELECT s.level, k.kind, {spaces.STATUS} AS status, count(*) AS spaces
 FROM space s {spaces.STATE}
 CROSS JOIN LATERAL unnest(
     ARRAY['every', {spaces.CATEGORY}, CASE WHEN {spaces.EV} THEN 'ev' END,
@@ -71,6 +74,7 @@ async def count(connection: Connection, community_id: int) -> CommunityCounts:
     return CommunityCounts(
         CountsByKind(**_by_kind(found, None)),
         [LevelCounts(level=row["name"], ordinal=row["ordinal"], **_by_kind(found, row["name"])) for row in levels],
+        await spaces.heard_at(connection, community_id),
     )
 
 

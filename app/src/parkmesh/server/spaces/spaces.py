@@ -64,7 +64,9 @@ class Attributes(Struct, frozen=True):
 
 
 class Space(Struct, frozen=True):
-    """``since`` is when the state began, by the gateway's clock; None for a space that never reported.
+    """``status`` is ``unknown`` while the gateway of the space's sensor is silent. ``since`` is when the state began,
+    by the gateway's clock, None while it is unknown for that reason or never reported; ``reported_at`` is the time of
+    the sensor's last report.
 
     ``unit`` is the unit that it is assigned to now, as far as the asker may know.
     """
@@ -78,6 +80,7 @@ class Space(Struct, frozen=True):
     geometry: Geometry | None
     status: Status
     since: datetime | None
+    reported_at: datetime | None = None
     unit: str | None = None
 
     @property
@@ -98,11 +101,19 @@ CATEGORY = """(CASE WHEN s.category IN ('assigned', 'visitor') THEN s.category
                      WHEN s.category IN ('shared', 'ev', 'accessible') THEN 'shared' ELSE 'assigned' END)"""
 EV = "(s.ev OR s.category = 'ev')"
 ACCESSIBLE = "(s.accessible OR s.category = 'accessible')"
+SILENT_AFTER = "interval '5 minutes'"
+"""A gateway that was not heard of for longer is silent: what it said of spaces may have changed since."""
+_HEARD = f"greatest(w.last_heartbeat_at, w.last_events_at) > now() - {SILENT_AFTER}"
+STATUS = f"(CASE WHEN {_HEARD} THEN t.status ELSE 'unknown' END)"
+SINCE = f"(CASE WHEN {_HEARD} THEN t.changed_at END)"
 COLUMNS = f"""
     s.id, s.name, s.level, {CATEGORY} AS category, {EV} AS ev, {ACCESSIBLE} AS accessible, s.x, s.y, s.w, s.h,
-    s.rotation, coalesce(t.status, 'unknown') AS status, t.changed_at AS since
+    s.rotation, {STATUS} AS status, {SINCE} AS since, t.received_at AS reported_at
 """
-STATE = "LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id"
+STATE = """
+LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id
+LEFT JOIN gateway w ON w.community_id = t.community_id AND w.id = t.gateway_id
+"""
 # $2: null for all units' names, else the only unit whose name is shown.
 _UNIT = """
     (SELECT u.name FROM space_assignment a JOIN unit u ON u.community_id = a.community_id AND u.id = a.unit_id
@@ -116,6 +127,14 @@ def from_row(row: Any) -> Space:
     values = dict(row)
     x, y, w, h, rotation = (values.pop(name) for name in ("x", "y", "w", "h", "rotation"))
     return Space(**values, geometry=None if x is None else Geometry(x, y, w, h, rotation))
+
+
+async def heard_at(connection: Connection, community_id: int) -> datetime | None:
+    """Return when a gateway of the community was last heard; None where none ever was."""
+    found: datetime | None = await connection.fetchval(
+        "SELECT max(greatest(last_heartbeat_at, last_events_at)) FROM gateway WHERE community_id = $1", community_id
+    )
+    return found
 
 
 async def all_of(connection: Connection, community_id: int) -> list[Space]:

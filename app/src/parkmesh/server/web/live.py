@@ -19,6 +19,7 @@ import msgspec
 from parkmesh.server.access import passages
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database
+from parkmesh.server.spaces import spaces
 from parkmesh.server.telemetry import logs
 from parkmesh.server.web.labels import local_day, local_time, reason_text
 
@@ -36,11 +37,9 @@ EVERYTHING = "psgv"
 EVENTS = "ps"
 PING = b": still here\n\n"
 
-_SPACES = """
-    SELECT s.name, coalesce(t.status, 'unknown') FROM space s
-    LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id
-    WHERE s.community_id = $1 ORDER BY s.level, s.name
-"""
+_SPACES = f"""
+    SELECT s.name, {spaces.STATUS} FROM space s {spaces.STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name
+"""  # noqa: S608 - columns of spaces
 
 _log = logging.getLogger(__name__)
 

@@ -69,8 +69,9 @@ class Space(BaseModel):
     ev: bool
     accessible: bool
     geometry: spaces.Geometry | None
-    status: Literal["free", "occupied", "unknown"]
-    since: datetime | None
+    status: Literal["free", "occupied", "unknown"] = Field(description="unknown while its gateway is silent.")
+    since: datetime | None = Field(description="When the state began; null for one that isn't known.")
+    reported_at: datetime | None = Field(description="When the space's sensor last reported.")
     unit: str | None
 
 

@@ -55,6 +55,7 @@ async def show_live(visit: Visit, status: int = 200) -> Response:
         latest = await passages.search(connection, identity, limit=live.PASSAGES, seen=own)
         opening = await openings.of(visit, connection)
         gateways = [gateway for _, gateway in await community_reads.gateways(connection, identity)]
+        heard_at = await places.heard_at(connection, identity)
     return render(
         visit,
         "community.html",
@@ -64,27 +65,30 @@ async def show_live(visit: Visit, status: int = 200) -> Response:
         levels=[(level, list(group)) for level, group in groupby(spaces, key=lambda space: space.level)],
         counts={status: sum(space.status == status for space in spaces) for status in labels.STATUS},
         passages=latest,
+        heard_at=heard_at,
         gateways=[(gateway, live.gateway_health(gateway)) for gateway in gateways],
         today=visit.language.day(datetime.now(UTC), visit.zone),
         gate_opening=opening,
         min_reason=MIN_REASON,
         max_reason=MAX_REASON,
-        stream=stream_settings(visit),
+        stream=stream_settings(visit, gateways),
     )
 
 
-def stream_settings(visit: Visit) -> dict[str, object]:
-    """Return what the script of a live page has to know."""
+def stream_settings(visit: Visit, gateways: list[community_reads.Gateway]) -> dict[str, object]:
+    """Return what the script of a live page has to know; ``gateways`` are the community's."""
     return {
         "address": f"{visit.base}/stream",
         "language": visit.language.code,
         "zone": visit.zone.key,
         "onlineMs": int(community_reads.ONLINE_WITHIN.total_seconds() * 1000),
         "rows": live.PASSAGES,
+        "seen": {gateway.name: live.gateway_health(gateway).seen for gateway in gateways},
         "words": {
             **{name: labels.table(visit.language, name) for name in ("status", "decision", "passed", "reason")},
             "notConfirmed": visit.language.gettext(labels.NOT_CONFIRMED),
             "live": visit.language.gettext("Live"),
+            "silent": visit.language.gettext("No gateway is online"),
             "waiting": visit.language.gettext("Reconnecting…"),
             "online": visit.language.gettext("Online"),
             "offline": visit.language.gettext("Offline"),

@@ -5,6 +5,7 @@ from typing import get_args
 
 from starlette.responses import Response
 
+from parkmesh.server.communities import community_reads
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import spaces
@@ -23,6 +24,8 @@ async def show_map(visit: Visit) -> Response:
     async with visit.reading() as connection:
         found = await spaces.all_of(connection, identity)
         levels = await spaces.levels(connection, identity, limit=MAX_SHOWN)
+        gateways = [gateway for _, gateway in await community_reads.gateways(connection, identity)]
+        heard_at = await spaces.heard_at(connection, identity)
     by_name = {level.name: level for level in levels}
     order = {level.name: number for number, level in enumerate(levels)}
     found.sort(key=lambda space: (order.get(space.level, len(order)), space.level, space.name))
@@ -33,7 +36,8 @@ async def show_map(visit: Visit) -> Response:
             drawing.plan(by_name.get(name), name, list(group))
             for name, group in groupby(found, key=lambda space: space.level)
         ],
-        stream=stream_settings(visit),
+        stream=stream_settings(visit, gateways),
+        heard_at=heard_at,
     )
 
 

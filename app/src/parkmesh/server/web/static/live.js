@@ -9,6 +9,8 @@ const template = document.getElementById("passage-template");
 const liveStatus = document.querySelector("[data-testid=live-status]");
 const RETRY_MS = 3000;
 const words = settings.words;
+const lastSeen = new Map(Object.entries(settings.seen));
+let connected = false;
 const clock = new Intl.DateTimeFormat("en-GB", { timeZone: settings.zone, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const locale = settings.language === "en" ? "en-GB" : settings.language;
 const day = new Intl.DateTimeFormat(locale, { timeZone: settings.zone, day: "numeric", month: "short", year: "numeric" });
@@ -75,7 +77,9 @@ function setSpaces(spaces) {
 }
 
 function setGateways(gateways) {
+  lastSeen.clear();
   for (const gateway of gateways) {
+    lastSeen.set(gateway.name, gateway.seen);
     const figure = document.querySelector(`[data-gateway="${CSS.escape(gateway.name)}"]`);
     if (figure) figure.dataset.seen = gateway.seen === null ? "" : gateway.seen;
   }
@@ -91,20 +95,27 @@ function ago(ms) {
 }
 
 function tellAges() {
-  let online = 0;
   const figures = document.querySelectorAll("[data-gateway]");
   for (const figure of figures) {
     const age = figure.dataset.seen ? Date.now() - Number(figure.dataset.seen) : null;
     const isOnline = age !== null && age < settings.onlineMs;
-    online += isOnline ? 1 : 0;
     figure.dataset.online = String(isOnline);
     const chip = figure.querySelector("[data-gateway-state]");
     chip.textContent = isOnline ? words.online : words.offline;
     chip.className = `chip ${isOnline ? "good" : "bad"}`;
     figure.querySelector("[data-gateway-seen]").textContent = age === null ? words.never : ago(age);
   }
+  tellLive();
+}
+
+// Live means that a gateway is heard, not that this browser hears the server.
+function tellLive() {
+  const heard = Array.from(lastSeen.values()).some((seen) => seen !== null && Date.now() - seen < settings.onlineMs);
   const stale = document.querySelector("[data-stale]");
-  if (stale) stale.hidden = online > 0 || figures.length === 0;
+  if (stale) stale.hidden = heard || lastSeen.size === 0;
+  if (!connected) return;
+  if (heard || lastSeen.size === 0) showLive("live", words.live);
+  else showLive("silent", words.silent);
 }
 
 async function reconnect() {
@@ -123,7 +134,10 @@ async function reconnect() {
 
 function connect() {
   const source = new EventSource(settings.address);
-  source.addEventListener("open", () => showLive("live", words.live));
+  source.addEventListener("open", () => {
+    connected = true;
+    tellLive();
+  });
   source.addEventListener("update", (event) => {
     const update = JSON.parse(event.data);
     if (update.passages) addPassages(update.passages);
@@ -131,6 +145,7 @@ function connect() {
     if (update.gateways) setGateways(update.gateways);
   });
   source.addEventListener("error", () => {
+    connected = false;
     showLive("waiting", words.waiting);
     if (source.readyState === EventSource.CLOSED) {
       source.close();
