@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from parkmesh.domain.access import decide
 from parkmesh.protocol import edge
 from parkmesh.server.access import passages
 from parkmesh.server.db import database
@@ -29,10 +30,27 @@ SEEN: tuple[tuple[str, str, edge.Direction, edge.Decision, int], ...] = (
 """Plate, gate, direction, decision, and how many hours ago."""
 
 
+async def credential(owner: Any, plate: str) -> str | None:
+    """Return the id of the oldest credential of a plate, as a gateway names it."""
+    query = "SELECT min(id)::text AS id FROM credential WHERE community_id = $1 AND plate = $2"
+    found: str | None = (await rows(owner, "a", query, plate))[0]["id"]
+    return found
+
+
 @pytest.fixture
-async def seen(gateway: Gateway) -> None:
+async def seen(gateway: Gateway, owner: Any) -> None:
+    own = {plate: await credential(owner, plate) for plate, *_ in SEEN}
     events: list[edge.Event] = [
-        edge.Passage(seq, edge.Times(NOW - hours * 3_600_000), gate, direction, plate, decision, "exact")
+        edge.Passage(
+            seq,
+            edge.Times(NOW - hours * 3_600_000),
+            gate,
+            direction,
+            plate,
+            decision,
+            "exact",
+            credential_id=own[plate],
+        )
         for seq, (plate, gate, direction, decision, hours) in enumerate(SEEN, 1)
     ]
     async with gateway("gateway-a") as client:
@@ -192,7 +210,17 @@ async def test_a_visitor_s_car_is_seen_while_its_pass_holds(people: People, owne
     hours = (-2.0, -0.5, 0.0, 1.9, 2.0, 5.0)  # after it began
     moments = [int((begins + timedelta(hours=hour)).timestamp() * 1000) for hour in hours]
     events: list[edge.Event] = [
-        edge.Passage(seq, edge.Times(at), "main-in", "entry", "VISIT1", "granted", "exact", opened=True)
+        edge.Passage(
+            seq,
+            edge.Times(at),
+            "main-in",
+            "entry",
+            "VISIT1",
+            "granted",
+            "exact",
+            opened=True,
+            credential_id=await credential(owner, "VISIT1"),
+        )
         for seq, at in enumerate(moments, 1)
     ]
     async with gateway("gateway-a") as client:
@@ -218,12 +246,14 @@ async def updates(resident: httpx.AsyncClient) -> AsyncGenerator[list[str]]:
 
 async def test_what_a_live_page_shows_ends_with_the_plate(people: People, owner: Any, gateway: Gateway) -> None:
     resident, admin = await people("resident@a.example"), await people("administrator@a.example")
-    mine, every = updates(resident), updates(admin)
+    mine, every, own = updates(resident), updates(admin), await credential(owner, "1234BCD")
     async with gateway("gateway-a") as client, asyncio.timeout(20):
 
         async def drive(seq: int) -> None:
             now = edge.Times(int(datetime.now(UTC).timestamp() * 1000))
-            event = edge.Passage(seq, now, "main-in", "entry", "1234BCD", "granted", "exact", opened=True)
+            event = edge.Passage(
+                seq, now, "main-in", "entry", "1234BCD", "granted", "exact", opened=True, credential_id=own
+            )
             content = msgspec.json.encode(edge.EventBatch(1, [event]))
             assert (await client.post("/edge/v1/events", content=content)).status_code == 200
 
@@ -268,6 +298,79 @@ async def test_a_pass_for_a_neighbour_s_car_is_no_way_to_follow_it(people: Peopl
     assert shown == ["1234BCD", "1234BCD"]
 
 
+async def test_a_neighbour_s_visitor_is_not_seen_by_registering_the_plate(
+    people: People, owner: Any, gateway: Gateway
+) -> None:
+    await held_for_long(owner)
+    resident, admin = await people("resident@a.example"), await people("administrator@a.example")
+    units = await rows(owner, "a", "SELECT name, id FROM unit WHERE community_id = $1")
+    now = datetime.now(UTC)
+    answer = await admin.post(
+        "/api/v1/communities/a/visitor-passes",
+        json={
+            "plate": "7777KKK",
+            "unit_id": next(unit["id"] for unit in units if unit["name"] == "2B"),
+            "from": now.isoformat(),
+            "until": (now + timedelta(hours=2)).isoformat(),
+        },
+    )
+    assert answer.status_code == 201, answer.text
+    # The resident may not have it,
+    taken = await resident.post("/api/v1/communities/a/vehicles", json={"plate": "7777 KKK", "label": "mine"})
+    assert (taken.status_code, taken.json()["type"]) == (409, "urn:parkmesh:problem:plate-not-available")
+    own = (await resident.get("/api/v1/communities/a/vehicles")).json()["items"][0]
+    place = f"/api/v1/communities/a/vehicles/{own['id']}"
+    changed = await resident.patch(place, json={"plate": "7777KKK"}, headers={"If-Match": "*"})
+    assert changed.status_code == 409
+    # and one who had it before, or got it from staff, sees no passage that the visitor's credential decided.
+    await rows(
+        owner,
+        "a",
+        """
+        INSERT INTO credential (community_id, plate, resident_id, held_from)
+        SELECT community_id, '7777KKK', id, '2020-01-01Z' FROM resident WHERE community_id = $1 AND name = 'Ana'
+        """,
+    )
+    visitors = await credential(owner, "7777KKK")
+    mine, every = updates(resident), updates(admin)
+    async with gateway("gateway-a") as client, asyncio.timeout(20):
+        listed = edge_list(await client.get("/edge/v1/access-list"))
+        decision = decide("7777KKK", listed, int(now.timestamp() * 1000) + 60_000)
+        assert (decision.outcome, decision.credential_id) == ("granted", visitors)
+        await anext(mine)
+        await anext(every)
+        at = edge.Times(int(now.timestamp() * 1000) + 1000)
+        events: list[edge.Event] = [
+            edge.Passage(1, at, "main-in", "entry", "7777KKK", "granted", "exact", True, visitors),
+            edge.Passage(2, at, "main-in", "entry", "1234BCD", "granted", "exact", True, str(own["id"])),
+        ]
+        content = msgspec.json.encode(edge.EventBatch(1, events))
+        assert (await client.post("/edge/v1/events", content=content)).status_code == 200
+        assert sorted(await anext(every)) == ["1234BCD", "7777KKK"]
+        assert await anext(mine) == ["1234BCD"]
+    await mine.aclose()
+    await every.aclose()
+    assert [item["plate"] for item in (await resident.get(PASSAGES)).json()["items"]] == ["1234BCD"]
+    page = await resident.get("/communities/a/history", headers={"Cookie": cookie(resident)})
+    assert page.text.count("passage-reason") == 1
+    inside = (await resident.get("/api/v1/communities/a/presence")).json()["items"]
+    assert [item["plate"] for item in inside] == ["1234BCD"]
+    (me,) = await rows(owner, "a", "SELECT id FROM resident WHERE community_id = $1 AND name = 'Ana'")
+    given = (await resident.get(f"/api/v1/communities/a/residents/{me['id']}/personal-data")).json()
+    assert [item["plate"] for item in given["passages"]] == ["1234BCD"]
+    assert [item["plate"] for item in given["presence"]] == ["1234BCD"]
+    # Staff correct where the visitor's car is: that is no word on the resident's car either.
+    where = "/api/v1/communities/a/presence/7777KKK"
+    corrected = await admin.put(where, json={"inside": True, "reason": "seen there"}, headers={"If-Match": "*"})
+    assert corrected.status_code == 200
+    inside = (await resident.get("/api/v1/communities/a/presence")).json()["items"]
+    assert [item["plate"] for item in inside] == ["1234BCD"]
+
+
+def edge_list(answer: httpx.Response) -> list[edge.AccessEntry]:
+    return msgspec.json.decode(answer.content, type=edge.AccessList).entries
+
+
 async def test_a_search_by_plate_reads_an_index_and_lately_leaves_partitions_out(filled: Database, owner: Any) -> None:
     (community,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
     async with (
@@ -277,7 +380,7 @@ async def test_a_search_by_plate_reads_an_index_and_lately_leaves_partitions_out
         await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
         # Today only: in the first hour of a day an hour back is yesterday's, which is in the partition of the past.
         since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        arguments = (community["id"], since, passages._END, 0, *([None] * 5), 50, *([None] * 3))
+        arguments = (community["id"], since, passages._END, 0, *([None] * 5), 50, *([None] * 4))
         lately = await connection.fetch(f"EXPLAIN {passages._QUERY}", *arguments)
         assert not any("passage_past" in line[0] for line in lately)
         # Row-level security lets the comparison into the index, since it gives nothing away; LIKE it would not.

@@ -162,7 +162,10 @@ async def test_what_is_shared_is_not_erased(people: People, gateway: Gateway, ow
     await admin.post(f"{A}/vehicles", json={"plate": "5678AXX", "resident_id": ana})
     async with gateway("gateway-a") as client:
         passage = {"type": "passage", "gate": "main-in", "direction": "entry", "decision": "denied", "seq": 1}
-        event = passage | {"plate": "5678AXX", "reason": "no_plate", "times": {"received": 1_790_000_000_000}}
+        entries = (await client.get("/edge/v1/access-list")).json()["entries"]
+        his = min(int(entry["credential_id"]) for entry in entries if entry["plate"] == "5678AXX")
+        event = passage | {"plate": "5678AXX", "reason": "anti_passback", "times": {"received": 1_790_000_000_000}}
+        event |= {"credential_id": str(his)}
         await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
     await held_for_long(owner)
     report = (await admin.post(f"{A}/residents/{ana}/erase", json={"confirm": "resident@a.example"})).json()
@@ -194,6 +197,8 @@ async def test_visits_are_erased_with_their_host(people: People, gateway: Gatewa
     window = {"from": begins.isoformat(), "until": (begins + timedelta(hours=8)).isoformat()}
     visit = await resident.post(f"{A}/visitor-passes", json={"name": "Aunt Rosa", "plate": "7070RRR"} | window)
     assert visit.status_code == 201, visit.text
+    long_ago = "UPDATE credential SET held_from = '2020-01-01Z', valid_from = '2020-01-01Z' WHERE community_id = $1"
+    await rows(owner, "a", f"{long_ago} AND plate = '7070RRR'")
     await _drive(gateway, "gateway-a", "7070RRR")
     ana = await _id(owner, "Ana")
     data = (await resident.get(f"{A}/residents/{ana}/personal-data")).json()

@@ -208,7 +208,8 @@ async def test_staff_corrects_and_the_gate_has_the_next_word(people: People, gat
         late = movement(2, "1234BCD", ahead - 1, "entry")
         await send(client, 1, late, movement(3, "5678AXX", ahead, "entry"))
         assert (await admin.get(place)).json()["inside"] is False
-        await send(client, 1, movement(4, "1234BCD", ahead + 10_000, "entry"))
+        (ana,) = await rows(owner, "a", "SELECT id FROM credential WHERE community_id = $1 AND plate = '1234BCD'")
+        await send(client, 1, movement(4, "1234BCD", ahead + 10_000, "entry", credential_id=str(ana["id"])))
         assert (await admin.get(place)).json()["inside"] is True
     inside = (await admin.get("/api/v1/communities/a/presence", params={"inside": True})).json()["items"]
     assert [item["plate"] for item in inside] == ["1234BCD", "5678AXX"]

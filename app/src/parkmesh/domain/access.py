@@ -77,6 +77,11 @@ def _standing(entry: Entry, now: int) -> Reason | None:
     return None
 
 
+def _age(credential: str) -> tuple[int, str]:
+    """Return what orders credentials by age: their ids are numbers, written without zeros in front."""
+    return len(credential), credential
+
+
 # Of several credentials of one plate that all refuse, the reason that a person should read first.
 _GRAVITY = (Reason.REVOKED, Reason.NOT_YET_VALID, Reason.EXPIRED)
 
@@ -98,11 +103,12 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
             fitting.append(entry)
     if exact:
         standings = [(_standing(entry, now), entry.credential_id) for entry in exact]
-        valid = sorted(credential for refusal, credential in standings if refusal is None)
+        # The oldest decides: who registers a plate later than its holder doesn't take over its passages.
+        valid = sorted((credential for refusal, credential in standings if refusal is None), key=_age)
         if valid:
             return Decision("granted", Reason.EXACT, valid[0])
         for reason in _GRAVITY:
-            refused = sorted(credential for refusal, credential in standings if refusal is reason)
+            refused = sorted((credential for refusal, credential in standings if refusal is reason), key=_age)
             if refused:
                 return Decision("denied", reason, refused[0])
     if not fitting:

@@ -1,8 +1,9 @@
 """Plates of a community: the vehicles that residents register, and what staff revoke and restore.
 
 A plate that staff revoked stays refused: a resident can neither remove nor add it. Nor can a resident add a plate that
-another unit holds: the passages of a plate are shown to its holder. Connections are inside ``database.in_community``.
-The access list's next version reaches the gateways by itself (triggers of the table tell them).
+another unit or its visitor holds: the passages by a plate are shown to its holder. Connections are inside
+``database.in_community``. The access list's next version reaches the gateways by itself (triggers of the table tell
+them).
 """
 
 import dataclasses
@@ -284,16 +285,20 @@ async def _lock_plate(connection: Connection, community_id: int, plate: str) -> 
 
 
 async def _forbid_taking(connection: Connection, community_id: int, plate: str, resident_id: int | None) -> None:
-    """Raise ``Problem`` 409 where a resident may not have a plate: revoked by staff, or held by another unit."""
+    """Raise ``Problem`` 409 where a resident may not have a plate: revoked by staff, or held by another unit or by a
+    visitor of one whose pass isn't over."""
     refused = await connection.fetchrow(
         """
         SELECT coalesce(bool_or(c.status = 'revoked'), false) AS revoked,
                coalesce(bool_or(c.resident_id IS DISTINCT FROM $3
-                                AND (r.unit_id IS NULL OR r.unit_id IS DISTINCT FROM me.unit_id)), false) AS others
+                                AND (coalesce(r.unit_id, v.unit_id) IS NULL
+                                     OR coalesce(r.unit_id, v.unit_id) IS DISTINCT FROM me.unit_id)), false) AS others
         FROM credential c
         LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
+        LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
         LEFT JOIN resident me ON me.community_id = c.community_id AND me.id = $3
-        WHERE c.community_id = $1 AND c.plate = $2 AND c.visitor_pass_id IS NULL
+        WHERE c.community_id = $1 AND c.plate = $2
+          AND (v.id IS NULL OR v.status = 'active' AND v.ends_at > now())
         """,
         community_id,
         plate,

@@ -1,7 +1,8 @@
 """Passages: what happened at a community's gates, and who may see it.
 
-Staff see all passages. A resident sees the passages of a plate from the time when it was theirs or their unit's, and
-those of a visitor's plate from the time when the pass held: before and after, a plate has other owners.
+Staff see all passages. A resident sees those that a credential of theirs, of their unit or of its visitors decided,
+from the time when the plate was theirs and while the pass held: before and after, a plate has other owners. The plate
+alone shows nothing: two units may hold one plate, and the gates decide by one credential of the two.
 """
 
 from collections.abc import Collection, Iterable
@@ -20,7 +21,7 @@ LATELY = timedelta(days=2)
 
 class Passage(Struct, frozen=True):
     """``gate_title`` is the gate's name where the community knows none of it any more; ``command`` is the id of the
-    command that opened the gate by hand."""
+    command that opened the gate by hand, ``credential`` that of the credential that decided, where a single one did."""
 
     id: int
     received_at: datetime
@@ -33,6 +34,7 @@ class Passage(Struct, frozen=True):
     opened: bool | None
     gateway: str
     command: str | None = None
+    credential: str | None = None
 
 
 class Filter(Struct, frozen=True):
@@ -47,40 +49,67 @@ class Filter(Struct, frozen=True):
 
 
 class Window(Struct, frozen=True):
-    """A plate's time: from ``since`` until before ``until`` (None: until further notice)."""
+    """A credential's time: from ``since`` until before ``until`` (None: until further notice)."""
 
+    credential: str
     plate: str
     since: datetime
     until: datetime | None
 
 
 class Seen(Struct, frozen=True, cache_hash=True):
-    """The passages that a resident may see: those of these plates in these windows."""
+    """The passages that a resident may see: those that these credentials decided in these windows."""
 
     windows: tuple[Window, ...] = ()
 
-    def shows(self, plate: str, at: datetime) -> bool:
-        """Tell whether the resident may see a plate's passage at a moment."""
+    def shows(self, credential: str | None, plate: str, at: datetime) -> bool:
+        """Tell whether the resident may see a passage of a plate, decided by a credential, at a moment."""
         return any(
-            window.plate == plate and window.since <= at and (window.until is None or at < window.until)
+            (window.credential, window.plate) == (credential, plate)
+            and window.since <= at
+            and (window.until is None or at < window.until)
             for window in self.windows
         )
 
 
-def columns(seen: Seen | None) -> tuple[list[str], list[datetime], list[datetime | None]] | tuple[None, None, None]:
-    """Return ``seen`` as the three arrays that ``shown`` takes; None (everything) as three NULLs."""
+Columns = tuple[list[str], list[str], list[datetime], list[datetime | None]] | tuple[None, None, None, None]
+
+
+def columns(seen: Seen | None) -> Columns:
+    """Return ``seen`` as the four arrays that ``shown`` takes; None (everything) as four NULLs."""
     if seen is None:
-        return None, None, None
+        return None, None, None, None
     windows = seen.windows
-    return [item.plate for item in windows], [item.since for item in windows], [item.until for item in windows]
+    return (
+        [item.plate for item in windows],
+        [item.credential for item in windows],
+        [item.since for item in windows],
+        [item.until for item in windows],
+    )
 
 
-def shown(plate: str, at: str, first: int) -> str:
-    """Return a condition: the row with these columns is in the windows of the arguments from ``first`` on."""
-    return f"""(${first}::text[] IS NULL OR {plate} = ANY(${first}) AND EXISTS (
-        SELECT FROM unnest(${first}::text[], ${first + 1}::timestamptz[], ${first + 2}::timestamptz[])
-            AS seen(plate, since, until)
-        WHERE seen.plate = {plate} AND seen.since <= {at} AND (seen.until IS NULL OR {at} < seen.until)))"""
+def windows_of(first: int) -> str:
+    """Return the windows that are the arguments from ``first`` on (``columns``), as rows ``seen``."""
+    kinds = ("text", "text", "timestamptz", "timestamptz")
+    arrays = ", ".join(f"${first + place}::{kind}[]" for place, kind in enumerate(kinds))
+    return f"unnest({arrays}) AS seen(plate, credential, since, until)"
+
+
+def shown(first: int) -> str:
+    """Return a condition: the passage ``p`` is in the windows of the arguments from ``first`` on.
+
+    The plate must be the credential's: a misread may be another car's plate, and by its plate an index finds the
+    passage.
+    """
+    return f"(${first}::text[] IS NULL OR p.plate = ANY(${first}) AND {decided_in(first)})"
+
+
+def decided_in(first: int) -> str:
+    """Return a condition: a credential of the windows decided the passage ``p``, misread or not."""
+    return f"""EXISTS (
+        SELECT FROM {windows_of(first)}
+        WHERE seen.credential = p.credential_id AND seen.since <= p.received_at
+          AND (seen.until IS NULL OR p.received_at < seen.until))"""
 
 
 SINCE = "greatest(coalesce(c.held_from, c.created_at), c.valid_from)"
@@ -91,20 +120,21 @@ UNTIL = """
 
 
 def seen_in(rows: Iterable[Any]) -> Seen:
-    """Return what a resident may see by these rows of ``plate``, ``since`` and ``until``."""
-    windows = (Window(row["plate"], row["since"], row["until"]) for row in rows)
+    """Return what a resident may see by these rows of ``credential``, ``plate``, ``since`` and ``until``."""
+    windows = (Window(str(row["credential"]), row["plate"], row["since"], row["until"]) for row in rows)
     return Seen(tuple(item for item in windows if item.until is None or item.since < item.until))
 
 
 _QUERY = f"""
 SELECT p.id, p.received_at, p.gate, coalesce(k.title, p.gate) AS gate_title, p.direction, p.plate, p.decision,
-       p.reason, p.opened, w.name AS gateway, CASE p.reason WHEN 'command' THEN p.device_event_id END AS command
+       p.reason, p.opened, w.name AS gateway, CASE p.reason WHEN 'command' THEN p.device_event_id END AS command,
+       p.credential_id AS credential
 FROM passage p
 JOIN gateway w ON w.community_id = p.community_id AND w.id = p.gateway_id
 LEFT JOIN gate k ON k.community_id = p.community_id AND k.name = p.gate
 WHERE p.community_id = $1
   AND p.received_at >= $2 AND p.received_at <= $3 AND (p.received_at, p.id) < ($3, $4)
-  AND {shown("p.plate", "p.received_at", 11)}
+  AND {shown(11)}
   AND ($5::text IS NULL OR p.plate ~>=~ $5 AND p.plate ~<~ $6)
   AND ($7::text IS NULL OR p.gate = $7) AND ($8::text IS NULL OR p.direction = $8)
   AND ($9::text IS NULL OR p.decision = $9)
@@ -163,15 +193,15 @@ async def seen_by(connection: Connection, community_id: int, resident_id: int | 
 
 
 async def seen_by_each(connection: Connection, community_id: int, residents: Collection[int]) -> dict[int, Seen]:
-    """Return what each of several residents sees, without those who see nothing: passages of their own plates while
-    they held them, and those of their unit's and its visitors' plates while the resident and the plate belonged to the
+    """Return what each of several residents sees, without those who see nothing: passages by their own credentials
+    while they held them, and those by their unit's and its visitors' while the resident and the plate belonged to the
     unit.
 
     A visitor's plate that another unit holds too is left out: a pass for a neighbour's car is no way to follow it.
     """
     rows = await connection.fetch(
         f"""
-        SELECT me.id AS resident_id, c.plate, {UNTIL} AS until,
+        SELECT me.id AS resident_id, c.id AS credential, c.plate, {UNTIL} AS until,
                greatest({SINCE}, CASE WHEN me.id IS DISTINCT FROM coalesce(c.resident_id, v.resident_id)
                                       THEN greatest(me.unit_since, r.unit_since) END) AS since
         FROM resident me

@@ -61,6 +61,20 @@ LEFT JOIN LATERAL (
 ) h ON true
 WHERE p.community_id = $1
 """
+# $5 to $8: the windows of ``passages.columns``. The passage that moved the plate tells which credential decided it.
+# Where there is none (a correction, or its time is over), nobody else's credential may have held the plate.
+_SHOWN = f"""
+($5::text[] IS NULL OR p.plate = ANY($5) AND EXISTS (
+    SELECT FROM {passages.windows_of(5)}
+    WHERE seen.plate = p.plate AND seen.since <= p.at AND (seen.until IS NULL OR p.at < seen.until)
+      AND coalesce(
+        (SELECT coalesce(m.credential_id = seen.credential, false) FROM passage m
+         WHERE m.community_id = p.community_id AND m.gateway_id = p.gateway_id AND m.epoch = p.epoch AND m.seq = p.seq
+           AND m.received_at = p.at),
+        NOT EXISTS (
+          SELECT FROM credential c WHERE c.community_id = p.community_id AND c.plate = p.plate AND c.id::text <> ALL($6)
+            AND {passages.SINCE} <= p.at AND ({passages.UNTIL} IS NULL OR p.at < {passages.UNTIL})))))
+"""  # noqa: S608 - text of ours
 
 
 async def page(
@@ -73,10 +87,10 @@ async def page(
     seen: passages.Seen | None = None,
 ) -> list[Presence]:
     """Return plates in their order: those inside (True), outside (False) or both (None). Where ``seen`` is given, only
-    plates whose last movement is in it."""
+    plates whose last movement one of its credentials decided."""
     rows = await connection.fetch(
         f"""{_PRESENCE} AND ($2::text IS NULL OR p.plate > $2) AND ($3::boolean IS NULL OR p.inside = $3)
-        AND {passages.shown("p.plate", "p.at", 5)} ORDER BY p.plate LIMIT $4""",
+        AND {_SHOWN} ORDER BY p.plate LIMIT $4""",
         community_id,
         after,
         inside,

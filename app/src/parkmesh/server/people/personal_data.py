@@ -1,6 +1,6 @@
 """One person's data in a community: exported whole, or erased.
 
-The export holds the person, their account and plates, the passages of those plates while they held them, visits and
+The export holds the person, their account and plates, the passages by those plates while they held them, visits and
 bookings that they made, invitations to their address, and the entries of the audit trail that mention them. The
 account's sessions and passkeys are given to the account's owner alone: the account may serve other communities too.
 
@@ -18,7 +18,8 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from parkmesh.server import audit
-from parkmesh.server.access.passages import SINCE, UNTIL, Seen, columns, seen_in, shown
+from parkmesh.server.access import presence
+from parkmesh.server.access.passages import SINCE, UNTIL, Seen, columns, decided_in, seen_in
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
@@ -29,6 +30,7 @@ from parkmesh.server.people.residents import Resident
 from parkmesh.server.reservations import visitor_passes
 
 MAX_PASSAGES = 50_000
+MAX_PLATES = 10_000
 ERASED = "Erased"
 
 Rows = list[dict[str, Any]]
@@ -36,7 +38,7 @@ Rows = list[dict[str, Any]]
 
 class PersonalData(Struct, frozen=True):
     """``sessions`` and ``passkeys`` are None unless the person asks for their own data; ``passages`` are the latest
-    ``MAX_PASSAGES``."""
+    ``MAX_PASSAGES``, ``presence`` the first ``MAX_PLATES``."""
 
     resident: Resident
     account: dict[str, Any] | None
@@ -73,8 +75,8 @@ class Erased:
 
 class _Person(Struct, frozen=True):
     """What belongs to a person: ``plates`` are those that no one else in the community holds. ``user_id`` is the
-    person's account, present or former: ``member`` tells whether it belongs to the community now. ``seen``: the plates
-    while the person held them."""
+    person's account, present or former: ``member`` tells whether it belongs to the community now. ``seen``: the
+    credentials while the person held them."""
 
     resident: Resident
     user_id: int | None
@@ -143,25 +145,18 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             community_id,
             person.resident.id,
         ),
-        presence=await _rows(
-            connection,
-            f"""
-            SELECT p.plate, p.inside, p.at FROM presence p WHERE p.community_id = $1 AND {shown("p.plate", "p.at", 2)}
-            ORDER BY p.plate
-            """,  # noqa: S608 - a condition of ours
-            community_id,
-            *columns(person.seen),
-        ),
+        presence=[
+            {"plate": item.plate, "inside": item.inside, "at": item.since}
+            for item in await presence.page(connection, community_id, limit=MAX_PLATES, inside=None, seen=person.seen)
+        ],
         passages=await _rows(
             connection,
             f"""
             SELECT p.received_at, p.gate, p.direction, p.plate, p.decision, p.reason, p.opened FROM passage p
-            WHERE p.community_id = $1 AND ({shown("p.plate", "p.received_at", 4)}
-                                           OR p.credential_id = ANY($2) AND p.decision = 'granted')
-            ORDER BY p.received_at DESC, p.id DESC LIMIT $3
+            WHERE p.community_id = $1 AND {decided_in(3)}
+            ORDER BY p.received_at DESC, p.id DESC LIMIT $2
             """,  # noqa: S608 - a condition of ours
             community_id,
-            [str(item) for item in person.credential_ids],
             MAX_PASSAGES,
             *columns(person.seen),
         ),
@@ -334,7 +329,7 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
     )
     credentials = await connection.fetch(
         f"""
-        SELECT c.id, c.plate, {SINCE} AS since, {UNTIL} AS until, NOT EXISTS (
+        SELECT c.id, c.id AS credential, c.plate, {SINCE} AS since, {UNTIL} AS until, NOT EXISTS (
             SELECT FROM credential o WHERE o.community_id = c.community_id AND o.plate = c.plate
               AND o.resident_id IS DISTINCT FROM $2 AND NOT coalesce(o.visitor_pass_id = ANY($3), false)) AS only_his
         FROM credential c WHERE c.community_id = $1 AND (c.resident_id = $2 OR c.visitor_pass_id = ANY($3))
@@ -353,7 +348,7 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         member=user_id is not None,
         credential_ids=[row["id"] for row in credentials],
         plates=sorted({row["plate"] for row in credentials if row["only_his"]}),
-        seen=seen_in(row for row in credentials if row["only_his"]),
+        seen=seen_in(credentials),
         pass_ids=[row["id"] for row in passes],
         booking_ids=[row["id"] for row in bookings],
     )

@@ -44,9 +44,10 @@ _SPACES = f"""
 _log = logging.getLogger(__name__)
 
 
-class PassageRow(msgspec.Struct, frozen=True):
+class PassageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage as the page writes it: texts are ready to show, in English. ``at`` (ms since 1970) and ``id`` order
-    them; ``cause`` is the reason's code, for readers of other languages."""
+    them; ``cause`` is the reason's code, for readers of other languages. ``credential`` decides who sees it, and goes
+    to nobody."""
 
     id: int
     at: int
@@ -59,6 +60,7 @@ class PassageRow(msgspec.Struct, frozen=True):
     reason: str
     opened: bool | None
     cause: str
+    credential: str | None = None
 
 
 class SpaceTile(msgspec.Struct, frozen=True):
@@ -104,6 +106,7 @@ def passage_row(passage: passages.Passage, zone: ZoneInfo) -> PassageRow:
         reason=reason_text(passage.reason, passage.decision, passage.opened),
         opened=passage.opened,
         cause=passage.reason,
+        credential=passage.credential,
     )
 
 
@@ -125,9 +128,11 @@ def difference(before: State, after: State) -> Update:
 
 def visible(update: Update, seen: passages.Seen | None) -> Update:
     """Return the part of an update for a viewer who may see these passages only (None: all)."""
-    if seen is None:
-        return update
-    shown = [row for row in update.passages if seen.shows(row.plate, datetime.fromtimestamp(row.at / 1000, UTC))]
+    shown = [
+        msgspec.structs.replace(row, credential=None)
+        for row in update.passages
+        if seen is None or seen.shows(row.credential, row.plate, datetime.fromtimestamp(row.at / 1000, UTC))
+    ]
     return msgspec.structs.replace(update, passages=shown)
 
 
