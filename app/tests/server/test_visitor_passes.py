@@ -7,6 +7,8 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from page_visitor import visiting
+from parkmesh.server.web import links
 from running_server import Server
 from test_bookings import A, at, changed, same, send, window
 from two_communities import rows
@@ -108,6 +110,46 @@ async def test_a_revoked_plate_gets_no_pass(
     assert (refused.status_code, refused.json()["left"]) == (409, 2)
     # The attempt counts, so a visitor can't try out whose plates are revoked.
     assert (await visitor.get(address(made))).json()["plate_attempts_left"] == 2
+
+
+async def test_a_pass_whose_plate_staff_revoked_opens_no_gate(
+    resident: httpx.AsyncClient, administrator: httpx.AsyncClient, server: Server, owner: Any, connected: None
+) -> None:
+    await changed(administrator, "PUT", "/rules", 200, {"visitors_open_gates": True})
+    made = await passes(resident, plate="9999ZZZ")
+    await rows(owner, "a", "UPDATE visitor_pass SET starts_at = now() - interval '1 hour' WHERE community_id = $1")
+    token = made["link"].rsplit("/", 1)[1]
+
+    async def opened() -> int:
+        async with visiting(server.web) as guest:
+            page = f"{links.VISIT}/{token}"
+            shown = (await guest.get(page)).text
+            answer = await guest.send(f"{page}/gates/main-in/open", of=page)
+            # What the page offers is what would be done.
+            assert ("/gates/main-in/open" in shown) == (answer.status_code == 303)
+            return answer.status_code
+
+    async def set_status(status: str) -> int:
+        answer = await administrator.put(f"{A}/credentials/9999ZZZ", json={"status": status}, headers={"If-Match": "*"})
+        return answer.status_code
+
+    assert await opened() == 303
+    assert await set_status("revoked") in (200, 204)
+    assert await opened() == 409
+    commands = await rows(owner, "a", "SELECT id FROM gate_command WHERE community_id = $1")
+    assert len(commands) == 1
+    # No way around: neither another plate, nor none, nor a new pass, nor a vehicle of the resident's own.
+    for plate in (None, "8888YYY"):
+        refused = await changed(resident, "PUT", f"/visitor-passes/{made['id']}", 409, {"plate": plate, "name": None})
+        assert refused["type"].endswith(":revoked")
+    async with visiting(server.web) as guest:
+        assert (
+            await guest.send(f"{links.VISIT}/{token}", of=f"{links.VISIT}/{token}", plate="8888YYY")
+        ).status_code == 422
+    assert (await passes(resident, 409, plate="9999ZZZ"))["type"].endswith(":plate")
+    await send(resident, "POST", "/vehicles", 409, json={"plate": "9999ZZZ", "label": "mine"})
+    assert await set_status("active") in (200, 204)
+    assert await opened() == 303
 
 
 async def test_the_quota_is_of_a_month_of_the_community(

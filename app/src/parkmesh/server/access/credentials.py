@@ -298,7 +298,7 @@ async def _forbid_taking(connection: Connection, community_id: int, plate: str, 
         LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
         LEFT JOIN resident me ON me.community_id = c.community_id AND me.id = $3
         WHERE c.community_id = $1 AND c.plate = $2
-          AND (v.id IS NULL OR v.status = 'active' AND v.ends_at > now())
+          AND (v.id IS NULL OR v.status = 'active' AND (v.ends_at > now() OR c.status = 'revoked'))
         """,
         community_id,
         plate,

@@ -252,9 +252,11 @@ async def change(
     now: datetime,
 ) -> VisitorPass:
     """Change name and plate of a pass that is held; raise ``Problem`` 409 where it is over, cancelled, or the plate may
-    not pass."""
+    not pass, and where staff revoked the plate that it has."""
     _check_open(seen, now)
     if plate != seen.plate:
+        if await _revoked(connection, community_id, seen.id):
+            raise Problem(409, "Your administrators revoked this plate; only they can change it.", kind="revoked")
         await _check_plate(connection, community_id, plate)
     await connection.execute(
         "UPDATE visitor_pass SET name = $3, plate = $4 WHERE community_id = $1 AND id = $2",
@@ -389,7 +391,9 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
         space=booked and booked["name"],
         level=booked and booked["level"],
         gates=[Gate(**gate) for gate in known],
-        may_open=status == "open" and (await rules.read(connection, community_id)).visitors_open_gates,
+        may_open=status == "open"
+        and (await rules.read(connection, community_id)).visitors_open_gates
+        and not await _refused(connection, community_id, row["id"], row["plate"]),
         directions=await directions(connection, community_id),
     )
 
@@ -425,7 +429,7 @@ async def say_plate(
             community_id,
             row["id"],
         )
-        if not await _may_pass(connection, community_id, plate):
+        if await _revoked(connection, community_id, row["id"]) or not await _may_pass(connection, community_id, plate):
             return PlateRefused(left - 1)
         await connection.execute(
             "UPDATE visitor_pass SET plate = $3 WHERE community_id = $1 AND id = $2", community_id, row["id"], plate
@@ -451,11 +455,12 @@ async def open_gate(
     """Send the command to open a gate for a visitor with a link; return None where the link opens no pass.
 
     The command may be ``refused``; the caller says so after the transaction. Raises ``Problem`` 409 where the pass
-    isn't valid now, and as ``gate_commands.open_gate_for_visitor`` does.
+    isn't valid now or staff revoked its plate, and as ``gate_commands.open_gate_for_visitor`` does.
     """
     row = await connection.fetchrow(
         """
-        SELECT p.id, p.status, p.starts_at, p.ends_at FROM visitor_pass p JOIN community c ON c.id = p.community_id
+        SELECT p.id, p.status, p.plate, p.starts_at, p.ends_at
+        FROM visitor_pass p JOIN community c ON c.id = p.community_id
         WHERE p.community_id = $1 AND p.token_sha256 = $2 AND c.offboarded_at IS NULL
         """,
         community_id,
@@ -465,6 +470,8 @@ async def open_gate(
         return None
     if _status(row["status"], row["starts_at"], row["ends_at"], now) != "open":
         raise Problem(409, "The pass is not valid now.", kind="not-now")
+    if await _refused(connection, community_id, row["id"], row["plate"]):
+        raise Problem(409, "This pass opens no gate. Ask who invited you.", kind="revoked")
     return await gate_commands.open_gate_for_visitor(connection, community_id, gate, row["id"])
 
 
@@ -518,15 +525,37 @@ async def _check_plate(connection: Connection, community_id: int, plate: str | N
 
 async def _may_pass(connection: Connection, community_id: int, plate: str) -> bool:
     """Tell whether a plate may come in by a pass: not if the community revoked it, for whichever holder."""
+    # The credential of a pass that was cancelled is revoked too; nobody revoked its plate.
     may: bool = await connection.fetchval(
         """
-        SELECT NOT coalesce(bool_or(status = 'revoked') AND NOT bool_or(status = 'active'), false) FROM credential
-        WHERE community_id = $1 AND plate = $2 AND visitor_pass_id IS NULL
+        SELECT NOT coalesce(bool_or(c.status = 'revoked') AND NOT bool_or(c.status = 'active'), false)
+        FROM credential c LEFT JOIN visitor_pass p ON p.community_id = c.community_id AND p.id = c.visitor_pass_id
+        WHERE c.community_id = $1 AND c.plate = $2 AND (p.id IS NULL OR p.status = 'active')
         """,
         community_id,
         plate,
     )
     return may
+
+
+async def _revoked(connection: Connection, community_id: int, pass_id: int) -> bool:
+    """Tell whether staff revoked the plate of a pass that wasn't cancelled."""
+    revoked: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM credential
+                       WHERE community_id = $1 AND visitor_pass_id = $2 AND status = 'revoked')
+        """,
+        community_id,
+        pass_id,
+    )
+    return revoked
+
+
+async def _refused(connection: Connection, community_id: int, pass_id: int, plate: str | None) -> bool:
+    """Tell whether staff revoked the plate of a pass, for this pass or for all who hold it."""
+    if await _revoked(connection, community_id, pass_id):
+        return True
+    return plate is not None and not await _may_pass(connection, community_id, plate)
 
 
 async def _set_credential(connection: Connection, community_id: int, pass_id: int) -> None:
