@@ -108,6 +108,26 @@ async def test_a_revoked_key_is_worthless_at_once(server: Server, made: Any, peo
     assert names == ["reader of the test"] * 2
 
 
+async def test_a_community_that_was_offboarded_has_no_keys(
+    server: Server, made: Any, people: People, owner: Any
+) -> None:
+    desk = await people("desk@parkmesh.example")
+    key = (await made("reader")).json()
+    assert (await desk.post("/api/v1/communities/a/offboard", json={"reason": "ended"})).status_code == 200
+    # As one that was made while the community was offboarded, which releases before this one allowed.
+    await rows(owner, "a", "UPDATE api_key SET revoked_at = NULL WHERE community_id = $1")
+    async with program(server, key["token"]) as client:
+        assert (await client.get("/api/v1/communities/a/gates")).status_code == 401
+    (listed,) = (await desk.get("/api/v1/communities/a/api-keys")).json()["items"]
+    assert listed["revoked_at"] is not None
+    (used,) = await rows(owner, "a", "SELECT last_used_at FROM api_key WHERE community_id = $1")
+    assert used["last_used_at"] is None
+    refused = await desk.post("/api/v1/communities/a/api-keys", json={"name": "late", "role": "reader"})
+    assert (refused.status_code, refused.json()["type"]) == (409, "urn:parkmesh:problem:offboarded")
+    (count,) = await rows(owner, "a", "SELECT count(*) FROM api_key WHERE community_id = $1")
+    assert count["count"] == 1
+
+
 async def test_a_key_expires(server: Server, made: Any, owner: Any) -> None:
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
     assert (await made("reader", expires_at=past)).status_code == 422

@@ -15,11 +15,15 @@ from parkmesh.server.identity.principals import Membership, Principal, Role, dig
 PREFIX = "pmk_"
 """Begins every key's token, so that its finder recognises a leaked token."""
 
-_COLUMNS = "id, name, role, created_at, expires_at, revoked_at, last_used_at"
+_COLUMNS = """
+id, name, role, created_at, expires_at,
+coalesce(revoked_at, (SELECT c.offboarded_at FROM community c WHERE c.id = community_id)) AS revoked_at, last_used_at
+"""
 
 
 class ApiKey(Struct, frozen=True):
-    """``last_used_at`` is known to the minute. A key that is revoked stays in the list: the audit trail names it."""
+    """``last_used_at`` is known to the minute. A key that is revoked stays in the list: the audit trail names it. When
+    the community is offboarded, all its keys are revoked."""
 
     id: int
     name: str
@@ -73,8 +77,12 @@ async def create(
 ) -> tuple[ApiKey, str]:
     """Make a key; return it with its token, which can't be read again.
 
-    Raises ``Problem`` 409 where a live key has this name, 422 where it would have expired already.
+    Raises ``Problem`` 409 where a live key has this name or the community was offboarded, 422 where it would have
+    expired already.
     """
+    # Held, so that a community that is offboarded at this moment waits, and then revokes this key too.
+    if await connection.fetchval("SELECT offboarded_at FROM community WHERE id = $1 FOR SHARE", community_id):
+        raise Problem(409, "This community was offboarded; no key can be made.", kind="offboarded")
     if expires_at is not None and expires_at <= await connection.fetchval("SELECT now()"):
         raise Problem(422, "expires_at: has passed already", kind="invalid")
     token = PREFIX + secrets.token_urlsafe(32)

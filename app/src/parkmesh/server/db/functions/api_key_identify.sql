@@ -15,8 +15,14 @@ BEGIN
     PERFORM set_config('parkmesh.api_key_token', '', true);
     IF key_id IS NOT NULL THEN
         PERFORM set_config('parkmesh.community', community_id::text, true);
-        SELECT c.name INTO community FROM community c WHERE c.id = api_key_identify.community_id;
-        IF v_used IS NULL OR v_used < now() - interval '1 minute' THEN
+        SELECT c.name INTO community FROM community c
+            WHERE c.id = api_key_identify.community_id AND c.offboarded_at IS NULL;
+        IF community IS NULL THEN
+            key_id := NULL;
+            community_id := NULL;
+            name := NULL;
+            role := NULL;
+        ELSIF v_used IS NULL OR v_used < now() - interval '1 minute' THEN
             UPDATE api_key k SET last_used_at = now()
                 WHERE k.community_id = api_key_identify.community_id AND k.id = api_key_identify.key_id;
         END IF;
@@ -25,4 +31,4 @@ BEGIN
 END $function$;
 
 COMMENT ON FUNCTION api_key_identify IS
-    'name the live API key that has a token, with its community (NULLs: none)';
+    'name the live API key that has a token, with its community (NULLs: none, or the community was offboarded)';
