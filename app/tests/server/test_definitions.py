@@ -17,7 +17,12 @@ from sqlalchemy.pool import NullPool
 from test_expand_contract import PREVIOUS, ROOT
 
 BEFORE_THE_FILES = "0008"
-CHANGED_SINCE_THE_REVISIONS = {"functions api_key_identify", "functions edge_batch"}
+CHANGED_SINCE_THE_REVISIONS = {
+    "functions api_key_identify",
+    "functions edge_batch",
+    "functions membership_ended",
+    "triggers membership.ended",
+}
 FUNCTIONS = """
 SELECT p.oid::regprocedure::text AS name, p.proname,
     pg_get_functiondef(p.oid) || coalesce(obj_description(p.oid, 'pg_proc'), '') || coalesce(p.proacl::text, '') AS text

@@ -1,5 +1,6 @@
 """Communities that the desk offboarded are deleted with all they have, and nothing else is."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from page_visitor import visiting
 from parkmesh.server.commands import deletion, retention
 from parkmesh.server.db import database
 from running_server import Database, Server
-from two_communities import PASSWORD, rows
+from two_communities import PASSWORD, rows, until_one_waits
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -237,6 +238,43 @@ async def test_it_is_not_kept_once_its_deletion_may_have_begun(people: People, o
     assert page.status_code == 422
     assert "The community can&#39;t be kept any more" in page.text
     assert list((await retention.run(owner, datetime.now(UTC))).communities_deleted) == ["a"]
+
+
+async def test_who_joins_elsewhere_while_his_community_is_deleted_keeps_his_account(
+    people: People, owner: Any, filled: Database
+) -> None:
+    desk = await people(DESK)
+    await desk.post(f"{A}/offboard", json={"reason": "contract ended"})
+    await desk.delete(A)
+    await due(owner)
+    identity, elsewhere = await community_id(owner, "a"), await community_id(owner, "b")
+    joining, deleting = await asyncpg.connect(filled.owner), await asyncpg.connect(filled.owner)
+    try:
+        # As ``invitations`` does it, and not yet committed.
+        transaction = joining.transaction()
+        await transaction.start()
+        await database.set_scope(joining, "identity")
+        await database.set_community(joining, elsewhere)
+        user = await joining.fetchval("SELECT id FROM app_user WHERE email = 'resident@a.example' FOR NO KEY UPDATE")
+        await joining.execute(
+            "INSERT INTO membership (community_id, user_id, role) VALUES ($1, $2, 'resident')", elsewhere, user
+        )
+
+        async def forget() -> int:
+            async with deleting.transaction():
+                await database.set_scope(deleting, "retention")
+                return await deletion.forget_accounts(deleting, identity)
+
+        forgotten = asyncio.create_task(forget())
+        await until_one_waits(owner)
+        await transaction.commit()
+        assert await forgotten == 2
+    finally:
+        await joining.close()
+        await deleting.close()
+    left = await accounts(owner)
+    assert left["resident@a.example"]
+    assert ADMINISTRATOR not in left
 
 
 async def test_who_belongs_elsewhere_too_keeps_his_account(people: People, owner: Any, server: Server) -> None:

@@ -1,5 +1,6 @@
 """One person's data: all of it given out, and erased so that nothing tells who it was."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -7,8 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from parkmesh.server import audit
 from parkmesh.server.commands import verify_audit
-from two_communities import PASSWORD, held_for_long, rows
+from two_communities import PASSWORD, held_for_long, rows, until_one_waits
 
 Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
@@ -221,6 +223,74 @@ async def test_whoever_left_before_is_erased_with_his_account(people: People, ow
     assert (report["account"], report["sessions"]) == ("erased", 1)
     assert "resident@a.example" not in await _everything(owner, "a")
     assert (await resident.get("/api/v1/sessions/current")).status_code == 401
+
+
+async def test_an_account_that_was_never_here_is_not_erased(people: People, owner: Any) -> None:
+    """Neither one that left the only community it belonged to, nor an operator's: an address proves nothing."""
+    admin, other, stranger = (
+        await people("administrator@a.example"),
+        await people("administrator@b.example"),
+        await people("resident@b.example"),
+    )
+    left = f"{B}/residents/{await _id(owner, 'Ana', 'b')}"
+    assert (await other.patch(left, json={"active": False}, headers={"If-Match": "*"})).status_code == 200
+    for email in ("resident@b.example", "desk@parkmesh.example"):
+        made = await admin.post(f"{A}/residents", json={"email": email, "name": "Somebody"})
+        report = (await admin.post(f"{made.headers['location']}/erase", json={"confirm": email})).json()
+        assert (report["account"], report["sessions"], report["passkeys"]) == ("none", 0, 0)
+    # Nor by giving the address to somebody who left.
+    mine = f"{A}/residents/{await _id(owner, 'Ana')}"
+    assert (await admin.patch(mine, json={"active": False}, headers={"If-Match": "*"})).status_code == 200
+    changed = await admin.patch(mine, json={"email": "resident@b.example"}, headers={"If-Match": "*"})
+    assert changed.status_code == 200
+    report = (await admin.post(f"{mine}/erase", json={"confirm": "resident@b.example"})).json()
+    assert report["account"] == "erased"
+    assert (await stranger.get("/api/v1/sessions/current")).status_code == 200
+    assert (await people("desk@parkmesh.example")) is not None
+    # The community that it left may erase it.
+    report = (await other.post(f"{left}/erase", json={"confirm": "resident@b.example"})).json()
+    assert report["account"] == "erased"
+    assert (await stranger.get("/api/v1/sessions/current")).status_code == 401
+
+
+@pytest.mark.parametrize("erased_first", [True, False])
+async def test_an_account_joins_elsewhere_before_its_erasure_or_not_at_all(
+    people: People, owner: Any, monkeypatch: pytest.MonkeyPatch, erased_first: bool
+) -> None:
+    admin, other = await people("administrator@a.example"), await people("administrator@b.example")
+    resident = await people("resident@a.example")
+    token = (await other.post(f"{B}/invitations", json={"email": "resident@a.example"})).json()["token"]
+    ana = await _id(owner, "Ana")
+
+    def erase() -> Any:
+        return admin.post(f"{A}/residents/{ana}/erase", json={"confirm": "resident@a.example"})
+
+    def join() -> Any:
+        return resident.post("/api/v1/invitations/join", json={"token": token})
+
+    # Whoever comes first stands still after all its work, until the other one waits for it.
+    going, stands = asyncio.Event(), asyncio.Event()
+    record = audit.record
+
+    async def standing(connection: Any, principal: Any, community: int, action: str, *rest: Any) -> None:
+        await record(connection, principal, community, action, *rest)
+        if action == ("resident.erase" if erased_first else "invitation.accept"):
+            stands.set()
+            await going.wait()
+
+    monkeypatch.setattr(audit, "record", standing)
+    first = asyncio.create_task(erase() if erased_first else join())
+    await asyncio.wait_for(stands.wait(), 20)
+    second = asyncio.create_task(join() if erased_first else erase())
+    await until_one_waits(owner)
+    going.set()
+    erased, joined = (await first, await second) if erased_first else (await second, await first)
+    if erased_first:
+        assert (erased.json()["account"], joined.status_code) == ("erased", 404)
+    else:
+        assert (erased.json()["account"], joined.status_code) == ("kept", 200)
+    members = await rows(owner, "b", "SELECT resident_id FROM membership WHERE community_id = $1")
+    assert len(members) == (2 if erased_first else 3)
 
 
 async def test_erasing_tells_nothing_of_accounts_elsewhere(people: People, owner: Any) -> None:

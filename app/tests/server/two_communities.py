@@ -1,5 +1,6 @@
 """The data of the server's tests: two communities, a and b, as alike as can be, so that a leak between them shows."""
 
+import asyncio
 import hashlib
 import json
 from pathlib import Path
@@ -80,3 +81,12 @@ async def held_for_long(connection: Any, community: str = "a") -> None:
     """Let all residents of a community have had their plates and units for years."""
     for table, column in (("credential", "held_from"), ("resident", "unit_since")):
         await rows(connection, community, f"UPDATE {table} SET {column} = '2020-01-01Z' WHERE community_id = $1")  # noqa: S608
+
+
+async def until_one_waits(connection: Any) -> None:
+    """Wait until a transaction waits for a lock that another one holds."""
+    for _ in range(1000):
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+            return
+        await asyncio.sleep(0.02)
+    raise TimeoutError("no transaction waits for another")

@@ -65,13 +65,21 @@ async def forget_accounts(connection: Connection, community_id: int) -> int:
     """Take the accounts out of the community, and erase those that belong nowhere else; return how many memberships
     there were. The transaction is in the scope ``retention``."""
     await database.set_community(connection, community_id)
+    users = await connection.fetch("SELECT user_id FROM membership WHERE community_id = $1", community_id)
+    # Held before it is looked whether they belong elsewhere: one that joins at this moment does so before or after.
+    await database.set_scope(connection, "identity")
+    await connection.execute(
+        "SELECT FROM app_user WHERE id = ANY($1) ORDER BY id FOR UPDATE", [row["user_id"] for row in users]
+    )
+    await database.set_scope(connection, "retention")
     alone = await connection.fetch(
         """
-        DELETE FROM membership m WHERE m.community_id = $1
+        DELETE FROM membership m WHERE m.community_id = $1 AND m.user_id = ANY($2)
         RETURNING m.user_id, NOT EXISTS (
             SELECT FROM membership o WHERE o.user_id = m.user_id AND o.community_id <> $1) AS alone
         """,
         community_id,
+        [row["user_id"] for row in users],
     )
     await database.set_scope(connection, "identity")
     own = await connection.fetch(

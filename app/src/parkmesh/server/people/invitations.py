@@ -484,6 +484,8 @@ async def accept(pool: database.Pool, principal: Principal, claim: Claim, addres
     async with _claimed(pool, found, kind="join") as (connection, row):
         if row["email"] != principal.email:
             raise Problem(409, "This invitation is for another address than your account's.", kind="other-account")
+        if not await connection.fetchval("SELECT active FROM app_user WHERE id = $1", principal.user_id):
+            raise _invalid()
         await _join(connection, found, row, principal.user_id, principal.name)
         await _succeeded(connection, claim, address)
         community: str = await connection.fetchval("SELECT name FROM community WHERE id = $1", found.community_id)
@@ -594,8 +596,19 @@ async def _code_attempt(pool: database.Pool, row: Any | None) -> bool:
 async def _claimed(
     pool: database.Pool, found: _Found, kind: Kind | None = None
 ) -> AsyncGenerator[tuple[Connection, Any]]:
-    """Open the transaction in which an invitation that was found is used, with its row locked and still pending."""
+    """Open the transaction in which an invitation that was found is used, with its row locked and still pending.
+
+    The account that uses it is held first: one that is being erased meanwhile doesn't join.
+    """
     async with members.with_accounts(pool, found.community_id) as connection:
+        await connection.execute(
+            """
+            SELECT FROM app_user u JOIN invitation i ON i.user_id = u.id OR i.email = u.email
+            WHERE i.community_id = $1 AND i.id = $2 FOR NO KEY UPDATE OF u
+            """,
+            found.community_id,
+            found.id,
+        )
         row = await connection.fetchrow(
             """
             SELECT kind, email, role, unit_id, user_id, by_desk, expires_at FROM invitation

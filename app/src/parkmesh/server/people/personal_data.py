@@ -221,6 +221,7 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
     address or where administrators would erase themselves.
     """
     async with members.with_accounts(pool, community_id) as connection:
+        await _hold(connection, community_id, await _person(connection, community_id, resident_id))
         await residents.get(connection, community_id, resident_id, lock=True)
         person = await _person(connection, community_id, resident_id)
         if confirm.strip().lower() != person.resident.email:
@@ -264,7 +265,7 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
         await connection.execute(
             """
             UPDATE resident SET email = $3, name = $4, unit_id = NULL, active = false, erased_at = now(),
-                                erasure_asked_at = NULL
+                                erasure_asked_at = NULL, former_user_id = NULL
             WHERE community_id = $1 AND id = $2
             """,
             community_id,
@@ -340,8 +341,10 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         [row["id"] for row in passes],
     )
     user_id = await residents.member_user(connection, community_id, resident_id)
-    # The account of a person who left is no member any more; it is found by the person's address.
-    former = await connection.fetchval("SELECT id FROM app_user WHERE email = $1", resident.email)
+    # Not the account with the person's address: administrators enter that, and could name anybody's.
+    former = await connection.fetchval(
+        "SELECT former_user_id FROM resident WHERE community_id = $1 AND id = $2", community_id, resident_id
+    )
     return _Person(
         resident=resident,
         user_id=user_id or former,
@@ -351,6 +354,18 @@ async def _person(connection: Connection, community_id: int, resident_id: int) -
         seen=seen_in(credentials),
         pass_ids=[row["id"] for row in passes],
         booking_ids=[row["id"] for row in bookings],
+    )
+
+
+async def _hold(connection: Connection, community_id: int, person: _Person) -> None:
+    """Hold a person's account and invitations, in the order in which joining holds them: an account that joins another
+    community at this moment does so before or after."""
+    await connection.execute("SELECT FROM app_user WHERE id = $1 FOR UPDATE", person.user_id)
+    await connection.execute(
+        "SELECT FROM invitation WHERE community_id = $1 AND (email = $2 OR user_id = $3) ORDER BY id FOR UPDATE",
+        community_id,
+        person.resident.email,
+        person.user_id,
     )
 
 
