@@ -294,7 +294,7 @@ async def test_a_list_that_comes_while_a_car_passes_forgets_it_not(world: World)
     spool = world.spool()
     async with world.gateway(spool) as decider:
         await decider.activate(ruled(8, anti_passback="hard", refusal_hold_s=0))
-        decider._place([PresenceUpdate("1234BCD", True, world.now)])  # in memory, and not on disk yet
+        decider._place([PresenceUpdate("1234BCD", True, world.now)], world.now)  # in memory, and not on disk yet
         await decider.activate(ruled(9, anti_passback="hard", refusal_hold_s=0))
         await drive(world, decider, spool, ("1234BCD", "cam-in"))
     assert [reason for _, reason, _ in brief(spool)] == ["anti_passback"]

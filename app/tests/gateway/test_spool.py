@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from crash_points import CrashPoints
 from parkmesh.gateway.spool import Spool, SpoolError, SpoolFullError, peek
-from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, SpaceState, Times
+from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, PresenceUpdate, SpaceState, Times
 
 NOW = 1_700_000_000_000
 
@@ -285,3 +285,13 @@ def test_an_error_of_sqlite_names_the_file(spool: Spool) -> None:
     spool._db.execute("DROP TABLE waiting")
     with pytest.raises(SpoolError, match=r"spool\.db: no such table: waiting"):
         spool.append(passage(1))
+
+
+def test_what_a_clock_that_was_ahead_wrote_yields(spool: Spool) -> None:
+    day = 86_400_000
+    spool.settle([], None, moved=PresenceUpdate("1234BCD", True, NOW + day))
+    spool.place([PresenceUpdate("5678AXX", True, NOW + day)], NOW + day)
+    spool.settle([], None, moved=PresenceUpdate("1234BCD", False, NOW))
+    spool.place([PresenceUpdate("5678AXX", False, NOW - 1)], NOW)
+    spool.place([PresenceUpdate("1234BCD", True, NOW - 1)], NOW)
+    assert {item.plate: item.inside for item in spool.presence()} == {"1234BCD": False, "5678AXX": False}

@@ -4,12 +4,13 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import httpx
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings, strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from parkmesh.domain.presence import Sighting, latest
@@ -205,7 +206,7 @@ async def test_staff_corrects_and_the_gate_has_the_next_word(people: People, gat
         fixed = await admin.put(place, json=body, headers={"If-Match": seen.headers["etag"]})
         assert (fixed.status_code, fixed.json()["inside"], fixed.json()["corrected"]) == (200, False, True)
         assert (await admin.put(place, json=body, headers={"If-Match": seen.headers["etag"]})).status_code == 412
-        late = movement(2, "1234BCD", ahead - 1, "entry")
+        late = movement(2, "1234BCD", ahead - 3_600_000, "entry")
         await send(client, 1, late, movement(3, "5678AXX", ahead, "entry"))
         assert (await admin.get(place)).json()["inside"] is False
         (ana,) = await rows(owner, "a", "SELECT id FROM credential WHERE community_id = $1 AND plate = '1234BCD'")
@@ -221,6 +222,58 @@ async def test_staff_corrects_and_the_gate_has_the_next_word(people: People, gat
     assert (await admin.get("/api/v1/communities/a/presence/%3F%21")).status_code == 404
     (act,) = await rows(owner, "a", "SELECT action, detail FROM audit_entry WHERE community_id = $1")
     assert (act["action"], json.loads(act["detail"])["reason"]) == ("presence.correct", "seen outside")
+
+
+@pytest.mark.parametrize("stored_before", [False, True])
+async def test_a_gateway_whose_clock_was_a_day_ahead_is_heard_once_it_is_right(
+    people: People, gateway: Gateway, owner: Any, stored_before: bool
+) -> None:
+    admin = await people("administrator@a.example")
+    now, day = int(datetime.now().timestamp() * 1000), 86_400_000
+
+    def batch(first: int, at: int, direction: edge.Direction, status: edge.SpaceStatus) -> list[edge.Event]:
+        return [movement(first, "1234BCD", at, direction), edge.SpaceState(first + 1, edge.Times(at), "a-01", status)]
+
+    async def where() -> tuple[bool, str]:
+        inside = (await admin.get("/api/v1/communities/a/presence/1234BCD")).json()["inside"]
+        return inside, (await admin.get("/api/v1/communities/a/spaces/a-01")).json()["status"]
+
+    async with gateway("gateway-a") as client:
+        wrong = edge.EventBatch(1, batch(1, now + day, "entry", "occupied"))
+        assert (await client.post("/edge/v1/events", content=msgspec.json.encode(wrong))).status_code == 200
+        assert await where() == (True, "occupied")
+        if stored_before:
+            # As the releases before stored it, and by another gateway.
+            ahead = datetime.fromtimestamp((now + day) / 1000, UTC)
+            await rows(owner, "a", "UPDATE presence SET at = $2 WHERE community_id = $1", ahead)
+            await rows(
+                owner,
+                "a",
+                """
+                INSERT INTO gateway (community_id, name, token_sha256) VALUES ($1, 'other', sha256('other'))
+                RETURNING id
+                """,
+            )
+            await rows(
+                owner,
+                "a",
+                """
+                UPDATE space_state s SET received_at = $2, gateway_id = g.id FROM gateway g
+                WHERE s.community_id = $1 AND g.community_id = $1 AND g.name = 'other'
+                """,
+                ahead,
+            )
+        await asyncio.sleep(0.01)
+        right = int(datetime.now().timestamp() * 1000)
+        again = edge.EventBatch(1, batch(3, right, "exit", "free"))
+        assert (await client.post("/edge/v1/events", content=msgspec.json.encode(again))).status_code == 200
+        assert await where() == (False, "free")
+        # What another gateway saw before that and delivers now changes nothing.
+        late = edge.EventBatch(1, [movement(5, "1234BCD", right - 1000, "entry")])
+        assert (await client.post("/edge/v1/events", content=msgspec.json.encode(late))).status_code == 200
+        assert await where() == (False, "free")
+    times = await rows(owner, "a", "SELECT received_at FROM passage WHERE community_id = $1")
+    assert all(row["received_at"] <= datetime.now(UTC) for row in times)
 
 
 async def test_drift_shows_in_the_counts(people: People, gateway: Gateway) -> None:

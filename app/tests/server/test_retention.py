@@ -54,6 +54,10 @@ async def test_passages_go_to_their_days_and_to_the_default_where_there_is_none(
     )
     assert await partition_of(owner, "TODAY") == f"passage_{NOW:%Y%m%d}"
     assert await partition_of(owner, "PAST") == "passage_past"
+    # A clock that is ahead is no longer believed; rows of the releases before this one are where nothing was made yet.
+    assert await partition_of(owner, "WRONG") == f"passage_{NOW:%Y%m%d}"
+    ahead = "UPDATE passage SET received_at = $2 WHERE community_id = $1 AND plate = 'WRONG'"
+    await rows(owner, "a", ahead, NOW + 90 * DAY)
     assert await partition_of(owner, "WRONG") == "passage_default"
     day = (NOW + 90 * DAY).date()
     assert await owner.fetchval("SELECT make_partition('passage', $1)", day)

@@ -170,12 +170,14 @@ class Decider:
 
     async def apply_presence(self, moves: list[PresenceUpdate]) -> None:
         """Take over where others say that plates are, on disk and then in memory; what is known of later holds."""
-        await self.on_disk(lambda: self._spool.place(moves))
-        self._place(moves)
+        await self.on_disk(lambda: self._spool.place(moves, self._clock()))
+        self._place(moves, self._clock())
 
-    def _place(self, moves: list[PresenceUpdate]) -> None:
+    def _place(self, moves: list[PresenceUpdate], now: int) -> None:
         for move in moves:
-            if self._inside_since.get(move.plate, 0) <= move.at:
+            known = self._inside_since.get(move.plate, 0)
+            # What was written while the clock was ahead yields.
+            if known <= move.at or known > now:
                 self._inside[move.plate], self._inside_since[move.plate] = move.inside, move.at
 
     def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, list[PresenceUpdate]]:
@@ -192,7 +194,7 @@ class Decider:
     ) -> None:
         self.list_version, self.list_epoch, self._entries = version, epoch, entries
         # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
-        self._place(inside)
+        self._place(inside, self._clock())
         self.rules_known = rules is not None
         self._rules = rules or GateRules(
             refusal_hold_s=self._config.refusal_hold_s, same_plate_window_s=self._config.same_plate_window_s
@@ -408,7 +410,7 @@ class Decider:
         decision = Decision("granted", Reason(passage.reason), passage.credential_id)
         car = access.vehicle(passage.plate, decision, self._entries)
         move = PresenceUpdate(car, passage.direction == "entry", passage.times.received)
-        self._place([move])
+        self._place([move], move.at)
         return move
 
     async def _open(self, gate: _Gate) -> bool:

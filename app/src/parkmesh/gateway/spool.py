@@ -63,6 +63,8 @@ _LANE_ACCESS, _LANE_SPACE = 0, 1
 _KNOWN_KEPT_MS = 7 * 86_400_000
 _QUARANTINE_ROWS, _QUARANTINE_BODY = 200, 16 * 1024
 _QUARANTINE_KEPT_MS = 72 * 3_600_000
+_NEVER = 2**62
+"""A moment (ms) that doesn't come."""
 _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
 
@@ -264,7 +266,8 @@ class Spool:
         plate is now."""
         with self._transaction() as db:
             if moved is not None:
-                self._place(db, [moved])
+                # Seen now: nothing that is known can be later, whatever the clock said when it was written.
+                self._place(db, [moved], moved.at)
             db.executemany("DELETE FROM inbox WHERE id = ?", [(read_id,) for read_id in read_ids])
             for key, value in (states or {}).items():
                 db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (key, value))
@@ -431,10 +434,10 @@ class Spool:
         rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
         return [PresenceUpdate(plate, bool(inside), at) for plate, inside, at in rows]
 
-    def place(self, moves: list[PresenceUpdate]) -> None:
-        """Take over where plates are, unless something later is known of them."""
+    def place(self, moves: list[PresenceUpdate], now: int) -> None:
+        """Take over where plates are, unless something later is known of them that isn't after ``now`` (ms)."""
         with self._transaction() as db:
-            self._place(db, moves)
+            self._place(db, moves, now)
 
     def activate(self, update: AccessList) -> None:
         """Make a full list or a difference the active list, as a whole or not at all."""
@@ -457,17 +460,17 @@ class Spool:
             )
             if update.rules is not None:
                 db.execute("INSERT OR REPLACE INTO state VALUES ('rules', ?)", (msgspec.json.encode(update.rules),))
-            self._place(db, update.presence)
+            self._place(db, update.presence, _NEVER)
             db.executemany(
                 "UPDATE meta SET value = ? WHERE key = ?",
                 [(update.version, "list_version"), (update.epoch, "list_epoch")],
             )
 
-    def _place(self, db: sqlite3.Connection, moves: list[PresenceUpdate]) -> None:
+    def _place(self, db: sqlite3.Connection, moves: list[PresenceUpdate], now: int) -> None:
         db.executemany(
-            "INSERT INTO presence VALUES (?, ?, ?) "
-            "ON CONFLICT (plate) DO UPDATE SET inside = excluded.inside, at = excluded.at WHERE at <= excluded.at",
-            [(move.plate, move.inside, move.at) for move in moves],
+            "INSERT INTO presence VALUES (?, ?, ?) ON CONFLICT (plate) DO UPDATE "
+            "SET inside = excluded.inside, at = excluded.at WHERE at <= excluded.at OR at > ?",
+            [(move.plate, move.inside, move.at, now) for move in moves],
         )
 
     # commands

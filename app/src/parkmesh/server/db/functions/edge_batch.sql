@@ -1,5 +1,7 @@
 -- One batch of a gateway's events: JSON lists of objects, one list for each kind of event. A server that sends fewer keys
 -- than a later one stays right while both run: a key that is missing is NULL.
+-- A gateway whose clock is ahead is taken to have received now what it says that it will receive: a moment in the future
+-- would outweigh what it sees once its clock is right.
 CREATE OR REPLACE FUNCTION edge_batch(
     p_token bytea, p_epoch bigint, p_first bigint, p_last bigint, p_passages json, p_states json, p_gaps json,
     OUT outcome text, OUT epoch bigint, OUT mark bigint, OUT community_id bigint
@@ -16,6 +18,7 @@ DECLARE
     v_unknown_gates bigint := 0;
     v_unknown_spaces bigint := 0;
     v_dropped bigint := 0;
+    v_now bigint := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 BEGIN
     SELECT i.community_id, i.gateway_id INTO v_community, v_gateway FROM edge_identify(p_token) i;
     IF v_gateway IS NULL THEN
@@ -39,7 +42,7 @@ BEGIN
 
     IF json_array_length(p_passages) > 0 THEN
         WITH e AS MATERIALIZED (
-            SELECT *
+            SELECT e.*, least(e.received, v_now) AS at
             FROM json_to_recordset(p_passages)
                 AS e(seq bigint, received bigint, device bigint, gate text, direction text, plate text, decision text,
                      reason text, opened boolean, credential text, access_list_version bigint, confidence real,
@@ -50,7 +53,7 @@ BEGIN
                                  decision, reason, opened, credential_id, access_list_version, confidence, camera,
                                  device_event_id)
                 SELECT v_community, v_gateway, v_epoch, e.seq,
-                       to_timestamp(e.received / 1000.0), to_timestamp(e.device / 1000.0),
+                       to_timestamp(e.at / 1000.0), to_timestamp(e.device / 1000.0),
                        e.gate,
                        -- A gateway knows a direction from cameras only; a gate without one has it here.
                        CASE WHEN e.reason = 'command' THEN
@@ -69,20 +72,22 @@ BEGIN
             -- In the order of the plates, so that two gateways of a community never wait for each other in a ring.
             INSERT INTO presence AS old (community_id, plate, inside, at, gateway_id, epoch, seq, gate)
                 SELECT DISTINCT ON (m.plate) v_community, m.plate, m.direction = 'entry',
-                       to_timestamp(m.received / 1000.0), v_gateway, v_epoch, m.seq, m.gate
+                       to_timestamp(m.at / 1000.0), v_gateway, v_epoch, m.seq, m.gate
                 FROM (SELECT coalesce(
                           -- One look by key for each misread: a join would compare each read with all the credentials.
                           CASE WHEN e.reason <> 'exact' AND e.credential ~ '^[0-9]{1,18}$' THEN
                               (SELECT c.plate FROM credential c
                                WHERE c.community_id = v_community AND c.id = e.credential::bigint)
-                          END, e.plate) AS plate, e.direction, e.received, e.seq, e.gate
+                          END, e.plate) AS plate, e.direction, e.at, e.seq, e.gate
                       FROM e
                       WHERE e.opened AND e.decision = 'granted' AND e.plate <> '') m
-                ORDER BY m.plate, m.received DESC, m.seq DESC
+                ORDER BY m.plate, m.at DESC, m.seq DESC
             ON CONFLICT (community_id, plate) DO UPDATE
                 SET inside = excluded.inside, at = excluded.at, gateway_id = excluded.gateway_id,
                     epoch = excluded.epoch, seq = excluded.seq, gate = excluded.gate
-                WHERE (old.at, old.gateway_id, old.epoch, old.seq)
+                -- What earlier releases stored of the future yields.
+                WHERE old.at > to_timestamp(v_now / 1000.0)
+                    OR (old.at, old.gateway_id, old.epoch, old.seq)
                     < (excluded.at, excluded.gateway_id, excluded.epoch, excluded.seq)
         )
         SELECT count(*) INTO v_unknown_gates FROM e
@@ -91,7 +96,7 @@ BEGIN
 
     IF json_array_length(p_states) > 0 THEN
         WITH u AS MATERIALIZED (
-            SELECT *
+            SELECT u.seq, least(u.received, v_now) AS received, u.space, u.status
             FROM json_to_recordset(p_states) AS u(seq bigint, received bigint, space text, status text)
             WHERE u.seq > v_mark
         ), seen AS (
@@ -111,6 +116,7 @@ BEGIN
                                       ELSE excluded.changed_at END
                 -- One gateway's events are in order. Between two gateways the later reception wins.
                 WHERE old.gateway_id = excluded.gateway_id OR old.received_at <= excluded.received_at
+                    OR old.received_at > to_timestamp(v_now / 1000.0)
         ), missing AS MATERIALIZED (
             SELECT u.* FROM u
             WHERE NOT EXISTS (SELECT FROM space s WHERE s.community_id = v_community AND s.name = u.space)
@@ -128,7 +134,7 @@ BEGIN
 
     IF json_array_length(p_gaps) > 0 THEN
         WITH u AS MATERIALIZED (
-            SELECT *
+            SELECT u.seq, least(u.received, v_now) AS received, u.kind, u.dropped
             FROM json_to_recordset(p_gaps) AS u(seq bigint, received bigint, kind text, dropped bigint)
             WHERE u.seq > v_mark
         ), stored AS (
