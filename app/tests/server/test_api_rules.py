@@ -1,6 +1,8 @@
 """What every route of the REST API keeps to: pages, preconditions, repeated creates; shown on API keys."""
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -161,13 +163,25 @@ async def test_pages_hold_everything_once_and_cursors_are_our_own(people: People
 
 def test_a_cursor_is_read_as_it_was_written() -> None:
     place = (datetime(2026, 11, 22, 10, 30, 0, 123456, UTC), 2**40, "a-01 \u00e9")
-    first = paging.PageAsked(1, None, b"key")
+    key, other = b"k" * 32, b"o" * 32
+    first = paging.PageAsked(1, None, key)
     items, cursor = first.cut(["x", "y"], lambda item: place)
     assert items == ["x"]
-    assert paging.PageAsked(1, cursor, b"key").after(datetime, int, str) == place
-    for key, form in ((b"other", (datetime, int, str)), (b"key", (datetime, int)), (b"key", (int, str, str))):
+    assert paging.PageAsked(1, cursor, key).after(datetime, int, str) == place
+    for wrong, form in ((other, (datetime, int, str)), (key, (datetime, int)), (key, (int, str, str))):
         with pytest.raises(Problem):
-            paging.PageAsked(1, cursor, key).after(*form)
+            paging.PageAsked(1, cursor, wrong).after(*form)
+    # The same page has the same address.
+    assert first.cut(["x", "y"], lambda item: place)[1] == cursor
+
+
+@pytest.mark.parametrize("held", ["Ana Garc\u00eda", "1234BCD", "ana@example.com"])
+def test_a_cursor_shows_nobody_s_name_or_plate(held: str) -> None:
+    _, cursor = paging.PageAsked(1, None, b"k" * 32).cut(["x", "y"], lambda item: (held, 7))
+    assert cursor
+    raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    assert held.encode() not in raw
+    assert json.dumps(held).strip('"').encode() not in raw
 
 
 async def test_the_document_names_the_headers(server: Server) -> None:
