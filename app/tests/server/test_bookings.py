@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import httpx
 import pytest
+from page_visitor import visiting
+from running_server import Server
 from two_communities import rows
 
 People = Callable[[str], Any]
@@ -261,15 +263,21 @@ async def test_a_space_is_shared_booked_and_taken_back(
     booked = await send(administrator, "POST", "/bookings", 201, json=neighbour | window(5, 8))
     state = await send(resident, "GET", sharing, 200)
     assert [(same(item["from"], at(5)), same(item["until"], at(8))) for item in state["booked"]] == [(True, True)]
+    assert [(same(item["from"], at(8)), same(item["until"], shared["until"])) for item in state["open"][-1:]] == [
+        (True, True)
+    ]
+    assert not any(same(item["from"], at(5)) or same(item["until"], at(8)) for item in state["open"])
     for method, path, body in (
         ("DELETE", f"{sharing}/windows/{shared['id']}", None),
-        ("POST", f"{sharing}/take-back", window(7, 9)),
+        ("POST", f"{sharing}/take-back", window(6, 7)),
     ):
         refused = await changed(resident, method, path, 409, body)
         assert refused["type"] == "urn:parkmesh:problem:overlap"
         assert same(refused["conflict"]["from"], at(5))
         assert same(refused["conflict"]["until"], at(8))
-    state = await send(resident, "POST", f"{sharing}/take-back", 200, json=window(8, 12))
+    # Partly booked: the rest is taken back, and what stays is said.
+    state = await send(resident, "POST", f"{sharing}/take-back", 200, json=window(7, 12))
+    assert [(same(item["from"], at(5)), same(item["until"], at(8))) for item in state["booked"]] == [(True, True)]
     assert [(item["from"], item["until"]) for item in state["shared"]] == [
         (shared["from"], booked["until"]),
         (at(12).replace("+00:00", "Z"), shared["until"]),
@@ -289,6 +297,65 @@ async def test_a_space_is_shared_booked_and_taken_back(
         ("DELETE", "/patterns/1", None),
     ):
         await changed(resident, method, f"/spaces/{neighbours_space}/sharing{path}", 404, body)
+
+
+async def test_a_page_takes_back_what_is_not_booked_and_says_what_stays(
+    resident: httpx.AsyncClient, administrator: httpx.AsyncClient, own_space: str, units: dict[str, int], server: Server
+) -> None:
+    sharing, page = f"/spaces/{own_space}/sharing", f"/communities/a/share/{own_space}"
+    shared = await send(resident, "POST", f"{sharing}/windows", 201, json=window(1, 20))
+    wish = {"space": own_space, "unit_id": units["2B"]} | window(5, 8)
+    booked = await send(administrator, "POST", "/bookings", 201, json=wish)
+    async with visiting(server.web, "resident@a.example") as visitor:
+        open_next = (await visitor.get(page)).text.partition('id="next-title"')[2]
+        assert open_next.count("<li>") == 2
+        answer = await visitor.send(f"{page}/stop", of=page, rule=shared["id"])
+        assert (answer.status_code, "done=share-rest-stopped" in answer.headers["location"]) == (303, True)
+        open_next = (await visitor.get(page)).text.partition('id="next-title"')[2]
+        assert open_next.count("<li>") == 0
+        assert (await visitor.get(page)).text.partition('id="booked-title"')[2].partition("</ul>")[0].count("<li>") == 1
+    state = await send(resident, "GET", sharing, 200)
+    assert [(item["from"], item["until"]) for item in state["shared"]] == [(booked["from"], booked["until"])]
+    assert state["open"] == []
+    # Where no one booked, all of it is taken back, and nothing more is said.
+    second = await send(resident, "POST", f"{sharing}/windows", 201, json=window(30, 40))
+    async with visiting(server.web, "resident@a.example") as visitor:
+        answer = await visitor.send(f"{page}/stop", of=page, rule=second["id"])
+        assert "done=share-stopped" in answer.headers["location"]
+
+
+async def test_a_window_that_starts_now_offers_no_space_on_which_a_car_stands(
+    resident: httpx.AsyncClient, administrator: httpx.AsyncClient, owner: Any
+) -> None:
+    await changed(administrator, "PUT", "/spaces/a-04", 200, {"level": "P1", "category": "shared"})
+    begin = datetime.now(UTC).replace(microsecond=0)
+
+    async def offered(start: datetime) -> list[str]:
+        asked = {"from": start.isoformat(), "until": (start + timedelta(hours=2)).isoformat()}
+        return [item["name"] for item in (await send(resident, "GET", "/availability", 200, params=asked))["items"]]
+
+    async def sensed(status: str, ago: timedelta) -> None:
+        await rows(
+            owner,
+            "a",
+            """
+            INSERT INTO space_state AS old (community_id, space_id, status, received_at, changed_at, gateway_id)
+            SELECT s.community_id, s.id, $2, now() - $3::interval, now() - $3::interval, g.id
+            FROM space s JOIN gateway g ON g.community_id = s.community_id WHERE s.community_id = $1 AND s.name = 'a-04'
+            ON CONFLICT (community_id, space_id) DO UPDATE
+                SET status = excluded.status, received_at = excluded.received_at
+            """,
+            status,
+            ago,
+        )
+
+    for status, ago, now, later in (
+        ("occupied", timedelta(hours=5), [], ["a-04"]),
+        ("occupied", timedelta(days=2), ["a-04"], ["a-04"]),
+        ("free", timedelta(hours=5), ["a-04"], ["a-04"]),
+    ):
+        await sensed(status, ago)
+        assert (await offered(begin), await offered(begin + timedelta(hours=3))) == (now, later), (status, ago)
 
 
 async def test_weekly_patterns_and_blocked_days(

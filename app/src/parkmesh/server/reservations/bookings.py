@@ -161,7 +161,8 @@ async def available(
 ) -> list[Space]:
     """Return the spaces that can be booked for the whole of ``window``, by name, none of ``unit_id``'s own.
 
-    Visitors' spaces are among them only where they are asked for by their category. The transaction is one that may
+    Where it begins now, none on which a sensor sees a car. Visitors' spaces are among them only where they are asked
+    for by their category. The transaction is one that may
     write: the windows of shared spaces are written out as far as the question reaches.
     """
     if category in (None, "assigned"):
@@ -178,6 +179,7 @@ async def available(
           AND CASE WHEN $5::text IS NULL THEN {spaces.CATEGORY} <> 'visitor' ELSE {spaces.CATEGORY} = $5 END
           AND ($6::boolean IS NULL OR {spaces.EV} = $6) AND ($7::boolean IS NULL OR {spaces.ACCESSIBLE} = $7)
           AND ($8::text IS NULL OR s.level = $8) AND ($9::text IS NULL OR s.name > $9)
+          AND NOT coalesce($2 <= now() AND t.status = 'occupied' AND t.received_at > now() - $11::interval, false)
         ORDER BY s.name LIMIT $10
         """,  # noqa: S608 - columns of spaces
         community_id,
@@ -190,6 +192,7 @@ async def available(
         level,
         after,
         limit,
+        spaces.FRESH,
     )
     return [spaces.from_row(row) for row in rows]
 

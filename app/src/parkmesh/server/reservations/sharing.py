@@ -60,7 +60,7 @@ class Stretch(Struct, frozen=True):
 
 class Sharing(Struct, frozen=True):
     """What a unit said about its space, and what follows: when it is shared from now on (as far ahead as windows are
-    written out), and when it is booked."""
+    written out), when it is booked, and when it is still free to book (``open``)."""
 
     space: str
     unit: str
@@ -70,6 +70,7 @@ class Sharing(Struct, frozen=True):
     withheld: list[Stretch]
     shared: list[Stretch]
     booked: list[Stretch]
+    open: list[Stretch]
 
 
 class Held(Struct, frozen=True):
@@ -137,6 +138,7 @@ async def get(connection: Connection, community_id: int, space: str, unit_id: in
         withheld=[Stretch(row["starts_at"], row["ends_at"]) for row in exceptions if row["day"] is None],
         shared=[Stretch(**row) for row in windows],
         booked=[Stretch(item.start, item.end) for item in booked if covers(ours, item)],
+        open=[Stretch(max(item.start, now), item.end) for item in subtract(ours, booked) if item.end > now],
     )
 
 
@@ -232,9 +234,21 @@ async def change_pattern(
 
 
 async def stop(
-    connection: Connection, principal: Principal, community_id: int, held: Held, rule_id: int, now: datetime
-) -> None:
-    """Take back a window or a pattern as a whole; raise ``Problem`` 409 where a booking lies in it."""
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    held: Held,
+    rule_id: int,
+    now: datetime,
+    *,
+    rest: bool = False,
+) -> list[Stretch]:
+    """Take back a window or a pattern as a whole; raise ``Problem`` 409 where a booking lies in it.
+
+    With ``rest``, bookings stay, shared once for their time, and everything else is taken back: returns what stays.
+    """
+    stays: list[Stretch] = []
+    booked = await _bookings_shared(connection, community_id, held, now) if rest else []
     await connection.execute(
         "DELETE FROM sharing_rule WHERE community_id = $1 AND space_id = $2 AND unit_id = $3 AND id = $4",
         community_id,
@@ -242,14 +256,51 @@ async def stop(
         held.unit_id,
         rule_id,
     )
+    if booked:
+        zone = ZoneInfo(await connection.fetchval("SELECT time_zone FROM community WHERE id = $1", community_id))
+        within = Window(now, max(item.end for item in booked))
+        after = (await _follows(connection, community_id, held.space_id, zone, within)).get(held.unit_id, [])
+        stays = [
+            Stretch(item.start, item.end)
+            for item in booked
+            if not covers(after, Window(max(item.start, now), item.end))
+        ]
+    for stretch in stays:
+        await connection.execute(
+            """
+            INSERT INTO sharing_rule (community_id, space_id, unit_id, starts_at, ends_at) VALUES ($1, $2, $3, $4, $5)
+            """,
+            community_id,
+            held.space_id,
+            held.unit_id,
+            stretch.from_,
+            stretch.until,
+        )
     await rewrite(connection, community_id, held.space_id, now, strict=True)
-    await _record(connection, principal, community_id, "stop", held, {"rule": rule_id})
+    await _record(connection, principal, community_id, "stop", held, {"rule": rule_id, "stays": len(stays)})
+    return stays
 
 
 async def take_back(
-    connection: Connection, principal: Principal, community_id: int, held: Held, window: Window, now: datetime
-) -> None:
-    """Stop sharing the space in a window; raise ``Problem`` 409 with the booking that lies in it."""
+    connection: Connection,
+    principal: Principal,
+    community_id: int,
+    held: Held,
+    window: Window,
+    now: datetime,
+    *,
+    rest: bool = False,
+) -> list[Stretch]:
+    """Stop sharing the space in a window; raise ``Problem`` 409 with the booking that lies in it.
+
+    With ``rest``, bookings stay and what nobody booked is taken back: returns what stays, and raises only where all of
+    the window is booked.
+    """
+    booked = await _bookings_shared(connection, community_id, held, now) if rest else []
+    stays = [item for item in booked if item.overlaps(window)]
+    free = subtract([window], stays)
+    if not free:
+        raise overlaps.overlap(stays[0].start, stays[0].end, overlaps.BOOKED)
     await _check_exceptions(connection, community_id, held)
     place = (community_id, held.space_id, held.unit_id)
     # Those that it touches become one with it.
@@ -263,11 +314,12 @@ async def take_back(
         window.start,
         window.end,
     )
-    for item in merge([window, *(Window(*row) for row in taken)]):
+    for item in merge([*free, *(Window(*row) for row in taken)]):
         await _withhold(connection, *place, item)
     await rewrite(connection, community_id, held.space_id, now, strict=True)
-    detail = {"from": window.start.isoformat(), "until": window.end.isoformat()}
+    detail = {"from": window.start.isoformat(), "until": window.end.isoformat(), "stays": len(stays)}
     await _record(connection, principal, community_id, "take-back", held, detail)
+    return [Stretch(item.start, item.end) for item in stays]
 
 
 async def block_day(
@@ -510,6 +562,22 @@ async def _bookings(connection: Connection, community_id: int, space_id: int, no
         now,
     )
     return [Window(row["starts_at"], row["ends_at"]) for row in rows]
+
+
+async def _bookings_shared(connection: Connection, community_id: int, held: Held, now: datetime) -> list[Window]:
+    """Return the bookings that lie in what the unit shares."""
+    rows = await connection.fetch(
+        """
+        SELECT starts_at, ends_at FROM shared_window
+        WHERE community_id = $1 AND space_id = $2 AND unit_id = $3 AND ends_at > $4
+        """,
+        community_id,
+        held.space_id,
+        held.unit_id,
+        now,
+    )
+    ours = [Window(row["starts_at"], row["ends_at"]) for row in rows]
+    return [item for item in await _bookings(connection, community_id, held.space_id, now) if covers(ours, item)]
 
 
 async def _withhold(connection: Connection, community_id: int, space_id: int, unit_id: int, window: Window) -> None:

@@ -5,7 +5,7 @@ it), a level by its id.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import asyncpg
@@ -21,6 +21,8 @@ from parkmesh.server.identity.principals import Principal
 Category = Literal["assigned", "shared", "visitor"]
 """Who may use a space: the unit that it is assigned to, the resident who books it, or a visitor whose pass names it."""
 Status = Literal["free", "occupied", "unknown"]
+FRESH = timedelta(hours=24)
+"""How long what a sensor said of a space is believed: sensors report at least once a day."""
 MAX_EXTENT = 100_000
 """The largest coordinate of a map, in its own units."""
 

@@ -144,6 +144,9 @@ DONE = {
     "booking-cancelled": N_("The booking is cancelled."),
     "shared": N_("The space is shared at that time."),
     "share-stopped": N_("That time is your own again."),
+    "share-rest-stopped": N_(
+        "What nobody has booked is your own again. What stays, and until when, is under Booked by neighbours."
+    ),
     "day-blocked": N_("On that day nothing is shared."),
     "day-unblocked": N_("On that day the space is shared again as usual."),
     "pass-changed": N_("The pass is changed."),

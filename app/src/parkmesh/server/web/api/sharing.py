@@ -100,7 +100,7 @@ class BlockedDayBody(Body):
 class Sharing(BaseModel):
     """``windows``, ``patterns``, ``blocked_days`` and ``withheld`` (windows that were taken back) are the unit's input.
     ``shared`` is the result: when the space is shared, as far ahead as bookings may begin. ``booked`` is when it is
-    booked."""
+    booked, ``open`` when it is still free to book."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -112,6 +112,7 @@ class Sharing(BaseModel):
     withheld: list[Stretch]
     shared: list[Stretch]
     booked: list[Stretch]
+    open: list[Stretch]
 
 
 async def _hold(connection: Connection, member: Membership, space: str, now: datetime) -> sharing.Held:
@@ -245,10 +246,10 @@ async def unblock_day(
 
 @in_community.post("/take-back", responses=answers(409))
 async def take_back(request: Request, principal: SignedIn, member: Member, space: SpaceInPath, body: Asked) -> Sharing:
-    """Stop sharing the space in a window, and answer with the sharing as it is now. 409 names the booking if the space
-    is booked in the window. A second request changes nothing."""
+    """Stop sharing the space in a window, except where it is booked, and answer with the sharing as it is now:
+    ``booked`` is what stays. 409 where all of it is booked. A second request changes nothing."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         held = await _hold(connection, member, space, now)
-        await sharing.take_back(connection, principal, member.community_id, held, body.window, now)
+        await sharing.take_back(connection, principal, member.community_id, held, body.window, now, rest=True)
         return await _read(connection, member, space, now)

@@ -16,8 +16,10 @@ from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 10
 _PATH = "/communities/{community}/share/{space}"
+_REST = "share-rest-stopped"
 
-Act = Callable[[Connection, sharing.Held], Awaitable[object]]
+Act = Callable[[Connection, sharing.Held], Awaitable[str | None]]
+"""Acts on a space, and returns what to say afterwards (a key of ``labels.DONE``; None: the usual)."""
 
 
 async def _unit(visit: Visit, connection: Connection) -> int:
@@ -49,9 +51,9 @@ async def _act(visit: Visit, done: str, act: Act) -> Response:
         async with visit.acting() as connection:
             unit_id = await _unit(visit, connection)
             held = await sharing.hold(connection, visit.member.community_id, visit.path("space"), unit_id, visit.now)
-            await act(connection, held)
+            said = await act(connection, held)
             if not visit.form.errors:
-                return visit.go(visit.request.url.path.rpartition("/")[0], done=done)
+                return visit.go(visit.request.url.path.rpartition("/")[0], done=said or done)
     except Problem as problem:
         visit.form.refused(problem, zone=visit.zone)
     return await show(visit)
@@ -85,19 +87,23 @@ async def share_weekly(visit: Visit) -> Response:
 
 
 async def take_back(visit: Visit) -> Response:
-    async def act(connection: Connection, held: sharing.Held) -> None:
+    async def act(connection: Connection, held: sharing.Held) -> str | None:
         wanted = window(visit.form, visit)
-        if wanted:
-            await sharing.take_back(connection, visit.principal, visit.member.community_id, held, wanted, visit.now)
+        if wanted is None:
+            return None
+        place = (connection, visit.principal, visit.member.community_id, held)
+        return _REST if await sharing.take_back(*place, wanted, visit.now, rest=True) else None
 
     return await _act(visit, "share-stopped", act)
 
 
 async def stop(visit: Visit) -> Response:
-    async def act(connection: Connection, held: sharing.Held) -> None:
+    async def act(connection: Connection, held: sharing.Held) -> str | None:
         rule = visit.form.number("rule", 1)
-        if not visit.form.errors:
-            await sharing.stop(connection, visit.principal, visit.member.community_id, held, rule, visit.now)
+        if visit.form.errors:
+            return None
+        place = (connection, visit.principal, visit.member.community_id, held)
+        return _REST if await sharing.stop(*place, rule, visit.now, rest=True) else None
 
     return await _act(visit, "share-stopped", act)
 
