@@ -155,6 +155,10 @@ async def move(visit: Visit) -> Response:
         async with visit.acting() as connection:
             present = await _own(visit, connection)
             preconditions.check(visit, present)
+            for name, moment in (("from", present.from_), ("until", present.until)):
+                if visit.form.value(name) == input_moment(moment, visit):
+                    # As it was, whichever of two it is.
+                    visit.form.fields.setdefault(forms.offset_field(name), [forms.offset_of(moment, visit.zone)])
             wanted = window(visit.form, visit)
             if wanted:
                 if visit.form.value("from") == input_moment(present.from_, visit):

@@ -15,7 +15,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from parkmesh.domain import plates
+from parkmesh.domain import local_time, plates
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.language import Language
 
@@ -28,6 +28,16 @@ MEDIA_TYPE = "application/x-www-form-urlencoded"
 WITH_FILES = "multipart/form-data"
 
 
+def offset_field(name: str) -> str:
+    """Return the field that tells which moment is meant by a time that the clock shows twice."""
+    return f"{name}-offset"
+
+
+def offset_of(moment: datetime, zone: ZoneInfo) -> str:
+    """Return what that field holds for a moment: ``+02:00``."""
+    return moment.astimezone(zone).isoformat()[-6:]
+
+
 @dataclass
 class Form:
     """What was entered, by field, and ``errors`` by field in the order they were found; those of no field under "".
@@ -38,6 +48,8 @@ class Form:
     errors: dict[str, str] = field(default_factory=dict)
     sent: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
+    twice: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    """Fields with a time that the clock shows twice: the choices of their ``offset_field``, as value and text."""
 
     def value(self, name: str, default: object = "") -> str:
         """Return what the field shows: what was entered, else (or where another form was sent) ``default``."""
@@ -115,7 +127,11 @@ class Form:
         self.wrong(name, language.gettext("Enter a number from %(low)s to %(high)s.", **bounds))
 
     def moment(self, name: str, zone: ZoneInfo) -> datetime | None:
-        """Return a day and time of the community's clock (``datetime-local``), None where there is none."""
+        """Return a day and time of the community's clock (``datetime-local``) in UTC, None where there is none.
+
+        A time that the clock skips is refused with the two next to it. Of one that comes twice the form asks which is
+        meant: the answer, an offset, is in another field (``offset_field``).
+        """
         try:
             moment = datetime.fromisoformat(self.value(name))
         except ValueError:
@@ -123,7 +139,35 @@ class Form:
         if moment is None or moment.tzinfo is not None or not 2000 <= moment.year < 2200:
             self.wrong(name, self.language.gettext("Enter a day and a time."))
             return None
-        return moment.replace(tzinfo=zone)
+        found = local_time.moments(moment, zone)
+        if not found:
+            before, after = (self.language.clock(at, zone) for at in local_time.beside_skipped(moment, zone))
+            self.wrong(
+                name,
+                self.language.gettext(
+                    "The clock skips %(time)s on that day. Choose %(before)s or %(after)s.",
+                    time=f"{moment:%H:%M}",
+                    before=before,
+                    after=after,
+                ),
+            )
+            return None
+        return found[0] if len(found) == 1 else self._one_of_two(name, found, zone)
+
+    def _one_of_two(self, name: str, found: list[datetime], zone: ZoneInfo) -> datetime | None:
+        _ = self.language.gettext
+        offsets = [offset_of(at, zone) for at in found]
+        first, second = offsets
+        clock = self.language.clock(found[0], zone)
+        self.twice[name] = [
+            (first, _("%(time)s for the first time (UTC%(offset)s)", time=clock, offset=first)),
+            (second, _("%(time)s for the second time (UTC%(offset)s)", time=clock, offset=second)),
+        ]
+        chosen = self.value(offset_field(name))
+        if chosen not in offsets:
+            self.wrong(name, _("The clock shows %(time)s twice on that day. Choose which one you mean.", time=clock))
+            return None
+        return found[offsets.index(chosen)]
 
     def optional_moment(self, name: str, zone: ZoneInfo) -> datetime | None:
         return self.moment(name, zone) if self.value(name).strip() else None
