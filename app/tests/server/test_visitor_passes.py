@@ -223,6 +223,27 @@ async def test_a_visitors_space_is_booked_with_the_pass(
     await passes(resident, space=visitors_space, **window(4, 6))
 
 
+async def test_an_accessible_space_comes_last_where_any_will_do(
+    resident: httpx.AsyncClient, administrator: httpx.AsyncClient, server: Server, owner: Any
+) -> None:
+    for name, accessible in (("a-04", True), ("a-05", False)):
+        wish = {"level": "P1", "category": "visitor", "accessible": accessible}
+        await changed(administrator, "PUT", f"/spaces/{name}", 200, wish)
+    fields = {"name": "", "plate": "", "space": "any"}
+    fields |= {"from": at(24)[:16], "until": at(26)[:16]}
+    async with visiting(server.web, "resident@a.example") as visitor:
+        for number in ("first", "second"):
+            page = "/communities/a/visitors"
+            answer = await visitor.send(page, of=page, idempotency_key=f"key-of-the-{number}", **fields)
+            assert answer.status_code == 200, answer.text
+    booked = await rows(
+        owner,
+        "a",
+        "SELECT s.name FROM booking b JOIN space s ON s.id = b.space_id AND s.community_id = $1 ORDER BY b.id",
+    )
+    assert [row["name"] for row in booked] == ["a-05", "a-04"]
+
+
 async def test_a_visitor_sees_his_pass_and_nothing_else(
     resident: httpx.AsyncClient, administrator: httpx.AsyncClient, visitor: httpx.AsyncClient, owner: asyncpg.Connection
 ) -> None:

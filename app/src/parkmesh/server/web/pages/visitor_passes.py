@@ -87,13 +87,21 @@ async def create(visit: Visit) -> Response:
 
 
 async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted: Window) -> str:
-    """Return a visitors' space that is free for the whole time; raise ``Problem`` 409 where there is none."""
-    free = await bookings.available(
-        connection, visit.member.community_id, wanted, limit=1, unit_id=unit_id, category="visitor"
-    )
-    if not free:
-        raise Problem(409, "No visitors' space is free for the whole of that time.", kind="no-visitor-space")
-    return free[0].name
+    """Return a visitors' space that is free for the whole time, an accessible one only where no other is; raise
+    ``Problem`` 409 where there is none."""
+    for accessible in (False, True):
+        free = await bookings.available(
+            connection,
+            visit.member.community_id,
+            wanted,
+            limit=1,
+            unit_id=unit_id,
+            category="visitor",
+            accessible=accessible,
+        )
+        if free:
+            return free[0].name
+    raise Problem(409, "No visitors' space is free for the whole of that time.", kind="no-visitor-space")
 
 
 async def _own(visit: Visit, connection: Connection, *, for_change: bool = True) -> visitor_passes.VisitorPass:
