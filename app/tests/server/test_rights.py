@@ -163,11 +163,13 @@ async def test_residents_see_their_own_passages_and_may_change_nothing(
     await held_for_long(owner)
     times = {"received": 1_790_000_000_000}
     passage = {"type": "passage", "times": times, "gate": "main-in", "direction": "entry", "decision": "granted"}
-    events = [
-        passage | {"seq": seq, "plate": plate, "reason": "exact"}
-        for seq, plate in enumerate(("1234BCD", "5678AXX", "1234BCD"), 1)
-    ]
     async with gateway("gateway-a") as client:
+        entries = (await client.get("/edge/v1/access-list")).json()["entries"]
+        own_credential = {entry["plate"]: entry["credential_id"] for entry in entries}
+        events = [
+            passage | {"seq": seq, "plate": plate, "reason": "exact", "credential_id": own_credential[plate]}
+            for seq, plate in enumerate(("1234BCD", "5678AXX", "1234BCD"), 1)
+        ]
         await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
     resident, administrator = await people("resident@a.example"), await people("administrator@a.example")
     own = (await resident.get("/api/v1/communities/a/passages")).json()["items"]

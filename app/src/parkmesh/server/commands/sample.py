@@ -172,6 +172,9 @@ async def _live(pool: database.Pool, name: str, token: bytes) -> None:
     cars.append(("0000XXX", "denied", "unknown_plate"))
     moments = sorted(now - source.randrange(24 * 3_600_000) for _ in range(24))
     inside: set[str] = set()
+    async with database.acquired(pool) as connection, connection.transaction():
+        await connection.execute("SELECT edge_identify($1)", token)
+        listed = {row["plate"]: row["id"] for row in await connection.fetch("SELECT plate, id::text FROM credential")}
     events: list[Passage | SpaceState] = []
     for seq, at in enumerate(moments, 1):
         plate, decision, reason = source.choice(cars)
@@ -182,6 +185,7 @@ async def _live(pool: database.Pool, name: str, token: bytes) -> None:
             "type": "passage", "seq": seq, "times": {"received": at}, "plate": plate, "decision": decision,
             "gate": "main-out" if leaves else "main-in", "direction": "exit" if leaves else "entry",
             "reason": reason, "opened": True if decision == "granted" else None,
+            "credential_id": listed.get(plate),
         }  # fmt: skip
         events.append(msgspec.convert(passage, Passage))
     spaces = [f"{level.lower()}-{n:02}" for level, count in LEVELS[name].items() for n in range(1, count + 1)]
@@ -253,11 +257,13 @@ BEGIN
             SELECT v_id, lpad((r.id % 10000)::text, 4, '0') || 'BCD', r.id
             FROM resident r WHERE r.community_id = v_id;
         INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, gate, direction, plate, decision,
-                             reason, opened, access_list_version)
+                             reason, opened, access_list_version, credential_id)
             SELECT v_id, v_gateway, 1, p, date_trunc('milliseconds', now()) - p * interval '7 min',
                    CASE WHEN p % 2 = 0 THEN 'main-in' ELSE 'main-out' END,
                    CASE WHEN p % 2 = 0 THEN 'entry' ELSE 'exit' END, lpad(p::text, 4, '0') || 'BCD', 'granted', 'exact',
-                   true, 1
+                   true, 1,
+                   (SELECT min(c.id)::text FROM credential c
+                    WHERE c.community_id = v_id AND c.plate = lpad(p::text, 4, '0') || 'BCD')
             FROM generate_series(1, {passages}) p;
         UPDATE gateway SET epoch = 1, acked = {passages} WHERE community_id = v_id AND id = v_gateway;
     END LOOP;
