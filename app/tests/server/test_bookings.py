@@ -375,7 +375,7 @@ async def test_a_page_takes_back_what_is_not_booked_and_says_what_stays(
 async def test_a_window_that_starts_now_offers_no_space_on_which_a_car_stands(
     resident: httpx.AsyncClient, administrator: httpx.AsyncClient, owner: Any
 ) -> None:
-    await changed(administrator, "PUT", "/spaces/a-04", 200, {"level": "P1", "category": "shared"})
+    await changed(administrator, "PATCH", "/spaces/a-04", 200, {"level": "P1", "category": "shared"})
     begin = datetime.now(UTC).replace(microsecond=0)
 
     async def offered(start: datetime) -> list[str]:

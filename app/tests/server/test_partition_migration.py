@@ -75,7 +75,19 @@ async def test_passages_of_the_release_before_stay_and_new_ones_go_on(empty_data
         last = (await rows(owner, "a", "SELECT max(id) AS id FROM passage WHERE community_id = $1"))[0]["id"]
         await schema.migrate(base.owner, APP_PASSWORD, 5)
         # The old server's call is the same; its next passage comes after those before it.
-        await send(pool, 5, now + 1, now + 3 * DAY_MS)
+        await send(pool, 5, now + 1, now + 2)
+    # In three days.
+    await rows(
+        owner,
+        "a",
+        """
+        INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, gate, direction, plate, decision, reason,
+                             access_list_version)
+        SELECT community_id, gateway_id, epoch, 7, received_at + interval '3 days', gate, direction, plate, decision,
+               reason, 0
+        FROM passage WHERE community_id = $1 AND seq = 6 RETURNING id
+        """,
+    )
     found = await rows(
         owner,
         "a",
@@ -83,8 +95,9 @@ async def test_passages_of_the_release_before_stay_and_new_ones_go_on(empty_data
     )
     places = [row["place"] for row in found]
     assert places[:5] == ["passage_past", "passage_past", "passage_past", "passage_default", "passage_past"]
-    assert places[5].startswith("passage_2")
-    assert len({row["id"] for row in found}) == 6
+    assert places[5] == "passage_past"
+    assert places[6].startswith("passage_2")
+    assert len({row["id"] for row in found}) == 7
     assert min(row["id"] for row in found[4:]) > last
     # No index was left behind half built, and no partition lacks one.
     invalid = await owner.fetch("SELECT indexrelid::regclass FROM pg_index WHERE NOT indisvalid")

@@ -207,6 +207,17 @@ async def test_a_visitor_s_car_is_seen_while_its_pass_holds(people: People, owne
         json={"plate": "VISIT1", "from": begins.isoformat(), "until": (begins + timedelta(hours=2)).isoformat()},
     )
     assert answer.status_code == 201, answer.text
+    # It was yesterday's: a gateway stores nothing of the future.
+    begins -= timedelta(days=1)
+    await rows(
+        owner,
+        "a",
+        """
+        UPDATE credential SET valid_from = valid_from - interval '1 day', valid_until = valid_until - interval '1 day',
+                              created_at = created_at - interval '2 days', held_from = held_from - interval '2 days'
+        WHERE community_id = $1 AND plate = 'VISIT1' RETURNING id
+        """,
+    )
     hours = (-2.0, -0.5, 0.0, 1.9, 2.0, 5.0)  # after it began
     moments = [int((begins + timedelta(hours=hour)).timestamp() * 1000) for hour in hours]
     events: list[edge.Event] = [

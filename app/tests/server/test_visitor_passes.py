@@ -115,7 +115,7 @@ async def test_a_revoked_plate_gets_no_pass(
 async def test_a_pass_whose_plate_staff_revoked_opens_no_gate(
     resident: httpx.AsyncClient, administrator: httpx.AsyncClient, server: Server, owner: Any, connected: None
 ) -> None:
-    await changed(administrator, "PUT", "/rules", 200, {"visitors_open_gates": True})
+    await changed(administrator, "PATCH", "/rules", 200, {"visitors_open_gates": True})
     made = await passes(resident, plate="9999ZZZ")
     await rows(owner, "a", "UPDATE visitor_pass SET starts_at = now() - interval '1 hour' WHERE community_id = $1")
     link = f"/{links.VISIT}/{made['link'].rsplit('/', 1)[1]}"
@@ -228,7 +228,7 @@ async def test_an_accessible_space_comes_last_where_any_will_do(
 ) -> None:
     for name, accessible in (("a-04", True), ("a-05", False)):
         wish = {"level": "P1", "category": "visitor", "accessible": accessible}
-        await changed(administrator, "PUT", f"/spaces/{name}", 200, wish)
+        await changed(administrator, "PATCH", f"/spaces/{name}", 200, wish)
     fields = {"name": "", "plate": "", "space": "any"}
     fields |= {"from": at(24)[:16], "until": at(26)[:16]}
     async with visiting(server.web, "resident@a.example") as visitor:
