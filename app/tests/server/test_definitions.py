@@ -20,6 +20,7 @@ BEFORE_THE_FILES = "0008"
 CHANGED_SINCE_THE_REVISIONS = {
     "functions api_key_identify",
     "functions edge_batch",
+    "functions erase_passages",
     "functions membership_ended",
     "triggers membership.ended",
 }

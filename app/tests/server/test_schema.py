@@ -62,6 +62,9 @@ PRIVILEGES = {
     "lane": "SIUD",
     "gate_command": "SIU",
     "gate_opening": "SI",
+    "movement": "SI",
+    "stay": "SIUD",
+    "stay_progress": "SIU",
     "web_session": "SIuD",
 }
 

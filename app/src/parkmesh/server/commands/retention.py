@@ -6,6 +6,7 @@
 | all other passages | 30 days | counted the same way; their day's partition is dropped |
 | what sensors said of spaces | 30 days | their day's partition is dropped |
 | presence of plates outside, corrections of presence | 30 days | deleted |
+| stays | 30 days after they ended; an open one ends 30 days after the entry | deleted |
 | visitors' plates on the access list | 30 days after their validity | deleted |
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
 | reasons of bookings' cancellation | 30 days after the booked time | erased |
@@ -32,6 +33,7 @@ from typing import Any
 import asyncpg
 from msgspec import Struct
 
+from parkmesh.domain import stays
 from parkmesh.domain.passages import UNMATCHED
 from parkmesh.server.commands import deletion
 from parkmesh.server.db import database
@@ -68,6 +70,16 @@ class _DryRun(Exception):
 _STEPS: tuple[tuple[str, timedelta, str], ...] = (
     ("presence", PASSAGES_KEPT, "DELETE FROM presence WHERE NOT inside AND at < $1"),
     ("presence_correction", PASSAGES_KEPT, "DELETE FROM presence_correction WHERE at < $1"),
+    ("movement", PASSAGES_KEPT, "DELETE FROM movement WHERE at < $1"),
+    (
+        "stay_timeout",
+        stays.LONGEST,
+        f"""
+        UPDATE stay SET left_at = entered_at + interval '{stays.LONGEST.days} days', closed_by = 'timeout'
+        WHERE left_at IS NULL AND entered_at <= $1
+        """,  # noqa: S608 - a constant
+    ),
+    ("stay", PASSAGES_KEPT, "DELETE FROM stay WHERE left_at < $1"),
     (
         "visitor_credential",
         PEOPLE_KEPT,

@@ -19,6 +19,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from parkmesh.server import servers, settings
+from parkmesh.server.access.stay_projection import StayProjection
 from parkmesh.server.db import database
 from parkmesh.server.db.listener import Listener
 from parkmesh.server.edge import app as edge_app
@@ -106,11 +107,12 @@ async def serve(
         stream_list = StreamList(edge_pool, config.server_id, started_at)
         feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
         mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket))
+        stays = StayProjection(web_pool)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
-            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails),
-            lambda: resync(feeds, streams, mails),
+            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails, stays),
+            lambda: resync(feeds, streams, mails, stays),
         )
         web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
@@ -122,6 +124,7 @@ async def serve(
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         listing = asyncio.create_task(stream_list.run(), name="stream list")
         mailing = asyncio.create_task(mails.run(), name="mails")
+        projecting = asyncio.create_task(stays.run(), name="stays")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
             asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
@@ -148,7 +151,7 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, listing, mailing, present):
+        for task in (listening, announcing, listing, mailing, projecting, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -175,8 +178,15 @@ async def _opened(*applications: Application) -> None:
         await application.opened.wait()
 
 
-def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams, mails: MailWorker) -> None:
-    """Hand a notification of the database to the feeds and streams that it concerns (see ``notifications`` for the
+def dispatch(
+    channel: str,
+    payload: str,
+    feeds: live.Feeds,
+    streams: Streams,
+    mails: MailWorker,
+    stays: StayProjection,
+) -> None:
+    """Hand a notification of the database to whom it concerns (see ``notifications`` for the
     payloads)."""
     if channel == messages.CHANNEL:
         mails.wake()
@@ -186,6 +196,7 @@ def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams, ma
         feeds.changed(int(identity), rest)
         if "p" in rest:
             streams.moved(int(identity))
+            stays.changed(int(identity))
     elif channel == "parkmesh_access_list":
         feeds.changed(int(identity), "v")
         streams.new_version(int(identity), int(rest))
@@ -197,11 +208,12 @@ def dispatch(channel: str, payload: str, feeds: live.Feeds, streams: Streams, ma
         feeds.end_user(int(identity))
 
 
-def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker) -> None:
-    """Bring all feeds and streams up to date after a time in which notifications may have been missed."""
+def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: StayProjection) -> None:
+    """Bring everything up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
     mails.wake()
+    stays.resync()
 
 
 def _everywhere(sock: socket.socket) -> bool:

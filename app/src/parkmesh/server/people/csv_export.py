@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from parkmesh.server import audit
-from parkmesh.server.access import credentials, passages
+from parkmesh.server.access import credentials, passages, stays
 from parkmesh.server.db import database
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
@@ -25,7 +25,7 @@ from parkmesh.server.spaces import spaces
 
 BATCH = 1000
 
-Kind = Literal["units", "people", "credentials", "spaces", "passages", "bookings", "visitor-passes", "audit"]
+Kind = Literal["units", "people", "credentials", "spaces", "passages", "stays", "bookings", "visitor-passes", "audit"]
 
 
 class Filter(Struct, frozen=True, omit_defaults=True):
@@ -225,6 +225,29 @@ async def _bookings(asked: _Asked) -> list[_Placed]:
     ]
 
 
+async def _stays(asked: _Asked) -> list[_Placed]:
+    plate = passages.beginning_of_plate(asked.only.plate) if asked.only.plate else None
+    if asked.only.plate and plate is None:
+        return []
+    wanted = stays.Filter(plate=plate, since=asked.only.since, until=asked.only.until)
+    async with asked.reading() as connection:
+        found = await stays.page(connection, asked.community_id, limit=asked.limit, before=asked.place, only=wanted)
+    return [
+        (
+            (item.entered_at, item.id),
+            (
+                item.plate,
+                item.unit,
+                item.entered_at,
+                item.left_at,
+                item.closed_by and Code(item.closed_by),
+                item.visitor_pass_id is not None,
+            ),
+        )
+        for item in found
+    ]
+
+
 async def _visitor_passes(asked: _Asked) -> list[_Placed]:
     async with asked.reading() as connection:
         found = await visitor_passes.page(
@@ -302,6 +325,9 @@ _EXPORTS: dict[Kind, _Export] = {
         ("received_at", "gate", "direction", "plate", "decision", "reason", "opened", "gateway"),
         frozenset({"plate", "gate", "direction", "decision"}) | _WHEN,
         _passages,
+    ),
+    "stays": _Export(
+        ("plate", "unit", "entered_at", "left_at", "closed_by", "visitor"), frozenset({"plate"}) | _WHEN, _stays
     ),
     "bookings": _Export(
         (

@@ -1,13 +1,14 @@
 """One person's data in a community: exported whole, or erased.
 
-The export holds the person, their account and plates, the passages by those plates while they held them, visits and
-bookings that they made, invitations to their address, and the entries of the audit trail that mention them. The
-account's sessions and passkeys are given to the account's owner alone: the account may serve other communities too.
+The export holds the person, their account and plates, the passages and stays of those plates while they held them,
+visits and bookings that they made, invitations to their address, and the entries of the audit trail that mention them.
+The account's sessions and passkeys are given to the account's owner alone: the account may serve other communities
+too.
 
 Erasing leaves no row that tells who the person was. Rows that others refer to stay without content: the person's, and
-the account's where it belonged to this community alone (otherwise it goes on elsewhere). Passages keep their place
-under a pseudonym (``erase_passages``). The trail keeps who did what by numbers; texts about the person are redacted,
-and its chain still holds. Gateways drop the plates with the next version of their list, which is now.
+the account's where it belonged to this community alone (otherwise it goes on elsewhere). Passages and stays
+keep their place under a pseudonym (``erase_passages``). The trail keeps who did what by numbers; texts about the person
+are redacted, and its chain still holds. Gateways drop the plates with the next version of their list, which is now.
 """
 
 import json
@@ -19,7 +20,7 @@ from msgspec import Struct
 
 from parkmesh.server import audit
 from parkmesh.server.access import presence
-from parkmesh.server.access.passages import SINCE, UNTIL, Seen, columns, decided_in, seen_in
+from parkmesh.server.access.passages import SINCE, UNTIL, Seen, columns, decided_in, seen_in, windows_of
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
@@ -37,8 +38,8 @@ Rows = list[dict[str, Any]]
 
 
 class PersonalData(Struct, frozen=True):
-    """``sessions`` and ``passkeys`` are None unless the person asks for their own data; ``passages`` are the latest
-    ``MAX_PASSAGES``, ``presence`` the first ``MAX_PLATES``."""
+    """``sessions`` and ``passkeys`` are None unless the person asks for their own data; ``passages`` and
+    ``stays`` are the latest ``MAX_PASSAGES``, ``presence`` the first ``MAX_PLATES``."""
 
     resident: Resident
     account: dict[str, Any] | None
@@ -47,6 +48,7 @@ class PersonalData(Struct, frozen=True):
     credentials: Rows
     presence: Rows
     passages: Rows
+    stays: Rows
     visitor_passes: Rows
     bookings: Rows
     invitations: Rows
@@ -157,6 +159,20 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             ORDER BY p.received_at DESC, p.id DESC LIMIT $2
             """,  # noqa: S608 - a condition of ours
             community_id,
+            MAX_PASSAGES,
+            *columns(person.seen),
+        ),
+        stays=await _rows(
+            connection,
+            f"""
+            SELECT s.plate, s.entered_at, s.left_at, s.closed_by FROM stay s
+            WHERE s.community_id = $1 AND (s.credential_id = ANY($2) OR EXISTS (
+                SELECT FROM {windows_of(4)} WHERE seen.credential = s.credential_id::text
+                  AND seen.since <= s.entered_at AND (seen.until IS NULL OR s.entered_at < seen.until)))
+            ORDER BY s.entered_at DESC, s.id DESC LIMIT $3
+            """,  # noqa: S608 - a condition of ours
+            community_id,
+            person.credential_ids,
             MAX_PASSAGES,
             *columns(person.seen),
         ),

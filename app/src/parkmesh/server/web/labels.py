@@ -109,10 +109,17 @@ LIST = {
     "bookings": N_("Bookings"),
     "visitor-passes": N_("Visitor passes"),
     "audit": N_("Audit"),
+    "stays": N_("Stays"),
 }
 MESSAGE = {
     "invitation": N_("Invitation"),
     "password-link": N_("Link for a new password"),
+}
+CLOSED_BY = {
+    "exit": N_("Exit"),
+    "missed_exit": N_("Entered again, the exit was missed"),
+    "correction": N_("Corrected by staff"),
+    "timeout": N_("No exit within 30 days"),
 }
 TABLES = {
     "list": LIST,
@@ -133,6 +140,7 @@ TABLES = {
     "role": ROLE,
     "category": CATEGORY,
     "message": MESSAGE,
+    "closed-by": CLOSED_BY,
 }
 
 DONE = {

@@ -100,6 +100,15 @@ class Language:
             return f"{self.moment(begin, zone)}-{self.clock(end, zone)}"
         return f"{self.moment(begin, zone)} - {self.moment(end, zone)}"
 
+    def duration(self, length: timedelta) -> str:
+        """Return a length of time in its two largest units, such as ``2 days 5 hr``."""
+        from babel.units import format_unit
+
+        minutes = max(int(length.total_seconds()) // 60, 0)
+        parts = [("day", minutes // 1440), ("hour", minutes // 60 % 24), ("minute", minutes % 60)]
+        shown = [part for part in parts if part[1]][:2] or [("minute", 0)]
+        return " ".join(format_unit(number, unit, "short", locale=self._locale) for unit, number in shown)
+
     def ago(self, moment: datetime | None) -> str:
         """Return how long ago something was, in the largest fitting unit."""
         from babel.dates import format_timedelta

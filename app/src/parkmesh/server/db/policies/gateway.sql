@@ -14,6 +14,10 @@ DROP POLICY IF EXISTS retention ON gateway;
 CREATE POLICY retention ON gateway TO CURRENT_USER
     USING ((SELECT parkmesh_scope()) = 'retention');
 
+DROP POLICY IF EXISTS server ON gateway;
+CREATE POLICY server ON gateway FOR SELECT
+    USING ((SELECT parkmesh_scope()) = 'server');
+
 DROP POLICY IF EXISTS tenant ON gateway;
 CREATE POLICY tenant ON gateway
     USING (community_id = (SELECT parkmesh_community()));

@@ -25,6 +25,7 @@ from parkmesh.server.web.api import (
     sessions,
     sharing,
     spaces,
+    stays,
     units,
     visitor_passes,
 )
@@ -43,6 +44,7 @@ _IN_COMMUNITY = (
     gates,
     passages,
     presence,
+    stays,
     rules,
     credentials,
     units,

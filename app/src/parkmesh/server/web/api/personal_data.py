@@ -6,6 +6,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict
 
+from parkmesh.domain.stays import ClosedBy
 from parkmesh.server.db import database
 from parkmesh.server.http import problems
 from parkmesh.server.identity.principals import Role
@@ -72,6 +73,13 @@ class PersonalPassage(_Part):
     opened: bool | None
 
 
+class PersonalStay(_Part):
+    plate: str
+    entered_at: datetime
+    left_at: datetime | None
+    closed_by: ClosedBy | None
+
+
 class PersonalVisitorPass(_Part):
     id: int
     name: str | None
@@ -134,6 +142,7 @@ class PersonalData(_Part):
     credentials: list[PersonalCredential]
     presence: list[PersonalPresence]
     passages: list[PersonalPassage]
+    stays: list[PersonalStay]
     visitor_passes: list[PersonalVisitorPass]
     bookings: list[PersonalBooking]
     invitations: list[PersonalInvitation]

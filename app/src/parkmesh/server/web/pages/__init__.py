@@ -24,6 +24,7 @@ from parkmesh.server.web.pages import (
     sessions,
     sharing,
     spaces,
+    stays,
     units,
     visitor_passes,
 )
@@ -46,6 +47,7 @@ ROUTES: list[BaseRoute] = [
     *levels.ROUTES,
     *spaces.ROUTES,
     *passages.ROUTES,
+    *stays.ROUTES,
     *units.ROUTES,
     *people.ROUTES,
     *personal_data.ROUTES,

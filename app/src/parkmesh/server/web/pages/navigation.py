@@ -41,6 +41,7 @@ STAFF = (
     Item("", N_("Live"), "pulse"),
     Item("/map", N_("Map"), "map"),
     Item("/passages", N_("Passages"), "list"),
+    Item("/stays", N_("Stays"), "clock"),
     Item("/people", N_("People"), "people"),
     Item("/spaces", N_("Spaces"), "grid"),
     Item("/gates", N_("Gates & rules"), "gate"),
