@@ -60,6 +60,7 @@ OBJECT = {
     "passkey": N_("Passkeys"),
     "password": N_("Passwords"),
     "presence": N_("Presence"),
+    "report": N_("Reports"),
     "resident": N_("Residents"),
     "rules": N_("Rules"),
     "session": N_("Sessions"),
@@ -121,6 +122,49 @@ CLOSED_BY = {
     "correction": N_("Corrected by staff"),
     "timeout": N_("No exit within 30 days"),
 }
+REPORT = {
+    "occupancy-by-hour": N_("Occupancy by hour"),
+    "denied": N_("Denied at the gates"),
+    "visitors": N_("Visitors by unit"),
+    "gates": N_("Openings by gate"),
+    "space-use": N_("Use of spaces"),
+    "sharing-use": N_("Use of shared spaces"),
+}
+REPORT_ABOUT = {
+    "occupancy-by-hour": N_("Cars inside by the gates, free spaces by the sensors."),
+    "denied": N_("Reads that matched no plate are kept for 72 hours only."),
+    "visitors": N_("A night counts when a visitor's car is inside at 4 in the morning."),
+    "gates": N_("How often each gate opened, and how often its barrier did not confirm."),
+    "space-use": N_("By the sensors. The share is of the time in which the state was known."),
+    "sharing-use": N_("How long spaces were shared, and how much of that was booked."),
+}
+COLUMN = {
+    "day": N_("Day"),
+    "hour": N_("Hour"),
+    "utc_offset": N_("Offset from UTC"),
+    "inside_min": N_("Fewest inside"),
+    "inside_max": N_("Most inside"),
+    "inside_avg": N_("Inside on average"),
+    "free_avg": N_("Free on average"),
+    "unknown_share": N_("State unknown"),
+    "plate": N_("Plate"),
+    "gate": N_("Gate"),
+    "reason": N_("Reason"),
+    "count": N_("Times"),
+    "first": N_("First"),
+    "last": N_("Last"),
+    "unit": N_("Unit"),
+    "passes": N_("Passes"),
+    "nights": N_("Nights"),
+    "opened_by_plate": N_("For a plate"),
+    "by_hand": N_("By hand"),
+    "failed": N_("Not confirmed"),
+    "space": N_("Space"),
+    "occupied_minutes": N_("Occupied"),
+    "share": N_("Share of time"),
+    "offered_minutes": N_("Shared"),
+    "booked_minutes": N_("Booked"),
+}
 TABLES = {
     "list": LIST,
     "rule": RULE,
@@ -141,6 +185,9 @@ TABLES = {
     "category": CATEGORY,
     "message": MESSAGE,
     "closed-by": CLOSED_BY,
+    "report": REPORT,
+    "report-about": REPORT_ABOUT,
+    "column": COLUMN,
 }
 
 DONE = {

@@ -71,6 +71,12 @@ class Language:
 
         return format_decimal(number, locale=self._locale)
 
+    def percent(self, share: float) -> str:
+        """Return a share of 1 in percent, with one decimal at most."""
+        from babel.numbers import format_percent
+
+        return format_percent(share, "#,##0.#%" if self.code == "en" else "#,##0.#\xa0%", locale=self._locale)
+
     def clock(self, moment: datetime, zone: ZoneInfo, *, seconds: bool = False) -> str:
         """Return the time of day in a zone."""
         return moment.astimezone(zone).strftime("%H:%M:%S" if seconds else "%H:%M")

@@ -12,7 +12,7 @@ from parkmesh.server.web.pages.visit import Access, Visit, page
 
 KINDS = (
     "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",
-    "presence", "resident", "rules", "session", "sharing", "space", "unit", "visitor-pass",
+    "presence", "report", "resident", "rules", "session", "sharing", "space", "unit", "visitor-pass",
 )  # fmt: skip
 """What acts are about, as they are filtered by."""
 

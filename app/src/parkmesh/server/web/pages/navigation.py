@@ -42,6 +42,7 @@ STAFF = (
     Item("/map", N_("Map"), "map"),
     Item("/passages", N_("Passages"), "list"),
     Item("/stays", N_("Stays"), "clock"),
+    Item("/reports", N_("Reports"), "chart"),
     Item("/people", N_("People"), "people"),
     Item("/spaces", N_("Spaces"), "grid"),
     Item("/gates", N_("Gates & rules"), "gate"),

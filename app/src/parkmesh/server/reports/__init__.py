@@ -1,0 +1,1 @@
+"""Reports: what happened in a community on some days, as tables."""
