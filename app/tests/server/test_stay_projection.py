@@ -464,3 +464,19 @@ async def test_who_projects_waits_for_an_erasure(filled: Database, owner: Any) -
         await projecting
     (stay,) = await rows(owner, "a", "SELECT plate FROM stay WHERE community_id = $1")
     assert stay["plate"].startswith("~")
+
+
+async def test_new_passages_are_found_by_their_place_in_the_index(filled: Database, owner: Any) -> None:
+    """Otherwise each projection would read all that a gateway has sent in 30 days."""
+    (community,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
+    async with (
+        database.create_pool(filled.app, "test", 1) as pool,
+        database.in_community(pool, community["id"]) as connection,
+    ):
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = await connection.fetch(
+            f"EXPLAIN {stay_projection._NEW}", community["id"], 500, datetime.now(UTC) - timedelta(days=30)
+        )
+    conditions = [row[0] for row in plan if "Index Cond" in row[0] and "old_seq" in row[0]]
+    partitions = [row[0] for row in plan if " on passage_" in row[0]]
+    assert len(conditions) == len(partitions) > 1

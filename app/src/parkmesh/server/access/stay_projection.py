@@ -51,15 +51,16 @@ WHERE c.id > coalesce(s.seq, 0) AND ($1::bigint[] IS NULL OR c.community_id = AN
 # One row at least for each gateway that is behind. Of a gateway of which all is here, the mark goes to its last event;
 # of one with more than a batch, to the last passage.
 _NEW = """
+WITH b AS MATERIALIZED (
+    SELECT g.id, g.epoch, g.acked, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
+    FROM gateway g LEFT JOIN stay_progress s ON s.community_id = g.community_id AND s.gateway_id = g.id
+    WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
+)
 SELECT b.id AS gateway_id, p.*,
        CASE WHEN count(p.seq) OVER each < $2 THEN b.epoch ELSE max(p.epoch) OVER each END AS mark_epoch,
        CASE WHEN count(p.seq) OVER each < $2 THEN b.acked ELSE last_value(p.seq) OVER each END AS mark_seq,
        count(p.seq) OVER each = $2 AS more
-FROM (
-    SELECT g.id, g.epoch, g.acked, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
-    FROM gateway g LEFT JOIN stay_progress s ON s.community_id = g.community_id AND s.gateway_id = g.id
-    WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
-) b LEFT JOIN LATERAL (
+FROM b LEFT JOIN LATERAL (
     SELECT p.epoch, p.seq, p.received_at AS at, p.direction = 'entry' AS inside, p.id AS passage,
            CASE WHEN p.credential_id ~ '^[0-9]{1,18}$' THEN p.credential_id::bigint END AS credential,
            coalesce(
