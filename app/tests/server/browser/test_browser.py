@@ -25,6 +25,7 @@ MAIN_PAGES = [
     (RESIDENT, "/communities/a/vehicles"), (RESIDENT, "/communities/a/history"),
     (RESIDENT, "/communities/a/share/a-01"), (RESIDENT, "/account"),
     (ADMIN, "/communities/a"), (ADMIN, "/communities/a/map"), (ADMIN, "/communities/a/passages"),
+    (ADMIN, "/communities/a/stays"), (ADMIN, "/communities/a/reports"), (ADMIN, "/communities/a/reports?report=gates"),
     (ADMIN, "/communities/a/people"), (ADMIN, "/communities/a/people/accounts"), (ADMIN, "/communities/a/people/1"),
     (ADMIN, "/communities/a/spaces"), (ADMIN, "/communities/a/spaces/a-01"), (ADMIN, "/communities/a/gates"),
     (ADMIN, "/communities/a/transfer"), (ADMIN, "/communities/a/audit"),

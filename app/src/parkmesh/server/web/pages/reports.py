@@ -73,7 +73,8 @@ def _shown(visit: Visit, titles: dict[str, str], column: str, value: Any) -> str
     if isinstance(value, datetime):
         return language.moment(value, visit.zone)
     if isinstance(value, date):
-        return language.day(value)
+        # On one line also in a narrow column.
+        return language.day(value, form="d MMM").replace(" ", "\N{NO-BREAK SPACE}")
     return language.number(value) if isinstance(value, int | float) else str(value)
 
 
