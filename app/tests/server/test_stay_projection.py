@@ -278,7 +278,7 @@ async def test_a_server_projects_what_arrives_and_staff_look_it_up(
     assert table[0] == "plate;unit;entered_at;left_at;closed_by;visitor"
     assert len(table) == 5
     entered = moment(now - 5 * HOUR).astimezone(ZoneInfo("Europe/Madrid")).isoformat(timespec="seconds")
-    assert table[1].startswith(f"{OWN};1A;{entered};")
+    assert any(line.startswith(f"{OWN};1A;{entered};") for line in table[1:])
     assert (await (await people("resident@a.example")).get(f"{A}/stays")).status_code == 403
     assert (await (await people("administrator@b.example")).get("/api/v1/communities/b/stays")).json()["items"] == []
 
@@ -353,7 +353,7 @@ async def test_events_of_a_server_that_died_are_found_by_the_next(
 
 
 async def test_many_servers_project_at_once(filled: Database, gateway: Gateway, owner: Any) -> None:
-    now = int(time.time() * 1000)
+    now = int(time.time() * 1000) - HOUR
     moved: dict[str, list[Movement]] = defaultdict(list)
     (community,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
     async with gateway("gateway-a") as client, database.create_pool(filled.app, "test", 6) as pool:
