@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from moto import mock_aws
 from parkmesh.instance import files
 from parkmesh.instance.cli import instance
 from parkmesh.instance.imds import Imds, ImdsError
+from parkmesh.server.settings import mail_settings
 
 REGION = "eu-west-1"
 ADDRESS = "00000000a1"
@@ -45,6 +47,8 @@ USER_DATA: dict[str, Any] = {
     "overlay": {"slot_table": "slots", "slot_secret_prefix": "parkmesh-lab-overlay-slot-"},
 }
 PASSWORD = 'p@ss/w"or\\d$ `%'
+SMTP_URL = "smtp+starttls://user:mail%40pass@smtp.example:587"
+MAIL: dict[str, Any] = {"secret_id": "smtp", "sender": "Parking <parking@example.org>", "reply_to": None}
 
 
 class Cloud:
@@ -55,6 +59,7 @@ class Cloud:
             ("rds!owner", json.dumps({"username": "owner", "password": PASSWORD, "engine": "postgres"})),
             ("app", json.dumps({"username": "parkmesh_app", "password": "app-pass"})),
             ("session", "session-secret\n"),
+            ("smtp", f"{SMTP_URL}\n"),
             ("parkmesh-lab-overlay-slot-1", json.dumps(SLOT)),
         ):
             self.secrets.create_secret(Name=name, SecretString=value)
@@ -144,6 +149,68 @@ def test_a_second_run_gives_the_same(cloud: Cloud, tmp_path: Path) -> None:
     assert tree(tmp_path) == first
 
 
+def settings_of_mail(root: Path) -> dict[str, str]:
+    """The variables of mail that the server is started with, as systemd and the server's own code read them."""
+    lines = (root / "run/parkmesh/server.env").read_text().splitlines()
+    variables = {name: shlex.split(value)[0] for name, _, value in (line.partition("=") for line in lines)}
+    return {name: value for name, value in variables.items() if "SMTP" in name or "MAIL" in name}
+
+
+@pytest.mark.parametrize("reply_to", [None, "office@example.org"])
+def test_a_server_that_sends_mails_is_told_how(
+    cloud: Cloud, imds: ImdsDouble, tmp_path: Path, reply_to: str | None
+) -> None:
+    imds.paths["user-data"] = json.dumps({**USER_DATA, "mail": {**MAIL, "reply_to": reply_to}})
+    assert run(tmp_path)[0] == 0
+    variables = settings_of_mail(tmp_path)
+    assert variables == {
+        "PARKMESH_SMTP_URL": SMTP_URL,
+        "PARKMESH_MAIL_FROM": "Parking <parking@example.org>",
+        **({"PARKMESH_MAIL_REPLY_TO": reply_to} if reply_to else {}),
+    }
+    settings = mail_settings(variables)
+    assert settings is not None
+    assert (settings.password, settings.sender, settings.reply_to) == ("mail@pass", MAIL["sender"], reply_to)
+
+
+@pytest.mark.parametrize("more", [{}, {"mail": None}])
+def test_a_server_that_sends_no_mails_gets_no_settings_of_them(
+    cloud: Cloud, imds: ImdsDouble, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    imds.paths["user-data"] = json.dumps({**USER_DATA, **more})
+    cloud.secrets.delete_secret(SecretId="smtp", ForceDeleteWithoutRecovery=True)
+    assert run(tmp_path)[0] == 0
+    assert settings_of_mail(tmp_path) == {}
+
+
+def test_a_key_of_a_later_role_is_passed_over(cloud: Cloud, imds: ImdsDouble, tmp_path: Path) -> None:
+    imds.paths["user-data"] = json.dumps({**USER_DATA, "later": {"a": 1}, "mail": {**MAIL, "later": True}})
+    assert run(tmp_path)[0] == 0
+    assert settings_of_mail(tmp_path)["PARKMESH_SMTP_URL"] == SMTP_URL
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "secret smtp: ResourceNotFoundException"),
+        (" \n", "secret smtp is empty"),
+        (f"{SMTP_URL}\nanother line", "PARKMESH_SMTP_URL holds a control character"),
+    ],
+)
+def test_a_bad_address_of_the_mail_server_is_named_and_not_shown(
+    cloud: Cloud, imds: ImdsDouble, tmp_path: Path, text: str | None, message: str
+) -> None:
+    imds.paths["user-data"] = json.dumps({**USER_DATA, "mail": MAIL})
+    if text is None:
+        cloud.secrets.delete_secret(SecretId="smtp", ForceDeleteWithoutRecovery=True)
+    else:
+        cloud.set("smtp", text)
+    code, output = run(tmp_path)
+    assert (code, message in output, output.count("\n")) == (1, True, 1)
+    assert "mail%40pass" not in output
+    assert tree(tmp_path) == {}
+
+
 def test_without_a_moon(cloud: Cloud, tmp_path: Path) -> None:
     cloud.set("parkmesh-lab-overlay-slot-1", json.dumps({**SLOT, "moon": None, "moon_id": None}))
     assert run(tmp_path)[0] == 0
@@ -192,6 +259,8 @@ def test_a_secret_that_is_missing_costs_no_slot(cloud: Cloud, tmp_path: Path) ->
         ("#!/bin/sh", "user data: JSON is malformed"),
         ("{}", "user data: Object missing required field `project`"),
         (json.dumps({**USER_DATA, "overlay": {}}), "`slot_table` - at `$.overlay`"),
+        (json.dumps({**USER_DATA, "mail": {"secret_id": "smtp"}}), "`sender` - at `$.mail`"),
+        (json.dumps({**USER_DATA, "mail": {**MAIL, "reply_to": ""}}), "length >= 1 - at `$.mail.reply_to`"),
     ],
 )
 def test_bad_user_data(cloud: Cloud, imds: ImdsDouble, tmp_path: Path, user_data: str, message: str) -> None:

@@ -20,6 +20,7 @@ from parkmesh.instance.slots import Slot, SlotTable, lease
 from parkmesh.instance.userdata import (
     Database,
     Login,
+    Mail,
     SlotSecret,
     UserData,
     UserDataError,
@@ -62,6 +63,22 @@ def _secret(client: Any, secret_id: str) -> str:
         raise PrepareError(f"secret {secret_id}: {error.response['Error']['Code']}") from None
     except BotoCoreError as error:
         raise PrepareError(f"secret {secret_id}: {error}") from None
+
+
+def _text(client: Any, secret_id: str) -> str:
+    """Return the text of a secret that is a text and not JSON."""
+    text = _secret(client, secret_id).strip()
+    if not text:
+        raise UserDataError(f"secret {secret_id} is empty")
+    return text
+
+
+def _mail_settings(client: Any, mail: Mail | None) -> dict[str, str]:
+    """Return the server's settings of mail (``mail_settings`` in parkmesh/server/settings.py); none without mails."""
+    if mail is None:
+        return {}
+    reply_to = {"PARKMESH_MAIL_REPLY_TO": mail.reply_to} if mail.reply_to else {}
+    return {"PARKMESH_SMTP_URL": _text(client, mail.secret_id), "PARKMESH_MAIL_FROM": mail.sender, **reply_to}
 
 
 def _write_overlay(root: Path, secret: SlotSecret) -> None:
@@ -112,9 +129,8 @@ def prepare(session: Any, imds: Imds, root: Path, *, source: random.Random | Non
     secrets = client("secretsmanager")
     database_owner = parse_login(data.database.owner_secret_id, _secret(secrets, data.database.owner_secret_id))
     app = parse_login(data.database.app_secret_id, _secret(secrets, data.database.app_secret_id))
-    session_secret = _secret(secrets, data.session_secret_id).strip()
-    if not session_secret:
-        raise UserDataError(f"secret {data.session_secret_id} is empty")
+    session_secret = _text(secrets, data.session_secret_id)
+    mail = _mail_settings(secrets, data.mail)
     table = SlotTable(data.overlay.slot_table, client("dynamodb"), lambda: client("ec2"))
     slot = lease(table, me, source=source)
     secret_id = f"{data.overlay.slot_secret_prefix}{slot.number}"
@@ -129,6 +145,7 @@ def prepare(session: Any, imds: Imds, root: Path, *, source: random.Random | Non
                 "PARKMESH_EDGE_ADDRESS": overlay.ip,
                 "PARKMESH_PUBLIC_URL": data.public_url,
                 "PARKMESH_SERVER_ID": me,
+                **mail,
             }
         )
         migrate = files.environment(

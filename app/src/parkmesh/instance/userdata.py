@@ -27,8 +27,19 @@ class Overlay(Struct, frozen=True):
     slot_secret_prefix: Text
 
 
+class Mail(Struct, frozen=True):
+    """How the servers send mails. The secret's text is the mail server's address, as PARKMESH_SMTP_URL has it."""
+
+    secret_id: Text
+    sender: Text
+    reply_to: Text | None = None
+
+
 class UserData(Struct, frozen=True):
-    """What the launch template says: names of things, no secrets."""
+    """What the launch template says: names of things, no secrets. ``mail`` None: the servers send no mails.
+
+    An image passes over a key that it doesn't know, so a newer role can start an older image.
+    """
 
     project: Text
     environment: Text
@@ -38,6 +49,7 @@ class UserData(Struct, frozen=True):
     public_url: Text
     overlay: Overlay
     aws_endpoint_url: Text | None = None
+    mail: Mail | None = None
 
 
 class Login(Struct, frozen=True):
