@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,6 +85,22 @@ def group(aws: Aws) -> dict[str, Any]:
     return found
 
 
+def launch_data(aws: Aws) -> dict[str, Any]:
+    """What the launch template's newest version says."""
+    (version,) = aws.client("ec2").describe_launch_template_versions(
+        LaunchTemplateName="parkmesh-test-app", Versions=["$Latest"]
+    )["LaunchTemplateVersions"]
+    data: dict[str, Any] = version["LaunchTemplateData"]
+    return data
+
+
+def readable_secrets(aws: Aws) -> list[str]:
+    """Names of the secrets that an app server's own policy lets it read, without the environment's name."""
+    policy = aws.client("iam").get_role_policy(RoleName="parkmesh-test-app", PolicyName="app")["PolicyDocument"]
+    (statement,) = [each for each in policy["Statement"] if each["Sid"] == "ReadItsSecrets"]
+    return [arn.partition(":secret:parkmesh-test-")[2] for arn in statement["Resource"]]
+
+
 @pytest.fixture(scope="module")
 def before(aws: Aws) -> dict[str, list[str]]:
     return resources(aws)
@@ -138,16 +155,16 @@ def test_no_run_prints_a_secret(aws: Aws, built: dict[str, Run]) -> None:
     manager = aws.client("secretsmanager")
     texts = [manager.get_secret_value(SecretId=each)["SecretString"] for each in resources(aws)["secret"]]
     secrets = [json.loads(text)["password"] if text.startswith("{") else text for text in texts]
-    assert len(secrets) == 3
-    assert all(len(secret) == 40 for secret in secrets)
+    (given,) = [secret for secret in secrets if secret.startswith("smtp")]
+    generated = [secret for secret in secrets if secret != given]
+    assert [len(secret) for secret in generated] == [40, 40, 40]
+    secrets.append("first-throw-away")
+    assert secrets[-1] in given
     assert not [name for name, run in built.items() if any(secret in run.output for secret in secrets)]
 
 
 def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[str, Run]) -> None:
-    (version,) = aws.client("ec2").describe_launch_template_versions(
-        LaunchTemplateName="parkmesh-test-app", Versions=["$Latest"]
-    )["LaunchTemplateVersions"]
-    data = version["LaunchTemplateData"]
+    data = launch_data(aws)
     endpoint = aws.client("rds").describe_db_instances()["DBInstances"][0]["Endpoint"]
     assert json.loads(base64.b64decode(data["UserData"])) == {
         "project": "parkmesh",
@@ -163,12 +180,93 @@ def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[s
         },
         "session_secret_id": "parkmesh-test-session",
         "public_url": "http://parkmesh.example",
+        "mail": {
+            "secret_id": "parkmesh-test-smtp",
+            "sender": "Parking <parking@parkmesh.example>",
+            "reply_to": None,
+        },
         "overlay": {
             "slot_table": "parkmesh-test-slots",
             "slot_secret_prefix": "parkmesh-test-overlay-slot-",
         },
     }
     assert data["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_instances_may_read_what_they_are_told_of(aws: Aws, built: dict[str, Run]) -> None:
+    assert readable_secrets(aws) == [
+        "database-owner-??????",
+        "database-app-??????",
+        "session-??????",
+        "overlay-slot-*",
+        "smtp-??????",
+    ]
+
+
+def smtp_url(aws: Aws) -> str:
+    return str(aws.client("secretsmanager").get_secret_value(SecretId="parkmesh-test-smtp")["SecretString"])
+
+
+def test_the_mail_server_s_address_follows_its_file(aws: Aws, built: dict[str, Run], tmp_path: Path) -> None:
+    first, second = smtp_url(aws), "smtps://mailer:second-throw-away@smtp.parkmesh.example"
+    assert first == "smtp+starttls://mailer:first-throw-away@smtp.parkmesh.example:587"
+    file = tmp_path / "smtp-url"
+    file.write_text(f"{second}\n")
+    another = ("-e", f"aws_data_smtp_url_file={file}")
+    run = aws.play(DATA, "--check", *another)
+    assert (run.status, run.changed, smtp_url(aws)) == (0, 1, first), run.output
+    run = aws.play(DATA, *another)
+    assert (run.status, run.changed, smtp_url(aws)) == (0, 1, second), run.output
+    assert "second-throw-away" not in run.output
+    run = aws.play(DATA, *another)
+    assert (run.status, run.changed) == (0, 0), run.output
+    # Without a file the secret stays, for servers of the present version read it when they boot.
+    run = aws.play(DATA, "-e", "aws_data_smtp_url_file=")
+    assert (run.status, run.changed, smtp_url(aws)) == (0, 0, second), run.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "smtp.parkmesh.example:587",
+        "smtp+starttls://mailer:throw@away@smtp.parkmesh.example",
+        "smtp://mailer:throw-away@10.1.2.3",
+        "smtp://smtp.parkmesh.example",
+    ],
+)
+def test_an_address_that_no_server_could_use_is_refused_and_not_shown(
+    aws: Aws, built: dict[str, Run], tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "smtp-url"
+    file.write_text(text)
+    before = smtp_url(aws)
+    run = aws.play(DATA, "-e", f"aws_data_smtp_url_file={file}")
+    assert run.status != 0
+    assert f"The first line of {file} (aws_data_smtp_url_file) isn't of the form" in run.output
+    assert "throw" not in run.output.replace(str(file), "")
+    assert smtp_url(aws) == before
+
+
+def test_without_a_sender_servers_are_told_of_no_mails(aws: Aws, built: dict[str, Run]) -> None:
+    run = aws.play(SERVICE, "-e", "aws_service_mail_from=")
+    assert run.status == 0, run.output
+    assert "mail" not in json.loads(base64.b64decode(launch_data(aws)["UserData"]))
+    assert "smtp-??????" not in readable_secrets(aws)
+
+
+def test_servers_that_could_not_read_where_to_send_mails_are_not_started(aws: Aws, built: dict[str, Run]) -> None:
+    manager, address, version = aws.client("secretsmanager"), smtp_url(aws), launch_data(aws)
+    manager.delete_secret(SecretId="parkmesh-test-smtp", ForceDeleteWithoutRecovery=True)
+    run = aws.play(SERVICE)
+    assert run.status != 0
+    assert "there is no secret parkmesh-test-smtp" in run.output
+    run = aws.play(SERVICE, "-e", '{"aws_service_mail_from": "Parking"}')
+    assert run.status != 0
+    assert "must be an e-mail address" in run.output
+    assert launch_data(aws) == version
+    assert aws.play(DATA).status == 0
+    assert smtp_url(aws) != address
 
 
 def test_each_tier_is_reached_from_the_one_above_only(aws: Aws, built: dict[str, Run]) -> None:
