@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo app car lab-up lab-down lab-status venv test test-quick lint bench clean
+.PHONY: help demo app car mail lab-up lab-down lab-status venv test test-quick lint bench clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -19,6 +19,9 @@ app: venv ## Run the application alone, with sample data, on this machine (no la
 
 car: ## Send a car to community A's entrance: make car PLATE=1234BCD
 	@$(LAB) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
+
+mail: ## Print the latest mails that the app servers in the lab sent: make mail COUNT=10
+	@$(LAB) mail $(if $(COUNT),--count $(COUNT))
 
 lab-up: venv ## Start the lab only: AWS API, networks, hosts
 	@$(LAB) preflight && $(LAB) up

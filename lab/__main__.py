@@ -1,4 +1,4 @@
-"""Command line of the lab: `python -m lab preflight|up|down|status|summary|exec|daemon`."""
+"""Command line of the lab: `python -m lab preflight|up|down|status|summary|mail|exec|daemon`."""
 
 import argparse
 import os
@@ -21,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     status = commands.add_parser("status", help="what runs and how it is")
     status.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser("summary", help="how to use the lab: addresses, sign-in, commands")
+    mail = commands.add_parser("mail", help="print the latest mails that the app servers sent")
+    mail.add_argument("--count", type=_positive, help="how many (default: 5)")
     execute = commands.add_parser("exec", help="run a command in a container of the lab")
     execute.add_argument("thing", help="a host (gateway-a), an instance id, or db-<id>, lb-<name>")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command …")
@@ -67,6 +69,10 @@ def _run(options: argparse.Namespace) -> int:
             from lab.commands import summary
 
             summary.show(lab)
+        case "mail":
+            from lab.commands import mail
+
+            mail.show(lab, options.count or mail.LATEST)
         case "exec":
             from lab.commands import status
 
@@ -79,6 +85,13 @@ def _run(options: argparse.Namespace) -> int:
                 raise LabError(f"this is lab {lab.name!r} of {lab.root}: start the daemon with `up`")
             daemon.run(lab)
     return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def show(lab: Lab, *, as_json: bool) -> int:
         (name, "running" if host["running"] else "stopped", host["address"], "host")
         for name, host in found["hosts"].items()
     ]
-    rows.append(("daemon", "running" if found["daemon"] else "stopped", lab.aws_endpoint_url, "AWS API, driver"))
+    rows.append(
+        ("daemon", "running" if found["daemon"] else "stopped", lab.aws_endpoint_url, "AWS API, driver, mail server")
+    )
     cloud = found["cloud"]
     for instance in cloud.get("instances", []):
         detail = [instance["zone"], instance["image"], instance["name"] or "", ",".join(instance["targets"])]

@@ -21,6 +21,7 @@ def text(lab: Lab, facts: dict[str, Any], password: str) -> str:
         ("Overlay", f"{overlay['kind']}: {overlay['explanation']}"),
         ("AWS", f"{facts['aws_endpoint_url']} (emulated; region {facts['region']}, any credentials)"),
         ("Fleet", f"{prefix}.venv/bin/ansible-inventory -i inventory/lab --graph"),
+        ("Mails", f"{prefix}make mail (the lab keeps what the servers send and delivers none of it)"),
         ("What runs", f"{prefix}make lab-status"),
         ("Send a car", f"{prefix}make car PLATE=1234BCD"),
         ("Tear down", f"{prefix}make lab-down"),

@@ -64,6 +64,8 @@ def up(lab: Lab) -> dict[str, Any]:
         hosts.ensure_networks(lab, podman, networks)
         facts = state.facts_of(lab, networks, overlay, containers_conf, image.name)
         state.save(lab.lab_json, facts)
+        # The inventory names this file, as production's names one: there the address holds a password.
+        (lab.state / "smtp-url").write_text(f"{facts['smtp_url']}\n")
         _start_hosts(lab, podman, image.name, networks)
         _start_daemon(lab, podman)
     say(f"lab {lab.id} is up ({time.monotonic() - begun:.1f} s); overlay: {overlay['explanation']}")
@@ -95,7 +97,7 @@ def _start_daemon(lab: Lab, podman: Podman) -> None:
     if running:
         _await_daemon(lab, running[0])
         return
-    with step("starting the lab daemon (AWS API and compute driver)"):
+    with step("starting the lab daemon (AWS API, compute driver and mail server)"):
         (lab.state / "daemon.json").unlink(missing_ok=True)
         environment = {
             **podman.environment,

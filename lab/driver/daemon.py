@@ -1,4 +1,5 @@
-"""The lab's background process: its AWS API (lab.aws), and the driver that makes its records come true in containers.
+"""The lab's background process: its AWS API (lab.aws), its mail server (lab.mail), and the driver that makes the
+AWS API's records come true in containers.
 
 The loop waits until something may have changed (``activity``), and while there is health to measure or work to do it
 looks once a second. Records are read and containers listed only when they may be others than before.
@@ -22,8 +23,9 @@ from lab.driver.databases import Databases
 from lab.driver.instances import INSTANCE_LABEL, Instances
 from lab.driver.load_balancers import LoadBalancers
 from lab.machine import state
-from lab.machine.names import Lab
+from lab.machine.names import MAIL_PORT, Lab
 from lab.machine.podman import Container, Podman
+from lab.mail.server import MailServer
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ U = TypeVar("U")
 def run(lab: Lab) -> None:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for noisy in ("botocore", "boto3", "urllib3", "werkzeug"):
+    for noisy in ("botocore", "boto3", "urllib3", "werkzeug", "mail.log"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     facts = state.require(lab)
     ended = threading.Event()
@@ -60,7 +62,9 @@ def run(lab: Lab) -> None:
     aws.hooks.acted = activity.acted
     aws.hooks.image_created = driver.instances.image_created
     aws.hooks.target_health = driver.balancers.target_health
-    server = aws.serve([("127.0.0.1", lab.aws_port), (facts["networks"]["vpc"]["gateway"], lab.aws_port)])
+    gateway = facts["networks"]["vpc"]["gateway"]
+    server = aws.serve([("127.0.0.1", lab.aws_port), (gateway, lab.aws_port)])
+    mail = MailServer(gateway, MAIL_PORT, lab.mails)
     log.info("lab.aws answers on %s and %s", facts["aws_endpoint_url"], facts["aws_endpoint_url_instances"])
     try:
         while not ended.is_set():
@@ -72,6 +76,7 @@ def run(lab: Lab) -> None:
         events.close()
         driver.close()
         server.shutdown()
+        mail.shutdown()
         log.info("ended")
 
 

@@ -22,6 +22,8 @@ SUITES = ("trixie", "bookworm")
 # The demonstration has ports a person remembers; other labs get a pair of their own, so that the tests run beside it.
 DEMO_HTTP_PORT = 8080
 DEMO_AWS_PORT = 4566
+# On the VPC's gateway address only, which each lab has for itself.
+MAIL_PORT = 2525
 PORT_BASE = 20000
 PORT_PAIRS = 4000
 
@@ -63,6 +65,10 @@ class Lab:
     @property
     def secrets(self) -> Path:
         return self.state / "secrets"
+
+    @property
+    def mails(self) -> Path:
+        return self.state / "mails"
 
     @property
     def aws_endpoint_url(self) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from lab.driver.hosts import HOSTS, address
 from lab.machine import subnets
 from lab.machine.errors import LabError
-from lab.machine.names import REGION, Lab
+from lab.machine.names import MAIL_PORT, REGION, Lab
 
 
 def load(lab: Lab) -> dict[str, Any] | None:
@@ -57,6 +57,7 @@ def facts_of(
         "ports": {"http": lab.http_port, "aws": lab.aws_port},
         "aws_endpoint_url": lab.aws_endpoint_url,
         "aws_endpoint_url_instances": f"http://{subnets.gateway(networks['vpc'])}:{lab.aws_port}",
+        "smtp_url": f"smtp://{subnets.gateway(networks['vpc'])}:{MAIL_PORT}",
         "vpc_cidr": str(networks["vpc"]),
         "load_balancer_url": lab.load_balancer_url,
         "networks": {

@@ -282,6 +282,7 @@ def test_the_summary_tells_all_that_a_person_needs(tmp_path: Path) -> None:
         "because nothing answered",
         "ansible-inventory -i inventory/lab --graph",
         "make car PLATE=1234BCD",
+        "make mail",
         "make lab-down",
     ):
         assert part in text
