@@ -81,8 +81,8 @@ async def test_passages_of_the_release_before_stay_and_new_ones_go_on(empty_data
         owner,
         "a",
         """
-        INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, gate, direction, plate, decision, reason,
-                             access_list_version)
+        INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, gate, direction, plate, decision,
+                             reason, access_list_version)
         SELECT community_id, gateway_id, epoch, 7, received_at + interval '3 days', gate, direction, plate, decision,
                reason, 0
         FROM passage WHERE community_id = $1 AND seq = 6 RETURNING id
