@@ -9,7 +9,7 @@ from parkmesh.domain.sharing import day_window, moment
 from parkmesh.domain.windows import Window
 
 NIGHT = time(4)
-"""A night counts for a car that is inside at this time: whoever leaves after midnight hasn't stayed the night."""
+"""A night counts for a car that is inside at this time: a car that leaves after midnight hasn't stayed the night."""
 
 
 class Hour(Struct, frozen=True):

@@ -89,7 +89,7 @@ async def read(connection: Connection, community_id: int, command: str, *, actor
 
 
 async def read_as(connection: Connection, principal: Principal, member: Membership, command: str) -> GateCommand:
-    """Return a command for somebody who asks: staff sees all, a resident their own; raise ``Problem`` 404."""
+    """Return a command to a user: staff see all commands, residents their own; raise ``Problem`` 404."""
     actor = principal.actor if member.role is Role.RESIDENT else None
     return await read(connection, member.community_id, command, actor=actor)
 

@@ -62,7 +62,7 @@ LEFT JOIN LATERAL (
 WHERE p.community_id = $1
 """
 # $5 to $8: the windows of ``passages.columns``. The passage that moved the plate tells which credential decided it.
-# Where there is none (a correction, or its time is over), nobody else's credential may have held the plate.
+# Where there is none (a correction, or its time is over), no other person's credential may have held the plate.
 _SHOWN = f"""
 ($5::text[] IS NULL OR p.plate = ANY($5) AND EXISTS (
     SELECT FROM {passages.windows_of(5)}

@@ -170,7 +170,7 @@ async def run(
     """Apply a table, or see what it would do. ``connection`` is inside ``database.in_community``.
 
     ``encoding`` is what the caller takes the table for. Raises ``Problem`` 422 of kind ``encoding`` where it is another
-    one, or where a table is to be applied whose sample nobody has confirmed.
+    one, or where a table is to be applied whose sample was not confirmed.
     """
     if table.encoding != encoding and (encoding is not None or (table.sample and not dry_run)):
         raise Problem(
@@ -218,7 +218,7 @@ async def run(
 
 
 def _left_out(kind: Kind, row: Row) -> bool:
-    """Tell whether an export wrote a row that must not come back: it would let in whoever may enter no more."""
+    """Tell whether an export wrote a row that must not come back: it would let people in who may no longer enter."""
     if kind == "residents":
         return row["active"] is False
     return kind == "plates" and (row["visitor"] is True or row["status"] == "revoked")

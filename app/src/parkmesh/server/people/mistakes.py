@@ -31,6 +31,6 @@ class Unreadable(Exception):
 
 
 def lost(line: int) -> Mistake:
-    """Return the mistake of a line with the sign that stands for letters which nobody can tell any more (U+FFFD)."""
+    """Return the mistake of a line with the sign that stands for lost letters (U+FFFD)."""
     what = Message("the sign � stands where a letter was lost: save the file again from the original, as 'CSV UTF-8'")
     return Mistake(line, None, what)

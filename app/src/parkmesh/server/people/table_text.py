@@ -1,7 +1,7 @@
 """Text files as spreadsheets write them: bytes into rows of cells with their line numbers. No I/O.
 
 The encoding is that of the byte order mark, else UTF-8, else Windows-1252, which Excel writes as plain "CSV" in Western
-Europe. Almost any bytes are text in Windows-1252, so somebody has to look at the names before they are taken over.
+Europe. Almost any bytes are text in Windows-1252, so a person has to look at the names before the import.
 """
 
 import codecs

@@ -104,7 +104,7 @@ def _read(data: bytes, zone: ZoneInfo, most: int, formulas: bool) -> Iterator[tu
 
 def _rows(data: bytes, formulas: bool) -> Iterator[tuple[_Cells, _Cells]]:
     """Yield the cells of each line with their values and, where there are formulas, with those instead of the values:
-    one that nobody calculated has no value, which only its formula tells from an empty cell."""
+    a formula that was never calculated has no value, and only the formula tells it from an empty cell."""
     calculated = _sheet(data, values=True)
     return zip(calculated, _sheet(data, values=False), strict=True) if formulas else ((row, row) for row in calculated)
 

@@ -525,7 +525,7 @@ async def _check_plate(connection: Connection, community_id: int, plate: str | N
 
 async def _may_pass(connection: Connection, community_id: int, plate: str) -> bool:
     """Tell whether a plate may come in by a pass: not if the community revoked it, for whichever holder."""
-    # The credential of a pass that was cancelled is revoked too; nobody revoked its plate.
+    # The credential of a pass that was cancelled is revoked too, although staff did not revoke its plate.
     may: bool = await connection.fetchval(
         """
         SELECT NOT coalesce(bool_or(c.status = 'revoked') AND NOT bool_or(c.status = 'active'), false)

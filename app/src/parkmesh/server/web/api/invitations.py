@@ -189,7 +189,7 @@ async def get_invitation(request: Request, response: Response, member: Staff, in
 async def resend_invitation(
     request: Request, principal: SignedIn, member: PersonStaff, invitation: IdInPath
 ) -> MadeInvitation:
-    """Make a new link and code for an invitation that nobody accepted; the old ones end."""
+    """Make a new link and code for an invitation that was not accepted; the old link and code end."""
     mailed = request.app.state.settings.mail is not None
     found, made = await invitations.resend(
         request.app.state.pool, principal, member.community_id, invitation, mailed=mailed
