@@ -56,6 +56,8 @@ def start(clone: Path, *arguments: str, status: int = 0, hangs: str = "nothing")
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell can't trap a signal that was ignored when it began, as it is in a background job.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
