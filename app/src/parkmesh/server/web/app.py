@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from parkmesh import __version__
 from parkmesh.server.db import database
 from parkmesh.server.http import problems
+from parkmesh.server.http.compression import Compression
 from parkmesh.server.http.middleware import BodyLimit, RequestLog
 from parkmesh.server.people import csv_import
 from parkmesh.server.settings import Settings
@@ -56,6 +57,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         },
     )
     larger = {IMPORTS: csv_import.MAX_BYTES, FORM_OF_IMPORTS: 3 * csv_import.MAX_BYTES + MAX_BODY}
+    app.add_middleware(Compression)
     app.add_middleware(BodyLimit, limit=MAX_BODY, larger=larger, answer=rendering.error_page)
     app.add_middleware(SecurityHeaders, secure=settings.secure_cookies)
     app.add_middleware(
