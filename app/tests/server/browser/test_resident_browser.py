@@ -9,6 +9,7 @@ import httpx
 from page_people import People
 from playwright.async_api import Page, expect
 from test_browser import ADMIN, RESIDENT, tab_to, tomorrow, too_wide, violations
+from two_communities import rows
 
 A = "/communities/a"
 PHONE = {"viewport": {"width": 360, "height": 740}, "locale": "es-ES", "reduced_motion": "reduce"}
@@ -85,7 +86,7 @@ async def test_a_resident_asks_for_erasure_with_the_keyboard(people: People) -> 
     assert (await download.value).suggested_filename == "a-personal-data.json"
 
 
-async def test_a_visitor_finds_his_way_and_opens_the_gate_on_a_phone(people: People) -> None:
+async def test_a_visitor_finds_his_way_and_opens_the_gate_on_a_phone(people: People, connected: None) -> None:
     admin = await people.page(ADMIN, f"{A}/directions")
     await admin.get_by_label("Finding the way").fill("Calle Mayor 1, 46001 Valencia\n39.4699, -0.3763")
     await admin.get_by_test_id("save-directions").click()
@@ -103,7 +104,8 @@ async def test_a_visitor_finds_his_way_and_opens_the_gate_on_a_phone(people: Peo
     await serves_everybody(phone)
     await tab_to(phone, '[data-testid="open-main-in"]')
     await phone.keyboard.press("Enter")
-    await expect(phone.get_by_test_id("done")).to_contain_text("La orden de abrir la puerta")
+    await expect(phone.get_by_test_id("opening")).to_contain_text("se ha pedido abrir, esperando a la puerta")
+    await serves_everybody(phone)
     for _ in range(4):
         await phone.get_by_test_id("open-main-in").click()
         await phone.wait_for_load_state()
@@ -113,23 +115,24 @@ async def test_a_visitor_finds_his_way_and_opens_the_gate_on_a_phone(people: Peo
 
 
 async def test_a_long_history_is_readable_on_a_phone(
-    people: People, gateway: Callable[[str], httpx.AsyncClient]
+    people: People, gateway: Callable[[str], httpx.AsyncClient], owner: Any
 ) -> None:
-    await drive(gateway)
+    await drive(gateway, owner)
     page = await people.page(RESIDENT, f"{A}/history", **PHONE)
     await expect(page.get_by_test_id("passage-row")).to_have_count(MANY)
     await serves_everybody(page)
 
 
-async def drive(gateway: Callable[[str], httpx.AsyncClient]) -> None:
-    """Let the resident's car come and go many times; the resident holds the plate, so the resident may see all of
-    it."""
+async def drive(gateway: Callable[[str], httpx.AsyncClient], owner: Any) -> None:
+    """Let the resident's car come and go many times; the resident's credential decides, so they may see all of it."""
+    query = "SELECT min(id)::text AS id FROM credential WHERE community_id = $1 AND plate = '1234BCD'"
+    (credential,) = await rows(owner, "a", query)
     now = int(time.time() * 1000)
     events: list[dict[str, Any]] = [
         {
             "type": "passage", "seq": 5 + n, "times": {"received": now}, "gate": ("main-in", "main-out")[n % 2],
             "direction": ("entry", "exit")[n % 2], "plate": "1234BCD", "decision": "granted",
-            "reason": "exact" if n % 7 else "fuzzy", "opened": n % 11 != 0,
+            "reason": "exact" if n % 7 else "fuzzy", "opened": n % 11 != 0, "credential_id": credential["id"],
         }
         for n in range(MANY)
     ]  # fmt: skip
