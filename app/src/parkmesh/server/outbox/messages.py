@@ -24,6 +24,8 @@ RETRIES = (
 )  # fmt: skip
 """The waits after the first, second … failed attempt (Standard Webhooks 1.0.0, "Retry schedule"); then it is given
 up."""
+ABANDONED = timedelta(days=1)
+"""How long mails wait where a server sends none: in a roll that sets mail up, other servers send them already."""
 MAX_ERROR = 300
 CHANNEL = "parkmesh_outbox"
 
@@ -161,9 +163,15 @@ async def failed(pool: Pool, message: Message, error: str, *, final: bool, secre
 
 
 async def drop_mails(pool: Pool) -> int:
-    """Delete the mails that wait on a deployment that sends none; return how many there were."""
+    """Delete the mails that have waited for ``ABANDONED`` on a deployment that sends none; return how many."""
     async with _scope(pool) as connection:
-        done: str = await connection.execute("DELETE FROM message WHERE channel = 'mail' AND delivered_at IS NULL")
+        done: str = await connection.execute(
+            """
+            DELETE FROM message WHERE channel = 'mail' AND delivered_at IS NULL AND dead_at IS NULL
+              AND created_at < clock_timestamp() - $1::interval
+            """,
+            ABANDONED,
+        )
     return int(done.rpartition(" ")[2])
 
 
