@@ -126,10 +126,9 @@ async def test_everything_of_it_goes_and_nothing_of_others(
     done = await retention.run(owner, datetime.now(UTC))
     assert list(done.communities_deleted) == ["a"]
     assert await everything(owner, a) == {}
-    assert (await everything(owner, b)).keys() == others.keys()
-    assert {name: len(found) for name, found in (await everything(owner, b)).items()} == {
-        name: len(found) for name, found in others.items()
-    }
+    # Beside it, a server may have projected what the neighbour's gateway sent.
+    left = await everything(owner, b)
+    assert {name: len(left[name]) for name in others} == {name: len(found) for name, found in others.items()}
     for answer in (await desk.get(A), await desk.delete(A), await desk.post(f"{A}/keep")):
         assert answer.status_code == 404
     assert [item["name"] for item in (await desk.get("/api/v1/communities")).json()["items"]] == ["b"]

@@ -27,6 +27,8 @@ PRIVILEGES = {
     "community": "SIu",
     "community_rules": "SIU",
     "credential": "SIUD",
+    "event": "SIU",
+    "event_progress": "SIU",
     "gap": "SI",
     "gate": "SIUD",
     "gateway": "SIU",

@@ -10,7 +10,34 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from parkmesh.server.db import database
-from parkmesh.server.db.database import Connection, Pool
+from parkmesh.server.db.database import OUTSIDE, Connection, Pool
+from parkmesh.server.outbox import events
+
+EVENTS: Mapping[str, str] = {
+    "booking.cancel": "booking.cancelled",
+    "booking.change": "booking.moved",
+    "booking.create": "booking.created",
+    "credential.create": "credential.added",
+    "credential.restore": "credential.restored",
+    "credential.revoke": "credential.revoked",
+    "gate.open": "gate.open_asked",
+    "invitation.accept": "invitation.accepted",
+    "invitation.create": "invitation.created",
+    "presence.correct": "presence.corrected",
+    "resident.ask-erasure": "resident.erasure_asked",
+    "sharing.block": "sharing.changed",
+    "sharing.change": "sharing.changed",
+    "sharing.pattern": "sharing.changed",
+    "sharing.stop": "sharing.changed",
+    "sharing.take-back": "sharing.taken_back",
+    "sharing.unblock": "sharing.changed",
+    "sharing.window": "sharing.changed",
+    "visitor-pass.cancel": "visitor_pass.cancelled",
+    "visitor-pass.change": "visitor_pass.changed",
+    "visitor-pass.create": "visitor_pass.created",
+    "visitor-pass.plate": "visitor_pass.plate_set",
+}
+"""The acts that are events too, by their action."""
 
 
 class Actor(Protocol):
@@ -63,6 +90,7 @@ async def record(
     (``credential/12``): entries outlive people's data, so action and object name no person.
 
     ``detail`` holds no secret and no more of a person than the act needs; it can be erased (``redact``).
+    An act of ``EVENTS`` becomes an event too, for those who want to be told.
     ``community_id`` is ``database.OUTSIDE`` for acts outside of communities, in the scope ``identity``, ``provision``.
     """
     await connection.execute(
@@ -76,6 +104,8 @@ async def record(
         what,
         json.dumps(detail or {}),
     )
+    if action in EVENTS and community_id != OUTSIDE:
+        await events.record(connection, community_id, EVENTS[action], what)
 
 
 async def redact(connection: Connection, principal: Actor, community_id: int, entries: Iterable[int]) -> list[int]:
