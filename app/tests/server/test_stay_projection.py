@@ -20,7 +20,7 @@ from parkmesh.domain.stays import Movement, stays
 from parkmesh.protocol import edge
 from parkmesh.server.access import stay_projection
 from parkmesh.server.commands import retention
-from parkmesh.server.db import database
+from parkmesh.server.db import community_worker, database
 from parkmesh.server.edge import ingest
 from running_server import Database, Server
 from two_communities import TOKENS, apply, document, rows
@@ -333,13 +333,13 @@ async def test_events_of_a_server_that_died_are_found_by_the_next(
     filled: Database, server: Server, owner: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is announced: the events are stored behind the server's back."""
-    monkeypatch.setattr(stay_projection, "LOOK_S", 0.1)
+    monkeypatch.setattr(community_worker, "LOOK_S", 0.1)
     async with database.create_pool(filled.app, "test", 1) as pool:
         token = hashlib.sha256(TOKENS["gateway-a"].encode()).digest()
         passage = movement(1, "9999ZZZ", int(time.time() * 1000), "entry")
         await ingest.store(pool, token, edge.EventBatch(1, [passage]))
         assert len(await stay_projection.behind(pool, None)) == 1
-        projection = stay_projection.StayProjection(pool)
+        projection = stay_projection.worker(pool)
         task = asyncio.create_task(projection.run())
         try:
             for _ in range(100):

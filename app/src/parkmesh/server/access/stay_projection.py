@@ -1,9 +1,6 @@
 """The projection of stays: every server brings the communities that it heard of up to date, a moment after the events.
 
-Ingestion is left as it is: ``edge_batch`` stores a gateway's events and its mark in one transaction that holds the
-gateway's row, so at every moment all events up to ``(gateway.epoch, gateway.acked)`` are there to be seen, and no other
-is. ``stay_progress`` keeps for each gateway up to which event its passages are in stays. What lies between the two
-marks is new, however old its times are: passages of an offline gateway that arrive hours later are found like others.
+``stay_progress`` keeps for each gateway up to which event its passages are in stays (``unread_passages``).
 Corrections of presence are counted the same way, as gateway 0; they are made one at a time in each community.
 
 A passage that opened a gate becomes a movement of a plate; where it was a misread, of the credential's plate, as
@@ -11,71 +8,46 @@ presence takes it. The stays of the plate are worked out anew (``domain.stays``)
 before the earliest new movement: what lies before it can't change.
 
 The transaction holds a lock of the community (as ``erase_passages`` does), so any number of servers may do this. It
-starts when ``parkmesh_live`` tells of passages. A server that died, or a notification that was lost, costs a delay:
-every minute each server looks for communities that are behind. Passages older than ``stays.LONGEST`` are left out:
-retention is about to delete them.
+starts when ``parkmesh_live`` tells of passages (``community_worker``). Passages older than ``stays.LONGEST`` are left
+out: retention is about to delete them.
 """
 
-import asyncio
-import contextlib
-import logging
-import random
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from parkmesh.domain import stays
 from parkmesh.domain.stays import Movement, Stay
+from parkmesh.server.access import unread_passages
 from parkmesh.server.db import database
+from parkmesh.server.db.community_worker import CommunityWorker
 from parkmesh.server.db.database import Connection
-from parkmesh.server.telemetry import logs
 
-GATHER_S = 1.0
-"""Seconds in which what changed is gathered, more or less: servers that hear of the same don't work in step."""
-LOOK_S = 60.0
-"""Seconds after which a server looks for communities that are behind without having heard of them."""
 BATCH = 500
 """How many passages of a gateway one transaction takes."""
 
-_BEHIND = """
-SELECT g.community_id FROM gateway g
-LEFT JOIN stay_progress s ON s.community_id = g.community_id AND s.gateway_id = g.id
-WHERE (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
-  AND ($1::bigint[] IS NULL OR g.community_id = ANY($1))
+_PROGRESS = "stay_progress"
+_BEHIND = f"""
+{unread_passages.behind(_PROGRESS)}
 UNION
 SELECT c.community_id FROM presence_correction c
 LEFT JOIN stay_progress s ON s.community_id = c.community_id AND s.gateway_id = 0
 WHERE c.id > coalesce(s.seq, 0) AND ($1::bigint[] IS NULL OR c.community_id = ANY($1))
-"""
-# One row at least for each gateway that is behind. Of a gateway of which all is here, the mark goes to its last event;
-# of one with more than a batch, to the last passage.
-_NEW = """
-WITH b AS MATERIALIZED (
-    SELECT g.id, g.epoch, g.acked, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
-    FROM gateway g LEFT JOIN stay_progress s ON s.community_id = g.community_id AND s.gateway_id = g.id
-    WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
+"""  # noqa: S608 - text of this package
+_NEW = unread_passages.unread(
+    _PROGRESS,
+    """
+    p.received_at AS at, p.direction = 'entry' AS inside, p.id AS passage,
+    CASE WHEN p.credential_id ~ '^[0-9]{1,18}$' THEN p.credential_id::bigint END AS credential,
+    coalesce(
+        CASE WHEN p.reason <> 'exact' AND p.credential_id ~ '^[0-9]{1,18}$' THEN
+            (SELECT c.plate FROM credential c WHERE c.community_id = p.community_id AND c.id = p.credential_id::bigint)
+        END, p.plate) AS plate
+    """,
+    "p.opened AND p.decision = 'granted' AND p.plate <> '' AND p.received_at > $3",
 )
-SELECT b.id AS gateway_id, p.*,
-       CASE WHEN count(p.seq) OVER each < $2 THEN b.epoch ELSE max(p.epoch) OVER each END AS mark_epoch,
-       CASE WHEN count(p.seq) OVER each < $2 THEN b.acked ELSE last_value(p.seq) OVER each END AS mark_seq,
-       count(p.seq) OVER each = $2 AS more
-FROM b LEFT JOIN LATERAL (
-    SELECT p.epoch, p.seq, p.received_at AS at, p.direction = 'entry' AS inside, p.id AS passage,
-           CASE WHEN p.credential_id ~ '^[0-9]{1,18}$' THEN p.credential_id::bigint END AS credential,
-           coalesce(
-               CASE WHEN p.reason <> 'exact' AND p.credential_id ~ '^[0-9]{1,18}$' THEN
-                   (SELECT c.plate FROM credential c
-                    WHERE c.community_id = p.community_id AND c.id = p.credential_id::bigint)
-               END, p.plate) AS plate
-    FROM passage p
-    WHERE p.community_id = $1 AND p.gateway_id = b.id
-      AND (p.epoch, p.seq) > (b.old_epoch, b.old_seq) AND (p.epoch, p.seq) <= (b.epoch, b.acked)
-      AND p.opened AND p.decision = 'granted' AND p.plate <> '' AND p.received_at > $3
-    ORDER BY p.epoch, p.seq LIMIT $2
-) p ON true
-WINDOW each AS (PARTITION BY b.id ORDER BY p.epoch, p.seq ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
-"""
 _CORRECTIONS = """
 SELECT c.id AS seq, c.plate, c.at, c.inside FROM presence_correction c
 WHERE c.community_id = $1 AND c.id > coalesce((SELECT s.seq FROM stay_progress s
@@ -139,13 +111,6 @@ ON CONFLICT ON CONSTRAINT stay_of_an_entry DO UPDATE
     WHERE (old.left_at, old.left_passage, old.closed_by)
         IS DISTINCT FROM (excluded.left_at, excluded.left_passage, excluded.closed_by)
 """
-_MARK = """
-INSERT INTO stay_progress (community_id, gateway_id, epoch, seq)
-SELECT $1, m.* FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m
-ON CONFLICT (community_id, gateway_id) DO UPDATE SET epoch = excluded.epoch, seq = excluded.seq
-"""
-
-_log = logging.getLogger(__name__)
 
 
 async def project(pool: database.Pool, community_id: int, now: datetime) -> None:
@@ -172,12 +137,10 @@ async def _project_some(connection: Connection, community_id: int, now: datetime
     if found:
         credentials = {row["passage"]: row["credential"] for row in passages}
         await _apply(connection, community_id, found, credentials, now)
-    marks = {row["gateway_id"]: (row["mark_epoch"], row["mark_seq"]) for row in passages}
+    read = unread_passages.marks(passages)
     if corrections:
-        marks[0] = (0, corrections[-1]["seq"])
-    if marks:
-        epochs, seqs = zip(*marks.values(), strict=True)
-        await connection.execute(_MARK, community_id, list(marks), epochs, seqs)
+        read[0] = (0, corrections[-1]["seq"])
+    await unread_passages.mark(connection, _PROGRESS, community_id, read)
     return len(corrections) == BATCH or any(row["more"] for row in passages)
 
 
@@ -239,48 +202,17 @@ def _written(made: list[tuple[str, Stay]], credentials: dict[int, int | None]) -
     )
 
 
-class StayProjection:
-    """This server's part of the work. ``pool`` connects as the application's role."""
+def worker(pool: database.Pool) -> CommunityWorker:
+    """Return this server's part of the work. ``pool`` connects as the application's role."""
 
-    def __init__(self, pool: database.Pool) -> None:
-        self._pool = pool
-        self._changed: set[int] = set()
-        self._woken = asyncio.Event()
-        self._look = True
+    async def work(community_id: int) -> None:
+        await project(pool, community_id, datetime.now(UTC))
 
-    def changed(self, community_id: int) -> None:
-        """Note that a community has new passages or corrections."""
-        self._changed.add(community_id)
-        self._woken.set()
-
-    def resync(self) -> None:
-        """Look at all communities: notifications may have been missed."""
-        self._look = True
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Project until cancelled. What failed is found again by the next look."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S * random.uniform(0.8, 1.2)):  # noqa: S311
-                    await self._woken.wait()
-            self._look = self._look or not self._woken.is_set()
-            await asyncio.sleep(GATHER_S * random.uniform(0.5, 1.5))  # noqa: S311
-            self._woken.clear()
-            heard, self._changed = self._changed, set()
-            everywhere, self._look = self._look, False
-            try:
-                for community_id in await behind(self._pool, None if everywhere else heard):
-                    await project(self._pool, community_id, datetime.now(UTC))
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next try must not depend on it
-                _log.warning("stays are behind", extra={"fields": {"cause": logs.describe(error)}})
-                self._look = True
+    return CommunityWorker("stays", partial(behind, pool), work)
 
 
 async def behind(pool: database.Pool, communities: Collection[int] | None) -> list[int]:
     """Return which of the communities (None: of all) have events that aren't in stays, in no order."""
     async with database.as_server(pool) as connection:
         rows = await connection.fetch(_BEHIND, None if communities is None else list(communities))
-    found = [row["community_id"] for row in rows]
-    random.shuffle(found)
-    return found
+    return [row["community_id"] for row in rows]

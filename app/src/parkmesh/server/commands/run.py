@@ -19,8 +19,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from parkmesh.server import servers, settings
-from parkmesh.server.access.stay_projection import StayProjection
+from parkmesh.server.access import stay_projection
 from parkmesh.server.db import database
+from parkmesh.server.db.community_worker import CommunityWorker
 from parkmesh.server.db.listener import Listener
 from parkmesh.server.edge import app as edge_app
 from parkmesh.server.edge.announcements import Announcements
@@ -107,7 +108,7 @@ async def serve(
         stream_list = StreamList(edge_pool, config.server_id, started_at)
         feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
         mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket))
-        stays = StayProjection(web_pool)
+        stays = stay_projection.worker(web_pool)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
@@ -184,7 +185,7 @@ def dispatch(
     feeds: live.Feeds,
     streams: Streams,
     mails: MailWorker,
-    stays: StayProjection,
+    stays: CommunityWorker,
 ) -> None:
     """Hand a notification of the database to whom it concerns (see ``notifications`` for the
     payloads)."""
@@ -208,7 +209,7 @@ def dispatch(
         feeds.end_user(int(identity))
 
 
-def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: StayProjection) -> None:
+def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: CommunityWorker) -> None:
     """Bring everything up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
