@@ -205,6 +205,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
         "PATCH /members/{user}": {"role": "administrator"},
         "POST /residents/{resident}/erase": {"confirm": "resident@a.example"},
         "POST /api-keys": {"name": "heir", "role": "administrator"},
+        "PATCH /notification-preferences": {"e_mails": {}},
         "PUT /residents/{resident}/erasure-request": {"wanted": True},
         "POST /offboard": {"reason": "spite"},
         "PUT /account/password": {"current": "x" * 12, "new": "y" * 12},

@@ -19,6 +19,7 @@ from parkmesh.server.settings import MailSettings, SettingError, from_environmen
 from running_server import Database, Server, serving, settings
 from two_communities import PASSWORD, rows
 
+SECRET = "a secret of the servers"
 SITE = "https://parking.example"
 SENDER = "Parking <parking@service.example>"
 A = "/communities/a"
@@ -56,7 +57,7 @@ def worker(pool: database.Pool, box: Mailbox) -> MailWorker:
         "PARKMESH_MAIL_FROM": SENDER,
         "PARKMESH_MAIL_REPLY_TO": "help@x.example",
     }
-    return MailWorker(pool, mail_settings(environment), SITE)
+    return MailWorker(pool, mail_settings(environment), SITE, SECRET)
 
 
 def smtp(url: str, **more: str) -> MailSettings | None:
@@ -72,7 +73,7 @@ async def put(owner: Any, recipient: str = "eva@home.example", **payload: Any) -
     }  # fmt: skip
     async with owner.transaction():
         await database.set_community(owner, place["id"])
-        await messages.mail(owner, place["id"], invitations.MAIL, [(recipient, "es", values | payload)])
+        await messages.mail(owner, place["id"], invitations.MAIL, [messages.Mail(recipient, "es", values | payload)])
 
 
 async def state(owner: Any) -> list[dict[str, Any]]:
@@ -212,7 +213,10 @@ async def test_without_a_mail_server_mails_wait_and_come(pool: database.Pool, ow
     async with mailbox() as box:
         port = box.port
     away = MailWorker(
-        pool, mail_settings({"PARKMESH_SMTP_URL": f"smtp://127.0.0.1:{port}", "PARKMESH_MAIL_FROM": "a@b.c"}), SITE
+        pool,
+        mail_settings({"PARKMESH_SMTP_URL": f"smtp://127.0.0.1:{port}", "PARKMESH_MAIL_FROM": "a@b.c"}),
+        SITE,
+        SECRET,
     )
     await put(owner)
     await away.send_due()
@@ -240,7 +244,7 @@ async def test_two_workers_send_each_mail_once(
 
     for n in range(120):
         await put(owner, f"p{n}@home.example")
-    other = MailWorker(pool, smtp(box.url), SITE)
+    other = MailWorker(pool, smtp(box.url), SITE, SECRET)
     for _ in range(3):
         await asyncio.gather(worker.send_due(), other.send_due())
     assert sorted(mail["To"] for mail in box.mails) == sorted(f"p{n}@home.example" for n in range(120))
@@ -250,12 +254,12 @@ async def test_a_deployment_without_mail_keeps_none(
     pool: database.Pool, owner: Any, people: Callable[[str], Any]
 ) -> None:
     await put(owner)
-    await MailWorker(pool, None, SITE).send_due()
+    await MailWorker(pool, None, SITE, SECRET).send_due()
     # A server that is rolled in beside this one may send it.
     assert len(await state(owner)) == 1
     old = "UPDATE message SET created_at = now() - interval '25 h' WHERE community_id = $1 RETURNING id"
     await rows(owner, "a", old)
-    await MailWorker(pool, None, SITE).send_due()
+    await MailWorker(pool, None, SITE, SECRET).send_due()
     assert await state(owner) == []
     admin = await people(ADMIN)
     made = await admin.post(f"/api/v1{A}/invitations", json={"email": "x@home.example"})

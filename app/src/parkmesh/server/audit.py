@@ -105,7 +105,7 @@ async def record(
         json.dumps(detail or {}),
     )
     if action in EVENTS and community_id != OUTSIDE:
-        await events.record(connection, community_id, EVENTS[action], what)
+        await events.record(connection, community_id, EVENTS[action], what, {"by": principal.actor})
 
 
 async def redact(connection: Connection, principal: Actor, community_id: int, entries: Iterable[int]) -> list[int]:

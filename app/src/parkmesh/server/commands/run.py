@@ -29,6 +29,7 @@ from parkmesh.server.edge.stream_list import StreamList
 from parkmesh.server.edge.streams import Streams
 from parkmesh.server.http.http_protocol import BoundedProtocol
 from parkmesh.server.mail.worker import MailWorker
+from parkmesh.server.notifications import routing
 from parkmesh.server.outbox import messages
 from parkmesh.server.web import app as web_app
 from parkmesh.server.web import live
@@ -107,13 +108,14 @@ async def serve(
         started_at = datetime.now(UTC)
         stream_list = StreamList(edge_pool, config.server_id, started_at)
         feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
-        mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket))
+        mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket), config.session_secret)
         stays = stay_projection.worker(web_pool)
+        events = routing.worker(web_pool, mails=config.mail is not None)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
-            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails, stays),
-            lambda: resync(feeds, streams, mails, stays),
+            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails, stays, events),
+            lambda: resync(feeds, streams, mails, stays, events),
         )
         web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
@@ -125,6 +127,8 @@ async def serve(
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         listing = asyncio.create_task(stream_list.run(), name="stream list")
         mailing = asyncio.create_task(mails.run(), name="mails")
+        routing_events = asyncio.create_task(events.run(), name="events")
+        watching = asyncio.create_task(routing.watch(web_pool, mails=config.mail is not None), name="watch")
         projecting = asyncio.create_task(stays.run(), name="stays")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
@@ -152,7 +156,7 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, listing, mailing, projecting, present):
+        for task in (listening, announcing, listing, mailing, projecting, routing_events, watching, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -186,11 +190,16 @@ def dispatch(
     streams: Streams,
     mails: MailWorker,
     stays: CommunityWorker,
+    events: CommunityWorker,
 ) -> None:
     """Hand a notification of the database to whom it concerns (see ``notifications`` for the
     payloads)."""
     if channel == messages.CHANNEL:
-        mails.wake()
+        # A community has new events; nothing: mails were put into the outbox.
+        if payload.isdigit():
+            events.changed(int(payload))
+        else:
+            mails.wake()
         return
     identity, _, rest = payload.partition(":")
     if channel == "parkmesh_live":
@@ -198,6 +207,7 @@ def dispatch(
         if "p" in rest:
             streams.moved(int(identity))
             stays.changed(int(identity))
+            events.changed(int(identity))
     elif channel == "parkmesh_access_list":
         feeds.changed(int(identity), "v")
         streams.new_version(int(identity), int(rest))
@@ -209,12 +219,15 @@ def dispatch(
         feeds.end_user(int(identity))
 
 
-def resync(feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: CommunityWorker) -> None:
+def resync(
+    feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: CommunityWorker, events: CommunityWorker
+) -> None:
     """Bring everything up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
     mails.wake()
     stays.resync()
+    events.resync()
 
 
 def _everywhere(sock: socket.socket) -> bool:

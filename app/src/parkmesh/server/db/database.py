@@ -113,7 +113,7 @@ async def set_community(connection: Connection, community_id: int | None) -> Non
 
 
 async def set_scope(
-    connection: Connection, scope: Literal["desk", "identity", "outbox", "provision", "retention", "server"]
+    connection: Connection, scope: Literal["desk", "identity", "mails", "provision", "retention", "server"]
 ) -> None:
     """Name the scope in which the rest of the current transaction works."""
     await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)

@@ -33,8 +33,9 @@ async def send(pool: database.Pool, email: str, language: str) -> None:
     """
     token = secrets.token_urlsafe(32)
     async with database.in_identity(pool) as connection:
+        # Held, so that of two requests at once the later one ends the other's link.
         user = await connection.fetchrow(
-            "SELECT id, language FROM app_user WHERE email = $1 AND active AND NOT operator", email
+            "SELECT id, language FROM app_user WHERE email = $1 AND active AND NOT operator FOR NO KEY UPDATE", email
         )
         if user is None:
             return
@@ -50,9 +51,8 @@ async def send(pool: database.Pool, email: str, language: str) -> None:
             user["id"],
             LIFE,
         )
-        await messages.mail(
-            connection, None, MAIL, [(email, user["language"] or language, {"token": token})], useless_at=until
-        )
+        mail = messages.Mail(email, user["language"] or language, {"token": token}, useless_at=until)
+        await messages.mail(connection, None, MAIL, [mail])
         await audit.record(
             connection, audit.User(user["id"]), database.OUTSIDE, "password.ask-link", f"user/{user['id']}"
         )

@@ -4,7 +4,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, parseaddr
 from html import escape
 
-from parkmesh.server.mail.contents import Content
+from parkmesh.server.mail.content import Content
 from parkmesh.server.outbox.messages import Message
 from parkmesh.server.settings import MailSettings
 
@@ -17,8 +17,9 @@ _BUTTON = (
 )
 
 
-def compose(message: Message, content: Content, settings: MailSettings) -> EmailMessage:
-    """Return the mail. Its ``Message-ID`` is that of the event, the same when it is sent again."""
+def compose(message: Message, content: Content, settings: MailSettings, unsubscribe: str | None = None) -> EmailMessage:
+    """Return the mail. Its ``Message-ID`` is that of the event, the same when it is sent again. ``unsubscribe`` is the
+    address that ends mails of this kind, None for those that can't be ended."""
     mail = EmailMessage()
     mail["Subject"] = " ".join(content.subject.split())
     mail["From"] = settings.sender
@@ -30,6 +31,9 @@ def compose(message: Message, content: Content, settings: MailSettings) -> Email
     mail["Message-ID"] = f"<{message.event_id}@{domain}>"
     # RFC 3834: no vacation notice answers it.
     mail["Auto-Submitted"] = "auto-generated"
+    if unsubscribe:
+        mail["List-Unsubscribe"] = f"<{unsubscribe}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(as_text(content))
     mail.add_alternative(as_html(content, message.language), subtype="html")
     # Last: the content's own headers are taken away when it becomes a part.

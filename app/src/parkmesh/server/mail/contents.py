@@ -1,27 +1,17 @@
 """What each kind of mail says, in the reader's language, from what the outbox kept of it. No I/O."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from parkmesh.server.identity import password_links
+from parkmesh.server.mail import notice_contents
+from parkmesh.server.mail.content import Content, Payload
+from parkmesh.server.notifications import preferences
 from parkmesh.server.people import invitations
 from parkmesh.server.web import links
 from parkmesh.server.web.language import Language
-
-Payload = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    """A mail's text. ``link`` is an address with what it does. The paragraphs in ``after`` follow it."""
-
-    subject: str
-    paragraphs: tuple[str, ...]
-    link: tuple[str, str] | None = None
-    after: tuple[str, ...] = ()
 
 
 class UnknownKindError(ValueError):
@@ -68,7 +58,7 @@ def _password_link(payload: Payload, reader: Language, site: str) -> Content:
     )
 
 
-_KINDS: dict[str, Callable[[Payload, Language, str], Content]] = {
+_KINDS: Mapping[str, Callable[[Payload, Language, str], Content]] = {
     invitations.MAIL: _invitation,
     password_links.MAIL: _password_link,
 }
@@ -76,8 +66,15 @@ HOLD_SECRETS = frozenset({invitations.MAIL, password_links.MAIL})
 """Kinds with a link that opens something: what they were made of is not kept once they were given up."""
 
 
-def of(kind: str, payload: Payload, reader: Language, site: str) -> Content:
-    """Return what a mail says; ``site`` is the public address of the service. Raises ``UnknownKindError``."""
-    if kind not in _KINDS:
+def of(kind: str, payload: Payload, reader: Language, site: str, unsubscribe: str | None = None) -> Content:
+    """Return what a mail says; ``site`` is the public address of the service, ``unsubscribe`` the address that ends
+    mails of this kind. Raises ``UnknownKindError``."""
+    notice = preferences.known(kind)
+    if notice is None and kind not in _KINDS:
         raise UnknownKindError(kind)
-    return _KINDS[kind](payload, reader, site)
+    make = notice_contents.KINDS[notice] if notice else _KINDS[kind]
+    content = make(payload, reader, site)
+    if unsubscribe:
+        end = reader.gettext("You don't want these e-mails any more? End them: %(address)s", address=unsubscribe)
+        content = replace(content, after=(*content.after, end))
+    return content

@@ -6,10 +6,13 @@ import logging
 
 from parkmesh.server.db import database
 from parkmesh.server.mail import composing, contents, transport
+from parkmesh.server.notifications import preferences, unsubscribing
+from parkmesh.server.notifications.unsubscribing import Unsubscribing
 from parkmesh.server.outbox import messages
 from parkmesh.server.outbox.messages import Message
 from parkmesh.server.settings import MailSettings
 from parkmesh.server.telemetry import logs
+from parkmesh.server.web import links
 from parkmesh.server.web.language import language
 
 BATCH = 50
@@ -23,12 +26,13 @@ _log = logging.getLogger(__name__)
 
 class MailWorker:
     """``settings`` None: the deployment sends no mails, and those that wait are deleted. ``site`` is the service's
-    public address."""
+    public address, ``secret`` that of the servers."""
 
-    def __init__(self, pool: database.Pool, settings: MailSettings | None, site: str) -> None:
+    def __init__(self, pool: database.Pool, settings: MailSettings | None, site: str, secret: str) -> None:
         self._pool = pool
         self._settings = settings
         self._site = site.rstrip("/")
+        self._secret = secret
         self._woken = asyncio.Event()
         self._woken.set()
 
@@ -70,9 +74,13 @@ class MailWorker:
         composed, good = [], []
         for message in taken:
             try:
-                content = contents.of(message.kind, message.payload, language(message.language), self._site)
-                composed.append(composing.compose(message, content, settings))
+                reader, end = language(message.language), self._unsubscribe(message)
+                content = contents.of(message.kind, message.payload, reader, self._site, end)
+                composed.append(composing.compose(message, content, settings, end))
                 good.append(message)
+            except contents.UnknownKindError as error:
+                # A server of a later release can make it, while the servers are rolled.
+                await messages.failed(self._pool, message, f"unknown kind: {error}", final=False, secret=False)
             except Exception as error:  # noqa: BLE001 - one mail that can't be made must not hold up the others
                 await self._give_up(message, f"can't be made: {type(error).__name__}: {error}")
         outcomes = await asyncio.to_thread(transport.send, settings, composed)
@@ -88,6 +96,14 @@ class MailWorker:
                 secret = message.kind in contents.HOLD_SECRETS
                 await messages.failed(self._pool, message, str(failure), final=False, secret=secret)
                 _log.warning("a mail was not sent", extra={"fields": {"message": message.id, "cause": str(failure)}})
+
+    def _unsubscribe(self, message: Message) -> str | None:
+        """Return the address that ends mails of this kind for the reader, None where they can't be ended."""
+        kind = preferences.known(message.kind)
+        if kind is None:
+            return None
+        ended = Unsubscribing(message.payload["user"], message.payload["in"], kind)
+        return f"{self._site}/{links.UNSUBSCRIBE}/{unsubscribing.token(self._secret, ended)}"
 
     async def _give_up(self, message: Message, why: str) -> None:
         secret = message.kind in contents.HOLD_SECRETS

@@ -23,6 +23,8 @@ TYPES: Mapping[str, str] = {
     "credential.revoked": "A plate was revoked: gates no longer open for it.",
     "credential.restored": "A revoked plate is valid again.",
     "gate.open_asked": "Somebody told a gate to open.",
+    "gate.open_failed": "A gate was told to open, and the barrier did not confirm that it opened.",
+    "gate.opened": "A gate that was told to open has opened.",
     "gateway.offline": "A gateway has sent nothing for 15 minutes.",
     "gateway.online": "A gateway that was offline is heard again.",
     "invitation.created": "A person was invited.",
@@ -85,13 +87,19 @@ async def record_all(
         [json.dumps(dict(data)) for _, _, data, _ in found],
         [at for *_, at in found],
     )
-    await connection.execute("SELECT pg_notify($1, 'event')", messages.CHANNEL)
+    await connection.execute("SELECT pg_notify($1, $2)", messages.CHANNEL, str(community_id))
 
 
-async def waiting(pool: Pool) -> list[int]:
-    """Return the communities that have events for which no messages were made yet, in no order."""
+async def waiting(pool: Pool, communities: Collection[int] | None) -> list[int]:
+    """Return which of the communities (None: of all) have events for which no messages were made yet, in no order."""
     async with database.as_server(pool) as connection:
-        rows = await connection.fetch("SELECT DISTINCT community_id FROM event WHERE routed_at IS NULL")
+        rows = await connection.fetch(
+            """
+            SELECT DISTINCT community_id FROM event
+            WHERE routed_at IS NULL AND ($1::bigint[] IS NULL OR community_id = ANY($1))
+            """,
+            None if communities is None else list(communities),
+        )
     return [row["community_id"] for row in rows]
 
 

@@ -31,6 +31,20 @@ CHANNEL = "parkmesh_outbox"
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail to put into the outbox: an address, a language's code, and what the text is made of.
+
+    It is sent at ``due_at`` (None: at once), and given up where it was not sent by ``useless_at``.
+    """
+
+    recipient: str
+    language: str
+    payload: Mapping[str, Any]
+    due_at: datetime | None = None
+    useless_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """A message that a worker took. ``attempts`` counts this one too."""
 
@@ -64,38 +78,30 @@ class DeadMessage:
 @asynccontextmanager
 async def _scope(pool: Pool) -> AsyncGenerator[Connection]:
     async with database.acquired(pool) as connection, connection.transaction():
-        await database.set_scope(connection, "outbox")
+        await database.set_scope(connection, "mails")
         yield connection
 
 
-async def mail(
-    connection: Connection,
-    community_id: int | None,
-    kind: str,
-    recipients: Sequence[tuple[str, str, Mapping[str, Any]]],
-    *,
-    useless_at: datetime | None = None,
-) -> None:
-    """Put mails into the outbox: ``recipients`` are addresses with a language's code and what the text is made of.
-
-    A mail that was not sent by ``useless_at`` is given up.
-
-    The transaction is in the community, or in the scope ``identity`` for mails about an account (None).
-    """
-    if not recipients:
+async def mail(connection: Connection, community_id: int | None, kind: str, mails: Sequence[Mail]) -> None:
+    """Put mails of one kind into the outbox. The transaction is in the community, or in the scope ``identity`` for
+    mails about an account (None)."""
+    if not mails:
         return
     await connection.execute(
         """
-        INSERT INTO message (community_id, channel, kind, recipient, language, payload, useless_at)
-        SELECT $1, 'mail', $2, m.recipient, m.language, m.payload::jsonb, $6
-        FROM unnest($3::text[], $4::text[], $5::text[]) AS m(recipient, language, payload)
+        INSERT INTO message (community_id, channel, kind, recipient, language, payload, due_at, useless_at)
+        SELECT $1, 'mail', $2, m.recipient, m.language, m.payload::jsonb, coalesce(m.due_at, clock_timestamp()),
+               m.useless_at
+        FROM unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[])
+            AS m(recipient, language, payload, due_at, useless_at)
         """,
         community_id,
         kind,
-        [recipient for recipient, _, _ in recipients],
-        [language for _, language, _ in recipients],
-        [json.dumps(dict(payload)) for _, _, payload in recipients],
-        useless_at,
+        [mail.recipient for mail in mails],
+        [mail.language for mail in mails],
+        [json.dumps(dict(mail.payload)) for mail in mails],
+        [mail.due_at for mail in mails],
+        [mail.useless_at for mail in mails],
     )
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
 

@@ -353,10 +353,14 @@ async def _mail_links(
         community_id,
         MAIL,
         [
-            (email, chosen.get(email, place["language"]), known | {"token": token, "code": code})
+            messages.Mail(
+                email,
+                chosen.get(email, place["language"]),
+                known | {"token": token, "code": code},
+                useless_at=place["until"],
+            )
             for email, token, code in opened
         ],
-        useless_at=place["until"],
     )
 
 

@@ -190,6 +190,15 @@ TABLES = {
     "column": COLUMN,
 }
 
+NOTICE = {
+    "booking-made": N_("A booking of yours is made or has a new time"),
+    "booking-cancelled": N_("A booking of yours is cancelled by others"),
+    "visitor-arrived": N_("A visitor of yours arrives"),
+    "plate-refused": N_("A gate refuses your plate or your visitor's"),
+    "erasure-asked": N_("A person asks for their data to be erased"),
+    "digest": N_("What happened the day before, every morning"),
+    "gateway-offline": N_("A gateway is offline for 15 minutes"),
+}
 DONE = {
     "vehicle-added": N_("The vehicle is added. The gates know it within seconds."),
     "vehicle-changed": N_("The vehicle is changed."),

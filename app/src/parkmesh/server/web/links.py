@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from parkmesh.server.settings import Settings
 
-VISIT, JOIN, RESET, PASSWORD = "v", "join", "reset", "password"
+VISIT, JOIN, RESET, PASSWORD, UNSUBSCRIBE = "v", "join", "reset", "password", "unsubscribe"
 
 
 def absolute(request: Request, kind: str, token: str) -> str:

@@ -20,6 +20,10 @@ DROP POLICY IF EXISTS retention ON community;
 CREATE POLICY retention ON community TO CURRENT_USER
     USING ((SELECT parkmesh_scope()) = 'retention');
 
+DROP POLICY IF EXISTS server ON community;
+CREATE POLICY server ON community FOR SELECT
+    USING ((SELECT parkmesh_scope()) = 'server');
+
 DROP POLICY IF EXISTS tenant ON community;
 CREATE POLICY tenant ON community FOR SELECT
     USING (id = (SELECT parkmesh_community()));

@@ -13,6 +13,7 @@ from parkmesh.server.web.api import (
     desk,
     gates,
     invitations,
+    notifications,
     observations,
     passages,
     passkeys,
@@ -55,6 +56,7 @@ _IN_COMMUNITY = (
     invitations,
     csv_files,
     api_keys,
+    notifications,
     desk,
     audit,
 )

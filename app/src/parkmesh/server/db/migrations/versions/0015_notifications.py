@@ -1,0 +1,84 @@
+"""Who is told of what: preferences, quiet hours, gateways that are offline, and digests.
+
+The scope ``mails`` is that of the workers that send mails of every kind. Servers of the release before work in
+``outbox``, which shows them only the kinds that they can make: they would give up the others.
+"""
+
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+APP = "parkmesh_app"
+
+TABLES = f"""
+CREATE TABLE notification_preference (
+    user_id bigint NOT NULL REFERENCES app_user ON DELETE CASCADE,
+    community_id bigint REFERENCES community,
+    kind text NOT NULL CHECK (length(kind) BETWEEN 1 AND 60),
+    wanted boolean NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (user_id, community_id, kind)
+);
+COMMENT ON TABLE notification_preference IS 'which e-mails a user wants, where it isn''t what everybody gets';
+COMMENT ON COLUMN notification_preference.community_id IS 'null: e-mails to the operator''s desk';
+CREATE INDEX notification_preference_community ON notification_preference (community_id);
+
+ALTER TABLE app_user ADD COLUMN quiet_from time, ADD COLUMN quiet_until time;
+ALTER TABLE app_user ADD CONSTRAINT quiet_hours CHECK ((quiet_from IS NULL) = (quiet_until IS NULL));
+COMMENT ON COLUMN app_user.quiet_from IS 'until quiet_until, by a community''s clock, no e-mails of it are sent';
+
+CREATE TABLE gateway_outage (
+    community_id bigint NOT NULL REFERENCES community,
+    gateway_id bigint NOT NULL,
+    heard_at timestamptz NOT NULL,
+    PRIMARY KEY (community_id, gateway_id)
+);
+COMMENT ON TABLE gateway_outage IS 'gateways that were found offline and of which it was told';
+
+CREATE TABLE digest (
+    community_id bigint PRIMARY KEY REFERENCES community,
+    day date NOT NULL
+);
+COMMENT ON TABLE digest IS 'the last day of each community of which its administrators were told';
+
+ALTER TABLE visitor_pass ADD COLUMN arrived_at timestamptz;
+COMMENT ON COLUMN visitor_pass.arrived_at IS 'when a gate first opened for the visitor';
+
+GRANT UPDATE (quiet_from, quiet_until) ON app_user TO {APP};
+GRANT SELECT, INSERT, UPDATE, DELETE ON notification_preference, gateway_outage TO {APP};
+GRANT SELECT, INSERT, UPDATE ON digest TO {APP};
+
+ALTER TABLE notification_preference ENABLE ROW LEVEL SECURITY;
+ALTER TABLE notification_preference FORCE ROW LEVEL SECURITY;
+CREATE POLICY identity ON notification_preference USING ((SELECT parkmesh_scope()) = 'identity');
+CREATE POLICY retention ON notification_preference TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
+
+CREATE POLICY server ON community FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
+
+DROP POLICY outbox ON message;
+CREATE POLICY outbox ON message
+    USING (kind IN ('invitation', 'password-link') AND (SELECT parkmesh_scope()) = 'outbox');
+CREATE POLICY mails ON message USING ((SELECT parkmesh_scope()) = 'mails');
+"""
+ROW_SECURITY = "".join(
+    f"""
+    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
+    CREATE POLICY server ON {table} FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
+    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
+    """
+    for table in ("gateway_outage", "digest")
+)
+
+
+def upgrade() -> None:
+    driver = op.get_bind().connection.dbapi_connection
+    assert driver is not None
+    driver.run_async(lambda connection: connection.execute(TABLES + ROW_SECURITY))
+
+
+def downgrade() -> None:
+    raise NotImplementedError("servers of this release cannot run without these tables")

@@ -1,0 +1,73 @@
+"""The worker that makes events into messages: a moment after the act, on any server, each event once.
+
+It also looks for what happens by itself: passages that concern somebody, gateways that are offline, days that are over.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from parkmesh.server.access import passage_events
+from parkmesh.server.db import database
+from parkmesh.server.db.community_worker import CommunityWorker
+from parkmesh.server.notifications import digests, notices, outages
+from parkmesh.server.outbox import events
+from parkmesh.server.telemetry import logs
+
+BATCH = 200
+WATCH_S = 60.0
+"""Seconds between two looks for gateways that are offline and digests that are due."""
+
+_log = logging.getLogger(__name__)
+
+
+async def route(pool: database.Pool, community_id: int, *, mails: bool) -> None:
+    """Make the messages of all events of a community that have none yet. Without ``mails`` the deployment sends none,
+    and none are made."""
+    more = True
+    while more:
+        async with database.in_community(pool, community_id) as connection:
+            more = await passage_events.project(connection, community_id)
+    more = True
+    while more:
+        async with database.in_identity(pool) as connection:
+            await database.set_community(connection, community_id)
+            found = await events.take(connection, community_id, BATCH)
+            if found and mails:
+                now = datetime.now(UTC)
+                if place := await notices.place(connection, community_id):
+                    await notices.write(connection, place, await notices.of(connection, place, found, now), now)
+            await events.routed(connection, community_id, [event.id for event in found])
+            more = len(found) == BATCH
+
+
+async def behind(pool: database.Pool, communities: Collection[int] | None) -> list[int]:
+    """Return which of the communities (None: of all) have events without messages, or passages to look at."""
+    waiting = await events.waiting(pool, communities)
+    return list({*waiting, *await passage_events.behind(pool, communities)})
+
+
+def worker(pool: database.Pool, *, mails: bool) -> CommunityWorker:
+    """Return this server's part of the work."""
+
+    async def of_some(communities: Collection[int] | None) -> list[int]:
+        return await behind(pool, communities)
+
+    async def work(community_id: int) -> None:
+        await route(pool, community_id, mails=mails)
+
+    return CommunityWorker("events", of_some, work)
+
+
+async def watch(pool: database.Pool, *, mails: bool) -> None:
+    """Look for what happens by itself, until cancelled."""
+    while True:
+        try:
+            await outages.look(pool)
+            if mails:
+                await digests.send_due(pool)
+        except Exception as error:  # noqa: BLE001 - whatever it was, the next look must not depend on it
+            _log.warning("gateways and digests weren't looked at", extra={"fields": {"cause": logs.describe(error)}})
+        await asyncio.sleep(WATCH_S * random.uniform(0.8, 1.2))  # noqa: S311

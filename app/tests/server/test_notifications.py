@@ -1,0 +1,304 @@
+"""Who is told of what by e-mail, when, and how they end it."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from mailbox import Mailbox, mailbox, text
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+from page_visitor import Visitor, visiting
+from parkmesh.server.db import database
+from parkmesh.server.notifications import digests, outages, unsubscribing
+from parkmesh.server.notifications.unsubscribing import Unsubscribing
+from parkmesh.server.outbox import messages
+from running_server import Database, Server, serving, settings
+from two_communities import rows
+
+People = Callable[[str], Any]
+A = "/api/v1/communities/a"
+ADMIN, RESIDENT, DESK = "administrator@a.example", "resident@a.example", "desk@parkmesh.example"
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Mailbox]:
+    async with mailbox() as running:
+        yield running
+
+
+@pytest.fixture
+async def server(filled: Database, box: Mailbox) -> AsyncIterator[Server]:
+    """Run a server that sends mails, for the clients of the other fixtures."""
+    environment = {
+        "PARKMESH_SMTP_URL": box.url,
+        "PARKMESH_MAIL_FROM": "parking@service.example",
+        "PARKMESH_PUBLIC_URL": "http://park.test",
+    }
+    async with serving(settings(filled.app, **environment)) as running:
+        yield running
+
+
+@pytest.fixture
+async def pool(filled: Database) -> AsyncIterator[database.Pool]:
+    async with database.create_pool(filled.app, "test", 4) as made:
+        yield made
+
+
+@pytest.fixture
+async def booking(people: People) -> dict[str, Any]:
+    """Return a booking that the resident made for tomorrow."""
+    admin, resident = await people(ADMIN), await people(RESIDENT)
+    shared = {"level": "P1", "category": "shared"}
+    answer = await admin.patch(f"{A}/spaces/a-03", json=shared, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    window = {"from": (hour + timedelta(hours=24)).isoformat(), "until": (hour + timedelta(hours=26)).isoformat()}
+    made = await resident.post(f"{A}/bookings", json={"space": "a-03", **window})
+    assert made.status_code == 201, made.text
+    found: dict[str, Any] = made.json()
+    return found
+
+
+async def cancel(client: httpx.AsyncClient, booking: dict[str, Any], **body: str) -> None:
+    answer = await client.post(f"{A}/bookings/{booking['id']}/cancel", json=body, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+
+
+async def saw(client: httpx.AsyncClient, seq: int, **passage: Any) -> None:
+    """Send what a gateway saw at its entry a moment ago."""
+    event = {
+        "type": "passage", "seq": seq, "times": {"received": int(time.time() * 1000)}, "gate": "main-in",
+        "direction": "entry", "opened": True, "decision": "granted", "reason": "exact", **passage,
+    }  # fmt: skip
+    answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
+    assert answer.status_code == 200, answer.text
+
+
+async def settled(owner: Any) -> None:
+    """Wait until messages are made of all events, and all that are due are sent."""
+    for _ in range(200):
+        waiting = await rows(owner, "a", "SELECT FROM event WHERE community_id = $1 AND routed_at IS NULL")
+        unsent = await rows(
+            owner, "a", "SELECT FROM message WHERE community_id = $1 AND delivered_at IS NULL AND due_at < now()"
+        )
+        behind = await rows(
+            owner,
+            "a",
+            """
+            SELECT FROM gateway g LEFT JOIN event_progress p ON p.community_id = $1 AND p.gateway_id = g.id
+            WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(p.epoch, 0), coalesce(p.seq, 0))
+            """,
+        )
+        if not waiting and not unsent and not behind:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("events are still waiting")
+
+
+async def test_a_resident_is_told_of_their_booking_and_of_its_end_by_others(
+    people: People, booking: dict[str, Any], box: Mailbox, owner: Any
+) -> None:
+    (made,) = await box.received(1)
+    assert (made["To"], made["Subject"]) == (RESIDENT, "Your booking: space a-03")
+    assert f"http://park.test/communities/a/book/{booking['id']}" in text(made)
+    await cancel(await people(ADMIN), booking, reason="The hall is painted")
+    *_, cancelled = await box.received(2)
+    assert (cancelled["To"], cancelled["Subject"]) == (RESIDENT, "Your booking was cancelled: space a-03")
+    assert "The reason: The hall is painted" in text(cancelled)
+    await settled(owner)
+    # What was told is not kept.
+    kept = await rows(owner, "a", "SELECT payload FROM message WHERE community_id = $1")
+    assert {row["payload"] for row in kept} == {"{}"}
+
+
+async def test_nobody_is_told_of_what_they_did_themselves(
+    people: People, booking: dict[str, Any], box: Mailbox, owner: Any
+) -> None:
+    await box.received(1)
+    await cancel(await people(RESIDENT), booking)
+    await settled(owner)
+    assert len(box.mails) == 1
+
+
+async def test_a_visitor_s_arrival_is_told_once(
+    people: People, gateway: Callable[[str], httpx.AsyncClient], box: Mailbox, owner: Any
+) -> None:
+    resident, now = await people(RESIDENT), datetime.now(UTC)
+    window = {"from": now.isoformat(), "until": (now + timedelta(hours=4)).isoformat()}
+    made = await resident.post(f"{A}/visitor-passes", json={"name": "Eva", "plate": "9999XYZ", **window})
+    assert made.status_code == 201, made.text
+    (credential,) = await rows(
+        owner, "a", "SELECT id FROM credential WHERE community_id = $1 AND visitor_pass_id IS NOT NULL"
+    )
+    async with gateway("gateway-a") as client:
+        for seq in (1, 2):
+            await saw(client, seq, plate="9999XYZ", credential_id=str(credential["id"]))
+    (mail,) = await box.received(1)
+    assert (mail["To"], mail["Subject"]) == (RESIDENT, "Eva has arrived")
+    assert "Main entry" in text(mail)
+    await settled(owner)
+    assert len(box.mails) == 1
+    (told,) = await rows(owner, "a", "SELECT * FROM event WHERE community_id = $1 AND type = 'visitor_pass.first_used'")
+    assert "9999XYZ" not in str(told)
+    assert "Eva" not in str(told)
+
+
+async def test_a_refusal_is_told_once_for_a_car_that_waits(
+    gateway: Callable[[str], httpx.AsyncClient], box: Mailbox, owner: Any
+) -> None:
+    (credential,) = await rows(owner, "a", "SELECT id FROM credential WHERE community_id = $1 AND plate = '1234BCD'")
+    refused = {"decision": "denied", "reason": "revoked", "opened": None, "credential_id": str(credential["id"])}
+    async with gateway("gateway-a") as client:
+        for seq in (1, 2, 3):
+            await saw(client, seq, plate="1234BCD", **refused)
+        await saw(client, 4, plate="0000XXX", decision="denied", reason="unknown_plate", opened=None)
+        # What an offline gateway tells of yesterday is no news.
+        yesterday = {"received": int(time.time() * 1000) - 86_400_000}
+        await saw(client, 5, plate="1234BCD", times=yesterday, gate="main-out", direction="exit", **refused)
+    (mail,) = await box.received(1)
+    assert mail["To"] == RESIDENT
+    assert "Access revoked" in text(mail)
+    await settled(owner)
+    assert len(box.mails) == 1
+
+
+async def test_administrators_are_told_who_waits_for_an_erasure(
+    people: People, box: Mailbox, resident: Visitor, owner: Any
+) -> None:
+    await resident.send("/communities/a/my-data/erasure", of="/account", wanted="yes")
+    (mail,) = await box.received(1)
+    assert mail["To"] == ADMIN
+    assert "http://park.test/communities/a/people/" in text(mail)
+
+
+async def test_the_desk_is_told_once_of_a_gateway_that_is_offline(
+    server: Server, box: Mailbox, pool: database.Pool, owner: Any
+) -> None:
+    heard = "UPDATE gateway SET last_heartbeat_at = now() - $2::interval, last_events_at = NULL WHERE community_id = $1"
+    await rows(owner, "a", f"{heard} RETURNING id", timedelta(minutes=14))
+    await outages.look(pool)
+    await rows(owner, "a", f"{heard} RETURNING id", timedelta(minutes=16))
+    await asyncio.gather(*(outages.look(pool) for _ in range(3)))
+    (mail,) = await box.received(1)
+    assert (mail["To"], mail["Subject"]) == (DESK, "Gateway gateway-a is offline: Community A")
+    await rows(owner, "a", f"{heard} RETURNING id", timedelta())
+    await asyncio.gather(*(outages.look(pool) for _ in range(3)))
+    await settled(owner)
+    types = [
+        row["type"] for row in await rows(owner, "a", "SELECT type FROM event WHERE community_id = $1 ORDER BY id")
+    ]
+    assert types == ["gateway.offline", "gateway.online"]
+    assert len(box.mails) == 1
+
+
+async def test_the_digest_comes_once_and_tells_of_the_day_before(
+    pool: database.Pool, owner: Any, gateway: Callable[[str], httpx.AsyncClient], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(digests, "AT", datetime.min.time())
+    yesterday = int(time.time() * 1000) - 86_400_000
+    async with gateway("gateway-a") as client:
+        await saw(client, 1, plate="0000XXX", decision="denied", reason="unknown_plate", times={"received": yesterday})
+        await saw(client, 2, plate="0000XXX", decision="denied", reason="unknown_plate")
+    await rows(owner, "a", "DELETE FROM digest WHERE community_id = $1 RETURNING 1")
+    await asyncio.gather(*(digests.send_due(pool) for _ in range(4)))
+    sent = "SELECT recipient, payload FROM message WHERE community_id = $1 AND kind = 'digest'"
+    (mail,) = await rows(owner, "a", "SELECT recipient FROM message WHERE community_id = $1 AND kind = 'digest'")
+    assert mail["recipient"] == ADMIN
+    assert await rows(owner, "b", sent) == []
+    day = (datetime.now(ZoneInfo("Europe/Madrid")) - timedelta(days=1)).date()
+    (place,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
+    async with database.in_community(pool, place["id"]) as connection:
+        counts = await digests.of_day(connection, place["id"], day, ZoneInfo("Europe/Madrid"))
+    assert counts == {"granted": 0, "denied": 1, "bookings": 0, "visitors": 0, "erasures": 0, "offline": 0}
+
+
+async def test_an_e_mail_is_ended_with_one_click_and_chosen_again(
+    people: People, booking: dict[str, Any], box: Mailbox, server: Server, owner: Any
+) -> None:
+    (mail,) = await box.received(1)
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    link = re.fullmatch(r"<http://park\.test(/unsubscribe/\S+)>", mail["List-Unsubscribe"])
+    assert link
+    assert link[1] in text(mail)
+    resident = await people(RESIDENT)
+    async with httpx.AsyncClient(base_url=server.web) as program:
+        # A program that looks at links ends nothing.
+        assert (await program.get(link[1])).status_code == 200
+        assert (await resident.get(f"{A}/notification-preferences")).json()["e_mails"]["booking-made"]
+        for form in ({"data": {"List-Unsubscribe": "One-Click"}}, {"files": {"List-Unsubscribe": (None, "One-Click")}}):
+            ended = await program.post(link[1], **form)
+            assert ended.status_code == 200, ended.text
+        assert (await program.post("/unsubscribe/AAAA", data={"a": "b"})).status_code == 404
+    wanted = (await resident.get(f"{A}/notification-preferences")).json()["e_mails"]
+    assert wanted == {
+        "booking-made": False,
+        "booking-cancelled": True,
+        "visitor-arrived": True,
+        "plate-refused": True,
+    }
+    moved = {
+        "from": booking["from"],
+        "until": (datetime.fromisoformat(booking["until"]) + timedelta(hours=1)).isoformat(),
+    }
+    answer = await resident.put(f"{A}/bookings/{booking['id']}", json=moved, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
+    await settled(owner)
+    assert len(box.mails) == 1
+    back = await resident.patch(f"{A}/notification-preferences", json={"e_mails": {"booking-made": True}})
+    assert back.json()["e_mails"]["booking-made"]
+    strange = await resident.patch(f"{A}/notification-preferences", json={"e_mails": {"digest": True}})
+    assert strange.status_code == 422
+
+
+async def test_in_quiet_hours_an_e_mail_waits(server: Server, resident: Visitor, owner: Any, people: People) -> None:
+    now = datetime.now(ZoneInfo("Europe/Madrid"))
+    starts, ends = now - timedelta(hours=1), now + timedelta(hours=2)
+    hours = {"quiet_from": f"{starts:%H:%M}", "quiet_until": f"{ends:%H:%M}"}
+    await resident.send("/account/e-mails", of="/account/e-mails", **hours)
+    assert f'value="{starts:%H:%M}"' in (await resident.get("/account/e-mails")).text
+    refused = await resident.send("/account/e-mails", of="/account/e-mails", quiet_from="22:00", quiet_until="")
+    assert "Enter both times" in refused.text
+    admin, hour = await people(ADMIN), datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    await admin.patch(f"{A}/spaces/a-03", json={"level": "P1", "category": "shared"}, headers={"If-Match": "*"})
+    window = {"from": (hour + timedelta(hours=24)).isoformat(), "until": (hour + timedelta(hours=26)).isoformat()}
+    client = await people(RESIDENT)
+    # The page switched all kinds off: no box was ticked.
+    await client.patch(f"{A}/notification-preferences", json={"e_mails": {"booking-made": True}})
+    assert (await client.post(f"{A}/bookings", json={"space": "a-03", **window})).status_code == 201
+    await settled(owner)
+    (waits,) = await rows(owner, "a", "SELECT due_at, delivered_at FROM message WHERE community_id = $1")
+    assert waits["delivered_at"] is None
+    assert waits["due_at"].astimezone(UTC) == ends.replace(second=0, microsecond=0).astimezone(UTC)
+
+
+async def test_a_server_of_the_release_before_sees_only_what_it_can_make(filled: Database, owner: Any) -> None:
+    (place,) = await rows(owner, "a", "SELECT id FROM community WHERE id = $1")
+    async with owner.transaction():
+        await database.set_community(owner, place["id"])
+        for kind in ("invitation", "digest"):
+            await messages.mail(owner, place["id"], kind, [messages.Mail("eva@home.example", "en", {})])
+    async with database.create_pool(filled.app, "test", 1) as pool, pool.acquire() as connection:
+        for scope, seen in (("outbox", {"invitation"}), ("mails", {"invitation", "digest"})):
+            async with connection.transaction():
+                await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)
+                assert {row["kind"] for row in await connection.fetch("SELECT kind FROM message")} == seen
+
+
+def test_an_address_that_ends_e_mails_can_t_be_made_without_the_secret() -> None:
+    ended = Unsubscribing(7, None, "gateway-offline")
+    token = unsubscribing.token("a secret of the servers", ended)
+    assert unsubscribing.read("a secret of the servers", token) == ended
+    assert unsubscribing.read("another secret", token) is None
+    for strange in ("", "é", token[:-2], "A" * 80):
+        assert unsubscribing.read("a secret of the servers", strange) is None
+
+
+async def test_the_page_shows_what_is_for_the_reader(server: Server) -> None:
+    for email, kinds in ((DESK, {"gateway-offline"}), (ADMIN, {"erasure-asked", "digest"})):
+        async with visiting(server.web, email) as visitor:
+            page = (await visitor.get("/account/e-mails")).text
+            assert set(re.findall(r'type="checkbox"[^>]* value="([^"]+)" checked', page)) == kinds
