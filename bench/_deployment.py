@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,8 +162,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def server(base: Database) -> Iterator[Server]:
-    """Run ``parkmesh serve`` as a process of its own, wait until it is ready, and end it."""
+def server(base: Database, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Run ``parkmesh serve`` as a process of its own, with more settings in ``environment``, wait until it is ready,
+    and end it."""
     allow_many_connections()
     web, edge = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     with tempfile.TemporaryFile("w+") as log:
@@ -178,6 +179,7 @@ def server(base: Database) -> Iterator[Server]:
                 "PARKMESH_SESSION_SECRET": secrets.token_urlsafe(32),
                 "PARKMESH_DRAIN_SECONDS": "0",
                 "PARKMESH_SERVER_ID": "bench",
+                **(environment or {}),
             },
             stdout=log,
             stderr=subprocess.STDOUT,
