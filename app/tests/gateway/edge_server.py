@@ -58,6 +58,7 @@ class EdgeServer:
         self.fault: Callable[[str], Response | None] = lambda _: None
         self.streams_opened = 0
         self.stream_features: list[str] = []
+        self._stored: dict[tuple[int, int], Event] = {}
         self._streams: set[asyncio.Queue[bytes | None]] = set()
         self._server: uvicorn.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -117,8 +118,13 @@ class EdgeServer:
             expected = {"status": 409, "expected_epoch": newest, "expected_seq": self.marks.get(newest, 0) + 1}
             return Response(msgspec.json.encode(expected), 409, media_type="application/problem+json")
         for event in batch.events:
+            if event.seq <= mark and self._stored.get((batch.epoch, event.seq)) != event:
+                other = {"status": 409, "expected_epoch": batch.epoch, "expected_seq": event.seq}
+                return Response(msgspec.json.encode(other), 409, media_type="application/problem+json")
+        for event in batch.events:
             if event.seq > mark:
                 self.events.append(event)
+                self._stored[batch.epoch, event.seq] = event
         self.marks[batch.epoch] = max(mark, sequence[-1])
         if refusal := self.fault("after-events"):
             return refusal

@@ -1,6 +1,7 @@
 """The gateway as it runs: its process, real HTTP on loopback to cameras, relay and servers, killed and cut off."""
 
 import json
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_server import TOKEN, EdgeServer
-from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, PresenceUpdate
+from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, Passage, PresenceUpdate
 from parkmesh.simulator import camera, drive
 from processes import GatewaySite, parkmesh, run_simulate, wait_for
 from starlette.responses import Response
@@ -145,6 +146,40 @@ def test_cut_off_the_gate_decides_and_nothing_is_lost(site: GatewaySite, server:
     wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
     assert sorted(p.plate for p in server.passages()) == sorted(expected)
     assert [event.seq for event in server.events] == list(range(1, len(expected) + 1))
+
+
+def test_a_spool_that_was_put_back_loses_nothing_that_comes_after(site: GatewaySite, server: EdgeServer) -> None:
+    def drive_in(*plates: str) -> None:
+        for plate in plates:
+            send(site, plate)
+
+    def put_away(name: str) -> None:
+        assert site.gateway is not None
+        site.gateway.stop()
+        shutil.copytree(site.folder / "spool", site.folder / name)
+
+    # Plates that no two cameras take for one another.
+    plates = [f"{number * 1111:04d}" + letter * 3 for letter in "BCDFGH" for number in range(1, 10)]
+    drive_in(*plates[:2])
+    wait_for(lambda: len(server.events) == 2, "two passages")
+    put_away("image")
+    site.start_gateway()
+    drive_in(*plates[2:7])
+    wait_for(lambda: len(server.events) == 7, "seven passages")
+    # The image is written back: 3 of the next numbers are taken, and then some that nobody has.
+    for fresh in (plates[9:12], plates[18:27]):
+        assert site.gateway is not None
+        site.gateway.stop()
+        before = len(server.events)
+        shutil.rmtree(site.folder / "spool")
+        shutil.copytree(site.folder / "image", site.folder / "spool")
+        site.start_gateway()
+        drive_in(*fresh)
+        wait_for(lambda: len(server.events) >= before + len(fresh) + 1, "what came after")  # noqa: B023 - at once
+        wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+        new = server.events[before:]
+        assert [event.plate for event in new if isinstance(event, Passage)] == fresh
+        assert [(event.kind, event.dropped) for event in new if isinstance(event, Gap)] == [("spool_put_back", 1)]
 
 
 def test_a_lost_answer_doubles_nothing(site: GatewaySite, server: EdgeServer) -> None:

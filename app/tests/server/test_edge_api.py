@@ -105,6 +105,37 @@ async def test_a_new_epoch_starts_at_one_and_ends_the_old(gateway: Gateway, owne
     assert await stored(owner) == [(3, 1), (3, 2), (3, 3), (5, 1)]
 
 
+async def test_other_events_under_known_numbers_are_refused_and_not_taken_for_stored(
+    gateway: Gateway, owner: Any
+) -> None:
+    now = int(time.time() * 1000)
+
+    def at(seq: int, later: int = 0, **members: Any) -> dict[str, Any]:
+        return passage(seq, times={"received": now - 100_000 + seq + later}, **members)
+
+    async with gateway("gateway-a") as client:
+        sensed = {"times": {"received": now - 50_000}}
+        # The last one is from a clock that is ahead.
+        held = [*(at(seq) for seq in range(1, 7)), state(7, "free", **sensed), at(8, 160_000)]
+        assert (await client.post("/edge/v1/events", json=batch(1, *held))).json() == {"epoch": 1, "acked": 8}
+        assert (await client.post("/edge/v1/events", json=batch(1, *held))).json() == {"epoch": 1, "acked": 8}
+        for events, other in (
+            ([at(3), at(4, 1)], 4),
+            ([at(4, gate="main-out")], 4),
+            ([at(5), at(6), at(7)], 7),
+            ([at(6), state(7, "occupied", **sensed), at(8, 160_000), at(9)], 7),
+        ):
+            answer = await client.post("/edge/v1/events", json=batch(1, *events))
+            assert (answer.status_code, answer.json()["type"]) == (409, "urn:parkmesh:problem:other-events"), (
+                answer.text
+            )
+            assert (answer.json()["expected_epoch"], answer.json()["expected_seq"]) == (1, other)
+        assert (await client.post("/edge/v1/events", json=batch(1, *held, at(9)))).json() == {"epoch": 1, "acked": 9}
+        # What retention may have deleted is taken to be the same.
+        long_ago = {"times": {"received": now - 3 * 86_400_000}}
+        assert (await client.post("/edge/v1/events", json=batch(1, state(1, "free", **long_ago)))).status_code == 200
+
+
 async def test_batches_that_race_are_applied_once(gateway: Gateway, owner: Any) -> None:
     async with gateway("gateway-a") as client:
         same = batch(1, *(passage(n) for n in range(1, 51)))

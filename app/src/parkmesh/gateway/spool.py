@@ -364,15 +364,20 @@ class Spool:
         if epoch != self.epoch:
             return 0
         with self._transaction() as db:
-            if acked >= self._meta("next_seq"):
-                raise SpoolError(f"the server acknowledged {acked}, which was never sent")
             return db.execute("DELETE FROM numbered WHERE seq <= ?", (acked,)).rowcount
 
-    def renumber(self, *, above: int, lost: int, now: int) -> None:
+    def sent(self, acked: int) -> bool:
+        """Tell whether the record ``acked`` of this epoch was ever sent. One that the server has and we never sent
+        means that this spool was put back to an earlier state: see ``renumber``."""
+        return self._read(lambda _: acked < self._meta("next_seq"))
+
+    def renumber(self, *, above: int, lost: int, now: int, put_back: bool = False) -> None:
         """Start a new epoch, larger than ``above``, with everything that isn't acknowledged.
 
         For a server that can't go on with the present one: a database restored from a backup misses ``lost`` records
-        that were acknowledged and deleted here (a gap record says so), or a wrong clock gave us too small an epoch.
+        that were acknowledged and deleted here, or a wrong clock gave us too small an epoch. Or this spool was
+        ``put_back`` to an earlier state: what it held between then and now, and nobody else has, is lost, at least one
+        record. A gap record says so.
         """
         epoch = max(now, self.epoch + 1, above + 1)
         with self._transaction() as db:
@@ -383,12 +388,13 @@ class Spool:
                 db.execute(
                     "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
                 )
-            if lost > 0:
-                db.execute(
-                    "INSERT INTO gaps VALUES ('lost_by_server', ?, ?) "
-                    "ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped",
-                    (lost, now),
-                )
+            gaps = [("lost_by_server", lost, now)] if lost > 0 else []
+            gaps += [("spool_put_back", 1, now)] if put_back else []
+            db.executemany(
+                "INSERT INTO gaps VALUES (?, ?, ?) "
+                "ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped",
+                gaps,
+            )
             db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (len(rows) + 1,))
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
         self.epoch = epoch

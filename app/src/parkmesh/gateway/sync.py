@@ -205,6 +205,9 @@ class Sync:
                 await self._start_over(failure.conflict, records)
             raise
         ack = msgspec.json.decode(answer, type=EventAck)
+        if ack.epoch == self._spool.epoch and not await self._decider.on_disk(lambda: self._spool.sent(ack.acked)):
+            await self._put_back(ack.acked)
+            return
         if await self._decider.on_disk(lambda: self._spool.acknowledge(ack.epoch, ack.acked)) == 0:
             raise _Failed(f"the server acknowledged nothing new (epoch {ack.epoch}, seq {ack.acked})")
 
@@ -213,9 +216,28 @@ class Sync:
         first = msgspec.json.decode(records[0], type=_Numbered).seq
         same_epoch = conflict.expected_epoch == self._spool.epoch
         lost = first - conflict.expected_seq if same_epoch else 0
+        if same_epoch and lost <= 0:
+            await self._put_back(conflict.expected_seq - 1)
+            return
         now = self._clock()
-        await self._decider.on_disk(lambda: self._spool.renumber(above=conflict.expected_epoch, lost=lost, now=now))
+        # An epoch in which the server had acknowledged something is over only where a later spool has begun another.
+        put_back = not same_epoch and first > 1
+        await self._decider.on_disk(
+            lambda: self._spool.renumber(above=conflict.expected_epoch, lost=lost, now=now, put_back=put_back)
+        )
         log.error("the server can't go on with our numbering (it lost %d records); started a new epoch", lost)
+
+    async def _put_back(self, same: int) -> None:
+        """Go on after this spool was put back to an earlier state: the server has our records up to ``same``, and
+        others under the numbers after it."""
+        epoch, now = self._spool.epoch, self._clock()
+
+        def start_over() -> None:
+            self._spool.acknowledge(epoch, same)
+            self._spool.renumber(above=epoch, lost=0, now=now, put_back=True)
+
+        await self._decider.on_disk(start_over)
+        log.error("the spool was put back to an earlier state; the server has newer records. Started a new epoch")
 
     async def _pull(self, server: str) -> None:
         """Fetch the access list when it is wanted."""

@@ -27,7 +27,10 @@ who holds another epoch takes the full list, whatever the versions say.
 
 A gateway authenticates with ``Authorization: Bearer <gateway token>``; the server keeps only the token's SHA-256.
 Errors are problem details (RFC 9457). 503 carries ``Retry-After``. A batch that leaves a gap, or whose epoch is below
-the gateway's, is refused whole with 409; ``expected_epoch`` and ``expected_seq`` say what the server takes next.
+the gateway's, is refused whole with 409; ``expected_epoch`` and ``expected_seq`` say what the server takes next. So is
+a batch with other events under numbers that are stored already: it comes of a spool that was put back to an earlier
+state (a disk's image, a power cut that took what had been written). ``expected_seq`` is then the first number that
+differs.
 
 Exactly-once effect: events of one gateway carry ``(epoch, seq)``; ``seq`` starts at 1 and has no gaps within an epoch.
 A new spool starts a new, larger epoch. The server applies a batch and advances the mark in one transaction and

@@ -11,6 +11,19 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.telemetry import metrics
 
 _CALL = "SELECT * FROM edge_batch($1, $2, $3, $4, $5, $6, $7)"
+_REFUSED = {
+    "gap": ("sequence-gap", "The batch starts at {first}, the next event of epoch {epoch} is {next}."),
+    "stale": (
+        "stale-epoch",
+        "Epoch {given} is over, the gateway is in {epoch}; a spool that lost it starts a larger one.",
+    ),
+    "other": (
+        "other-events",
+        "Event {next} of epoch {epoch} is stored, and it is another one; a spool that was put back starts a larger"
+        " epoch.",
+    ),
+}
+"""What the database refuses: the kind of problem, and what it says."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -86,8 +99,8 @@ async def store(
 ) -> EventAck:
     """Apply a batch exactly once, say ``changed`` (the community's id and what of it), and return the mark.
 
-    Raises ``NotIdentified``, or ``Problem`` 409 for a batch that leaves a gap or belongs to an epoch that is over, with
-    what the server takes next.
+    Raises ``NotIdentified``, or ``Problem`` 409 for a batch that leaves a gap, belongs to an epoch that is over, or has
+    other events under numbers that are stored, with what the server takes next.
     """
     check_order(batch)
     first, last = batch.events[0].seq, batch.events[-1].seq
@@ -97,14 +110,10 @@ async def store(
     outcome, epoch, mark = row["outcome"], row["epoch"], row["mark"]
     if outcome == "unidentified":
         raise NotIdentified
-    if outcome in ("gap", "stale"):
+    if outcome in _REFUSED:
         metrics.EDGE_BATCHES.labels(outcome).inc()
-        detail = (
-            f"The batch starts at {first}, the next event of epoch {epoch} is {mark + 1}."
-            if outcome == "gap"
-            else f"Epoch {batch.epoch} is over, the gateway is in {epoch}; a spool that lost it starts a larger one."
-        )
-        kind = "sequence-gap" if outcome == "gap" else "stale-epoch"
+        kind, detail = _REFUSED[outcome]
+        detail = detail.format(first=first, given=batch.epoch, epoch=epoch, next=mark + 1)
         raise Problem(409, detail, kind=kind, expected_epoch=epoch, expected_seq=mark + 1)
     # Also where the batch was known: the server that stored it may have died before it announced the change.
     # The letters are those of the channel ``parkmesh_live``.

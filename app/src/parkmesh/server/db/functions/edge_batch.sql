@@ -1,5 +1,9 @@
 -- One batch of a gateway's events: JSON lists of objects, one list for each kind of event. A server that sends fewer keys
 -- than a later one stays right while both run: a key that is missing is NULL.
+-- What is stored under a number is compared with what comes under it again: a spool that was put back to an earlier state
+-- numbers new events like those that it has forgotten. Such a batch is refused (other), with the last number that is the
+-- same on both sides as its mark, and the gateway starts a new epoch. What isn't there any more
+-- counts as the same after two days: retention may have deleted it.
 -- A gateway whose clock is ahead is taken to have received now what it says that it will receive: a moment in the future
 -- would outweigh what it sees once its clock is right.
 CREATE OR REPLACE FUNCTION edge_batch(
@@ -18,6 +22,7 @@ DECLARE
     v_unknown_gates bigint := 0;
     v_unknown_spaces bigint := 0;
     v_dropped bigint := 0;
+    v_other bigint;
     v_now bigint := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
 BEGIN
     SELECT i.community_id, i.gateway_id INTO v_community, v_gateway FROM edge_identify(p_token) i;
@@ -36,6 +41,34 @@ BEGIN
     epoch := v_epoch;
     mark := v_mark;
     community_id := v_community;
+    IF outcome IN ('known', 'applied') AND p_first <= v_mark THEN
+        SELECT min(o.seq) INTO v_other FROM (
+            SELECT e.seq
+            FROM json_to_recordset(p_passages) AS e(seq bigint, received bigint, gate text, direction text)
+            LEFT JOIN passage p ON p.community_id = v_community AND p.gateway_id = v_gateway AND p.epoch = v_epoch
+                AND p.seq = e.seq
+            WHERE e.seq <= v_mark
+                -- One that was in the future when it was stored has another time.
+                AND coalesce(p.gate <> e.gate OR p.received_at <> to_timestamp(e.received / 1000.0)
+                                 AND p.stored_at > to_timestamp(e.received / 1000.0),
+                             e.received > v_now - 172800000)
+            UNION ALL
+            SELECT u.seq
+            FROM json_to_recordset(p_states) AS u(seq bigint, received bigint, space text, status text)
+            JOIN space s ON s.community_id = v_community AND s.name = u.space
+            WHERE u.seq <= v_mark AND u.received BETWEEN v_now - 172800000 AND v_now AND NOT EXISTS (
+                SELECT FROM observation o
+                WHERE o.community_id = v_community AND o.space_id = s.id AND o.gateway_id = v_gateway
+                    AND o.epoch = v_epoch AND o.seq = u.seq AND o.status = u.status
+                    AND o.received_at <= to_timestamp(u.received / 1000.0)
+                    AND o.received_at > to_timestamp(u.received / 1000.0) - interval '2 days')
+        ) o;
+        IF v_other IS NOT NULL THEN
+            outcome := 'other';
+            mark := v_other - 1;
+            RETURN;
+        END IF;
+    END IF;
     IF outcome <> 'applied' THEN
         RETURN;
     END IF;
@@ -153,7 +186,7 @@ BEGIN
 END $function$;
 
 COMMENT ON FUNCTION edge_batch(bytea, bigint, bigint, bigint, json, json, json) IS
-    'apply a batch and advance the mark in one transaction; outcome unidentified, stale, gap, known or applied';
+    'apply a batch and advance the mark in one transaction; outcome unidentified, stale, gap, other, known or applied';
 
 -- The form with an array for each column: servers of the previous release call it while the servers are rolled. It ends
 -- with the next release, together with edge_events.
