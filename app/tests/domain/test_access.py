@@ -162,3 +162,15 @@ def test_rules(
 ) -> None:
     decision = access.judge(plate, HOUSE, NOW, direction, rules, inside)
     assert (decision.outcome, decision.reason) == outcome
+
+
+def test_a_barred_plate_does_not_pass_and_a_neighbour_s_that_reads_alike_does() -> None:
+    barred = entry("-3", "8888BBB", status="revoked")
+    entries = [entry("1", "8888BBB"), barred, entry("2", "B888BBB")]
+    assert access.decide("8888BBB", entries, NOW) == access.Decision("denied", access.Reason.BARRED, "-3")
+    assert access.decide("B888BBB", entries, NOW).granted
+    # A doubt opens nothing: one of the two that fit may not pass.
+    assert not access.decide("888BBBB", entries, NOW).granted
+    # A gateway of the release before, which knows no bars, has all of the plate revoked.
+    old = [entry("1", "8888BBB", status="revoked"), entry("4", "8888BBB", status="revoked")]
+    assert access.decide("8888BBB", old, NOW).reason is access.Reason.REVOKED

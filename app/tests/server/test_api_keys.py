@@ -168,6 +168,7 @@ async def test_a_key_of_another_community_is_not_found(people: People, made: Any
 # What an administrator's key may change. Everything else that changes something is for people: members and how they
 # sign in, other keys, acts that can't be undone.
 ALLOWED = {
+    "POST /bars", "DELETE /bars/{bar}",
     "PATCH /levels/{level}", "PATCH /spaces/{space}", "PATCH /gates/{gate}", "PATCH /rules",
     "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}",
     "POST /spaces", "PUT /spaces/{space}", "DELETE /spaces/{space}",

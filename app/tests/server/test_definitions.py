@@ -19,9 +19,11 @@ from test_expand_contract import PREVIOUS, ROOT
 BEFORE_THE_FILES = "0008"
 CHANGED_SINCE_THE_REVISIONS = {
     "functions api_key_identify",
+    "functions bar_changed",
     "functions edge_batch",
     "functions erase_passages",
     "functions membership_ended",
+    "triggers bar.changed",
     "triggers membership.ended",
 }
 FUNCTIONS = """

@@ -65,6 +65,7 @@ async def fill(
             {"space": f"space-of-{community}", "unit_id": units["1A"], "from": moment(-1)},
         ),
         "vehicle": await made(resident, "vehicles", {"plate": f"OF{community.upper()}777"}),
+        "bar": await made(administrator, "bars", {"plate": f"BA{community.upper()}777", "reason": "a test"}),
         "invitation": await made(administrator, "invitations", {"email": f"new@{community}.example"}),
         "key": await made(administrator, "api-keys", {"name": "Integrator", "role": "reader"}),
         "visitor_pass": await made(

@@ -23,6 +23,7 @@ PRIVILEGES = {
     "audit_chain": "S",
     "audit_entry": "SI",
     "audit_link": "S",
+    "bar": "SIU",
     "booking": "SIU",
     "community": "SIu",
     "community_rules": "SIU",

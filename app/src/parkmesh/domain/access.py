@@ -1,7 +1,8 @@
 """The decision whether a car may pass a gate; gateway and server share it.
 
 The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
-credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate.
+credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate. A plate
+that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads alike isn't barred with it.
 
 The rules (``admit``), for cars that the list lets in: anti-passback (a car that is inside doesn't come in again) and
 lots (no more cars of a unit inside than it has lots). No rule keeps a car from leaving, and a car of which nothing is
@@ -33,6 +34,7 @@ class Reason(StrEnum):
     STALE = "stale"
     ANTI_PASSBACK = "anti_passback"
     LOTS_FULL = "lots_full"
+    BARRED = "barred"
 
 
 class Entry(Protocol):
@@ -55,7 +57,8 @@ class Entry(Protocol):
 
 
 class Decision(Struct, frozen=True):
-    """The answer for one read. ``credential_id`` is the credential that decided, where a single one did."""
+    """The answer for one read. ``credential_id`` is the credential that decided, where a single one did; below 0 it is
+    a bar."""
 
     outcome: Literal["granted", "denied"]
     reason: Reason
@@ -64,6 +67,11 @@ class Decision(Struct, frozen=True):
     @property
     def granted(self) -> bool:
         return self.outcome == "granted"
+
+
+def is_bar(entry: Entry) -> bool:
+    """Tell whether an entry is no credential but a plate that staff barred: its id is below 0."""
+    return entry.credential_id.startswith("-")
 
 
 def _standing(entry: Entry, now: int) -> Reason | None:
@@ -101,6 +109,8 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
             exact.append(entry)
         elif plates.fits(plate, entry.plate):
             fitting.append(entry)
+    if bar := next((entry for entry in exact if is_bar(entry)), None):
+        return Decision("denied", Reason.BARRED, bar.credential_id)
     if exact:
         standings = [(_standing(entry, now), entry.credential_id) for entry in exact]
         # The oldest decides: who registers a plate later than its holder doesn't take over its passages.

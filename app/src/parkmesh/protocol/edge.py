@@ -133,7 +133,8 @@ class AccessEntry(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     ``plate`` is normalised (``parkmesh.domain.plates.normalise``). ``status`` ``revoked`` must be kept by the gateway:
     a fuzzy match never opens when a revoked plate fits too. ``valid_*`` bound the entry; None is unbounded.
     ``unit`` (feature ``rules``) names the unit whose lots the car takes, ``lots`` how many that unit has where it
-    differs from the community's rule.
+    differs from the community's rule. A ``credential_id`` below 0 is a bar: the plate may not pass, whoever holds
+    it; its entry and all others of the plate are revoked, so that a gateway which knows no bars refuses it too.
     """
 
     credential_id: str

@@ -29,6 +29,7 @@ class Credential:
     """A plate that may pass, from ``valid_from`` until before ``valid_until``.
 
     ``resident`` and ``unit`` are names. With ``visitor`` it belongs to a visitor pass and changes with that pass.
+    ``barred``: staff barred the plate, so no gate opens for it, whatever the status says.
     """
 
     id: int
@@ -42,11 +43,14 @@ class Credential:
     visitor: bool
     valid_from: datetime | None
     valid_until: datetime | None
+    barred: bool = False
 
 
 _SELECT = """
     SELECT c.id, c.plate, c.label, c.status, c.resident_id, r.name AS resident, r.unit_id, u.name AS unit,
-           c.visitor_pass_id IS NOT NULL AS visitor, c.valid_from, c.valid_until
+           c.visitor_pass_id IS NOT NULL AS visitor, c.valid_from, c.valid_until,
+           EXISTS (SELECT FROM bar b
+                   WHERE b.community_id = c.community_id AND b.plate = c.plate AND b.lifted_at IS NULL) AS barred
     FROM credential c
     LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
     LEFT JOIN unit u ON u.community_id = r.community_id AND u.id = r.unit_id

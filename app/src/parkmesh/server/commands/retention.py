@@ -11,6 +11,7 @@
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
 | reasons of bookings' cancellation | 30 days after the booked time | erased |
 | events, from which mails and webhooks are made | 30 days | deleted |
+| plates and reasons of bars | 30 days after the bar was lifted | erased |
 | invitations | 30 days after they were accepted, revoked or expired | deleted |
 | sessions | 30 days after they ended | deleted |
 | attempts to sign in and openings of gates, which are counted to slow people down | 1 day | deleted |
@@ -105,6 +106,11 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         "DELETE FROM invitation WHERE least(accepted_at, revoked_at, expires_at) < $1",
     ),
     ("message", PEOPLE_KEPT, "DELETE FROM message WHERE least(delivered_at, dead_at) < $1"),
+    (
+        "bar",
+        PEOPLE_KEPT,
+        "UPDATE bar SET plate = NULL, reason = NULL WHERE lifted_at < $1 AND (plate IS NOT NULL OR reason IS NOT NULL)",
+    ),
     ("event", PEOPLE_KEPT, "DELETE FROM event WHERE at < $1 AND routed_at IS NOT NULL"),
     ("gate_command", PASSAGES_KEPT, "DELETE FROM gate_command WHERE asked_at < $1"),
     ("gate_opening", COUNTERS_KEPT, "DELETE FROM gate_opening WHERE at < $1"),

@@ -10,12 +10,20 @@ from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 
 _ENTRIES = """
-SELECT c.id, c.plate, c.status, c.valid_from, c.valid_until, u.id AS unit, u.lots
+SELECT c.id, c.plate,
+       CASE WHEN EXISTS (SELECT FROM bar b
+                         WHERE b.community_id = c.community_id AND b.plate = c.plate AND b.lifted_at IS NULL)
+            THEN 'revoked' ELSE c.status END AS status,
+       c.valid_from, c.valid_until, u.id AS unit, u.lots
 FROM credential c
 LEFT JOIN resident r ON r.community_id = c.community_id AND r.id = c.resident_id
 LEFT JOIN visitor_pass v ON v.community_id = c.community_id AND v.id = c.visitor_pass_id
 LEFT JOIN unit u ON u.community_id = c.community_id AND u.id = coalesce(r.unit_id, v.unit_id)
-WHERE c.community_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY($2)) ORDER BY c.id
+WHERE c.community_id = $1 AND ($2::bigint[] IS NULL OR c.id = ANY($2))
+UNION ALL
+SELECT -b.id, b.plate, 'revoked', NULL, NULL, NULL, NULL FROM bar b
+WHERE b.community_id = $1 AND b.lifted_at IS NULL AND ($2::bigint[] IS NULL OR -b.id = ANY($2))
+ORDER BY 1
 """
 _CHANGED = "SELECT DISTINCT credential_id FROM access_list_change WHERE community_id = $1 AND version > $2"
 _PRESENCE = """

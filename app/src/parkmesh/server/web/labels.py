@@ -22,6 +22,7 @@ REASON = {
     "stale": N_("Read arrived too late"),
     "anti_passback": N_("Already inside"),
     "lots_full": N_("Unit's car limit reached"),
+    "barred": N_("Plate barred"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
@@ -50,6 +51,7 @@ INVITATION = {
 }
 OBJECT = {
     "api-key": N_("API keys"),
+    "bar": N_("Barred plates"),
     "booking": N_("Bookings"),
     "community": N_("Community"),
     "credential": N_("Plates"),
@@ -226,6 +228,8 @@ DONE = {
     "added": N_("Added."),
     "placed": N_("The space has its place on the map."),
     "removed": N_("Removed."),
+    "barred": N_("The plate is barred. Gates that are online refuse it within seconds."),
+    "bar-lifted": N_("The bar is lifted. The plate passes again if it is registered."),
     "revoked": N_("The plate is revoked. Gates that are online refuse it within seconds."),
     "restored": N_("The plate may pass again."),
     "invited-all": N_("The invitations are on their way by e-mail."),

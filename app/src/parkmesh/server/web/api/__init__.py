@@ -6,6 +6,7 @@ from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import (
     api_keys,
     audit,
+    bars,
     bookings,
     communities,
     credentials,
@@ -50,6 +51,7 @@ _IN_COMMUNITY = (
     reports,
     rules,
     credentials,
+    bars,
     units,
     residents,
     personal_data,

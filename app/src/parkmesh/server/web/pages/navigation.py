@@ -44,6 +44,7 @@ STAFF = (
     Item("/people", N_("People"), "people"),
     Item("/stays", N_("Stays"), "clock"),
     Item("/reports", N_("Reports"), "chart"),
+    Item("/bars", N_("Barred plates"), "shield"),
     Item("/spaces", N_("Spaces"), "grid"),
     Item("/gates", N_("Gates & rules"), "gate"),
     Item("/transfer", N_("Import & export"), "transfer"),
