@@ -1,6 +1,7 @@
 """The ASGI application of the web application: pages, the REST API, and the load balancer's health checks."""
 
 import asyncio
+import functools
 import json
 import re
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from parkmesh.server.db import database
 from parkmesh.server.http import problems
 from parkmesh.server.http.compression import Compression
 from parkmesh.server.http.middleware import BodyLimit, RequestLog
+from parkmesh.server.identity.key_limits import KeyLimits
 from parkmesh.server.people import csv_import
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import api, metrics, pages, security
+from parkmesh.server.web.api import document
 from parkmesh.server.web.live import Feeds
 from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
@@ -50,6 +53,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         redoc_url=None,
         # Such a redirect would be built from the Host that the client names.
         redirect_slashes=False,
+        generate_unique_id_function=document.operation_id,
         exception_handlers={
             **_HANDLERS,
             RequestValidationError: _invalid,
@@ -64,6 +68,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         RequestLog, application="web", client=lambda request: str(security.client_address(request, settings))
     )
     api.include(app)
+    app.openapi = functools.cache(lambda: document.write(app, api.routes(), settings))  # type: ignore[method-assign]
     app.router.routes += [
         Route("/healthz", live),
         Route("/readyz", ready),
@@ -75,6 +80,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.state.feeds = feeds
     app.state.settings = settings
     app.state.condition = condition
+    app.state.key_limits = KeyLimits()
     app.state.fleet = metrics.Fleet(pool)
     return app
 

@@ -47,8 +47,9 @@ async def required(request: Request) -> Principal:
 async def half_way(request: Request) -> Principal:
     """Return the user or the API key of a request, with or without a second factor; raise ``Problem`` 401.
 
-    A key works for the routes of its community; one that may only read gets 403 for anything else. With a cookie, a
-    request that changes something must carry the form token too: browsers send cookies unasked.
+    A key works for the routes of its community, as often as ``key_limits`` lets it (429); one that may only read gets
+    403 for anything else. With a cookie, a request that changes something must carry the form token too: browsers send
+    cookies unasked.
     """
     settings: Settings = request.app.state.settings
     bearer = bearer_token(request)
@@ -63,6 +64,7 @@ async def half_way(request: Request) -> Principal:
         )
     logs.note(actor=principal.actor)
     if principal.api_key is not None:
+        request.app.state.key_limits.check(principal.api_key)
         _check_key(request, principal)
     if bearer is None and request.method not in READS:
         security.check_csrf(settings, principal.session, request.headers.get(security.CSRF_HEADER))

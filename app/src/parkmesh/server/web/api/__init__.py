@@ -1,6 +1,9 @@
 """The REST API, version 1. Its document is at ``/api/v1/openapi.json``."""
 
-from fastapi import Depends, FastAPI
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import (
@@ -63,6 +66,17 @@ _IN_COMMUNITY = (
     audit,
 )
 
+_TELLING: tuple[APIRouter, ...] = ()
+"""Routers of operations that parkmesh calls: the document's ``webhooks``, each route named after its event.
+Make one with ``APIRouter(tags=[...], generate_unique_id_function=document.operation_id)``."""
+
+
+def routes() -> Iterator[APIRoute]:
+    """Yield every route of the API."""
+    routers = [part.router for part in _OUTSIDE] + [part.in_community for part in _IN_COMMUNITY]
+    for router in routers:
+        yield from (route for route in router.routes if isinstance(route, APIRoute))
+
 
 def include(app: FastAPI) -> None:
     """Add the API's routes, each part directly: FastAPI works out a nested router again at every level, which would
@@ -76,3 +90,5 @@ def include(app: FastAPI) -> None:
             responses=_EVERYWHERE | answers(404),
             dependencies=_CHECKED,
         )
+    for router in _TELLING:
+        app.webhooks.routes += router.routes

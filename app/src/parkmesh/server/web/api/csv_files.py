@@ -35,12 +35,13 @@ Confirmed = Annotated[
 ]
 
 
+# Both are bytes: a table of text may be in any of three encodings. A client that can't tell them apart sends the last.
 _TABLE: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            MEDIA_TYPE: {"schema": {"type": "string", "maxLength": 2**21}},
             WORKBOOK: {"schema": {"type": "string", "format": "binary", "maxLength": 2**21}},
+            MEDIA_TYPE: {"schema": {"type": "string", "format": "binary", "maxLength": 2**21}},
         },
     }
 }

@@ -151,7 +151,7 @@ async def list_invitations(request: Request, member: Staff, page: paging.Page) -
 
 
 @in_community.post("/invitations", status_code=201, responses=answers(403, 409))
-async def invite(
+async def create_invitation(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
 ) -> MadeInvitation:
     """Invite an address. Link and code are mailed to it, and in the answer this once."""
@@ -210,7 +210,7 @@ async def revoke_invitation(
 
 
 @in_community.post("/members/{user}/password-reset", status_code=201, responses=answers(403, 409))
-async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Opening:
+async def offer_password_reset(request: Request, principal: SignedIn, member: PersonStaff, user: IdInPath) -> Opening:
     """Make a link and code with which a member sets a new password. The old password works until the member sets it."""
     made = await invitations.offer_reset(request.app.state.pool, principal, member, user)
     link = links.absolute(request, links.RESET, made.token)
@@ -218,7 +218,7 @@ async def offer_reset(request: Request, principal: SignedIn, member: PersonStaff
 
 
 @router.post("/invitations/look", responses=answers(404, 429))
-async def look(request: Request, body: Claim) -> Offer:
+async def look_at_invitation(request: Request, body: Claim) -> Offer:
     """Say the purpose of a link or code, without using it up."""
     state = request.app.state
     address = security.client_address(request, state.settings)
@@ -226,7 +226,7 @@ async def look(request: Request, body: Claim) -> Offer:
 
 
 @router.post("/invitations/accept", status_code=201, responses=answers(404, 409, 429))
-async def accept(request: Request, body: NewAccount) -> Session:
+async def accept_invitation(request: Request, body: NewAccount) -> Session:
     """Accept an invitation with a new account. The answer signs its owner in."""
     state = request.app.state
     token = await invitations.accept_as_new(
@@ -242,7 +242,7 @@ async def accept(request: Request, body: NewAccount) -> Session:
 
 
 @router.post("/invitations/join", responses=answers(403, 404, 409, 429))
-async def join(request: Request, principal: SignedIn, body: Claim) -> Joined:
+async def join_community(request: Request, principal: SignedIn, body: Claim) -> Joined:
     """Accept an invitation with the account that is signed in."""
     state = request.app.state
     address = security.client_address(request, state.settings)

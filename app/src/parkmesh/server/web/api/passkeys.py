@@ -55,7 +55,7 @@ async def list_passkeys(request: Request, principal: SignedIn) -> Passkeys:
 
 
 @router.post("/passkeys/registration", responses=answers(403, 409, 429))
-async def begin_registration(request: Request, principal: HalfWay, body: Confirmation) -> Options:
+async def begin_passkey_registration(request: Request, principal: HalfWay, body: Confirmation) -> Options:
     """Begin to register a passkey. The request contains the password again."""
     await _first_or_full(request, principal)
     state = request.app.state
@@ -65,7 +65,7 @@ async def begin_registration(request: Request, principal: HalfWay, body: Confirm
 
 
 @router.post("/passkeys", status_code=201, responses=answers(403, 409))
-async def register(request: Request, principal: HalfWay, body: NewPasskey) -> passkeys.Passkey:
+async def register_passkey(request: Request, principal: HalfWay, body: NewPasskey) -> passkeys.Passkey:
     """Register the passkey that the device made."""
     await _first_or_full(request, principal)
     state = request.app.state
@@ -91,7 +91,7 @@ async def remove_passkey(request: Request, principal: SignedIn, passkey: IdInPat
 
 
 @router.post("/sessions/passkey/options", responses=answers(409, 429))
-async def begin_sign_in(request: Request) -> Options:
+async def begin_passkey_sign_in(request: Request) -> Options:
     """Begin to sign in with a passkey."""
     state = request.app.state
     here = passkeys.site(state.settings.public_url)
@@ -100,7 +100,7 @@ async def begin_sign_in(request: Request) -> Options:
 
 
 @router.post("/sessions/passkey", status_code=201, responses=answers(409))
-async def sign_in(request: Request, body: Assertion) -> Session:
+async def sign_in_with_passkey(request: Request, body: Assertion) -> Session:
     """Sign in with a passkey and get a token."""
     state = request.app.state
     token = await passkeys.sign_in(

@@ -185,7 +185,7 @@ async def ask_for_erasure(
 
 
 @in_community.post("/residents/{resident}/erase", responses=answers(403, 409))
-async def erase(
+async def erase_resident(
     request: Request, principal: SignedIn, member: PersonStaff, resident: IdInPath, body: EraseRequest
 ) -> personal_data.Erased:
     """Erase a person's data from the community, for ever."""
