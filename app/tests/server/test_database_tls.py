@@ -7,15 +7,11 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
+import certificates
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from parkmesh.server import settings
 from parkmesh.server.db import database
 from running_server import APP_PASSWORD, Database
@@ -28,37 +24,7 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 def issue(tmp_path: Path) -> Certificates:
     """Return a function that makes a CA and a server's certificate for a host; gives the CA's and the server's file."""
 
-    def certificates(host: str) -> tuple[Path, Path]:
-        folder = tmp_path / f"{host}-{len(list(tmp_path.iterdir()))}"
-        folder.mkdir()
-        ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, folder.name)])
-
-        def signed(subject: x509.Name, public: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> bytes:
-            builder = (
-                x509.CertificateBuilder()
-                .subject_name(subject)
-                .issuer_name(ca_name)
-                .public_key(public)
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
-                .not_valid_after(datetime.now(UTC) + timedelta(hours=1))
-                .add_extension(extension, critical=True)
-            )
-            return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-        ca = folder / "ca.pem"
-        ca.write_bytes(signed(ca_name, ca_key.public_key(), x509.BasicConstraints(ca=True, path_length=None)))
-        server = folder / "server.pem"
-        server.write_bytes(
-            signed(x509.Name([]), key.public_key(), x509.SubjectAlternativeName([x509.DNSName(host)]))
-            + key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return ca, server
-
-    return certificates
+    return lambda host: certificates.issue(tmp_path, host)
 
 
 @asynccontextmanager

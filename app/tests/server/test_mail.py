@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from page_visitor import alerts, visiting
+from parkmesh.domain import retries
 from parkmesh.server.db import database
 from parkmesh.server.mail import contents
 from parkmesh.server.mail.worker import MailWorker
@@ -162,7 +163,7 @@ async def test_a_mail_that_is_refused_for_now_is_sent_later_with_the_same_id(
     await worker.send_due()
     (row,) = await state(owner)
     assert (row["attempts"], row["last_error"], row["delivered"], row["dead"]) == (1, "451 try later", False, False)
-    assert timedelta(seconds=3) < row["wait"] <= messages.RETRIES[0]
+    assert timedelta(seconds=3) < row["wait"] <= retries.WAITS[0]
     await worker.send_due()
     assert len(box.answers) == 1, "not due yet"
     for _ in range(2):
@@ -190,8 +191,8 @@ async def test_a_mail_that_is_refused_for_good_is_given_up_with_its_secret(
 
 async def test_a_mail_is_given_up_after_the_last_retry(worker: MailWorker, box: Mailbox, owner: Any) -> None:
     await put(owner)
-    box.answers = ["451 try later"] * (len(messages.RETRIES) + 1)
-    for _ in range(len(messages.RETRIES) + 1):
+    box.answers = ["451 try later"] * (len(retries.WAITS) + 1)
+    for _ in range(len(retries.WAITS) + 1):
         (row,) = await state(owner)
         assert not row["dead"]
         await rows(owner, "a", "UPDATE message SET due_at = now() WHERE community_id = $1 RETURNING id")

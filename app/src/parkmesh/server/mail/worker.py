@@ -1,7 +1,6 @@
 """The worker that sends the outbox's mails. Every server runs one; none of them takes what another has."""
 
 import asyncio
-import contextlib
 import logging
 
 from parkmesh.server.db import database
@@ -9,54 +8,28 @@ from parkmesh.server.mail import composing, contents, transport
 from parkmesh.server.notifications import preferences, unsubscribing
 from parkmesh.server.notifications.unsubscribing import Unsubscribing
 from parkmesh.server.outbox import messages
+from parkmesh.server.outbox.due_worker import IDLE_S, DueWorker, look_again_s
 from parkmesh.server.outbox.messages import Message
 from parkmesh.server.settings import MailSettings
-from parkmesh.server.telemetry import logs
 from parkmesh.server.web import links
 from parkmesh.server.web.language import language
 
 BATCH = 50
 """Mails over one connection."""
-IDLE_S = 60.0
-"""Seconds after which the worker looks without having been woken: another server may have died with what it took."""
-AGAIN_S = 5.0
 
 _log = logging.getLogger(__name__)
 
 
-class MailWorker:
+class MailWorker(DueWorker):
     """``settings`` None: the deployment sends no mails, and those that wait are deleted. ``site`` is the service's
     public address, ``secret`` that of the servers."""
 
     def __init__(self, pool: database.Pool, settings: MailSettings | None, site: str, secret: str) -> None:
+        super().__init__("mails")
         self._pool = pool
         self._settings = settings
         self._site = site.rstrip("/")
         self._secret = secret
-        self._woken = asyncio.Event()
-        self._woken.set()
-
-    def wake(self) -> None:
-        """Look at once: a mail was put into the outbox."""
-        self._woken.set()
-
-    async def run(self) -> None:
-        """Send until cancelled; what was taken is sent to its end first."""
-        while True:
-            sending = asyncio.ensure_future(self.send_due())
-            try:
-                again_s = await asyncio.shield(sending)
-            except asyncio.CancelledError:
-                with contextlib.suppress(Exception):
-                    await sending
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it was, the next look must not depend on it
-                _log.warning("mails could not be sent", extra={"fields": {"cause": logs.describe(error)}})
-                again_s = AGAIN_S
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(again_s):
-                    await self._woken.wait()
-            self._woken.clear()
 
     async def send_due(self) -> float:
         """Send what is due; return the seconds after which to look again."""
@@ -67,8 +40,7 @@ class MailWorker:
         if taken:
             await self._send(self._settings, taken)
             return 0.0
-        due_s = await messages.next_due_s(self._pool)
-        return IDLE_S if due_s is None else min(IDLE_S, max(0.1, due_s))
+        return look_again_s(await messages.next_due_s(self._pool))
 
     async def _send(self, settings: MailSettings, taken: list[Message]) -> None:
         composed, good = [], []

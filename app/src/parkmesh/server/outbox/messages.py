@@ -13,17 +13,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from parkmesh.domain import retries
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection, Pool
 
 LEASE = timedelta(minutes=2)
 """How long a worker has for what it took."""
-RETRIES = (
-    timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=30), timedelta(hours=2), timedelta(hours=5),
-    timedelta(hours=10), timedelta(hours=14), timedelta(hours=20), timedelta(hours=24),
-)  # fmt: skip
-"""The waits after the first, second … failed attempt (Standard Webhooks 1.0.0, "Retry schedule"); then it is given
-up."""
 ABANDONED = timedelta(days=1)
 """How long mails wait where a server sends none: in a roll that sets mail up, other servers send them already."""
 MAX_ERROR = 300
@@ -103,6 +98,11 @@ async def mail(connection: Connection, community_id: int | None, kind: str, mail
         [mail.due_at for mail in mails],
         [mail.useless_at for mail in mails],
     )
+    await wake(connection)
+
+
+async def wake(connection: Connection) -> None:
+    """Have the workers look for what is due, once the transaction has committed."""
     await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
 
 
@@ -148,11 +148,11 @@ async def delivered(pool: Pool, ids: Sequence[int]) -> None:
 
 
 async def failed(pool: Pool, message: Message, error: str, *, final: bool, secret: bool) -> None:
-    """Note why a message wasn't sent; it is tried again after the next of ``RETRIES``, unless this was ``final``.
+    """Note why a message wasn't sent; it is tried again after the next of ``retries.WAITS``, unless this was ``final``.
 
     What a ``secret`` message is made of is forgotten when it is given up: it can't be sent again.
     """
-    wait = None if final or message.attempts > len(RETRIES) else RETRIES[message.attempts - 1]
+    wait = None if final else retries.wait_after(message.attempts)
     async with _scope(pool) as connection:
         await connection.execute(
             """
@@ -220,5 +220,5 @@ async def send_again(pool: Pool, message_id: int) -> bool:
             message_id,
         )
         if done:
-            await connection.execute("SELECT pg_notify($1, '')", CHANNEL)
+            await wake(connection)
     return bool(done)
