@@ -186,6 +186,9 @@ ALLOWED = {
     "POST /units", "PATCH /units/{unit}", "DELETE /units/{unit}",
     "POST /residents", "PATCH /residents/{resident}", "DELETE /residents/{resident}",
     "POST /imports/{kind}",
+    "POST /webhooks", "PUT /webhooks/{webhook}", "DELETE /webhooks/{webhook}", "POST /webhooks/{webhook}/test",
+    "POST /webhooks/{webhook}/rotate-secret", "POST /webhooks/{webhook}/deliveries/{delivery}/redeliver",
+    "POST /webhooks/{webhook}/replay",
 }  # fmt: skip
 
 

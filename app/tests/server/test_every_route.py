@@ -88,7 +88,22 @@ async def fill(
         ),
         "session": (await resident.get("/api/v1/sessions")).json()["items"][0]["id"],
         "day": moment(4)[:10],
+        # Off: what the server sends by itself would change rows while the test looks.
+        "webhook": await made(
+            administrator, "webhooks", {"url": f"https://hooks.{community}.example/", "enabled": False}
+        ),
     }
+    await database.set_scope(connection, "provision")
+    identity = await connection.fetchval("SELECT id FROM community WHERE name = $1", community)
+    await database.set_community(connection, identity)
+    values["delivery"] = await connection.fetchval(
+        "INSERT INTO webhook_delivery (community_id, endpoint_id, event_id, type, at)"
+        " VALUES ($1, $2, gen_random_uuid(), 'webhook.test', now()) RETURNING id",
+        identity,
+        values["webhook"],
+    )
+    await database.set_community(connection, None)
+    await database.set_scope(connection, "identity")
     # No gateway is connected: the command is kept, and refused.
     refused = await administrator.post(f"{here}/gates/gate-of-{community}/open", json={"reason": "a test"})
     values["command"] = refused.json()["command"]
@@ -169,6 +184,8 @@ MEANINGFUL = {
     "starts": "09:00",
     "ends": "17:00",
     "plate": "1234ZZZ",
+    "url": "https://hooks.example/",
+    "types": None,
 }
 
 

@@ -72,6 +72,8 @@ PRIVILEGES = {
     "stay": "SIUD",
     "stay_progress": "SIU",
     "web_session": "SIuD",
+    "webhook_delivery": "SIUD",
+    "webhook_endpoint": "SIUD",
 }
 
 

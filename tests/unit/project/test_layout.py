@@ -45,6 +45,7 @@ SERVER = {
     "parkmesh.server.reservations": "Who may use a space when; a visitor pass is a credential too.",
     "parkmesh.server.people": "Units and people, with all that is theirs in the subjects above.",
     "parkmesh.server.reports": "What happened on some days, as tables of what the subjects above keep.",
+    "parkmesh.server.webhooks": "Where events are sent, and the worker that sends them; its pages are above it.",
     "parkmesh.server.notifications": "Who is told of what: mails of events in all subjects above.",
     "parkmesh.server.web": "What the API and the pages share.",
     "parkmesh.server.web.api": "The REST API.",

@@ -37,6 +37,16 @@ class MailSettings:
 
 
 @dataclass(frozen=True)
+class WebhookSettings:
+    """Where webhooks may be sent: ports, and networks beside the public internet (none but where a deployment has
+    receivers of its own). ``ca_file`` has the certificates to trust instead of the system's."""
+
+    ports: frozenset[int] = frozenset({443})
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    ca_file: str | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """Settings of ``parkmesh serve``. ``drain_s`` and ``stop_s`` are seconds."""
 
@@ -50,6 +60,7 @@ class Settings:
     metrics_token: str | None = field(default=None, repr=False)
     second_factor: SecondFactor = "none"
     mail: MailSettings | None = None
+    webhooks: WebhookSettings = WebhookSettings()
 
     @property
     def secure_cookies(self) -> bool:
@@ -158,7 +169,32 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         metrics_token=metrics_token,
         second_factor=cast(SecondFactor, second_factor),
         mail=mail_settings(environment),
+        webhooks=webhook_settings(environment),
     )
+
+
+def webhook_settings(environment: Mapping[str, str]) -> WebhookSettings:
+    """Return where webhooks may be sent; raise ``SettingError``.
+
+    PARKMESH_WEBHOOK_PORTS are ports beside 443, PARKMESH_WEBHOOK_NETWORKS networks beside the public internet, as
+    ``10.1.0.0/16``, PARKMESH_WEBHOOK_CA a file of certificates in PEM instead of the system's.
+    """
+    try:
+        ports = {int(text) for text in environment.get("PARKMESH_WEBHOOK_PORTS", "").replace(",", " ").split()}
+    except ValueError:
+        ports = {0}
+    if not all(0 < port < 65536 for port in ports):
+        raise SettingError("PARKMESH_WEBHOOK_PORTS are not port numbers")
+    try:
+        networks = tuple(
+            ip_network(text) for text in environment.get("PARKMESH_WEBHOOK_NETWORKS", "").replace(",", " ").split()
+        )
+    except ValueError as error:
+        raise SettingError(f"PARKMESH_WEBHOOK_NETWORKS: {error}") from None
+    ca_file = environment.get("PARKMESH_WEBHOOK_CA", "").strip() or None
+    if ca_file and (wrong := _wrong_with_certificates(ca_file)):
+        raise SettingError(f"PARKMESH_WEBHOOK_CA: {ca_file}: {wrong}")
+    return WebhookSettings(frozenset({443, *ports}), networks, ca_file)
 
 
 _SMTP = {"smtp+starttls": ("start", 587), "smtps": ("always", 465), "smtp": ("never", 25)}

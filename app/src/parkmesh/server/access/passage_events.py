@@ -2,7 +2,8 @@
 
 Ingestion is left as it is; ``event_progress`` keeps up to which event each gateway's passages were looked at
 (``unread_passages``). Most passages concern nobody: an event is written where a known plate was refused, where a
-visitor came for the first time with their pass, and where a gate was opened by hand.
+visitor came for the first time with their pass, and where a gate was opened by hand; of all others only where somebody
+asks for them.
 """
 
 from collections.abc import Collection
@@ -38,7 +39,7 @@ _NEW = unread_passages.unread(
     CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END AS credential, {_PASS} AS pass
     """,
     f"""
-    (p.decision = 'denied' AND p.credential_id ~ '^[0-9]{{1,18}}$'
+    ($3 OR p.decision = 'denied' AND p.credential_id ~ '^[0-9]{{1,18}}$'
      OR p.reason = '{Reason.COMMAND}'
      OR EXISTS (SELECT FROM visitor_pass v
                 WHERE v.community_id = p.community_id AND v.id = {_PASS} AND v.arrived_at IS NULL))
@@ -60,11 +61,11 @@ async def behind(pool: Pool, communities: Collection[int] | None) -> list[int]:
     return [row["community_id"] for row in rows]
 
 
-async def project(connection: Connection, community_id: int) -> bool:
-    """Write the events of a community's next unread passages; tell whether there are more. The transaction is in the
-    community."""
+async def project(connection: Connection, community_id: int, *, everything: bool = False) -> bool:
+    """Write the events of a community's next unread passages, with ``everything`` of all of them; tell whether there
+    are more. The transaction is in the community."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('events', $1::bigint))", community_id)
-    rows = await connection.fetch(_NEW, community_id, BATCH)
+    rows = await connection.fetch(_NEW, community_id, BATCH, everything)
     found = sorted((row for row in rows if row["seq"] is not None), key=lambda row: row["received_at"])
     first: dict[int, Any] = {}
     for row in found:
@@ -73,7 +74,7 @@ async def project(connection: Connection, community_id: int) -> bool:
     arrived = await connection.fetch(
         _ARRIVED, community_id, list(first), [row["received_at"] for row in first.values()]
     )
-    made = [_event(row) for row in found]
+    made = [_event(row, everything=everything) for row in found]
     made += [_arrival(first[row["id"]]) for row in arrived]
     await events.record_all(connection, community_id, [event for event in made if event is not None])
     await unread_passages.mark(connection, PROGRESS, community_id, unread_passages.marks(rows))
@@ -83,13 +84,15 @@ async def project(connection: Connection, community_id: int) -> bool:
 _Made = tuple[str, str, dict[str, Any], datetime]
 
 
-def _event(row: Any) -> _Made | None:
+def _event(row: Any, *, everything: bool) -> _Made | None:
     data = {"passage": row["passage"], "gate": row["gate"], "direction": row["direction"], "reason": row["reason"]}
     if row["decision"] == "denied":
         type_ = "passage.denied"
         data["credential"] = row["credential"]
     elif row["reason"] == Reason.COMMAND:
         type_ = "gate.opened" if row["opened"] else "gate.open_failed"
+    elif everything:
+        type_ = "passage.granted" if row["opened"] else "passage.unconfirmed"
     else:
         return None
     return type_, f"passage/{row['passage']}", data, row["received_at"]

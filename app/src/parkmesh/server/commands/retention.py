@@ -10,6 +10,7 @@
 | visitors' plates on the access list | 30 days after their validity | deleted |
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
 | reasons of bookings' cancellation | 30 days after the booked time | erased |
+| what webhooks were sent | 30 days | deleted |
 | events, from which mails and webhooks are made | 30 days | deleted |
 | plates and reasons of bars | 30 days after the bar was lifted | erased |
 | invitations | 30 days after they were accepted, revoked or expired | deleted |
@@ -111,6 +112,7 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         PEOPLE_KEPT,
         "UPDATE bar SET plate = NULL, reason = NULL WHERE lifted_at < $1 AND (plate IS NOT NULL OR reason IS NOT NULL)",
     ),
+    ("webhook_delivery", PEOPLE_KEPT, "DELETE FROM webhook_delivery WHERE created_at < $1"),
     ("event", PEOPLE_KEPT, "DELETE FROM event WHERE at < $1 AND routed_at IS NOT NULL"),
     ("gate_command", PASSAGES_KEPT, "DELETE FROM gate_command WHERE asked_at < $1"),
     ("gate_opening", COUNTERS_KEPT, "DELETE FROM gate_opening WHERE at < $1"),

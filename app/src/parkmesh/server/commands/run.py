@@ -34,6 +34,8 @@ from parkmesh.server.outbox import messages
 from parkmesh.server.web import app as web_app
 from parkmesh.server.web import live
 from parkmesh.server.web.pages import rendering
+from parkmesh.server.webhooks.transport import Sender
+from parkmesh.server.webhooks.worker import WebhookWorker
 
 WEB_CONNECTIONS = 6
 EDGE_CONNECTIONS = 4
@@ -109,13 +111,14 @@ async def serve(
         stream_list = StreamList(edge_pool, config.server_id, started_at)
         feeds, streams, announcements = live.Feeds(web_pool), Streams(stream_list), Announcements(edge_pool)
         mails = MailWorker(edge_pool, config.mail, config.public_url or _url(web_socket), config.session_secret)
+        hooks = WebhookWorker(edge_pool, Sender(config.webhooks))
         stays = stay_projection.worker(web_pool)
         events = routing.worker(web_pool, mails=config.mail is not None)
         listener = Listener(
             config.database_url,
             f"{name}/listener",
-            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails, stays, events),
-            lambda: resync(feeds, streams, mails, stays, events),
+            lambda channel, payload: dispatch(channel, payload, feeds, streams, mails, hooks, stays, events),
+            lambda: resync(feeds, streams, mails, hooks, stays, events),
         )
         web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
@@ -127,6 +130,7 @@ async def serve(
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         listing = asyncio.create_task(stream_list.run(), name="stream list")
         mailing = asyncio.create_task(mails.run(), name="mails")
+        hooking = asyncio.create_task(hooks.run(), name="webhooks")
         routing_events = asyncio.create_task(events.run(), name="events")
         watching = asyncio.create_task(routing.watch(web_pool, mails=config.mail is not None), name="watch")
         projecting = asyncio.create_task(stays.run(), name="stays")
@@ -156,7 +160,7 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, listing, mailing, projecting, routing_events, watching, present):
+        for task in (listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, present):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
@@ -189,17 +193,19 @@ def dispatch(
     feeds: live.Feeds,
     streams: Streams,
     mails: MailWorker,
+    hooks: WebhookWorker,
     stays: CommunityWorker,
     events: CommunityWorker,
 ) -> None:
     """Hand a notification of the database to whom it concerns (see ``notifications`` for the
     payloads)."""
     if channel == messages.CHANNEL:
-        # A community has new events; nothing: mails were put into the outbox.
+        # A community has new events; nothing: mails or webhooks were put into the outbox.
         if payload.isdigit():
             events.changed(int(payload))
         else:
             mails.wake()
+            hooks.wake()
         return
     identity, _, rest = payload.partition(":")
     if channel == "parkmesh_live":
@@ -220,12 +226,18 @@ def dispatch(
 
 
 def resync(
-    feeds: live.Feeds, streams: Streams, mails: MailWorker, stays: CommunityWorker, events: CommunityWorker
+    feeds: live.Feeds,
+    streams: Streams,
+    mails: MailWorker,
+    hooks: WebhookWorker,
+    stays: CommunityWorker,
+    events: CommunityWorker,
 ) -> None:
     """Bring everything up to date after a time in which notifications may have been missed."""
     feeds.resync()
     streams.resync()
     mails.wake()
+    hooks.wake()
     stays.resync()
     events.resync()
 

@@ -11,6 +11,7 @@ it works. The settings last as long as the transaction:
 | ``parkmesh.scope=provision`` | ``provisioning``, for ``parkmesh admin`` | communities and users, to add and change |
 | ``parkmesh.scope=retention`` | ``parkmesh retention run`` as the owner | what is kept for a time, to let it go |
 | ``parkmesh.scope=server`` | ``as_server`` | the list of servers, to change (everybody reads it) |
+| ``parkmesh.scope=webhooks`` | ``webhooks.deliveries``, for the workers | which webhooks are due |
 
 The policies are in ``migrations/versions``.
 """
@@ -113,7 +114,8 @@ async def set_community(connection: Connection, community_id: int | None) -> Non
 
 
 async def set_scope(
-    connection: Connection, scope: Literal["desk", "identity", "mails", "provision", "retention", "server"]
+    connection: Connection,
+    scope: Literal["desk", "identity", "mails", "provision", "retention", "server", "webhooks"],
 ) -> None:
     """Name the scope in which the rest of the current transaction works."""
     await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)

@@ -7,7 +7,7 @@
 | ``parkmesh_command`` | ``<community id>:<protocol.edge.Command as JSON>`` |
 | ``parkmesh_gateway`` | id of a gateway whose token changed or ends, or whose community has another gateway more |
 | ``parkmesh_user`` | id of a user whose session or rights ended |
-| ``parkmesh_outbox`` | nothing: a message was put into the outbox |
+| ``parkmesh_outbox`` | id of a community with new events, or nothing: mails or webhooks wait to be sent |
 | ``parkmesh_probe`` | what this module sends itself, to know that it is heard and how late |
 """
 

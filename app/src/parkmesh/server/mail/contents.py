@@ -12,6 +12,7 @@ from parkmesh.server.notifications import preferences
 from parkmesh.server.people import invitations
 from parkmesh.server.web import links
 from parkmesh.server.web.language import Language
+from parkmesh.server.webhooks import stopping
 
 
 class UnknownKindError(ValueError):
@@ -58,9 +59,27 @@ def _password_link(payload: Payload, reader: Language, site: str) -> Content:
     )
 
 
+def _webhook_stopped(payload: Payload, reader: Language, site: str) -> Content:
+    why = (
+        reader.gettext("The receiver answered that it is gone for good (410).")
+        if payload["why"] == "gone"
+        else reader.gettext("The receiver has taken nothing for more than three days.")
+    )
+    return Content(
+        subject=reader.gettext("Webhook of %(community)s switched off", community=payload["community"]),
+        paragraphs=(
+            reader.gettext("Nothing more is sent to %(url)s.", url=payload["url"]),
+            why,
+            reader.gettext("Is the receiver back? Then switch the webhook on again, and replay what it missed."),
+        ),
+        link=(reader.gettext("Open the webhook"), f"{site}{payload['path']}"),
+    )
+
+
 _KINDS: Mapping[str, Callable[[Payload, Language, str], Content]] = {
     invitations.MAIL: _invitation,
     password_links.MAIL: _password_link,
+    stopping.MAIL: _webhook_stopped,
 }
 HOLD_SECRETS = frozenset({invitations.MAIL, password_links.MAIL})
 """Kinds with a link that opens something: what they were made of is not kept once they were given up."""

@@ -9,6 +9,7 @@ import random
 from collections.abc import Collection
 from datetime import UTC, datetime
 
+from parkmesh.server import webhooks
 from parkmesh.server.access import passage_events
 from parkmesh.server.db import database
 from parkmesh.server.db.community_worker import CommunityWorker
@@ -24,20 +25,22 @@ _log = logging.getLogger(__name__)
 
 
 async def route(pool: database.Pool, community_id: int, *, mails: bool) -> None:
-    """Make the messages of all events of a community that have none yet. Without ``mails`` the deployment sends none,
-    and none are made."""
+    """Make the mails and webhooks of all events of a community that have none yet. Without ``mails`` the deployment
+    sends none, and none are made."""
     more = True
     while more:
         async with database.in_community(pool, community_id) as connection:
-            more = await passage_events.project(connection, community_id)
+            everything = await webhooks.wants_passages(connection, community_id)
+            more = await passage_events.project(connection, community_id, everything=everything)
     more = True
     while more:
         async with database.in_identity(pool) as connection:
             await database.set_community(connection, community_id)
             found = await events.take(connection, community_id, BATCH)
-            if found and mails:
-                now = datetime.now(UTC)
-                if place := await notices.place(connection, community_id):
+            if found and (place := await notices.place(connection, community_id)):
+                await webhooks.enqueue(connection, community_id, place.name, found)
+                if mails:
+                    now = datetime.now(UTC)
                     await notices.write(connection, place, await notices.of(connection, place, found, now), now)
             await events.routed(connection, community_id, [event.id for event in found])
             more = len(found) == BATCH

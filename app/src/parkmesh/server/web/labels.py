@@ -70,6 +70,7 @@ OBJECT = {
     "space": N_("Spaces"),
     "unit": N_("Units"),
     "visitor-pass": N_("Visitor passes"),
+    "webhook": N_("Webhooks"),
 }
 KEY_ROLE = {"reader": N_("May only read"), "administrator": N_("May read and change")}
 HELD = {
@@ -117,7 +118,36 @@ LIST = {
 MESSAGE = {
     "invitation": N_("Invitation"),
     "password-link": N_("Link for a new password"),
+    "webhook-stopped": N_("Webhook switched off"),
 }
+EVENT = {
+    "booking.cancelled": N_("A booking was cancelled, or its space was taken back."),
+    "booking.created": N_("A space was booked."),
+    "booking.moved": N_("A booking got another time."),
+    "credential.added": N_("A plate was registered."),
+    "credential.restored": N_("A revoked plate is valid again."),
+    "credential.revoked": N_("A plate was revoked: gates no longer open for it."),
+    "gate.open_asked": N_("Somebody told a gate to open."),
+    "gate.open_failed": N_("A gate was told to open, and the barrier did not confirm that it opened."),
+    "gate.opened": N_("A gate that was told to open has opened."),
+    "gateway.offline": N_("A gateway has sent nothing for 15 minutes."),
+    "gateway.online": N_("A gateway that was offline is heard again."),
+    "invitation.accepted": N_("A person accepted their invitation."),
+    "invitation.created": N_("A person was invited."),
+    "passage.denied": N_("A gate did not open for a vehicle."),
+    "passage.granted": N_("A gate opened for a vehicle."),
+    "passage.unconfirmed": N_("A vehicle was let in, but the barrier did not confirm that it opened."),
+    "presence.corrected": N_("Staff corrected whether a vehicle is inside."),
+    "resident.erasure_asked": N_("A person asks for their data to be erased."),
+    "sharing.changed": N_("A space was shared, or its times changed."),
+    "sharing.taken_back": N_("A shared space was taken back."),
+    "visitor_pass.cancelled": N_("A visitor's pass was cancelled."),
+    "visitor_pass.changed": N_("A visitor's pass was changed."),
+    "visitor_pass.created": N_("A visitor was invited."),
+    "visitor_pass.first_used": N_("A visitor arrived for the first time with their pass."),
+    "visitor_pass.plate_set": N_("A visitor's pass got a plate."),
+}
+"""The sentences of ``outbox.events.TYPES``."""
 CLOSED_BY = {
     "exit": N_("Exit"),
     "missed_exit": N_("Entered again, the exit was missed"),
@@ -190,6 +220,7 @@ TABLES = {
     "report": REPORT,
     "report-about": REPORT_ABOUT,
     "column": COLUMN,
+    "event": {**EVENT, "webhook.test": N_("Test")},
 }
 
 NOTICE = {
@@ -244,6 +275,7 @@ DONE = {
     "offboarded": N_("The community is offboarded."),
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
     "community-kept": N_("The community is kept."),
+    "webhook-sent": N_("It is on its way. What came of it is in the list in a moment."),
     "key-revoked": N_("The key is revoked. It no longer works."),
 }
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 
 from parkmesh.server.web.answers import answers
@@ -34,6 +34,7 @@ from parkmesh.server.web.api import (
     stays,
     units,
     visitor_passes,
+    webhooks,
 )
 
 _PREFIX = "/api/v1"
@@ -61,14 +62,11 @@ _IN_COMMUNITY = (
     invitations,
     csv_files,
     api_keys,
+    webhooks,
     notifications,
     desk,
     audit,
 )
-
-_TELLING: tuple[APIRouter, ...] = ()
-"""Routers of operations that parkmesh calls: the document's ``webhooks``, each route named after its event.
-Make one with ``APIRouter(tags=[...], generate_unique_id_function=document.operation_id)``."""
 
 
 def routes() -> Iterator[APIRoute]:
@@ -90,5 +88,4 @@ def include(app: FastAPI) -> None:
             responses=_EVERYWHERE | answers(404),
             dependencies=_CHECKED,
         )
-    for router in _TELLING:
-        app.webhooks.routes += router.routes
+    webhooks.describe_events(app)

@@ -28,6 +28,7 @@ TAGS = {
     "units": "The community's dwellings.",
     "visitor passes": "Passes for visitors' cars.",
     "visits": "A visitor's own view of a pass.",
+    "webhooks": "Where events are sent, what was sent, and the calls that parkmesh makes.",
 }
 
 PARAMETERS = {

@@ -30,6 +30,7 @@ from parkmesh.server.web.pages import (
     stays,
     units,
     visitor_passes,
+    webhooks,
 )
 
 ROUTES: list[BaseRoute] = [
@@ -60,4 +61,5 @@ ROUTES: list[BaseRoute] = [
     *gates.ROUTES,
     *csv_files.ROUTES,
     *api_keys.ROUTES,
+    *webhooks.ROUTES,
 ]

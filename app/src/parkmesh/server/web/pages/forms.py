@@ -19,7 +19,7 @@ from parkmesh.domain import local_time, plates
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.language import Language
 
-MAX_FIELDS = 29
+MAX_FIELDS = 60
 MAX_TEXT = 200
 MAX_NUMBER = 2**63 - 1
 MAX_PLATE = 40

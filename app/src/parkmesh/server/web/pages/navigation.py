@@ -49,6 +49,7 @@ STAFF = (
     Item("/gates", N_("Gates & rules"), "gate"),
     Item("/transfer", N_("Import & export"), "transfer"),
     Item("/api-keys", N_("API keys"), "key"),
+    Item("/webhooks", N_("Webhooks"), "send"),
     Item("/audit", N_("Audit"), "shield"),
 )
 DESK = (

@@ -1,0 +1,11 @@
+DROP POLICY IF EXISTS retention ON webhook_endpoint;
+CREATE POLICY retention ON webhook_endpoint TO CURRENT_USER
+    USING ((SELECT parkmesh_scope()) = 'retention');
+
+DROP POLICY IF EXISTS tenant ON webhook_endpoint;
+CREATE POLICY tenant ON webhook_endpoint
+    USING (community_id = (SELECT parkmesh_community()));
+
+DROP POLICY IF EXISTS webhooks ON webhook_endpoint;
+CREATE POLICY webhooks ON webhook_endpoint FOR SELECT
+    USING ((SELECT parkmesh_scope()) = 'webhooks');

@@ -1,0 +1,363 @@
+"""Webhooks: where a community's events are sent, and what was sent. Standard Webhooks 1.0.0."""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from parkmesh.server.db import database
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http import problems
+from parkmesh.server.outbox import events
+from parkmesh.server.settings import WebhookSettings
+from parkmesh.server.web import preconditions
+from parkmesh.server.web.answers import answers
+from parkmesh.server.web.api import creating
+from parkmesh.server.web.api.caller import SignedIn, Staff
+from parkmesh.server.web.api.creating import Made
+from parkmesh.server.web.fields import Body, Id
+from parkmesh.server.web.paging import Page
+from parkmesh.server.webhooks import deliveries, endpoints
+from parkmesh.server.webhooks.endpoints import Wish
+
+in_community = APIRouter(tags=["webhooks"], responses=answers(403))
+
+WebhookId = Annotated[Id, Path(description="The webhook's id.")]
+DeliveryId = Annotated[Id, Path(description="The delivery's id.")]
+Url = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=500,
+        description="Where events are sent: an https:// address of the public internet.",
+        examples=["https://integrator.example/parkmesh"],
+    ),
+]
+Types = Annotated[
+    list[Annotated[str, Field(max_length=60)]] | None,
+    Field(
+        min_length=1,
+        max_length=200,
+        description="Which events are sent: types listed under `webhooks` in this document. null: all, also those of "
+        "later releases.",
+        examples=[["booking.created", "booking.cancelled"]],
+    ),
+]
+Include = Annotated[
+    list[Literal["plate"]],
+    Field(max_length=1, description="What events tell beside ids. Plates are personal data; the audit trail says so."),
+]
+Enabled = Annotated[
+    bool, Field(description="Whether events are sent. Events that happen while it is off can be replayed.")
+]
+
+
+class NewWebhook(Body):
+    """Where to send which events."""
+
+    url: Url
+    types: Types = None
+    include: Include = []
+    enabled: Enabled = True
+
+
+class WebhookState(Body):
+    """What can be changed of a webhook; all members are required."""
+
+    url: Url
+    types: Types
+    include: Include
+    enabled: Enabled
+
+
+class Webhook(BaseModel):
+    """Where events are sent, and whether they arrive."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: Annotated[int, Field(description="The webhook's number.")]
+    url: Annotated[str, Field(description="Where events are sent.")]
+    types: Annotated[list[str] | None, Field(description="Which events are sent. null: all.")]
+    include: Annotated[list[Literal["plate"]], Field(description="What events tell beside ids.")]
+    enabled: Enabled
+    stopped_why: Annotated[
+        Literal["failing", "gone"] | None,
+        Field(description="Why the server switched it off: nothing was taken for 75 hours, or the answer was 410."),
+    ]
+    failing_since: Annotated[
+        AwareDatetime | None, Field(description="The first failure since the last success. null: none.")
+    ]
+    previous_until: Annotated[
+        AwareDatetime | None, Field(description="Until when requests are signed with the previous secret too.")
+    ]
+    made_by: Annotated[str, Field(description="Who made it, as the audit trail names them.")]
+    created_at: Annotated[AwareDatetime, Field(description="When it was made.")]
+
+
+class WebhookWithSecret(Webhook):
+    """A webhook with its secret, shown once."""
+
+    secret: Annotated[
+        str | None,
+        Field(
+            description="What signatures are made with, `whsec_` and base64. A repeated answer has null.",
+            examples=["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"],
+        ),
+    ]
+
+
+class Webhooks(BaseModel):
+    """A page of webhooks."""
+
+    items: Annotated[list[Webhook], Field(description="The webhooks of this page, the oldest first.")]
+    next: Annotated[str | None, Field(description="`cursor` of the next page. null: this is the last one.")]
+
+
+class WebhookDelivery(BaseModel):
+    """One event sent, or to be sent, to one webhook."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: Annotated[int, Field(description="The delivery's number.")]
+    event_id: Annotated[str, Field(description="What the receiver knows the event by: the header `webhook-id`.")]
+    type: Annotated[str, Field(description="The event's type.")]
+    at: Annotated[AwareDatetime, Field(description="When it happened.")]
+    state: Annotated[
+        Literal["waiting", "delivered", "dead"], Field(description="Whether it waits, was taken, or was given up.")
+    ]
+    due_at: Annotated[AwareDatetime | None, Field(description="When it is tried next. null: it does not wait.")]
+    attempts: Annotated[int, Field(description="How often it was tried.")]
+    last_at: Annotated[AwareDatetime | None, Field(description="When it was tried last.")]
+    last_status: Annotated[int | None, Field(description="The status of the last answer. null: there was none.")]
+    last_error: Annotated[str | None, Field(description="Why there was no answer.")]
+    delivered_at: Annotated[AwareDatetime | None, Field(description="When it was taken.")]
+    dead_at: Annotated[AwareDatetime | None, Field(description="When it was given up.")]
+
+
+class WebhookDeliveries(BaseModel):
+    """A page of deliveries."""
+
+    items: Annotated[list[WebhookDelivery], Field(description="The deliveries of this page, the latest first.")]
+    next: Annotated[str | None, Field(description="`cursor` of the next page. null: this is the last one.")]
+
+
+class SecretRotation(Body):
+    """How a secret is replaced."""
+
+    overlap_hours: Annotated[
+        int, Field(ge=0, le=168, description="How long requests are signed with the previous secret too.")
+    ] = 24
+
+
+class ReplayAsked(Body):
+    """The time whose events are sent again."""
+
+    from_: Annotated[AwareDatetime, Field(alias="from", description="The first moment.")]
+    until: Annotated[AwareDatetime, Field(description="The moment after the last one.")]
+
+
+class Replayed(BaseModel):
+    """What is sent again."""
+
+    events: Annotated[int, Field(description="How many events are sent.")]
+
+
+def _shown(delivery: deliveries.Delivery) -> WebhookDelivery:
+    return WebhookDelivery(
+        id=delivery.id,
+        event_id=str(delivery.event_id),
+        type=delivery.type,
+        at=delivery.at,
+        state=delivery.state,
+        due_at=delivery.due_at if delivery.state == "waiting" else None,
+        attempts=delivery.attempts,
+        last_at=delivery.last_at,
+        last_status=delivery.last_status,
+        last_error=delivery.last_error,
+        delivered_at=delivery.delivered_at,
+        dead_at=delivery.dead_at,
+    )
+
+
+def _settings(request: Request) -> WebhookSettings:
+    settings: WebhookSettings = request.app.state.settings.webhooks
+    return settings
+
+
+def _version(webhook: Webhook) -> WebhookState:
+    """Return what If-Match is compared with: what people set. Failures come and go without them."""
+    return WebhookState(url=webhook.url, types=webhook.types, include=webhook.include, enabled=webhook.enabled)
+
+
+async def _read(connection: Connection, community_id: int, webhook: int, *, lock: bool = False) -> endpoints.Endpoint:
+    found = await endpoints.read(connection, community_id, webhook, lock=lock)
+    if found is None:
+        raise problems.not_found()
+    return found
+
+
+@in_community.get("/webhooks")
+async def list_webhooks(request: Request, member: Staff, page: Page) -> Webhooks:
+    """List the community's webhooks, the oldest first. Secrets are not shown."""
+    after = page.after(int)
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = await endpoints.listed(
+            connection, member.community_id, limit=page.fetch, after=after[0] if after else 0
+        )
+    items, following = page.cut(found, lambda endpoint: (endpoint.id,))
+    return Webhooks(items=[Webhook.model_validate(endpoint) for endpoint in items], next=following)
+
+
+@in_community.post("/webhooks", **creating.documented(WebhookWithSecret, 409))
+async def create_webhook(request: Request, principal: SignedIn, member: Staff, body: NewWebhook) -> Response:
+    """Have events sent to an address. Only this answer contains the secret that requests are signed with."""
+
+    async def make(connection: Connection) -> Made:
+        wish = Wish(body.url, body.types, list(body.include), body.enabled)
+        endpoint, secret = await endpoints.create(connection, principal, member.community_id, wish, _settings(request))
+        shown = Webhook.model_validate(endpoint)
+        created = WebhookWithSecret(**shown.model_dump(), secret=secret)
+        return Made(created, endpoint.id, version=_version(shown), secret={"secret"})
+
+    return await creating.in_community(request, principal, member, body, make)
+
+
+@in_community.get("/webhooks/{webhook}", responses=preconditions.READ)
+async def get_webhook(request: Request, response: Response, member: Staff, webhook: WebhookId) -> Webhook:
+    """Read a webhook. Its secret is not shown."""
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        found = Webhook.model_validate(await _read(connection, member.community_id, webhook))
+    preconditions.tag(response, _version(found))
+    return found
+
+
+@in_community.put("/webhooks/{webhook}", **preconditions.changing())
+async def change_webhook(
+    request: Request, response: Response, principal: SignedIn, member: Staff, webhook: WebhookId, body: WebhookState
+) -> Webhook:
+    """Change where which events are sent, or switch it on or off. Switched on, what waited is sent."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook, lock=True)
+        preconditions.check(request, _version(Webhook.model_validate(present)))
+        wish = Wish(body.url, body.types, list(body.include), body.enabled)
+        changed = Webhook.model_validate(
+            await endpoints.change(connection, principal, member.community_id, present, wish, _settings(request))
+        )
+    preconditions.tag(response, _version(changed))
+    return changed
+
+
+@in_community.delete("/webhooks/{webhook}", **preconditions.deleting())
+async def delete_webhook(request: Request, principal: SignedIn, member: Staff, webhook: WebhookId) -> Response:
+    """Delete a webhook with its deliveries; what waits is not sent."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook, lock=True)
+        preconditions.check(request, _version(Webhook.model_validate(present)))
+        await endpoints.delete(connection, principal, member.community_id, present)
+    return Response(status_code=204)
+
+
+@in_community.post("/webhooks/{webhook}/test", status_code=202, responses=answers(409))
+async def test_webhook(request: Request, principal: SignedIn, member: Staff, webhook: WebhookId) -> WebhookDelivery:
+    """Send an event of the type `webhook.test`, which tells of nothing. The delivery says later what came of it."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook)
+        return _shown(await deliveries.test(connection, principal, member.community_id, present))
+
+
+@in_community.post("/webhooks/{webhook}/rotate-secret")
+async def rotate_webhook_secret(
+    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, body: SecretRotation
+) -> WebhookWithSecret:
+    """Replace the secret. Only this answer contains the new one. Until the overlap ends, requests have two
+    signatures."""
+    overlap = timedelta(hours=body.overlap_hours)
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook, lock=True)
+        changed, secret = await endpoints.rotate(connection, principal, member.community_id, present, overlap)
+    return WebhookWithSecret(**Webhook.model_validate(changed).model_dump(), secret=secret)
+
+
+@in_community.get("/webhooks/{webhook}/deliveries")
+async def list_webhook_deliveries(
+    request: Request,
+    member: Staff,
+    webhook: WebhookId,
+    page: Page,
+    status: Annotated[
+        deliveries.State | None, Query(description="Only those that wait, were taken, or were given up.")
+    ] = None,
+) -> WebhookDeliveries:
+    """List what was and will be sent to a webhook, the latest first. Deliveries are kept for 30 days."""
+    before = page.after(int)
+    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
+        await _read(connection, member.community_id, webhook)
+        found = await deliveries.listed(
+            connection,
+            member.community_id,
+            webhook,
+            limit=page.fetch,
+            before=before[0] if before else None,
+            state=status,
+        )
+    items, following = page.cut(found, lambda delivery: (delivery.id,))
+    return WebhookDeliveries(items=[_shown(delivery) for delivery in items], next=following)
+
+
+@in_community.post("/webhooks/{webhook}/deliveries/{delivery}/redeliver", status_code=202, responses=answers(409))
+async def redeliver_webhook(
+    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, delivery: DeliveryId
+) -> WebhookDelivery:
+    """Send an event once more, with the same `webhook-id`. One that waits is sent now."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook)
+        found = await deliveries.redeliver(connection, principal, member.community_id, present, delivery)
+    if found is None:
+        raise problems.not_found()
+    return _shown(found)
+
+
+@in_community.post("/webhooks/{webhook}/replay", status_code=202, responses=answers(409))
+async def replay_webhook(
+    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, body: ReplayAsked
+) -> Replayed:
+    """Send all events of a time that the webhook wants, up to 10,000, those that it got already too. Events are kept
+    for 30 days."""
+    async with database.in_community(request.app.state.pool, member.community_id) as connection:
+        present = await _read(connection, member.community_id, webhook)
+        count = await deliveries.replay(connection, principal, member.community_id, present, body.from_, body.until)
+    return Replayed(events=count)
+
+
+class WebhookEvent(BaseModel):
+    """What is sent: signed by Standard Webhooks 1.0.0, in the headers `webhook-id`, `webhook-timestamp` and
+    `webhook-signature`."""
+
+    type: Annotated[str, Field(description="The event's type.", examples=["passage.denied"])]
+    timestamp: Annotated[AwareDatetime, Field(description="When it happened.")]
+    data: Annotated[
+        dict[str, object],
+        Field(
+            description="The community's name, and the ids of what it is about.",
+            examples=[{"community": "olivos", "passage": 24, "gate": "main-in", "direction": "entry"}],
+        ),
+    ]
+
+
+def describe_events(app: FastAPI) -> None:
+    """Put all types of events into the API's document, as its ``webhooks``."""
+
+    def receive(body: WebhookEvent) -> None:
+        """Take the event: answer 2xx within 20 seconds. Any other answer has it sent again later; 410 ends it."""
+
+    for type_, means in {**events.TYPES, deliveries.TEST: "Somebody tries the webhook."}.items():
+        app.webhooks.post(
+            type_,
+            summary=means,
+            tags=["webhooks"],
+            operation_id="on" + re.sub("[._]", " ", type_).title().replace(" ", ""),
+            status_code=204,
+            responses={422: {"description": "The receiver does not take it."}},
+        )(receive)

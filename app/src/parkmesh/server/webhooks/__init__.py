@@ -1,0 +1,6 @@
+"""Webhooks: events sent to the programs of integrators, by Standard Webhooks 1.0.0."""
+
+from parkmesh.server.webhooks.deliveries import enqueue
+from parkmesh.server.webhooks.endpoints import wants_passages
+
+__all__ = ["enqueue", "wants_passages"]

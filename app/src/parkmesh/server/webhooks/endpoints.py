@@ -1,0 +1,230 @@
+"""Where a community's events are sent: the addresses, their secrets, and which events they get.
+
+Transactions are in the community. The database keeps the secrets as they are: they must be readable to sign with, and
+row level security shows them to nobody but the community and the servers' worker.
+"""
+
+import secrets
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from parkmesh.domain import webhooks
+from parkmesh.server import audit
+from parkmesh.server.db.database import Connection
+from parkmesh.server.http.messages import Message
+from parkmesh.server.http.problems import Problem
+from parkmesh.server.outbox import events, messages
+from parkmesh.server.settings import WebhookSettings
+
+MOST = 20
+"""Endpoints of a community."""
+MAX_OVERLAP = timedelta(days=7)
+OVERLAP = timedelta(hours=24)
+"""How long the previous secret is valid beside a new one."""
+PASSAGES = ("passage.denied", "passage.granted", "passage.unconfirmed")
+
+_COLUMNS = """
+id, url, types, include, enabled, stopped_why, failing_since, previous_until, made_by, created_at
+"""
+
+
+class Endpoint(Struct, frozen=True):
+    """``types`` None: all events. ``stopped_why``: why the server switched it off. ``previous_until``: until when it is
+    sent signatures with the previous secret too."""
+
+    id: int
+    url: str
+    types: list[str] | None
+    include: list[Literal["plate"]]
+    enabled: bool
+    stopped_why: Literal["failing", "gone"] | None
+    failing_since: datetime | None
+    previous_until: datetime | None
+    made_by: str
+    created_at: datetime
+
+
+class Wish(Struct, frozen=True):
+    """What people set of an endpoint."""
+
+    url: str
+    types: list[str] | None
+    include: list[str]
+    enabled: bool = True
+
+
+def wanted(endpoint: Endpoint) -> Wish:
+    """Return what people set of an endpoint."""
+    return Wish(endpoint.url, endpoint.types, list(endpoint.include), endpoint.enabled)
+
+
+async def wants_passages(connection: Connection, community_id: int) -> bool:
+    """Tell whether some endpoint, on or off, gets events of passages."""
+    wants: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (SELECT FROM webhook_endpoint WHERE community_id = $1 AND (types IS NULL OR types && $2::text[]))
+        """,
+        community_id,
+        list(PASSAGES),
+    )
+    return wants
+
+
+async def listed(connection: Connection, community_id: int, *, limit: int, after: int) -> list[Endpoint]:
+    """Return endpoints with ids above ``after``, the oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM webhook_endpoint WHERE community_id = $1 AND id > $2 ORDER BY id LIMIT $3",  # noqa: S608
+        community_id,
+        after,
+        limit,
+    )
+    return [Endpoint(**row) for row in rows]
+
+
+async def read(connection: Connection, community_id: int, endpoint_id: int, *, lock: bool = False) -> Endpoint | None:
+    """Return one endpoint, locked until the transaction's end if it is to be changed."""
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM webhook_endpoint WHERE community_id = $1 AND id = $2"  # noqa: S608
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        community_id,
+        endpoint_id,
+    )
+    return Endpoint(**row) if row else None
+
+
+def _checked(wish: Wish, settings: WebhookSettings) -> Wish:
+    """Return a wish with its types in order, each once; raise ``Problem`` 422 where it can't be."""
+    try:
+        webhooks.check_address(wish.url, settings.ports, settings.networks)
+    except webhooks.UnusableAddressError:
+        ports = ", ".join(str(port) for port in sorted(settings.ports))
+        text = Message(
+            "url: an https:// address of the public internet is needed, without user and #, port %(ports)s", ports=ports
+        )
+        raise Problem(422, text, kind="invalid") from None
+    if wish.types is not None and (not wish.types or not set(wish.types) <= set(events.TYPES)):
+        raise Problem(422, "types: unknown types of events, or none", kind="invalid")
+    types = None if wish.types is None else sorted(set(wish.types))
+    return Wish(wish.url, types, sorted(set(wish.include)), wish.enabled)
+
+
+def _detail(wish: Wish) -> dict[str, Any]:
+    """Return what the trail keeps; that plates leave the community is there to be seen."""
+    return {"url": wish.url, "types": wish.types, "include": wish.include, "enabled": wish.enabled}
+
+
+async def create(
+    connection: Connection, principal: audit.Actor, community_id: int, wish: Wish, settings: WebhookSettings
+) -> tuple[Endpoint, str]:
+    """Add an endpoint; return it with its secret, as the receiver enters it.
+
+    Raises ``Problem`` 422 for a wish that can't be, 409 where the community has ``MOST`` or was offboarded.
+    """
+    wish = _checked(wish, settings)
+    # Held: two that come at once are counted one after the other.
+    if await connection.fetchval("SELECT offboarded_at FROM community WHERE id = $1 FOR NO KEY UPDATE", community_id):
+        raise Problem(409, "This community was offboarded; it sends nothing.", kind="offboarded")
+    if await connection.fetchval("SELECT count(*) FROM webhook_endpoint WHERE community_id = $1", community_id) >= MOST:
+        raise Problem(409, "The community has as many webhooks as it may; delete one first.", kind="too-many")
+    secret = secrets.token_bytes(webhooks.SECRET_BYTES)
+    row = await connection.fetchrow(
+        f"""
+        INSERT INTO webhook_endpoint (community_id, url, types, include, enabled, secret, made_by)
+        VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        community_id,
+        wish.url,
+        wish.types,
+        wish.include,
+        wish.enabled,
+        secret,
+        principal.actor,
+    )
+    endpoint = Endpoint(**row)
+    await audit.record(connection, principal, community_id, "webhook.create", f"webhook/{endpoint.id}", _detail(wish))
+    return endpoint, webhooks.shown(secret)
+
+
+async def change(
+    connection: Connection,
+    principal: audit.Actor,
+    community_id: int,
+    endpoint: Endpoint,
+    wish: Wish,
+    settings: WebhookSettings,
+) -> Endpoint:
+    """Change an endpoint that ``read`` locked. Switched on again, it is as one that never failed. Raises ``Problem``
+    422."""
+    wish = _checked(wish, settings)
+    row = await connection.fetchrow(
+        f"""
+        UPDATE webhook_endpoint SET url = $3, types = $4, include = $5, enabled = $6,
+               stopped_why = CASE WHEN $6 THEN NULL ELSE stopped_why END,
+               failing_since = CASE WHEN $6 AND NOT enabled OR url <> $3 THEN NULL ELSE failing_since END
+        WHERE community_id = $1 AND id = $2 RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        community_id,
+        endpoint.id,
+        wish.url,
+        wish.types,
+        wish.include,
+        wish.enabled,
+    )
+    await audit.record(connection, principal, community_id, "webhook.change", f"webhook/{endpoint.id}", _detail(wish))
+    await messages.wake(connection)
+    return Endpoint(**row)
+
+
+async def delete(connection: Connection, principal: audit.Actor, community_id: int, endpoint: Endpoint) -> None:
+    """Delete an endpoint with its deliveries."""
+    await connection.execute(
+        "DELETE FROM webhook_endpoint WHERE community_id = $1 AND id = $2", community_id, endpoint.id
+    )
+    detail = {"url": endpoint.url}
+    await audit.record(connection, principal, community_id, "webhook.delete", f"webhook/{endpoint.id}", detail)
+
+
+async def rotate(
+    connection: Connection, principal: audit.Actor, community_id: int, endpoint: Endpoint, overlap: timedelta = OVERLAP
+) -> tuple[Endpoint, str]:
+    """Give an endpoint a new secret and return both. Requests are signed with the previous one too for ``overlap``."""
+    secret = secrets.token_bytes(webhooks.SECRET_BYTES)
+    row = await connection.fetchrow(
+        f"""
+        UPDATE webhook_endpoint SET secret = $3,
+               previous_secret = CASE WHEN $4::interval > interval '0' THEN secret END,
+               previous_until = CASE WHEN $4::interval > interval '0' THEN now() + $4::interval END
+        WHERE community_id = $1 AND id = $2 RETURNING {_COLUMNS}
+        """,  # noqa: S608
+        community_id,
+        endpoint.id,
+        secret,
+        overlap,
+    )
+    detail = {"overlap_s": int(overlap.total_seconds())}
+    await audit.record(connection, principal, community_id, "webhook.rotate-secret", f"webhook/{endpoint.id}", detail)
+    return Endpoint(**row), webhooks.shown(secret)
+
+
+async def all_read(
+    connection: Connection, community_id: int, ids: Collection[int]
+) -> dict[int, tuple[Endpoint, list[bytes]]]:
+    """Return endpoints by id, each with its valid secrets, the newest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT {_COLUMNS}, secret, CASE WHEN previous_until > clock_timestamp() THEN previous_secret END AS previous
+        FROM webhook_endpoint WHERE community_id = $1 AND id = ANY($2)
+        """,  # noqa: S608
+        community_id,
+        list(ids),
+    )
+    return {
+        row["id"]: (
+            Endpoint(**{name: row[name] for name in Endpoint.__struct_fields__}),
+            [secret for secret in (row["secret"], row["previous"]) if secret],
+        )
+        for row in rows
+    }
