@@ -47,6 +47,7 @@ PRIVILEGES = {
     "observation": "SI",
     "passkey": "SIuD",
     "passkey_challenge": "SID",
+    "plate_part": "SI",
     "password_link": "SIUD",
     "resident": "SIUD",
     "server": "SIUD",

@@ -7,6 +7,7 @@ AS $function$
 DECLARE
     v_community bigint := parkmesh_community();
     v_erased bigint;
+    v_plates text[];
 BEGIN
     -- Who projects stays has read plates already and would write them again: see access/stay_projection.py.
     PERFORM pg_advisory_xact_lock(hashtextextended('stays', v_community));
@@ -41,7 +42,12 @@ BEGIN
         FROM stayed y JOIN pseudonym s USING (plate)
         WHERE t.community_id = v_community AND t.id = y.id
     )
-    SELECT count(*) INTO v_erased FROM passages;
+    SELECT (SELECT count(*) FROM passages), (SELECT array_agg(plate) FROM pseudonym) INTO v_erased, v_plates;
+    -- A misread may be another car's plate, whose passages stay.
+    DELETE FROM plate_part k USING unnest(v_plates) x(plate), generate_series(1, length(x.plate)) n
+    WHERE k.community_id = v_community AND k.part = substr(x.plate, n) AND k.plate = x.plate
+        AND NOT EXISTS (SELECT FROM passage p WHERE p.community_id = v_community AND p.plate = x.plate)
+        AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = v_community AND s.plate = x.plate);
     RETURN v_erased;
 END $function$;
 

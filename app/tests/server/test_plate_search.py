@@ -1,0 +1,105 @@
+"""Plates found by any part of them: what is found, that an index finds it below row-level security, and until when."""
+
+import importlib
+import itertools
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parkmesh.server.access import passages, plate_search
+from parkmesh.server.commands import retention
+from parkmesh.server.db import database
+from running_server import Database
+from two_communities import rows
+
+PASS = """
+INSERT INTO passage (community_id, gateway_id, epoch, seq, received_at, device_at, gate, direction, plate, decision,
+                     reason, access_list_version)
+SELECT $1, w.id, 1, n, now() - $3::interval, now(), 'main-in', 'entry', p, 'denied', 'unknown_plate', 0
+FROM unnest($2::text[]) WITH ORDINALITY u(p, n), gateway w WHERE w.community_id = $1
+"""
+KNOWN = "SELECT plate FROM plate_part WHERE community_id = $1 AND part = plate ORDER BY plate"
+
+
+async def known(owner: Any) -> list[str]:
+    return [row["plate"] for row in await rows(owner, "a", KNOWN)]
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_any_part_finds_its_plates(
+    filled: Database, owner: Any, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    if many:
+        monkeypatch.setattr(plate_search, "MANY", 0)
+    plates = ["".join(letters) for letters in itertools.product("AB1", repeat=4)]
+    await rows(owner, "a", PASS, [*plates, "", "~AB"], timedelta())
+    await rows(owner, "b", PASS, ["ABBAB"], timedelta())
+    (community,) = await rows(owner, "a", "SELECT $1::bigint AS id")
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        for part in ("A", "1", "AB", "B1A", "AB1B", "ABBAB", "C"):
+            async with database.in_community(pool, community["id"], read_only=True) as connection:
+                found = await passages.search(connection, community["id"], limit=200, only=passages.Filter(plate=part))
+            assert sorted(item.plate for item in found) == [plate for plate in sorted(plates) if part in plate]
+
+
+async def test_the_key_is_used_below_row_level_security(filled: Database, owner: Any) -> None:
+    (community,) = await rows(owner, "a", "SELECT $1::bigint AS id")
+    question = "EXPLAIN SELECT plate FROM plate_part WHERE community_id = {id} AND part >= 'BC' AND part < 'BD'"
+    async with (
+        database.create_pool(filled.app, "test", 1) as pool,
+        database.in_community(pool, community["id"]) as connection,
+    ):
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        plan = "\n".join(row[0] for row in await connection.fetch(question.format(**community)))
+    condition = next(line for line in plan.splitlines() if "Index Cond" in line)
+    assert "part >= 'BC'" in condition, plan
+
+
+async def test_a_plate_is_forgotten_with_its_last_passage(owner: Any) -> None:
+    old, new = retention.PASSAGES_KEPT + timedelta(days=2), timedelta(hours=1)
+    await rows(owner, "a", PASS, ["OLD111", "BOTH22"], old)
+    await rows(owner, "a", PASS.replace("SELECT $1, w.id, 1,", "SELECT $1, w.id, 2,"), ["BOTH22", "NEW333"], new)
+    assert await known(owner) == ["BOTH22", "NEW333", "OLD111"]
+    await retention.run(owner, datetime.now(UTC))
+    assert await known(owner) == ["BOTH22", "NEW333"]
+    assert await rows(owner, "a", "SELECT FROM plate_part WHERE community_id = $1 AND plate = 'OLD111'") == []
+    # Erased: under a pseudonym, and found by no part any more.
+    await rows(owner, "a", "SELECT erase_passages(ARRAY['BOTH22'], '{}'), $1::bigint")
+    assert await rows(owner, "a", "SELECT FROM plate_part WHERE community_id = $1 AND plate <> 'NEW333'") == []
+    assert await known(owner) == ["NEW333"]
+
+
+async def test_communities_do_not_see_each_other_s_plates(filled: Database, owner: Any) -> None:
+    await rows(owner, "a", PASS, ["SECRET1"], timedelta())
+    (other,) = await rows(owner, "b", "SELECT $1::bigint AS id")
+    async with (
+        database.create_pool(filled.app, "test", 1) as pool,
+        database.in_community(pool, other["id"]) as connection,
+    ):
+        assert await connection.fetch("SELECT FROM plate_part WHERE plate = 'SECRET1'") == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute("DELETE FROM plate_part")
+
+
+@given(st.text(max_size=70))
+def test_any_text_is_a_part_or_none(text: str) -> None:
+    part = plate_search.part_of_plate(text)
+    assert part is None or (part.isascii() and part.isalnum() and part == part.upper())
+
+
+async def test_the_revision_takes_up_what_is_stored(owner: Any) -> None:
+    revision = importlib.import_module("parkmesh.server.db.migrations.versions.0018_plate_parts")
+    for community in ("a", "b"):
+        await rows(owner, community, PASS, ["STORED1", "", "~ERASED"], timedelta())
+    async with owner.transaction():
+        await database.set_scope(owner, "retention")
+        await owner.execute("DELETE FROM plate_part")
+    for _ in range(2):  # it may be repeated
+        async with owner.transaction():
+            await owner.execute(revision.STORED)
+        for community in ("a", "b"):
+            parts = await rows(owner, community, "SELECT part FROM plate_part WHERE community_id = $1")
+            assert sorted(row["part"] for row in parts) == sorted("STORED1"[n:] for n in range(7))
