@@ -25,7 +25,7 @@ Operation = tuple[str, str]
 # Values that name no object of a community: a kind of file, a day.
 PLAIN = {"kind", "day"}
 # A plate belongs to no community: every community may ask about and correct any plate at its own gates.
-OF_ANYBODY = {"/api/v1/communities/{community}/presence/{plate}"}
+OF_ANYBODY = {"/api/v1/communities/{community}/presence/{plate}", "/api/v1/communities/{community}/plates/{plate}"}
 
 
 def moment(days: int, hour: int = 10) -> str:

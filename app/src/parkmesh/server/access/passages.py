@@ -12,7 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from parkmesh.domain import plates
+from parkmesh.server.access import plate_search
 from parkmesh.server.db.database import Connection
 
 LATELY = timedelta(days=2)
@@ -38,7 +38,7 @@ class Passage(Struct, frozen=True):
 
 
 class Filter(Struct, frozen=True):
-    """Which passages to show; None: any. ``plate`` is the normalised beginning of one, ``until`` excluded."""
+    """Which passages to show; None: any. ``plate`` is as of ``plate_search.part_of_plate``, ``until`` excluded."""
 
     plate: str | None = None
     gate: str | None = None
@@ -125,30 +125,34 @@ def seen_in(rows: Iterable[Any]) -> Seen:
     return Seen(tuple(item for item in windows if item.until is None or item.since < item.until))
 
 
-_QUERY = f"""
+_COLUMNS = """
 SELECT p.id, p.received_at, p.gate, coalesce(k.title, p.gate) AS gate_title, p.direction, p.plate, p.decision,
        p.reason, p.opened, w.name AS gateway, CASE p.reason WHEN 'command' THEN p.device_event_id END AS command,
        p.credential_id AS credential
-FROM passage p
+"""
+_NAMES = """
 JOIN gateway w ON w.community_id = p.community_id AND w.id = p.gateway_id
 LEFT JOIN gate k ON k.community_id = p.community_id AND k.name = p.gate
-WHERE p.community_id = $1
+"""
+_WANTED = f"""
+p.community_id = $1
   AND p.received_at >= $2 AND p.received_at <= $3 AND (p.received_at, p.id) < ($3, $4)
   AND {shown(11)}
-  AND ($5::text IS NULL OR p.plate ~>=~ $5 AND p.plate ~<~ $6)
+  AND ($6::text IS NULL OR strpos(p.plate, $6) > 0 AND p.plate NOT LIKE '~%')
   AND ($7::text IS NULL OR p.gate = $7) AND ($8::text IS NULL OR p.direction = $8)
   AND ($9::text IS NULL OR p.decision = $9)
-ORDER BY p.received_at DESC, p.id DESC LIMIT $10
+"""
+_ORDER = "ORDER BY p.received_at DESC, p.id DESC LIMIT $10"
+_QUERY = f"{_COLUMNS} FROM passage p {_NAMES} WHERE {_WANTED} AND $5::text[] IS NULL {_ORDER}"
+# Each plate's latest passages, by the index of plates: looked for in the order of time, a rare plate would be found
+# after all others.
+_OF_PLATES = f"""
+{_COLUMNS} FROM unnest($5::text[]) AS named(plate)
+CROSS JOIN LATERAL (SELECT p.* FROM passage p WHERE {_WANTED} AND p.plate = named.plate {_ORDER}) p {_NAMES} {_ORDER}
 """  # noqa: S608 - text of this module
 # The bounds are always there: with them the partitions outside are left out when the statement starts.
 _BEGINNING = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
 _END = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
-
-
-def beginning_of_plate(text: str) -> str | None:
-    """Return the entered beginning of a plate in the spelling of plates; None where no plate begins like it."""
-    kept = text.strip().upper()
-    return kept if len(kept) == 1 and kept.isascii() and kept.isalnum() else plates.normalise(text)
 
 
 async def search(
@@ -166,22 +170,33 @@ async def search(
     until, last_id = before or (_END, 0)
     if only.until is not None and (before is None or only.until <= before[0]):
         until, last_id = only.until, 0
+    named = await plate_search.few_with(connection, community_id, only.plate) if only.plate else None
     arguments = (
-        only.plate,
-        only.plate and only.plate[:-1] + chr(ord(only.plate[-1]) + 1),
+        named,
+        only.plate if named is None else None,
         only.gate,
         only.direction,
         only.decision,
         limit,
         *columns(seen),
     )
+    if named == []:
+        return []
+    query = _QUERY if named is None else _OF_PLATES
     since = only.since or _BEGINNING
     if before is None and only.since is None and only.until is None:
         lately = await connection.fetchval("SELECT now()") - LATELY
-        rows = await connection.fetch(_QUERY, community_id, lately, until, last_id, *arguments)
+        rows = await connection.fetch(query, community_id, lately, until, last_id, *arguments)
         if len(rows) == limit:
             return [Passage(**row) for row in rows]
-    rows = await connection.fetch(_QUERY, community_id, since, until, last_id, *arguments)
+    rows = await connection.fetch(query, community_id, since, until, last_id, *arguments)
+    return [Passage(**row) for row in rows]
+
+
+async def of_plate(connection: Connection, community_id: int, plate: str, limit: int) -> list[Passage]:
+    """Return the passages of one normalised plate, latest first."""
+    bounds = (community_id, _BEGINNING, _END, 0)
+    rows = await connection.fetch(_OF_PLATES, *bounds, [plate], None, None, None, None, limit, *columns(None))
     return [Passage(**row) for row in rows]
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from parkmesh.domain.stays import ClosedBy
+from parkmesh.server.access import plate_search
 from parkmesh.server.db.database import Connection
 
 
@@ -31,7 +32,7 @@ class Stay:
 
 
 class Filter(Struct, frozen=True):
-    """Which stays to show; None: any. ``plate`` is the normalised beginning of one; ``since`` and ``until`` (excluded)
+    """Which stays to show; None: any. ``plate`` is a part of one; ``since`` and ``until`` (excluded)
     bound a time that the stay shares."""
 
     plate: str | None = None
@@ -40,16 +41,25 @@ class Filter(Struct, frozen=True):
     until: datetime | None = None
 
 
-_QUERY = """
+_COLUMNS = """
 SELECT s.id, s.plate, u.name AS unit, s.visitor_pass_id, s.entered_at, s.entered_passage, s.left_at, s.left_passage,
        s.closed_by
-FROM stay s LEFT JOIN unit u ON u.community_id = s.community_id AND u.id = s.unit_id
-WHERE s.community_id = $1 AND ($2::timestamptz IS NULL OR (s.entered_at, s.id) < ($2, $3))
-  AND ($4::text IS NULL OR starts_with(s.plate, $4)) AND ($5::boolean IS NULL OR (s.left_at IS NULL) = $5)
+"""
+_UNIT = "LEFT JOIN unit u ON u.community_id = s.community_id AND u.id = s.unit_id"
+_WANTED = """
+s.community_id = $1 AND ($2::timestamptz IS NULL OR (s.entered_at, s.id) < ($2, $3))
+  AND ($4::text IS NULL OR strpos(s.plate, $4) > 0 AND s.plate NOT LIKE '~%')
+  AND ($5::boolean IS NULL OR (s.left_at IS NULL) = $5)
   AND ($6::timestamptz IS NULL OR s.left_at IS NULL OR s.left_at > $6)
   AND ($7::timestamptz IS NULL OR s.entered_at < $7)
-ORDER BY s.entered_at DESC, s.id DESC LIMIT $8
 """
+_ORDER = "ORDER BY s.entered_at DESC, s.id DESC LIMIT $8"
+_QUERY = f"{_COLUMNS} FROM stay s {_UNIT} WHERE {_WANTED} AND $9::text[] IS NULL {_ORDER}"
+# Each plate's latest stays, as in ``passages``.
+_OF_PLATES = f"""
+{_COLUMNS} FROM unnest($9::text[]) AS named(plate)
+CROSS JOIN LATERAL (SELECT s.* FROM stay s WHERE {_WANTED} AND s.plate = named.plate {_ORDER}) s {_UNIT} {_ORDER}
+"""  # noqa: S608 - text of this module
 
 
 async def page(
@@ -62,14 +72,22 @@ async def page(
 ) -> list[Stay]:
     """Return stays, latest entry first; ``before`` is the last one of the page before."""
     only = only or Filter()
+    named = await plate_search.few_with(connection, community_id, only.plate) if only.plate else None
     rows = await connection.fetch(
-        _QUERY,
+        _QUERY if named is None else _OF_PLATES,
         community_id,
         *(before or (None, None)),
-        only.plate,
+        only.plate if named is None else None,
         only.open,
         only.since,
         only.until,
         limit,
+        named,
     )
+    return [Stay(**row) for row in rows]
+
+
+async def of_plate(connection: Connection, community_id: int, plate: str, limit: int) -> list[Stay]:
+    """Return the stays of one normalised plate, latest entry first."""
+    rows = await connection.fetch(_OF_PLATES, community_id, None, None, None, None, None, None, limit, [plate])
     return [Stay(**row) for row in rows]

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from parkmesh.server import audit
-from parkmesh.server.access import credentials, passages, stays
+from parkmesh.server.access import credentials, passages, plate_search, stays
 from parkmesh.server.db import database
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
@@ -30,7 +30,7 @@ Kind = Literal["units", "people", "credentials", "spaces", "passages", "stays", 
 
 class Filter(Struct, frozen=True, omit_defaults=True):
     """Which rows to write; None: any. ``since`` and ``until`` are of the time that a row is of: of a booking or pass
-    those that touch it. ``plate`` is the beginning of one, ``action`` of the audit trail is as in ``audit.Filter``."""
+    those that touch it. ``plate`` is a part of one, ``action`` of the audit trail is as in ``audit.Filter``."""
 
     search: str | None = None
     unit_id: int | None = None
@@ -167,7 +167,7 @@ async def _spaces(asked: _Asked) -> list[_Placed]:
 
 async def _passages(asked: _Asked) -> list[_Placed]:
     only = asked.only
-    plate = passages.beginning_of_plate(only.plate) if only.plate else None
+    plate = plate_search.part_of_plate(only.plate) if only.plate else None
     if only.plate and plate is None:
         return []
     wanted = passages.Filter(plate, only.gate, only.direction, only.decision, only.since, only.until)
@@ -226,7 +226,7 @@ async def _bookings(asked: _Asked) -> list[_Placed]:
 
 
 async def _stays(asked: _Asked) -> list[_Placed]:
-    plate = passages.beginning_of_plate(asked.only.plate) if asked.only.plate else None
+    plate = plate_search.part_of_plate(asked.only.plate) if asked.only.plate else None
     if asked.only.plate and plate is None:
         return []
     wanted = stays.Filter(plate=plate, since=asked.only.since, until=asked.only.until)

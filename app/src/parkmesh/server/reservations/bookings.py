@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from parkmesh.domain import plates
 from parkmesh.domain.community_rules import Rules
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
@@ -19,7 +20,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import overlaps, sharing
+from parkmesh.server.reservations import overlaps, sharing, states
 from parkmesh.server.spaces import spaces
 from parkmesh.server.spaces.spaces import Category, Space
 
@@ -30,7 +31,8 @@ Status = Literal["active", "cancelled"]
 
 
 class Booking(Struct, frozen=True):
-    """``visitor_pass`` is the pass that the space is booked for, if any."""
+    """``visitor_pass`` is the pass that the space is booked for, if any. ``resident`` is who booked it, null where that
+    was staff or the resident is gone."""
 
     id: int
     space: str
@@ -44,14 +46,19 @@ class Booking(Struct, frozen=True):
     cancelled_at: datetime | None
     cancel_reason: str | None
     created_at: datetime
+    resident_id: int | None
+    resident: str | None
 
 
 _BOOKING = """
     SELECT b.id, s.name AS space, s.level, u.name AS unit, b.unit_id, b.starts_at AS from_, b.ends_at AS until,
-           b.status, b.visitor_pass_id AS visitor_pass, b.cancelled_at, b.cancel_reason, b.created_at
+           b.status, b.visitor_pass_id AS visitor_pass, b.cancelled_at, b.cancel_reason, b.created_at,
+           b.resident_id, r.name AS resident
     FROM booking b
     JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
     JOIN unit u ON u.community_id = b.community_id AND u.id = b.unit_id
+    LEFT JOIN resident r ON r.community_id = b.community_id AND r.id = b.resident_id
+    LEFT JOIN visitor_pass v ON v.community_id = b.community_id AND v.id = b.visitor_pass_id
     WHERE b.community_id = $1
 """
 _CONFLICTING = """
@@ -72,15 +79,25 @@ async def page(
     status: Status | None = None,
     ends_after: datetime | None = None,
     starts_before: datetime | None = None,
+    resident_id: int | None = None,
+    search: str = "",
+    state: states.State | None = None,
+    now: datetime | None = None,
 ) -> list[Booking]:
-    """Return bookings, latest first, of one unit or space only where given; ``after`` is ``(from_, id)`` of the last
-    one before."""
+    """Return bookings, latest first, of one unit, space or resident only where given; ``after`` is ``(from_, id)`` of
+    the last one before. ``search`` is a text in the names of space, unit or visitor, of who booked (where all units are
+    asked for), or a part of the visitor's plate; ``state`` is that of ``now``."""
     rows = await connection.fetch(
         f"""
         {_BOOKING} AND ($2::timestamptz IS NULL OR (b.starts_at, b.id) < ($2, $3))
           AND ($4::bigint IS NULL OR b.unit_id = $4) AND ($5::text IS NULL OR s.name = $5)
           AND ($6::text IS NULL OR b.status = $6) AND ($7::timestamptz IS NULL OR b.ends_at > $7)
           AND ($8::timestamptz IS NULL OR b.starts_at < $8)
+          AND ($10::bigint IS NULL OR b.resident_id = $10)
+          AND ($11 = '' OR strpos(v.plate, $12) > 0
+               OR strpos(lower(concat_ws(' ', s.name, u.name, v.name, CASE WHEN $4 IS NULL THEN r.name END)),
+                         lower($11)) > 0)
+          AND {states.in_state("b", 13)}
         ORDER BY b.starts_at DESC, b.id DESC LIMIT $9
         """,
         community_id,
@@ -91,6 +108,11 @@ async def page(
         ends_after,
         starts_before,
         limit,
+        resident_id,
+        search,
+        plates.normalise(search) or search.upper(),
+        state,
+        now,
     )
     return [Booking(**row) for row in rows]
 

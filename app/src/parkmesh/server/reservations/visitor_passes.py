@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from parkmesh.domain import plates
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.access import gate_commands
@@ -28,7 +29,7 @@ from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import limits, principals
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import bookings
+from parkmesh.server.reservations import bookings, states
 from parkmesh.server.spaces import spaces
 
 MAX_DIRECTIONS = 2000
@@ -40,7 +41,8 @@ _VISITOR = audit.System("visitor")
 
 
 class VisitorPass(Struct, frozen=True):
-    """``space`` is what is booked for the visitor, if anything."""
+    """``space`` is what is booked for the visitor, if anything. ``resident`` is who invited the visitor, null where
+    that was staff or the resident is gone."""
 
     id: int
     unit: str
@@ -54,6 +56,8 @@ class VisitorPass(Struct, frozen=True):
     cancelled_at: datetime | None
     cancel_reason: str | None
     created_at: datetime
+    resident_id: int | None
+    resident: str | None
 
 
 class Gate(Struct, frozen=True):
@@ -90,8 +94,9 @@ _SELECTED = """
     SELECT p.id, u.name AS unit, p.unit_id, p.name, p.plate, p.starts_at AS from_, p.ends_at AS until, p.status,
            (SELECT s.name FROM booking b JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
             WHERE b.community_id = p.community_id AND b.visitor_pass_id = p.id AND b.status = 'active') AS space,
-           p.cancelled_at, p.cancel_reason, p.created_at
+           p.cancelled_at, p.cancel_reason, p.created_at, p.resident_id, r.name AS resident
     FROM visitor_pass p JOIN unit u ON u.community_id = p.community_id AND u.id = p.unit_id
+    LEFT JOIN resident r ON r.community_id = p.community_id AND r.id = p.resident_id
     WHERE p.community_id = $1
 """
 
@@ -105,13 +110,26 @@ async def page(
     unit_id: int | None = None,
     ends_after: datetime | None = None,
     starts_before: datetime | None = None,
+    resident_id: int | None = None,
+    search: str = "",
+    state: states.State | None = None,
+    now: datetime | None = None,
 ) -> list[VisitorPass]:
-    """Return passes, latest first, of one unit only where given; ``after`` is ``(from_, id)`` of the last before."""
+    """Return passes, latest first, of one unit or resident only where given; ``after`` is ``(from_, id)`` of the last
+    before. ``search`` is a text in the names of visitor, unit or space, of who invited (where all units are asked for),
+    or a part of the plate; ``state`` is that of ``now``."""
     rows = await connection.fetch(
         f"""
         {_SELECTED} AND ($2::timestamptz IS NULL OR (p.starts_at, p.id) < ($2, $3))
           AND ($4::bigint IS NULL OR p.unit_id = $4) AND ($5::timestamptz IS NULL OR p.ends_at > $5)
           AND ($6::timestamptz IS NULL OR p.starts_at < $6)
+          AND ($8::bigint IS NULL OR p.resident_id = $8)
+          AND ($9 = '' OR strpos(p.plate, $10) > 0
+               OR strpos(lower(concat_ws(' ', p.name, u.name, CASE WHEN $4 IS NULL THEN r.name END)), lower($9)) > 0
+               OR EXISTS (SELECT FROM booking b JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
+                          WHERE b.community_id = p.community_id AND b.visitor_pass_id = p.id
+                            AND strpos(s.name, lower($9)) > 0))
+          AND {states.in_state("p", 11)}
         ORDER BY p.starts_at DESC, p.id DESC LIMIT $7
         """,
         community_id,
@@ -120,6 +138,11 @@ async def page(
         ends_after,
         starts_before,
         limit,
+        resident_id,
+        search,
+        plates.normalise(search) or search.upper(),
+        state,
+        now,
     )
     return [VisitorPass(**row) for row in rows]
 
@@ -379,7 +402,7 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
         community_id,
         row["id"],
     )
-    status = _status(row["status"], row["starts_at"], row["ends_at"], now)
+    status = states.state_of(row["status"], row["starts_at"], row["ends_at"], now)
     return Visit(
         community=row["title"],
         time_zone=row["time_zone"],
@@ -418,7 +441,7 @@ async def say_plate(
     )
     if row is None:
         return None
-    if _status(row["status"], row["starts_at"], row["ends_at"], now) in ("over", "cancelled"):
+    if states.state_of(row["status"], row["starts_at"], row["ends_at"], now) in ("over", "cancelled"):
         raise Problem(409, "The pass is over.", kind="over")
     if row["plate"] != plate:
         left = MAX_PLATE_ATTEMPTS - row["plate_attempts"]
@@ -468,7 +491,7 @@ async def open_gate(
     )
     if row is None:
         return None
-    if _status(row["status"], row["starts_at"], row["ends_at"], now) != "open":
+    if states.state_of(row["status"], row["starts_at"], row["ends_at"], now) != "open":
         raise Problem(409, "The pass is not valid now.", kind="not-now")
     if await _refused(connection, community_id, row["id"], row["plate"]):
         raise Problem(409, "This pass opens no gate. Ask who invited you.", kind="revoked")
@@ -501,16 +524,6 @@ async def set_directions(connection: Connection, principal: Principal, community
         text,
     )
     await audit.record(connection, principal, community_id, "visitor-directions.change", "visitor-directions")
-
-
-def _status(
-    status: str, from_: datetime, until: datetime, now: datetime
-) -> Literal["upcoming", "open", "over", "cancelled"]:
-    if status == "cancelled":
-        return "cancelled"
-    if now >= until:
-        return "over"
-    return "open" if now >= from_ else "upcoming"
 
 
 def _check_open(seen: VisitorPass, now: datetime) -> None:

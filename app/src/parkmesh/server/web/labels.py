@@ -148,6 +148,12 @@ EVENT = {
     "visitor_pass.plate_set": N_("A visitor's pass got a plate."),
 }
 """The sentences of ``outbox.events.TYPES``."""
+STATE = {
+    "open": N_("Running now"),
+    "upcoming": N_("Upcoming"),
+    "over": N_("Over"),
+    "cancelled": N_("Cancelled"),
+}
 CLOSED_BY = {
     "exit": N_("Exit"),
     "missed_exit": N_("Entered again, the exit was missed"),
@@ -216,6 +222,7 @@ TABLES = {
     "role": ROLE,
     "category": CATEGORY,
     "message": MESSAGE,
+    "state": STATE,
     "closed-by": CLOSED_BY,
     "report": REPORT,
     "report-about": REPORT_ABOUT,
@@ -296,6 +303,11 @@ def decision_chip(decision: str, opened: bool | None) -> str:
     if decision != "granted":
         return "bad"
     return "warn" if opened is False else "good"
+
+
+def state_chip(state: str) -> str:
+    """Return the kind of chip that shows the state of a booking or a pass."""
+    return {"open": "good", "cancelled": "bad"}.get(state, "plain")
 
 
 def reason(language: Language, reason: str, decision: str, opened: bool | None) -> str:

@@ -4,15 +4,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.domain.windows import Window
 from parkmesh.server.communities import rules
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
-from parkmesh.server.identity.principals import Role
+from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.reservations import bookings
+from parkmesh.server.reservations.states import State
 from parkmesh.server.spaces.spaces import Category, Geometry
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.api import creating, scope
@@ -20,7 +21,7 @@ from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.spaces import LevelAsked
 from parkmesh.server.web.api.times import Asked, Moment, Shown
-from parkmesh.server.web.fields import NAME, Body, Id, IdInPath, Name, Reason
+from parkmesh.server.web.fields import MAX_ID, NAME, Body, Id, IdInPath, Name, Reason, Search
 
 in_community = APIRouter(tags=["bookings"])
 
@@ -55,6 +56,8 @@ class Booking(Shown):
     cancelled_at: datetime | None
     cancel_reason: str | None
     created_at: datetime
+    resident_id: int | None = Field(description="Id of the resident who booked. For staff, null for others.")
+    resident: str | None = Field(description="Name of the resident who booked. For staff, null for others.")
 
 
 class Bookings(BaseModel):
@@ -84,6 +87,14 @@ def needed_reason(member_role: Role, body: Cancellation) -> str | None:
     if member_role is not Role.RESIDENT and body.reason is None:
         raise Problem(422, "reason: say why, its unit reads it", kind="invalid")
     return body.reason
+
+
+def _shown(member: Membership, found: bookings.Booking) -> Booking:
+    """Return what a member sees: who booked is for staff, a unit's people may have changed since."""
+    booking = Booking.model_validate(found)
+    if member.role is Role.RESIDENT:
+        return booking.model_copy(update={"resident_id": None, "resident": None})
+    return booking
 
 
 @in_community.get("/availability")
@@ -133,8 +144,19 @@ async def list_bookings(
     status: Literal["active", "cancelled"] | None = None,
     ends_after: Annotated[Moment | None, Query()] = None,
     starts_before: Annotated[Moment | None, Query()] = None,
+    search: Search = "",
+    state: Annotated[
+        State | None,
+        Query(description="Only those that are `open` (running now), `upcoming`, `over` or `cancelled`."),
+    ] = None,
+    resident_id: Annotated[
+        int | None, Query(ge=1, le=MAX_ID, description="Only those that this resident made. For staff.")
+    ] = None,
 ) -> Bookings:
-    """List bookings, latest first. Residents see their unit's bookings."""
+    """List bookings, latest first. Residents see their unit's bookings. `q` is a text in the names of the space, the
+    unit, the visitor or who booked, or a part of the visitor's plate."""
+    if member.role is Role.RESIDENT and resident_id is not None:
+        raise Problem(403, "Only the community's administrators and the operator's desk may ask for that.")
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await bookings.page(
             connection,
@@ -146,9 +168,13 @@ async def list_bookings(
             status=status,
             ends_after=ends_after,
             starts_before=starts_before,
+            resident_id=resident_id,
+            search=search.strip(),
+            state=state,
+            now=datetime.now(UTC),
         )
     items, following = page.cut(found, lambda booking: (booking.from_, booking.id))
-    return Bookings(items=[Booking.model_validate(booking) for booking in items], next=following)
+    return Bookings(items=[_shown(member, booking) for booking in items], next=following)
 
 
 @in_community.post("/bookings", **creating.documented(Booking, 403, 409))
@@ -158,7 +184,8 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
     now = datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
-        made = Booking.model_validate(
+        made = _shown(
+            member,
             await bookings.create(
                 connection,
                 principal,
@@ -168,7 +195,7 @@ async def create_booking(request: Request, principal: SignedIn, member: Member, 
                 resident_id=member.resident_id,
                 window=body.window,
                 now=now,
-            )
+            ),
         )
         return Made(made, made.id)
 
@@ -180,7 +207,7 @@ async def get_booking(request: Request, response: Response, member: Member, book
     """Read a booking. Residents read their unit's bookings."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
-        found = Booking.model_validate(await bookings.get(connection, member.community_id, booking, unit_id=unit))
+        found = _shown(member, await bookings.get(connection, member.community_id, booking, unit_id=unit))
     preconditions.tag(response, found)
     return found
 
@@ -200,9 +227,9 @@ async def move_booking(
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
         present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
-        preconditions.check(request, Booking.model_validate(present))
-        moved = Booking.model_validate(
-            await bookings.move(connection, principal, member.community_id, present, body.window, now)
+        preconditions.check(request, _shown(member, present))
+        moved = _shown(
+            member, await bookings.move(connection, principal, member.community_id, present, body.window, now)
         )
     preconditions.tag(response, moved)
     return moved
@@ -222,10 +249,10 @@ async def cancel_booking(
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
         present = await bookings.get(connection, member.community_id, booking, unit_id=unit, for_change=True)
-        preconditions.check(request, Booking.model_validate(present))
+        preconditions.check(request, _shown(member, present))
         reason = needed_reason(member.role, body)
-        cancelled = Booking.model_validate(
-            await bookings.cancel(connection, principal, member.community_id, present, reason, now)
+        cancelled = _shown(
+            member, await bookings.cancel(connection, principal, member.community_id, present, reason, now)
         )
     preconditions.tag(response, cancelled)
     return cancelled

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from parkmesh.server.access import passages
+from parkmesh.server.access import holders, passages, plate_search
+from parkmesh.server.access.holders import Holder
 from parkmesh.server.db import database
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import paging
@@ -30,6 +31,9 @@ class Passage(BaseModel):
     opened: bool | None
     gateway: str
     command: str | None = Field(description="The command that opened the gate by hand; null where a car asked.")
+    holder: Holder | None = Field(
+        default=None, description="Whose credential decided, for staff; null for residents, and where there is none."
+    )
 
 
 class Passages(BaseModel):
@@ -39,6 +43,11 @@ class Passages(BaseModel):
     next: str | None
 
 
+def shown(passage: passages.Passage, holder: Holder | None) -> Passage:
+    """Return a passage with whose credential decided it."""
+    return Passage.model_validate(passage).model_copy(update={"holder": holder})
+
+
 @in_community.get("/passages")
 async def list_passages(
     request: Request,
@@ -46,7 +55,7 @@ async def list_passages(
     page: paging.Page,
     plate: Annotated[
         str | None,
-        Query(max_length=64, pattern=PRINTABLE, description="The plate or its beginning, in any usual spelling."),
+        Query(max_length=64, pattern=PRINTABLE, description="Any part of the plate, in any usual spelling."),
     ] = None,
     gate: Annotated[str | None, Query(max_length=63, pattern=PRINTABLE, description="Name of the gate.")] = None,
     direction: Literal["entry", "exit"] | None = None,
@@ -57,10 +66,10 @@ async def list_passages(
     """List passages, latest first. Residents see the passages of their own and their unit's plates while these were
     theirs, and of visitors' plates while the visitor passes were valid."""
     before = page.after(datetime, int)
-    beginning = passages.beginning_of_plate(plate) if plate else None
-    if plate and beginning is None:
+    part = plate_search.part_of_plate(plate) if plate else None
+    if plate and part is None:
         return Passages(items=[], next=None)
-    only = passages.Filter(beginning, gate, direction, decision, from_, until)
+    only = passages.Filter(part, gate, direction, decision, from_, until)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         own = (
             await passages.seen_by(connection, member.community_id, member.resident_id)
@@ -75,5 +84,7 @@ async def list_passages(
             seen=own,
             only=only,
         )
+        decided = (passage.credential for passage in found)
+        whose = await holders.of_credentials(connection, member.community_id, decided) if own is None else {}
     items, following = page.cut(found, lambda passage: (passage.received_at, passage.id))
-    return Passages(items=[Passage.model_validate(passage) for passage in items], next=following)
+    return Passages(items=[shown(passage, whose.get(passage.credential)) for passage in items], next=following)

@@ -30,7 +30,8 @@ class Correction(Body):
     reason: Reason
 
 
-def _plate(text: str) -> str:
+def normal_plate(text: str) -> str:
+    """Return a plate of a path in its normal spelling; raise ``Problem`` 404."""
     normal = plates.normalise(text)
     if normal is None:
         raise problems.not_found()
@@ -75,7 +76,7 @@ async def list_presence(
 async def get_presence(request: Request, response: Response, member: Staff, plate: PlateInPath) -> presence.Presence:
     """Say whether a plate is inside."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = await presence.get(connection, member.community_id, _plate(plate))
+        found = await presence.get(connection, member.community_id, normal_plate(plate))
     preconditions.tag(response, found)
     return found
 
@@ -85,7 +86,7 @@ async def correct_presence(
     request: Request, response: Response, principal: SignedIn, member: Staff, plate: PlateInPath, body: Correction
 ) -> presence.Presence:
     """Correct the presence of a plate. The correction holds until a gate sees the car again."""
-    normal = _plate(plate)
+    normal = normal_plate(plate)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         await presence.lock(connection, member.community_id)
         preconditions.check(request, (await presence.get(connection, member.community_id, normal)))

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel
 
-from parkmesh.server.access import passages, stays
+from parkmesh.server.access import plate_search, stays
 from parkmesh.server.db import database
 from parkmesh.server.web import paging
 from parkmesh.server.web.answers import answers
@@ -30,7 +30,7 @@ async def list_stays(
     member: Staff,
     page: paging.Page,
     plate: Annotated[
-        str | None, Query(max_length=64, pattern=PRINTABLE, description="Its beginning, in any usual spelling.")
+        str | None, Query(max_length=64, pattern=PRINTABLE, description="Any part of it, in any usual spelling.")
     ] = None,
     open_: Annotated[bool | None, Query(alias="open", description="Only those that go on, or only those over.")] = None,
     from_: Annotated[Moment | None, Query(alias="from", description="Inside then or later.")] = None,
@@ -38,8 +38,8 @@ async def list_stays(
 ) -> Stays:
     """List the times of plates inside, latest entry first. A passage shows here some seconds after it arrived."""
     before = page.after(datetime, int)
-    beginning = passages.beginning_of_plate(plate) if plate else None
-    if plate and beginning is None:
+    part = plate_search.part_of_plate(plate) if plate else None
+    if plate and part is None:
         return Stays(items=[], next=None)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await stays.page(
@@ -47,7 +47,7 @@ async def list_stays(
             member.community_id,
             limit=page.fetch,
             before=None if before is None else (before[0], before[1]),
-            only=stays.Filter(beginning, open_, from_, until),
+            only=stays.Filter(part, open_, from_, until),
         )
     items, following = page.cut(found, lambda stay: (stay.entered_at, stay.id))
     return Stays(items=items, next=following)

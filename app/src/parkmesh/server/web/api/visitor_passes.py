@@ -11,7 +11,9 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
+from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.reservations import visitor_passes
+from parkmesh.server.reservations.states import State
 from parkmesh.server.web import links, paging, preconditions, security
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating, scope
@@ -19,7 +21,7 @@ from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.api.times import Asked, Moment, Shown
-from parkmesh.server.web.fields import Body, Id, IdAsked, IdInPath, Label, Name, Plate
+from parkmesh.server.web.fields import MAX_ID, Body, Id, IdAsked, IdInPath, Label, Name, Plate, Search
 
 router = APIRouter(tags=["visits"])
 in_community = APIRouter(tags=["visitor passes"])
@@ -41,6 +43,8 @@ class VisitorPass(Shown):
     cancelled_at: datetime | None
     cancel_reason: str | None
     created_at: datetime
+    resident_id: int | None = Field(description="Id of the resident who invited. For staff, null for others.")
+    resident: str | None = Field(description="Name of the resident who invited. For staff, null for others.")
 
 
 class IssuedPass(VisitorPass):
@@ -106,11 +110,34 @@ class VisitPlate(Body):
     plate: Plate
 
 
+def _shown(member: Membership, found: visitor_passes.VisitorPass) -> VisitorPass:
+    """Return what a member sees: who invited is for staff, a unit's people may have changed since."""
+    visitor_pass = VisitorPass.model_validate(found)
+    if member.role is Role.RESIDENT:
+        return visitor_pass.model_copy(update={"resident_id": None, "resident": None})
+    return visitor_pass
+
+
 @in_community.get("/visitor-passes")
 async def list_visitor_passes(
-    request: Request, member: Member, page: paging.Page, ends_after: Annotated[Moment | None, Query()] = None
+    request: Request,
+    member: Member,
+    page: paging.Page,
+    ends_after: Annotated[Moment | None, Query(description="Only those that end after this moment.")] = None,
+    starts_before: Annotated[Moment | None, Query(description="Only those that begin before this moment.")] = None,
+    search: Search = "",
+    state: Annotated[
+        State | None,
+        Query(description="Only those that are `open` (running now), `upcoming`, `over` or `cancelled`."),
+    ] = None,
+    resident_id: Annotated[
+        int | None, Query(ge=1, le=MAX_ID, description="Only those that this resident issued. For staff.")
+    ] = None,
 ) -> VisitorPasses:
-    """List visitor passes, latest first. Residents see their unit's visitor passes."""
+    """List visitor passes, latest first. Residents see their unit's visitor passes. `q` is a text in the names of the
+    visitor, the unit, the space or who invited, or a part of the plate."""
+    if member.role is Role.RESIDENT and resident_id is not None:
+        raise Problem(403, "Only the community's administrators and the operator's desk may ask for that.")
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await visitor_passes.page(
             connection,
@@ -119,9 +146,14 @@ async def list_visitor_passes(
             after=page.after(datetime, int),
             unit_id=await scope.unit_seen(connection, member),
             ends_after=ends_after,
+            starts_before=starts_before,
+            resident_id=resident_id,
+            search=search.strip(),
+            state=state,
+            now=datetime.now(UTC),
         )
     items, following = page.cut(found, lambda item: (item.from_, item.id))
-    return VisitorPasses(items=[VisitorPass.model_validate(item) for item in items], next=following)
+    return VisitorPasses(items=[_shown(member, item) for item in items], next=following)
 
 
 @in_community.get("/visitor-passes/quota", responses=answers(403))
@@ -156,7 +188,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
             space=body.space,
             now=now,
         )
-        shown = VisitorPass.model_validate(made)
+        shown = _shown(member, made)
         issued = IssuedPass(**shown.model_dump(), link=links.absolute(request, links.VISIT, token))
         return Made(issued, made.id, version=shown, secret={"link"})
 
@@ -168,9 +200,7 @@ async def get_visitor_pass(request: Request, response: Response, member: Member,
     """Read a visitor pass. Residents read their unit's visitor passes."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
-        found = VisitorPass.model_validate(
-            await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit)
-        )
+        found = _shown(member, await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit))
     preconditions.tag(response, found)
     return found
 
@@ -189,9 +219,10 @@ async def put_visitor_pass(
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
-        preconditions.check(request, VisitorPass.model_validate(present))
-        changed = VisitorPass.model_validate(
-            await visitor_passes.change(connection, principal, member.community_id, present, body.name, plate, now)
+        preconditions.check(request, _shown(member, present))
+        changed = _shown(
+            member,
+            await visitor_passes.change(connection, principal, member.community_id, present, body.name, plate, now),
         )
     preconditions.tag(response, changed)
     return changed
@@ -222,10 +253,10 @@ async def cancel_visitor_pass(
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
         present = await visitor_passes.get(connection, member.community_id, visitor_pass, unit_id=unit, for_change=True)
-        preconditions.check(request, VisitorPass.model_validate(present))
+        preconditions.check(request, _shown(member, present))
         reason = needed_reason(member.role, body)
-        cancelled = VisitorPass.model_validate(
-            await visitor_passes.cancel(connection, principal, member.community_id, present, reason, now)
+        cancelled = _shown(
+            member, await visitor_passes.cancel(connection, principal, member.community_id, present, reason, now)
         )
     preconditions.tag(response, cancelled)
     return cancelled

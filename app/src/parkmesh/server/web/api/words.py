@@ -17,6 +17,7 @@ TAGS = {
     "passages": "Cars that were let through a gate, or refused.",
     "passkeys": "Passkeys of the signed-in user.",
     "people": "Residents, accounts, and personal data.",
+    "plates": "What is known of a plate: its holders, passages and stays.",
     "presence": "Which cars are inside.",
     "reports": "Figures over days of the community's calendar.",
     "rules": "The community's rules.",

@@ -4,6 +4,8 @@ from starlette.routing import BaseRoute
 
 from parkmesh.server.web.pages import (
     account,
+    all_bookings,
+    all_visitor_passes,
     api_keys,
     audit,
     bars,
@@ -23,6 +25,7 @@ from parkmesh.server.web.pages import (
     passwords,
     people,
     personal_data,
+    plates,
     reports,
     sessions,
     sharing,
@@ -54,6 +57,9 @@ ROUTES: list[BaseRoute] = [
     *spaces.ROUTES,
     *passages.ROUTES,
     *stays.ROUTES,
+    *plates.ROUTES,
+    *all_bookings.ROUTES,
+    *all_visitor_passes.ROUTES,
     *reports.ROUTES,
     *units.ROUTES,
     *people.ROUTES,

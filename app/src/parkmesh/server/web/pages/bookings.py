@@ -59,14 +59,13 @@ async def show(visit: Visit) -> Response:
                 except Problem as problem:
                     visit.form.refused(problem, "from")
         own = (
-            await bookings.page(
-                connection, identity, limit=SHOWN, unit_id=unit_id, status="active", ends_after=visit.now
-            )
+            await bookings.page(connection, identity, limit=SHOWN, unit_id=unit_id, ends_after=visit.now)
             if unit_id
             else []
         )
     if unit_id and wanted and "from" not in visit.form.errors:
         free = await _free(visit, unit_id, wanted)
+    own = sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_)
     begin = next_hour(visit)
     return render(
         visit,
@@ -74,7 +73,9 @@ async def show(visit: Visit) -> Response:
         free=free,
         window=wanted,
         has_unit=unit_id is not None,
-        own=sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_),
+        own=[item for item in own if item.status == "active"],
+        # Those that staff cancelled: their unit reads why.
+        cancelled=[item for item in own if item.status == "cancelled" and item.cancel_reason],
         default_from=input_moment(begin, visit),
         default_until=input_moment(begin + USUAL, visit),
         limits=limits,

@@ -42,6 +42,8 @@ STAFF = (
     Item("/map", N_("Map"), "map"),
     Item("/passages", N_("Passages"), "list"),
     Item("/people", N_("People"), "people"),
+    Item("/bookings", N_("Bookings"), "calendar"),
+    Item("/visitor-passes", N_("Visitor passes"), "ticket"),
     Item("/stays", N_("Stays"), "clock"),
     Item("/reports", N_("Reports"), "chart"),
     Item("/bars", N_("Barred plates"), "shield"),

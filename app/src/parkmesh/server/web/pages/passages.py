@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from parkmesh.server.access import gates, passages
+from parkmesh.server.access import gates, holders, passages, plate_search
 from parkmesh.server.web import labels, paging
 from parkmesh.server.web.pages import exports, forms
 from parkmesh.server.web.pages.rendering import render
@@ -27,7 +27,8 @@ async def show(visit: Visit) -> Response:
         else:
             before = (place[0], place[1]) if place else None
             found = await passages.search(connection, identity, limit=paged.fetch, before=before, only=only)
-    return _list(visit, paged, found, "passages.html", gates=known, export=_export(visit, only))
+        whose = await holders.of_credentials(connection, identity, (item.credential for item in found))
+    return _list(visit, paged, found, "passages.html", gates=known, holders=whose, export=_export(visit, only))
 
 
 def _export(visit: Visit, only: passages.Filter | None) -> str:
@@ -50,7 +51,7 @@ def _filter(visit: Visit) -> passages.Filter | None:
     """Return what the address asks for; None where no passage can fit. The day until which counts whole."""
     form = visit.form
     text = form.value("plate").strip()[:40]
-    plate = passages.beginning_of_plate(text) if text else None
+    plate = plate_search.part_of_plate(text) if text else None
     if text and plate is None:
         return None
     since, until = form.optional_day("from"), form.optional_day("until")

@@ -6,6 +6,8 @@ from parkmesh.server.access import credentials
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations, members, residents, units
+from parkmesh.server.reservations import bookings, visitor_passes
+from parkmesh.server.reservations.states import state_of
 from parkmesh.server.web import links
 from parkmesh.server.web.pages import exports, preconditions, unit_choice
 from parkmesh.server.web.pages.rendering import render
@@ -13,6 +15,7 @@ from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 50
 UNITS_SHOWN = 12
+LATEST = 20
 
 
 async def show(visit: Visit, opening: invitations.Secrets | None = None, invited_address: str = "") -> Response:
@@ -115,9 +118,19 @@ async def show_person(visit: Visit) -> Response:
     async with visit.reading() as connection:
         person = await residents.get(connection, identity, resident_id)
         vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
+        invited = await visitor_passes.page(connection, identity, limit=LATEST, resident_id=resident_id)
+        booked = await bookings.page(connection, identity, limit=LATEST, resident_id=resident_id)
         suggested = await unit_choice.suggested(visit, connection)
-    seen = preconditions.mark(person)
-    return render(visit, "person.html", person=person, vehicles=vehicles, suggested=suggested, seen=seen)
+    return render(
+        visit,
+        "person.html",
+        person=person,
+        vehicles=vehicles,
+        passes=[(item, state_of(item.status, item.from_, item.until, visit.now)) for item in invited],
+        bookings=[(item, state_of(item.status, item.from_, item.until, visit.now)) for item in booked],
+        suggested=suggested,
+        seen=preconditions.mark(person),
+    )
 
 
 def _person(visit: Visit) -> str:

@@ -5,7 +5,7 @@ from datetime import datetime, time, timedelta
 from starlette.responses import Response
 
 from parkmesh.domain.sharing import moment
-from parkmesh.server.access import passages, stays
+from parkmesh.server.access import plate_search, stays
 from parkmesh.server.web.pages import forms
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
@@ -33,7 +33,7 @@ def _filter(visit: Visit) -> stays.Filter | None:
     """Return what the address asks for; None where no stay can fit. The day until which counts whole."""
     form = visit.form
     text = form.value("plate").strip()[:40]
-    plate = passages.beginning_of_plate(text) if text else None
+    plate = plate_search.part_of_plate(text) if text else None
     if text and plate is None:
         return None
     since, until = form.optional_day("from"), form.optional_day("until")
