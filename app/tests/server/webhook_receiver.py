@@ -39,7 +39,7 @@ class Receiver:
             if len(self.received) >= count:
                 break
             await asyncio.sleep(0.05)
-        assert len(self.received) == count
+        assert len(self.received) == count, (len(self.received), count)
         return self.received
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
