@@ -181,6 +181,7 @@ ALLOWED = {
     "POST /visitor-passes", "PUT /visitor-passes/{visitor_pass}", "POST /visitor-passes/{visitor_pass}/link",
     "POST /visitor-passes/{visitor_pass}/cancel", "PUT /visitor-directions",
     "POST /gates", "PUT /gates/{gate}", "DELETE /gates/{gate}", "POST /gates/{gate}/open",
+    "POST /waiting", "POST /waiting/{waiting}/claim", "POST /waiting/{waiting}/leave",
     "PUT /presence/{plate}", "PUT /rules", "PUT /credentials/{plate}",
     "POST /vehicles", "PATCH /vehicles/{vehicle}", "DELETE /vehicles/{vehicle}",
     "POST /units", "PATCH /units/{unit}", "DELETE /units/{unit}",

@@ -20,11 +20,14 @@ BEFORE_THE_FILES = "0008"
 CHANGED_SINCE_THE_REVISIONS = {
     "functions api_key_identify",
     "functions bar_changed",
+    "functions change_counted",
     "functions edge_batch",
     "functions erase_passages",
     "functions membership_ended",
     "triggers bar.changed",
+    "triggers booking.change_counted",
     "triggers membership.ended",
+    "triggers visitor_pass.change_counted",
 }
 FUNCTIONS = """
 SELECT p.oid::regprocedure::text AS name, p.proname,

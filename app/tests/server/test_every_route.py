@@ -76,6 +76,9 @@ async def fill(
         "booking": await made(
             resident, "bookings", {"space": f"bay-of-{community}", "from": moment(2), "until": moment(2, 14)}
         ),
+        "waiting": await made(
+            resident, "waiting", {"from": moment(2), "until": moment(2, 14), "level": "a level without spaces"}
+        ),
         "window": await made(
             resident,
             f"spaces/space-of-{community}/sharing/windows",

@@ -108,12 +108,22 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
     bookings_per_unit: Annotated[
         int, _count(0, 1000, N_("Bookings that a unit may have at once"), "Bookings of one unit that are not over yet.")
     ] = 5
+    no_show_minutes: Annotated[
+        int,
+        _count(
+            0,
+            1440,
+            N_("Minutes after which a booking that nobody uses ends"),
+            "A booking ends so long after its start if its space stayed free and no car of its unit came. 0: never.",
+            "min",
+        ),
+    ] = 0
 
 
 class Rule(Struct, frozen=True):
     """One rule as data. A rule that is a number has ``minimum`` and ``maximum``, a rule with fixed words ``choices``.
 
-    ``unit`` is ``s``, ``h``, ``d`` or empty. ``optional``: the rule may be null.
+    ``unit`` is ``s``, ``min``, ``h``, ``d`` or empty. ``optional``: the rule may be null.
     """
 
     name: str

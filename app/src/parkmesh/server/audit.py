@@ -17,6 +17,7 @@ EVENTS: Mapping[str, str] = {
     "booking.cancel": "booking.cancelled",
     "booking.change": "booking.moved",
     "booking.create": "booking.created",
+    "booking.no-show": "booking.no_show",
     "credential.create": "credential.added",
     "credential.restore": "credential.restored",
     "credential.revoke": "credential.revoked",
@@ -36,6 +37,9 @@ EVENTS: Mapping[str, str] = {
     "visitor-pass.change": "visitor_pass.changed",
     "visitor-pass.create": "visitor_pass.created",
     "visitor-pass.plate": "visitor_pass.plate_set",
+    "waiting.claim": "waiting.claimed",
+    "waiting.lapse": "waiting.lapsed",
+    "waiting.offer": "waiting.offered",
 }
 """The acts that are events too, by their action."""
 

@@ -31,6 +31,7 @@ from parkmesh.server.http.http_protocol import BoundedProtocol
 from parkmesh.server.mail.worker import MailWorker
 from parkmesh.server.notifications import routing
 from parkmesh.server.outbox import messages
+from parkmesh.server.reservations import no_shows, offers
 from parkmesh.server.web import app as web_app
 from parkmesh.server.web import live
 from parkmesh.server.web.pages import rendering
@@ -134,6 +135,8 @@ async def serve(
         routing_events = asyncio.create_task(events.run(), name="events")
         watching = asyncio.create_task(routing.watch(web_pool, mails=config.mail is not None), name="watch")
         projecting = asyncio.create_task(stays.run(), name="stays")
+        offering = asyncio.create_task(offers.worker(web_pool).run(), name="waiting lists")
+        releasing = asyncio.create_task(no_shows.worker(web_pool).run(), name="no-shows")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
             asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
@@ -160,7 +163,10 @@ async def serve(
         stopping.cancel()
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
-        for task in (listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, present):
+        for task in (
+            listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, offering, releasing,
+            present,
+        ):  # fmt: skip
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task

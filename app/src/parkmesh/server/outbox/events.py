@@ -19,6 +19,7 @@ TYPES: Mapping[str, str] = {
     "booking.created": "A space was booked.",
     "booking.moved": "A booking got another time.",
     "booking.cancelled": "A booking was cancelled, or its space was taken back.",
+    "booking.no_show": "A booking ended because nobody came.",
     "credential.added": "A plate was registered.",
     "credential.revoked": "A plate was revoked: gates no longer open for it.",
     "credential.restored": "A revoked plate is valid again.",
@@ -41,6 +42,9 @@ TYPES: Mapping[str, str] = {
     "visitor_pass.created": "A visitor was invited.",
     "visitor_pass.first_used": "A visitor arrived for the first time with their pass.",
     "visitor_pass.plate_set": "A visitor's pass got a plate.",
+    "waiting.claimed": "A unit took the space that the waiting list offered it.",
+    "waiting.lapsed": "Nobody took an offer of the waiting list in time.",
+    "waiting.offered": "The waiting list offers a unit a space.",
 }
 """All types of events, each with what it means."""
 

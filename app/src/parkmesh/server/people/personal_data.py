@@ -250,6 +250,11 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
             community_id,
             person.booking_ids,
         )
+        await connection.execute(
+            "UPDATE waiting SET resident_id = NULL WHERE community_id = $1 AND resident_id = $2",
+            community_id,
+            resident_id,
+        )
         passages: int = await connection.fetchval(
             "SELECT erase_passages($1, $2)", person.plates, [str(item) for item in person.credential_ids]
         )

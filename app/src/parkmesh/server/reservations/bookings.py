@@ -5,7 +5,7 @@ bookings of a space, and, for a space that another unit shares, its windows, whi
 held. The unit's row is held first, so that its bookings are counted one at a time.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
@@ -20,9 +20,8 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import overlaps, sharing, states
+from parkmesh.server.reservations import offers, overlaps, sharing, states
 from parkmesh.server.spaces import spaces
-from parkmesh.server.spaces.spaces import Category, Space
 
 GRACE = timedelta(hours=1)
 """How long ago something may begin that is made now: people say nine o'clock at five past nine."""
@@ -59,7 +58,7 @@ _BOOKING = """
     JOIN unit u ON u.community_id = b.community_id AND u.id = b.unit_id
     LEFT JOIN resident r ON r.community_id = b.community_id AND r.id = b.resident_id
     LEFT JOIN visitor_pass v ON v.community_id = b.community_id AND v.id = b.visitor_pass_id
-    WHERE b.community_id = $1
+    WHERE b.community_id = $1 AND b.held_until IS NULL
 """
 _CONFLICTING = """
     SELECT starts_at, ends_at FROM booking
@@ -168,57 +167,6 @@ def outside_rules(detail: Message, *, rule: str, limit: int) -> Problem:
     return Problem(422, detail, kind="outside-rules", rule=rule, limit=limit)
 
 
-async def available(
-    connection: Connection,
-    community_id: int,
-    window: Window,
-    *,
-    limit: int,
-    after: str | None = None,
-    unit_id: int | None = None,
-    category: Category | None = None,
-    ev: bool | None = None,
-    accessible: bool | None = None,
-    level: str | None = None,
-) -> list[Space]:
-    """Return the spaces that can be booked for the whole of ``window``, by name, none of ``unit_id``'s own.
-
-    Where it begins now, none on which a sensor sees a car. Visitors' spaces are among them only where they are asked
-    for by their category. The transaction is one that may
-    write: the windows of shared spaces are written out as far as the question reaches.
-    """
-    if category in (None, "assigned"):
-        await sharing.extend_all_windows(connection, community_id, window.end, datetime.now(UTC))
-    rows = await connection.fetch(
-        f"""
-        SELECT {spaces.COLUMNS} FROM space s {spaces.STATE}
-        WHERE s.community_id = $1
-          AND NOT EXISTS (SELECT FROM booking b WHERE b.community_id = s.community_id AND b.space_id = s.id
-                            AND b.status = 'active' AND b.ends_at > $2 AND b.starts_at < $3)
-          AND ({spaces.CATEGORY} <> 'assigned'
-               OR EXISTS (SELECT FROM shared_window w WHERE w.community_id = s.community_id AND w.space_id = s.id
-                            AND w.ends_at >= $3 AND w.starts_at <= $2 AND w.unit_id IS DISTINCT FROM $4))
-          AND CASE WHEN $5::text IS NULL THEN {spaces.CATEGORY} <> 'visitor' ELSE {spaces.CATEGORY} = $5 END
-          AND ($6::boolean IS NULL OR {spaces.EV} = $6) AND ($7::boolean IS NULL OR {spaces.ACCESSIBLE} = $7)
-          AND ($8::text IS NULL OR s.level = $8) AND ($9::text IS NULL OR s.name > $9)
-          AND NOT coalesce($2 <= now() AND t.status = 'occupied' AND t.received_at > now() - $11::interval, false)
-        ORDER BY s.name LIMIT $10
-        """,  # noqa: S608 - columns of spaces
-        community_id,
-        window.start,
-        window.end,
-        unit_id,
-        category,
-        ev,
-        accessible,
-        level,
-        after,
-        limit,
-        spaces.FRESH,
-    )
-    return [spaces.from_row(row) for row in rows]
-
-
 async def hold_unit(connection: Connection, community_id: int, unit_id: int) -> None:
     """Hold a unit's row, so that what it may have a number of is counted one at a time; raise ``Problem`` 404."""
     held = await connection.fetchval(
@@ -248,15 +196,7 @@ async def create(
     limits = await rules.read(connection, community_id)
     check_window(window, limits, now)
     await hold_unit(connection, community_id, unit_id)
-    running = await connection.fetchval(
-        """
-        SELECT count(*) FROM booking
-        WHERE community_id = $1 AND unit_id = $2 AND status = 'active' AND ends_at > $3 AND visitor_pass_id IS NULL
-        """,
-        community_id,
-        unit_id,
-        now,
-    )
+    running = await offers.running(connection, community_id, unit_id, now)
     if running >= limits.bookings_per_unit:
         raise Problem(
             409,
@@ -363,6 +303,7 @@ async def move(
         check_begin(window, limits, now)
     _check_length(window, limits)
     await _check_shared(connection, community_id, held, booking.unit_id, window, now)
+    await offers.enter(connection, community_id)
     async with overlaps.refused(
         connection,
         _CONFLICTING,
@@ -382,6 +323,7 @@ async def move(
         )
     detail = {"from": window.start.isoformat(), "until": window.end.isoformat()}
     await audit.record(connection, principal, community_id, "booking.change", f"booking/{booking.id}", detail)
+    await offers.make(connection, community_id, now)
     return await get(connection, community_id, booking.id)
 
 
@@ -398,6 +340,7 @@ async def cancel(
         return booking
     if booking.until <= now:
         raise Problem(409, "The booking is over.", kind="over")
+    await offers.enter(connection, community_id)
     await connection.execute(
         """
         UPDATE booking SET status = 'cancelled', cancelled_at = $3, cancel_reason = $4
@@ -410,4 +353,5 @@ async def cancel(
     )
     detail = {"reason": reason} if reason else {}
     await audit.record(connection, principal, community_id, "booking.cancel", f"booking/{booking.id}", detail)
+    await offers.make(connection, community_id, now)
     return await get(connection, community_id, booking.id)

@@ -25,7 +25,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import overlaps
+from parkmesh.server.reservations import offers, overlaps
 from parkmesh.server.spaces import spaces
 
 MAX_RULES = 50
@@ -174,6 +174,7 @@ async def share_once(
     await rewrite(connection, community_id, held.space_id, now, strict=True)
     detail = {"rule": rule_id, "from": window.start.isoformat(), "until": window.end.isoformat()}
     await _record(connection, principal, community_id, "window", held, detail)
+    await offers.renew(connection, community_id, now)
     return Once(rule_id, window.start, window.end)
 
 
@@ -195,6 +196,7 @@ async def share_weekly(
     await rewrite(connection, community_id, held.space_id, now, strict=True)
     made = await pattern(connection, community_id, held, rule_id)
     await _record(connection, principal, community_id, "pattern", held, {"rule": rule_id})
+    await offers.renew(connection, community_id, now)
     return made
 
 
@@ -230,6 +232,7 @@ async def change_pattern(
     )
     await rewrite(connection, community_id, held.space_id, now, strict=True)
     await _record(connection, principal, community_id, "change", held, {"rule": rule_id})
+    await offers.renew(connection, community_id, now)
     return await pattern(connection, community_id, held, rule_id)
 
 
@@ -359,6 +362,7 @@ async def unblock_day(
         raise problems.not_found()
     await rewrite(connection, community_id, held.space_id, now, strict=True)
     await _record(connection, principal, community_id, "unblock", held, {"day": day.isoformat()})
+    await offers.renew(connection, community_id, now)
 
 
 async def extend_windows(

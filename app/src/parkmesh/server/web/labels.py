@@ -52,6 +52,7 @@ INVITATION = {
 OBJECT = {
     "api-key": N_("API keys"),
     "bar": N_("Barred plates"),
+    "calendar": N_("Calendar"),
     "booking": N_("Bookings"),
     "community": N_("Community"),
     "credential": N_("Plates"),
@@ -71,6 +72,7 @@ OBJECT = {
     "unit": N_("Units"),
     "visitor-pass": N_("Visitor passes"),
     "webhook": N_("Webhooks"),
+    "waiting": N_("Waiting list"),
 }
 KEY_ROLE = {"reader": N_("May only read"), "administrator": N_("May read and change")}
 HELD = {
@@ -124,6 +126,7 @@ EVENT = {
     "booking.cancelled": N_("A booking was cancelled, or its space was taken back."),
     "booking.created": N_("A space was booked."),
     "booking.moved": N_("A booking got another time."),
+    "booking.no_show": N_("A booking ended because nobody came."),
     "credential.added": N_("A plate was registered."),
     "credential.restored": N_("A revoked plate is valid again."),
     "credential.revoked": N_("A plate was revoked: gates no longer open for it."),
@@ -146,6 +149,9 @@ EVENT = {
     "visitor_pass.created": N_("A visitor was invited."),
     "visitor_pass.first_used": N_("A visitor arrived for the first time with their pass."),
     "visitor_pass.plate_set": N_("A visitor's pass got a plate."),
+    "waiting.claimed": N_("A unit took the space that the waiting list offered it."),
+    "waiting.lapsed": N_("Nobody took an offer of the waiting list in time."),
+    "waiting.offered": N_("The waiting list offers a unit a space."),
 }
 """The sentences of ``outbox.events.TYPES``."""
 STATE = {
@@ -283,6 +289,9 @@ DONE = {
     "community-deleted": N_("The community will be deleted. Until then it can be kept."),
     "community-kept": N_("The community is kept."),
     "webhook-sent": N_("It is on its way. What came of it is in the list in a moment."),
+    "waiting": N_("You are on the waiting list. As soon as a space is free for you, it is offered to you here."),
+    "left-waiting": N_("You don't wait for that time any more."),
+    "calendar-ended": N_("The address is ended. It shows nothing any more."),
     "key-revoked": N_("The key is revoked. It no longer works."),
 }
 

@@ -1,10 +1,10 @@
-"""Addresses of this site for people to pass on: a visitor's link, an invitation, a new password."""
+"""Addresses of this site for people to pass on: a visitor's link, an invitation, a new password, a calendar."""
 
 from starlette.requests import Request
 
 from parkmesh.server.settings import Settings
 
-VISIT, JOIN, RESET, PASSWORD, UNSUBSCRIBE = "v", "join", "reset", "password", "unsubscribe"
+VISIT, JOIN, RESET, PASSWORD, UNSUBSCRIBE, CALENDAR = "v", "join", "reset", "password", "unsubscribe", "calendar"
 
 
 def absolute(request: Request, kind: str, token: str) -> str:

@@ -35,6 +35,7 @@ from parkmesh.server.web.api import (
     stays,
     units,
     visitor_passes,
+    waiting,
     webhooks,
 )
 
@@ -49,6 +50,7 @@ _IN_COMMUNITY = (
     sharing,
     bookings,
     visitor_passes,
+    waiting,
     gates,
     passages,
     plates,

@@ -12,7 +12,7 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Role
-from parkmesh.server.reservations import bookings
+from parkmesh.server.reservations import bookings, free_spaces
 from parkmesh.server.reservations.states import State
 from parkmesh.server.spaces.spaces import Category, Geometry
 from parkmesh.server.web import paging, preconditions
@@ -116,10 +116,10 @@ async def list_available(
         raise Problem(422, "until: must be later than from", kind="invalid")
     window, now = Window(from_, until), datetime.now(UTC)
     identity, after = member.community_id, page.after(str)
-    # Not read-only: see bookings.available.
+    # Not read-only: see free_spaces.available.
     async with database.in_community(request.app.state.pool, identity) as connection:
         bookings.check_window(window, await rules.read(connection, identity), now)
-        found = await bookings.available(
+        found = await free_spaces.available(
             connection,
             identity,
             window,

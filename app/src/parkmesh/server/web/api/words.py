@@ -29,6 +29,7 @@ TAGS = {
     "units": "The community's dwellings.",
     "visitor passes": "Passes for visitors' cars.",
     "visits": "A visitor's own view of a pass.",
+    "waiting list": "Who waits for a space in a time in which nothing is free.",
     "webhooks": "Where events are sent, what was sent, and the calls that parkmesh makes.",
 }
 
@@ -66,6 +67,7 @@ PARAMETERS = {
     "until": "End, later than `from`; with an offset or Z.",
     "user": "Id of the account.",
     "vehicle": "Id of the vehicle.",
+    "waiting": "Id of the place on the waiting list.",
     "visitor_pass": "Id of the visitor pass.",
     "window": "Id of the shared window.",
 }

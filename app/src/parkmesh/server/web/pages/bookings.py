@@ -1,5 +1,6 @@
 """Booking a space that is free: search by time, book, move to another time, cancel."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
 from starlette.responses import Response
@@ -9,7 +10,7 @@ from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.reservations import bookings
+from parkmesh.server.reservations import bookings, free_spaces, no_shows, waiting_list
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.pages import forms, idempotency, preconditions
 from parkmesh.server.web.pages.rendering import render
@@ -63,6 +64,12 @@ async def show(visit: Visit) -> Response:
             if unit_id
             else []
         )
+        waits = (
+            await waiting_list.page(connection, identity, limit=SHOWN, unit_id=unit_id, open_only=True)
+            if unit_id
+            else []
+        )
+        released = await no_shows.recent(connection, identity, unit_id, visit.now) if unit_id else []
     if unit_id and wanted and "from" not in visit.form.errors:
         free = await _free(visit, unit_id, wanted)
     own = sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_)
@@ -73,6 +80,8 @@ async def show(visit: Visit) -> Response:
         free=free,
         window=wanted,
         has_unit=unit_id is not None,
+        waits=waits,
+        released=released,
         own=[item for item in own if item.status == "active"],
         # Those that staff cancelled: their unit reads why.
         cancelled=[item for item in own if item.status == "cancelled" and item.cancel_reason],
@@ -85,7 +94,7 @@ async def show(visit: Visit) -> Response:
 async def _free(visit: Visit, unit_id: int, wanted: Window) -> list[spaces.Space]:
     # Not read-only: the windows of shared spaces are written out as far as the question reaches.
     async with visit.acting() as connection:
-        return await bookings.available(
+        return await free_spaces.available(
             connection,
             visit.member.community_id,
             wanted,
@@ -125,6 +134,60 @@ async def book(visit: Visit) -> Response:
     except Problem as problem:
         form.refused(problem, zone=visit.zone)
     return await show(visit)
+
+
+async def wait(visit: Visit) -> Response:
+    """Join the waiting list for a time in which nothing is free."""
+    form, member = visit.form, visit.member
+    try:
+        async with visit.acting() as connection:
+            attempt = await idempotency.begin(visit, connection)
+            if attempt.answer is not None:
+                return idempotency.again(attempt.answer)
+            unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
+            wanted = window(form, visit)
+            if unit_id and wanted and not form.errors:
+                await waiting_list.join(
+                    connection,
+                    visit.principal,
+                    member.community_id,
+                    unit_id=unit_id,
+                    resident_id=member.resident_id,
+                    window=wanted,
+                    ev=form.ticked("ev"),
+                    accessible=form.ticked("accessible"),
+                    level=None,
+                    now=visit.now,
+                )
+                return await idempotency.finish(attempt, f"{visit.base}/book?done=waiting")
+    except Problem as problem:
+        form.refused(problem, zone=visit.zone)
+    return await show(visit)
+
+
+async def claim(visit: Visit) -> Response:
+    """Book the space that the waiting list offers."""
+    return await _answer_offer(visit, waiting_list.claim, "booked")
+
+
+async def leave(visit: Visit) -> Response:
+    """Wait no longer, or decline an offer."""
+    return await _answer_offer(visit, waiting_list.leave, "left-waiting")
+
+
+async def _answer_offer(visit: Visit, change: Callable[..., Awaitable[object]], done: str) -> Response:
+    try:
+        async with visit.acting() as connection:
+            identity = visit.member.community_id
+            unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
+            await change(
+                connection, visit.principal, identity, visit.number("waiting"), visit.now, unit_id=unit_id or 0
+            )
+    except Problem as problem:
+        visit.form.refused(problem)
+        visit.form.sent = False
+        return await show(visit)
+    return visit.go(f"{visit.base}/book", done=done)
 
 
 async def _own(visit: Visit, connection: Connection, *, for_change: bool = True) -> bookings.Booking:
@@ -190,4 +253,7 @@ ROUTES = [
     page("/communities/{community}/book/{booking}", Access.RESIDENT, show_one),
     action("/communities/{community}/book/{booking}", Access.RESIDENT, move),
     action("/communities/{community}/bookings/{booking}/cancel", Access.RESIDENT, cancel),
+    action("/communities/{community}/waiting", Access.RESIDENT, wait),
+    action("/communities/{community}/waiting/{waiting}/claim", Access.RESIDENT, claim),
+    action("/communities/{community}/waiting/{waiting}/leave", Access.RESIDENT, leave),
 ]

@@ -13,7 +13,7 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.reservations import bookings, visitor_passes
+from parkmesh.server.reservations import free_spaces, visitor_passes
 from parkmesh.server.web import links, security
 from parkmesh.server.web.pages import idempotency, openings, preconditions
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
@@ -90,7 +90,7 @@ async def _any_space(visit: Visit, connection: Connection, unit_id: int, wanted:
     """Return a visitors' space that is free for the whole time, an accessible one only where no other is; raise
     ``Problem`` 409 where there is none."""
     for accessible in (False, True):
-        free = await bookings.available(
+        free = await free_spaces.available(
             connection,
             visit.member.community_id,
             wanted,
