@@ -11,13 +11,17 @@ from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
+from icalendar import Calendar
 from page_visitor import Visitor, visiting
+from parkmesh.protocol import edge
 from parkmesh.server.db import database
+from parkmesh.server.edge import ingest
+from parkmesh.server.identity import principals
 from parkmesh.server.notifications import digests, outages, unsubscribing
 from parkmesh.server.notifications.unsubscribing import Unsubscribing
 from parkmesh.server.outbox import messages
 from running_server import Database, Server, serving, settings
-from two_communities import rows
+from two_communities import TOKENS, rows
 
 People = Callable[[str], Any]
 A = "/api/v1/communities/a"
@@ -105,6 +109,10 @@ async def test_a_resident_is_told_of_their_booking_and_of_its_end_by_others(
     (made,) = await box.received(1)
     assert (made["To"], made["Subject"]) == (RESIDENT, "Your booking: space a-03")
     assert f"http://park.test/communities/a/book/{booking['id']}" in text(made)
+    (attached,) = made.iter_attachments()
+    (entry,) = Calendar.from_ical(attached.get_payload(decode=True)).walk("VEVENT")
+    assert (str(entry["UID"]), entry["SEQUENCE"]) == (f"booking-{booking['id']}@a.park.test", 0)
+    assert entry["DTSTART"].dt == datetime.fromisoformat(booking["from"])
     await cancel(await people(ADMIN), booking, reason="The hall is painted")
     *_, cancelled = await box.received(2)
     assert (cancelled["To"], cancelled["Subject"]) == (RESIDENT, "Your booking was cancelled: space a-03")
@@ -122,6 +130,31 @@ async def test_nobody_is_told_of_what_they_did_themselves(
     await cancel(await people(RESIDENT), booking)
     await settled(owner)
     assert len(box.mails) == 1
+
+
+async def test_who_waits_is_told_of_a_space_that_is_offered(
+    people: People, booking: dict[str, Any], box: Mailbox, owner: Any
+) -> None:
+    await box.received(1)
+    (unit,) = await rows(owner, "a", "SELECT id FROM unit WHERE community_id = $1 AND name = '2B'")
+    (waits,) = await rows(
+        owner,
+        "a",
+        """
+        INSERT INTO waiting (community_id, unit_id, resident_id, starts_at, ends_at, ev, accessible)
+        SELECT $1, r.unit_id, (SELECT resident_id FROM membership WHERE community_id = $1 AND resident_id IS NOT NULL),
+               $3, $4, false, false
+        FROM resident r WHERE r.community_id = $1 AND r.unit_id = $2 RETURNING id
+        """,
+        unit["id"],
+        datetime.fromisoformat(booking["from"]),
+        datetime.fromisoformat(booking["until"]),
+    )
+    assert waits
+    await cancel(await people(ADMIN), booking, reason="The hall is painted")
+    mails = await box.received(3)
+    (offer,) = [mail for mail in mails if mail["Subject"] == "A space is free for you: a-03"]
+    assert "It is held for you until" in text(offer)
 
 
 async def test_a_visitor_s_arrival_is_told_once(
@@ -196,14 +229,16 @@ async def test_the_desk_is_told_once_of_a_gateway_that_is_offline(
 
 
 async def test_the_digest_comes_once_and_tells_of_the_day_before(
-    pool: database.Pool, owner: Any, gateway: Callable[[str], httpx.AsyncClient], monkeypatch: Any
+    pool: database.Pool, owner: Any, monkeypatch: Any
 ) -> None:
+    # No server: it would send the digest by itself.
     monkeypatch.setattr(digests, "AT", datetime.min.time())
-    yesterday = int(time.time() * 1000) - 86_400_000
-    async with gateway("gateway-a") as client:
-        await saw(client, 1, plate="0000XXX", decision="denied", reason="unknown_plate", times={"received": yesterday})
-        await saw(client, 2, plate="0000XXX", decision="denied", reason="unknown_plate")
-    await rows(owner, "a", "DELETE FROM digest WHERE community_id = $1 RETURNING 1")
+    now = int(time.time() * 1000)
+    refused = [
+        edge.Passage(seq, edge.Times(at), "main-in", "entry", "0000XXX", "denied", "unknown_plate")
+        for seq, at in ((1, now - 86_400_000), (2, now))
+    ]
+    await ingest.store(pool, principals.digest(TOKENS["gateway-a"]), edge.EventBatch(1, list(refused)))
     await asyncio.gather(*(digests.send_due(pool) for _ in range(4)))
     sent = "SELECT recipient, payload FROM message WHERE community_id = $1 AND kind = 'digest'"
     (mail,) = await rows(owner, "a", "SELECT recipient FROM message WHERE community_id = $1 AND kind = 'digest'")
@@ -237,6 +272,7 @@ async def test_an_e_mail_is_ended_with_one_click_and_chosen_again(
     assert wanted == {
         "booking-made": False,
         "booking-cancelled": True,
+        "space-offered": True,
         "visitor-arrived": True,
         "plate-refused": True,
     }

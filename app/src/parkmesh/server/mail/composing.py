@@ -36,6 +36,14 @@ def compose(message: Message, content: Content, settings: MailSettings, unsubscr
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(as_text(content))
     mail.add_alternative(as_html(content, message.language), subtype="html")
+    if content.calendar is not None:
+        mail.add_attachment(
+            content.calendar,
+            "text",
+            "calendar",
+            filename="booking.ics",
+            params={"charset": "utf-8", "method": "PUBLISH"},
+        )
     # Last: the content's own headers are taken away when it becomes a part.
     mail["Content-Language"] = message.language
     return mail

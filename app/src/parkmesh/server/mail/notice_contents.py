@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from parkmesh.domain import ical
 from parkmesh.server.mail.content import Content, Payload
 from parkmesh.server.notifications.preferences import Kind
 from parkmesh.server.web import labels
@@ -34,7 +36,9 @@ def _where(payload: Payload, reader: Language) -> str:
     return reader.gettext("Space %(space)s, level %(level)s", space=payload["space"], level=payload["level"])
 
 
-def _booking(payload: Payload, reader: Language, site: str, subject: str, first: str) -> Content:
+def _booking(
+    payload: Payload, reader: Language, site: str, subject: str, first: str, *, cancelled: bool = False
+) -> Content:
     after = []
     if reason := payload.get("reason"):
         after.append(reader.gettext("The reason: %(reason)s", reason=reason))
@@ -42,6 +46,21 @@ def _booking(payload: Payload, reader: Language, site: str, subject: str, first:
         subject=subject,
         paragraphs=(first, _where(payload, reader), _span(payload, reader), *after),
         link=(reader.gettext("See the booking"), f"{site}{payload['path']}/book/{payload['booking']}"),
+        calendar=ical.calendar([_event(payload, reader, site, cancelled)], payload["community"]),
+    )
+
+
+def _event(payload: Payload, reader: Language, site: str, cancelled: bool) -> ical.Event:
+    """Return the booking as the feed of the reader's calendar shows it: programs know it by the same ``uid``."""
+    return ical.Event(
+        uid=f"booking-{payload['booking']}@{payload['name']}.{urlsplit(site).hostname or 'localhost'}",
+        changed_at=datetime.fromisoformat(payload["changed_at"]),
+        sequence=payload["changes"],
+        start=datetime.fromisoformat(payload["from"]),
+        end=datetime.fromisoformat(payload["until"]),
+        summary=reader.gettext("Space %(space)s booked", space=payload["space"]),
+        location=payload["level"],
+        cancelled=cancelled,
     )
 
 
@@ -58,11 +77,29 @@ def _booking_made(payload: Payload, reader: Language, site: str) -> Content:
 def _booking_cancelled(payload: Payload, reader: Language, site: str) -> Content:
     subject = reader.gettext("Your booking was cancelled: space %(space)s", space=payload["space"])
     first = reader.gettext("Your booking in %(community)s was cancelled.", community=payload["community"])
-    return _booking(payload, reader, site, subject, first)
+    if payload["no_show"]:
+        first = reader.gettext(
+            "Nobody came for your booking in %(community)s: it has ended.", community=payload["community"]
+        )
+    return _booking(payload, reader, site, subject, first, cancelled=True)
+
+
+def _space_offered(payload: Payload, reader: Language, site: str) -> Content:
+    until = _at(payload, "held_until", reader)
+    return Content(
+        subject=reader.gettext("A space is free for you: %(space)s", space=payload["space"]),
+        paragraphs=(
+            reader.gettext("You wait for a space in %(community)s. This one is free:", community=payload["community"]),
+            _where(payload, reader),
+            _span(payload, reader),
+            reader.gettext("It is held for you until %(moment)s. Then it is offered to the next.", moment=until),
+        ),
+        link=(reader.gettext("Take the space"), f"{site}{payload['path']}/book"),
+    )
 
 
 def _visitor_arrived(payload: Payload, reader: Language, site: str) -> Content:
-    name = payload.get("name") or payload.get("plate") or reader.gettext("Your visitor")
+    name = payload.get("visitor") or payload.get("plate") or reader.gettext("Your visitor")
     return Content(
         subject=reader.gettext("%(visitor)s has arrived", visitor=name),
         paragraphs=(
@@ -80,7 +117,7 @@ def _visitor_arrived(payload: Payload, reader: Language, site: str) -> Content:
 
 def _plate_refused(payload: Payload, reader: Language, site: str) -> Content:
     reason = labels.label(reader, "reason", payload["reason"])
-    page, does = ("visitors", N_("See your visitors")) if payload["visitor"] else ("vehicles", N_("See your plates"))
+    page, does = ("visitors", N_("See your visitors")) if payload["of_visitor"] else ("vehicles", N_("See your plates"))
     return Content(
         subject=reader.gettext("%(plate)s was refused at %(gate)s", plate=payload["plate"], gate=payload["gate"]),
         paragraphs=(
@@ -152,6 +189,7 @@ def _digest(payload: Payload, reader: Language, site: str) -> Content:
 KINDS: Mapping[Kind, Callable[[Payload, Language, str], Content]] = {
     "booking-made": _booking_made,
     "booking-cancelled": _booking_cancelled,
+    "space-offered": _space_offered,
     "visitor-arrived": _visitor_arrived,
     "plate-refused": _plate_refused,
     "erasure-asked": _erasure_asked,

@@ -47,12 +47,13 @@ class Place:
 @dataclass(frozen=True)
 class Notice:
     """What to tell whom: a resident by ``resident_id``, or else all who are of the kind's audience. ``but`` is the user
-    who did it and needs no mail."""
+    who did it and needs no mail. A mail that wasn't sent by ``useless_at`` isn't sent any more (None: see ``LIFE``)."""
 
     kind: Kind
     payload: dict[str, Any]
     resident_id: int | None = None
     but: int | None = None
+    useless_at: datetime | None = None
 
 
 def _number(event: Event) -> int:
@@ -67,7 +68,8 @@ def _actor(event: Event) -> int | None:
 async def _bookings(connection: Connection, place: Place, found: Sequence[Event], now: datetime) -> list[Notice]:
     rows = await connection.fetch(
         """
-        SELECT b.id, s.name AS space, s.level, b.starts_at, b.ends_at, b.status, b.cancel_reason, b.resident_id
+        SELECT b.id, s.name AS space, s.level, b.starts_at, b.ends_at, b.status, b.cancel_reason, b.resident_id,
+               b.changes, coalesce(b.changed_at, b.cancelled_at, b.created_at) AS changed_at
         FROM booking b JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
         WHERE b.community_id = $1 AND b.id = ANY($2) AND b.resident_id IS NOT NULL
         """,
@@ -87,16 +89,48 @@ async def _bookings(connection: Connection, place: Place, found: Sequence[Event]
             "level": booking["level"],
             "from": booking["starts_at"].isoformat(),
             "until": booking["ends_at"].isoformat(),
+            "changes": booking["changes"],
+            "changed_at": booking["changed_at"].isoformat(),
+            "reason": booking["cancel_reason"],
+            "no_show": event.type == "booking.no_show",
         }
-        if event.type == "booking.cancelled":
-            reason = booking["cancel_reason"]
-            notices.append(
-                Notice("booking-cancelled", payload | {"reason": reason}, booking["resident_id"], _actor(event))
-            )
+        if event.type in ("booking.cancelled", "booking.no_show"):
+            notices.append(Notice("booking-cancelled", payload, booking["resident_id"], _actor(event)))
         elif booking["status"] == "active":
             payload["moved"] = event.type == "booking.moved"
             notices.append(Notice("booking-made", payload, booking["resident_id"]))
     return notices
+
+
+async def _offers(connection: Connection, place: Place, found: Sequence[Event], now: datetime) -> list[Notice]:
+    rows = await connection.fetch(
+        """
+        SELECT s.name AS space, s.level, b.starts_at, b.ends_at, b.held_until, w.resident_id
+        FROM waiting w
+        JOIN booking b ON b.community_id = w.community_id AND b.id = w.offer_id
+        JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
+        WHERE w.community_id = $1 AND w.id = ANY($2) AND w.state = 'offered' AND b.held_until > $3
+        """,
+        place.id,
+        [_number(event) for event in found],
+        now,
+    )
+    return [
+        Notice(
+            "space-offered",
+            {
+                "space": row["space"],
+                "level": row["level"],
+                "from": row["starts_at"].isoformat(),
+                "until": row["ends_at"].isoformat(),
+                "held_until": row["held_until"].isoformat(),
+            },
+            row["resident_id"],
+            useless_at=row["held_until"],
+        )
+        for row in rows
+        if row["resident_id"] is not None
+    ]
 
 
 async def _arrivals(connection: Connection, place: Place, found: Sequence[Event], now: datetime) -> list[Notice]:
@@ -112,7 +146,7 @@ async def _arrivals(connection: Connection, place: Place, found: Sequence[Event]
             "visitor-arrived",
             {
                 "visitor_pass": event.data["visitor_pass"],
-                "name": visitor["name"],
+                "visitor": visitor["name"],
                 "plate": visitor["plate"],
                 "gate": gates.get(event.data["gate"], event.data["gate"]),
                 "at": event.at.isoformat(),
@@ -151,7 +185,7 @@ async def _refusals(connection: Connection, place: Place, found: Sequence[Event]
             "plate-refused",
             {
                 "plate": refused["plate"],
-                "visitor": refused["visitor_pass_id"] is not None,
+                "of_visitor": refused["visitor_pass_id"] is not None,
                 "gate": gates.get(event.data["gate"], event.data["gate"]),
                 "reason": event.data["reason"],
                 "at": event.at.isoformat(),
@@ -193,7 +227,8 @@ async def _gates(connection: Connection, place: Place) -> dict[str, str]:
 
 _Maker = Callable[[Connection, Place, Sequence[Event], datetime], Awaitable[list[Notice]]]
 MAKERS: Sequence[tuple[frozenset[str], _Maker]] = (
-    (frozenset({"booking.created", "booking.moved", "booking.cancelled"}), _bookings),
+    (frozenset({"booking.created", "booking.moved", "booking.cancelled", "booking.no_show"}), _bookings),
+    (frozenset({"waiting.offered"}), _offers),
     (frozenset({"visitor_pass.first_used"}), _arrivals),
     (frozenset({"passage.denied"}), _refusals),
     (frozenset({"resident.erasure_asked"}), _erasures),
@@ -243,7 +278,7 @@ async def write(connection: Connection, where: Place, notices: Sequence[Notice],
     )
     readers = [(row, json.loads(row["wishes"])) for row in rows]
     zone = ZoneInfo(where.zone)
-    known = {"community": where.title, "zone": where.zone, "path": f"/communities/{where.name}"}
+    known = {"community": where.title, "name": where.name, "zone": where.zone, "path": f"/communities/{where.name}"}
     mails: dict[Kind, list[Mail]] = {}
     for notice in notices:
         for reader, wishes in readers:
@@ -260,7 +295,7 @@ async def write(connection: Connection, where: Place, notices: Sequence[Notice],
                     reader["language"] or where.language,
                     known | notice.payload | {"user": reader["id"], "in": known_of},
                     due,
-                    (due or now) + life if life else None,
+                    notice.useless_at or ((due or now) + life if life else None),
                 )
             )
     for kind, made in mails.items():

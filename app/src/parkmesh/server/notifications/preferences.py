@@ -18,6 +18,7 @@ from parkmesh.server.identity.principals import Principal, Role
 Kind = Literal[
     "booking-made",
     "booking-cancelled",
+    "space-offered",
     "visitor-arrived",
     "plate-refused",
     "erasure-asked",
@@ -28,6 +29,7 @@ Audience = Literal["resident", "administrator", "operator"]
 AUDIENCE: Mapping[Kind, Audience] = {
     "booking-made": "resident",
     "booking-cancelled": "resident",
+    "space-offered": "resident",
     "visitor-arrived": "resident",
     "plate-refused": "resident",
     "erasure-asked": "administrator",

@@ -239,6 +239,7 @@ TABLES = {
 NOTICE = {
     "booking-made": N_("A booking of yours is made or has a new time"),
     "booking-cancelled": N_("A booking of yours is cancelled by others"),
+    "space-offered": N_("The waiting list offers you a space"),
     "visitor-arrived": N_("A visitor of yours arrives"),
     "plate-refused": N_("A gate refuses your plate or your visitor's"),
     "erasure-asked": N_("A person asks for their data to be erased"),
