@@ -66,6 +66,9 @@ async def test_a_person_gets_all_that_is_kept_of_him(people: People, gateway: Ga
     await held_for_long(owner)
     await _drive(gateway, "gateway-a", "1234BCD", "5678AXX")
     ana = await _id(owner, "Ana")
+    barred = await admin.post(f"{A}/bars", json={"plate": "1234BCD", "reason": "Damaged the gate"})
+    assert barred.status_code == 201, barred.text
+    await resident.patch(f"{A}/notification-preferences", json={"e_mails": {"plate-refused": False}})
     answer = await resident.get(f"{A}/residents/{ana}/personal-data")
     assert answer.status_code == 200, answer.text
     data = answer.json()
@@ -75,6 +78,8 @@ async def test_a_person_gets_all_that_is_kept_of_him(people: People, gateway: Ga
     # The passage with a misread plate is the resident's too; Luis's isn't.
     assert sorted(item["plate"] for item in data["passages"]) == ["1234BCD", "1234BCD", "I234BCD"]
     assert [item["plate"] for item in data["presence"]] == ["1234BCD"]
+    assert data["e_mails"] == [{"kind": "plate-refused", "wanted": False}]
+    assert [item["plate"] for item in data["bars"]] == ["1234BCD"]
     assert len(data["sessions"]) == 1
     assert [(item["action"], item["by_the_person"]) for item in data["audit"]] == [("credential.create", True)]
     # Staff see what is the community's, not what is the account's.

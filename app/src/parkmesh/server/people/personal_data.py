@@ -53,6 +53,9 @@ class PersonalData(Struct, frozen=True):
     bookings: Rows
     invitations: Rows
     messages: Rows
+    e_mails: Rows
+    waiting: Rows
+    bars: Rows
     audit: Rows
 
 
@@ -212,6 +215,27 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             """,
             community_id,
             person.resident.email,
+        ),
+        e_mails=await _rows(
+            connection,
+            "SELECT kind, wanted FROM notification_preference WHERE community_id = $1 AND user_id = $2 ORDER BY kind",
+            community_id,
+            person.user_id,
+        ),
+        waiting=await _rows(
+            connection,
+            """
+            SELECT starts_at, ends_at, level, state, created_at, ended_at FROM waiting
+            WHERE community_id = $1 AND resident_id = $2 ORDER BY id
+            """,
+            community_id,
+            person.resident.id,
+        ),
+        bars=await _rows(
+            connection,
+            "SELECT plate, reason, made_at, lifted_at FROM bar WHERE community_id = $1 AND plate = ANY($2) ORDER BY id",
+            community_id,
+            person.plates,
         ),
         # Other people who acted are left out: their names are their own data.
         audit=[

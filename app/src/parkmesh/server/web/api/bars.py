@@ -29,7 +29,9 @@ class NewBar(Body):
     """A plate to bar."""
 
     plate: Plate
-    reason: Annotated[Reason, Field(description="Why it may not pass. Staff see it.")]
+    reason: Annotated[
+        Reason, Field(description="Why it may not pass. Staff see it, and the holder in the export of their data.")
+    ]
 
 
 @in_community.get("/bars", responses=answers(403))

@@ -122,6 +122,33 @@ class PersonalMessage(_Part):
     delivered_at: datetime | None
 
 
+class PersonalEmails(_Part):
+    """What the person said of one kind of e-mails; a kind that is missing is sent."""
+
+    kind: str
+    wanted: bool
+
+
+class PersonalWaiting(_Part):
+    """A place of the person on the waiting list."""
+
+    starts_at: datetime
+    ends_at: datetime
+    level: str | None
+    state: str
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class PersonalBar(_Part):
+    """A bar of one of the person's plates."""
+
+    plate: str
+    reason: str
+    made_at: datetime
+    lifted_at: datetime | None
+
+
 class AuditMention(_Part):
     """``by_the_person`` true: the person's own act; false: another user's act on the person or on their objects."""
 
@@ -147,6 +174,9 @@ class PersonalData(_Part):
     bookings: list[PersonalBooking]
     invitations: list[PersonalInvitation]
     messages: list[PersonalMessage]
+    e_mails: list[PersonalEmails]
+    waiting: list[PersonalWaiting]
+    bars: list[PersonalBar]
     audit: list[AuditMention]
 
 
