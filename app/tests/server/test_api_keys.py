@@ -170,7 +170,8 @@ async def test_a_key_of_another_community_is_not_found(people: People, made: Any
 ALLOWED = {
     "POST /bars", "DELETE /bars/{bar}",
     "PATCH /levels/{level}", "PATCH /spaces/{space}", "PATCH /gates/{gate}", "PATCH /rules",
-    "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}",
+    "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}", "POST /levels/{level}/rows",
+    "POST /levels/{level}/copies", "POST /levels/{level}/alignments",
     "POST /spaces", "PUT /spaces/{space}", "DELETE /spaces/{space}",
     "POST /assignments", "PUT /assignments/{assignment}", "DELETE /assignments/{assignment}",
     "POST /spaces/{space}/sharing/windows", "DELETE /spaces/{space}/sharing/windows/{window}",

@@ -41,12 +41,15 @@ READ_BY_STAFF = [
     "gates/main-in",
     "map/levels",
     "map/levels/1",
+    "map/levels/1/row",
+    "map/levels/1/arrange",
     "people/1/data",
 ]
 DONE_BY_STAFF = [
     "people/units", "people/units/1", "people/units/1/delete",
     "api-keys", "api-keys/1/revoke", "gates/main-in/lanes", "gates/main-in/lanes/x/delete", "map/levels",
-    "map/levels/1", "map/levels/1/delete", "map/levels/1/place", "people/1/data",
+    "map/levels/1", "map/levels/1/delete", "map/levels/1/place", "map/levels/1/row", "map/levels/1/arrange",
+    "people/1/data",
 ]  # fmt: skip
 OF_THE_DESK = [("GET", "offboard"), ("POST", "offboard"), ("POST", "delete"), ("POST", "keep")]
 

@@ -450,3 +450,41 @@ async def test_without_a_database_programs_get_problem_details(without_database:
             assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
             assert answer.headers["retry-after"]
             assert json.loads(answer.text)["status"] == 503
+
+
+# The spaces on the start page
+
+
+async def test_the_start_page_shows_shared_spaces_and_keeps_the_state_of_neighbours_spaces(
+    resident: Visitor, admin: Visitor, gateway: Gateway
+) -> None:
+    spaces = f"{A}/spaces"
+    for name, category in (("s-01", "shared"), ("s-02", "shared"), ("v-01", "visitor")):
+        assert (await admin.send(spaces, of=spaces, name=name, level="P1", category=category)).status_code == 303
+    begin = (datetime.now(MADRID) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M")
+    for name, since in (("a-01", begin), ("a-02", tomorrow(8))):
+        given = await admin.send(f"{spaces}/{name}/assign", of=spaces, unit="1A", **{"from": since, "until": ""})
+        assert given.status_code == 303, given.text
+    states = {"a-01": "occupied", "a-02": "occupied", "a-03": "occupied", "s-01": "free", "v-01": "occupied"}
+    events = [
+        {"type": "space_state", "seq": seq, "times": {"received": 1}, "space": space, "status": status}
+        for seq, (space, status) in enumerate(states.items(), 1)
+    ]
+    async with gateway("gateway-a") as client:
+        assert (await client.post("/edge/v1/events", json={"epoch": 1, "events": events})).status_code == 200
+    page = (await resident.get(A)).text
+    shown = {space: state for state, space in re.findall(r'<g class="bay (\w+)"[^>]* data-space="([^"]+)"', page)}
+    # Their own; one that is theirs from tomorrow and until then a neighbour's; a neighbour's.
+    assert (shown["a-01"], shown["a-02"], shown["a-03"]) == ("occupied", "private", "private")
+    assert (shown["s-01"], shown["s-02"], shown["v-01"]) == ("free", "unknown", "occupied")
+    counted = {
+        kind: re.findall(r"<strong>(\d+)</strong>", line)
+        for kind, line in re.findall(r'data-testid="count-(\w+)">(.*?)</p>', page)
+    }
+    assert counted == {"shared": ["1", "0", "1"], "visitor": ["0", "1", "0"]}
+    assert page.count("Occupied") == 2 + 3, "two counts; the drawing's a-01 and v-01, and a-01 in the list"
+    booking = html.unescape(re.findall(r'<a href="([^"]+space=s-02)"', page)[0])
+    answer = await resident.get(booking)
+    assert re.findall(r'data-testid="free-space" data-space-name="([^"]+)"', answer.text) == ["s-02", "s-01"]
+    assert "chosen-taken" not in answer.text
+    assert "chosen-taken" in (await resident.get(booking.replace("s-02", "a-03"))).text

@@ -362,6 +362,7 @@ def table_of(data: bytes) -> list[dict[str, str]]:
 
 EXPORTED: list[tuple[str, str]] = [
     ("units", "units"), ("people", "residents"), ("credentials", "plates"), ("spaces", "spaces"),
+    ("places", "places"),
 ]  # fmt: skip
 
 
@@ -373,6 +374,12 @@ async def test_what_was_exported_can_be_imported_again(people: People, owner: An
     residents = 'email;name;unit\neva@a.example;"Eva; ""María""";Ático\nleo@a.example;@Leo;\n'.encode()
     assert (await send(admin, "residents", residents)).json()["created"] == 2
     await send(admin, "spaces", b"name;level;category;ev;accessible\na-90;P2;shared;yes;no\na-91;;visitor;no;yes\n")
+    placed = b"space;x;y;w;h;rotation\na-02;0,5;1.25;2,5;5;\na-03;3;1;2.5;5;12.5\n"
+    assert (await send(admin, "places", placed)).json()["updated"] == 2
+    # More decimals than a table has, by the API.
+    fine = {"x": 10.12345, "y": 0, "w": 2.5, "h": 5, "rotation": 0}
+    answer = await admin.patch(f"{A}/spaces/a-04", json={"geometry": fine}, headers={"If-Match": "*"})
+    assert answer.status_code == 200, answer.text
     found = {row["email"]: int(row["id"]) for row in table_of(await export(admin, "people"))}
     begin = datetime.now(UTC).replace(microsecond=123456) - timedelta(days=1)
     plate = {

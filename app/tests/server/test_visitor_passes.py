@@ -223,6 +223,36 @@ async def test_a_visitors_space_is_booked_with_the_pass(
     await passes(resident, space=visitors_space, **window(4, 6))
 
 
+async def test_the_link_shows_where_the_space_is_and_no_states(
+    resident: httpx.AsyncClient,
+    administrator: httpx.AsyncClient,
+    visitors_space: str,
+    server: Server,
+    gateway: Gateway,
+) -> None:
+    made = await passes(resident, space=visitors_space)
+    link = f"/{links.VISIT}/{address(made).rsplit('/', 1)[1]}"
+    async with visiting(server.web) as visitor:
+        before = await visitor.get(link)
+        assert before.status_code == 200
+        assert 'data-testid="way"' not in before.text
+        for number, name in enumerate((visitors_space, "a-01")):
+            place = {"x": 3 * number, "y": 0, "w": 2.5, "h": 5, "rotation": 0}
+            await changed(administrator, "PATCH", f"/spaces/{name}", 200, {"level": "P1", "geometry": place})
+        received = {"received": int(datetime.now(UTC).timestamp() * 1000)}
+        event = {"type": "space_state", "seq": 1, "times": received, "space": "a-01", "status": "occupied"}
+        async with gateway("gateway-a") as client:
+            told = await client.post("/edge/v1/events", json={"epoch": 1, "events": [event]})
+            assert told.status_code == 200, told.text
+        page = (await visitor.get(link)).text
+        drawn = page[page.index('data-testid="way"') : page.index("</svg>", page.index('data-testid="way"'))]
+        assert drawn.count('class="bay free chosen"') == 1
+        assert drawn.count('class="bay unknown"') == 1
+        assert "occupied" not in page
+        await changed(resident, "POST", f"/visitor-passes/{made['id']}/cancel", 200, {})
+        assert 'data-testid="way"' not in (await visitor.get(link)).text
+
+
 async def test_an_accessible_space_comes_last_where_any_will_do(
     resident: httpx.AsyncClient, administrator: httpx.AsyncClient, server: Server, owner: Any
 ) -> None:

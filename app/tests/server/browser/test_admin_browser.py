@@ -140,3 +140,64 @@ async def test_a_file_of_a_spanish_spreadsheet_is_looked_at_and_imported(people:
     lines = (await download.path()).read_text("utf-8-sig").splitlines()
     assert lines[0] == "número;correo electrónico;nombre;vivienda;permiso;activo"
     assert [line.split(";")[1:4] for line in lines[1:]] == [["bego@a.example", "Begoña", "Ático"]]
+
+
+async def test_a_row_of_spaces_is_looked_at_and_saved_with_the_keyboard_alone(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/map/levels")
+    await page.locator('[data-level-name="P1"] a').first.click()
+    await enter(page, {"width": "20", "height": "12"})
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_be_visible()
+    await tab_to(page, '[data-testid="row"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/row")
+    await enter(page, {"first": "a-01", "count": "6"})
+    await tab_to(page, 'button[value="preview"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("previewed")).to_be_visible()
+    for theme in ("light", "dark"):
+        await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert await violations(page) == [], theme
+    await page.set_viewport_size({"width": 360, "height": 740})
+    assert await too_wide(page) == []
+    await tab_to(page, 'button[value="save"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_be_visible()
+    assert await page.get_by_test_id("map-space").count() == 6
+
+
+async def test_places_are_copied_to_another_level_with_the_keyboard_alone(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/map/levels")
+    await page.locator("#name").fill("P2")
+    await page.locator("#name").press("Enter")
+    await expect(page.get_by_test_id("done")).to_be_visible()
+    await page.goto("/communities/a/map/levels")
+    await page.locator('[data-level-name="P1"] a').first.click()
+    await page.get_by_test_id("row").click()
+    await page.locator("#first").fill("a-01")
+    await page.locator("#first").press("Enter")
+    await expect(page.get_by_test_id("done")).to_be_visible()
+    await tab_to(page, '[data-testid="arrange"]')
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/arrange")
+    for number in (1, 3):
+        await tab_to(page, f"#space-{number}")
+        await page.keyboard.press("Space")
+    await enter(page, {"first": "p2-01"})
+    await tab_to(page, "#to_level")
+    await page.keyboard.type("P2")
+    await tab_to(page, "#create")
+    await page.keyboard.press("Space")
+    await tab_to(page, 'button[value="preview"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("previewed")).to_contain_text("2 spaces would be new")
+    for theme in ("light", "dark"):
+        await page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        assert await violations(page) == [], theme
+    await page.set_viewport_size({"width": 360, "height": 740})
+    assert await too_wide(page) == []
+    await tab_to(page, 'button[value="save"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("done")).to_be_visible()
+    drawn = page.get_by_test_id("map-space")
+    assert [await drawn.nth(index).get_attribute("data-space") for index in range(2)] == ["p2-01", "p2-03"]

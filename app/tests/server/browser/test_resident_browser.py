@@ -139,3 +139,12 @@ async def drive(gateway: Callable[[str], httpx.AsyncClient], owner: Any) -> None
     async with gateway("gateway-a") as client:
         answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
         assert answer.status_code == 200, answer.text
+
+
+async def test_a_shared_space_on_the_drawing_leads_to_its_booking_with_the_keyboard(people: People) -> None:
+    page = await people.page(RESIDENT, A, **PHONE)
+    await serves_everybody(page)
+    assert await page.get_by_test_id("book-on-map").count() == 1, "of all spaces only the shared one"
+    await tab_to(page, '[data-testid="book-on-map"]')
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("free-space")).to_have_attribute("data-space-name", "s-01")

@@ -7,6 +7,7 @@ the last row of the batch before, so a row that keeps its place in the list is w
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import astuple
 from datetime import datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -25,7 +26,9 @@ from parkmesh.server.spaces import spaces
 
 BATCH = 1000
 
-Kind = Literal["units", "people", "credentials", "spaces", "passages", "stays", "bookings", "visitor-passes", "audit"]
+Kind = Literal[
+    "units", "people", "credentials", "spaces", "places", "passages", "stays", "bookings", "visitor-passes", "audit"
+]
 
 
 class Filter(Struct, frozen=True, omit_defaults=True):
@@ -162,6 +165,19 @@ async def _spaces(asked: _Asked) -> list[_Placed]:
             ),
         )
         for space in found
+    ]
+
+
+async def _places(asked: _Asked) -> list[_Placed]:
+    async with asked.reading() as connection:
+        found = await spaces.page(
+            connection, asked.community_id, limit=asked.limit, after=asked.place and asked.place[0],
+            level=asked.only.level,
+        )  # fmt: skip
+    return [
+        ((space.name,), (space.level, space.name, *(astuple(at) if at else (None,) * 5)))
+        for space in found
+        for at in (space.geometry,)
     ]
 
 
@@ -321,6 +337,7 @@ _EXPORTS: dict[Kind, _Export] = {
         frozenset({"level", "category"}),
         _spaces,
     ),
+    "places": _Export(("level", "space", "x", "y", "w", "h", "rotation"), frozenset({"level"}), _places),
     "passages": _Export(
         ("received_at", "gate", "direction", "plate", "decision", "reason", "opened", "gateway"),
         frozenset({"plate", "gate", "direction", "decision"}) | _WHEN,

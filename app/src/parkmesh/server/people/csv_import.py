@@ -1,4 +1,4 @@
-"""Tables of units, residents, plates and spaces taken over from a community's own lists.
+"""Tables of units, residents, plates, spaces and places on the map taken over from a community's own lists.
 
 A table is applied whole or not at all. Every mistake is named by its line, also mistakes that only the database finds:
 a dry run does all the work and rolls it back. Values that a table leaves out stay as they are, and nothing is ever
@@ -23,9 +23,10 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.people import csv_tables
+from parkmesh.server.people import csv_tables, table_places
 from parkmesh.server.people.csv_tables import Column, Encoding, Row, Table
 from parkmesh.server.people.mistakes import Mistake, Wrong
+from parkmesh.server.people.table_places import Placed
 from parkmesh.server.spaces import spaces
 
 MAX_BYTES = 2 * 1024 * 1024
@@ -33,8 +34,11 @@ MAX_ROWS = 10_000
 MAX_MISTAKES = 200
 PLATE_LIMIT = 10
 """How many plates a unit may hold where its table doesn't say."""
+LEAST_EXTENT = 0.001
+"""The smallest width of a space that a table takes: it has three decimals."""
+MAX_LEVELS = 1000
 
-Kind = Literal["units", "residents", "plates", "spaces"]
+Kind = Literal["units", "residents", "plates", "spaces", "places"]
 
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 _SPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -142,12 +146,22 @@ COLUMNS: dict[Kind, Sequence[Column]] = {
         Column("since", _note, taken=False),
         Column("unit", _note, taken=False),
     ),
+    "places": (
+        Column("space", _space, required=True),
+        Column("level", csv_tables.text(60)),
+        Column("x", csv_tables.decimal(0, spaces.MAX_EXTENT)),
+        Column("y", csv_tables.decimal(0, spaces.MAX_EXTENT)),
+        Column("w", csv_tables.decimal(LEAST_EXTENT, spaces.MAX_EXTENT)),
+        Column("h", csv_tables.decimal(LEAST_EXTENT, spaces.MAX_EXTENT)),
+        Column("rotation", csv_tables.decimal(0, 359.999)),
+    ),
 }
 _KEYS: dict[Kind, tuple[str, ...]] = {
     "units": ("name",),
     "residents": ("email",),
     "plates": ("plate", "email"),
     "spaces": ("name",),
+    "places": ("space",),
 }
 
 
@@ -473,6 +487,44 @@ async def _spaces(
     await connection.execute("SELECT pg_notify('parkmesh_live', $1)", f"{community_id}:s")
 
 
+async def _places(
+    connection: Connection, principal: Principal, community_id: int, rows: list[Row], done: _Done
+) -> None:
+    # Before what they are is read: levels may not shrink or go, and spaces not move, until this is written.
+    await connection.execute("SELECT FROM level WHERE community_id = $1 ORDER BY id FOR SHARE", community_id)
+    await connection.execute(
+        "SELECT FROM space WHERE community_id = $1 AND name = ANY($2) ORDER BY name FOR NO KEY UPDATE",
+        community_id,
+        [row["space"] for row in rows],
+    )
+    present = {space.name: space for space in await spaces.all_of(connection, community_id)}
+    levels = {level.name: level for level in await spaces.levels(connection, community_id, limit=MAX_LEVELS)}
+    changes: list[Placed] = []
+    for row in rows:
+        found = table_places.placed(row, present.get(row["space"]), levels)
+        if isinstance(found, Mistake):
+            done.mistakes.append(found)
+        elif found:
+            changes.append(found)
+    done.updated = len(changes)
+    if done.mistakes or not changes:
+        return
+    places = [change.geometry for change in changes]
+    await connection.execute(
+        """
+        UPDATE space s SET level = u.level, x = u.x, y = u.y, w = u.w, h = u.h, rotation = u.rotation
+        FROM unnest($2::text[], $3::text[], $4::float8[], $5::float8[], $6::float8[], $7::float8[], $8::float8[])
+            AS u(name, level, x, y, w, h, rotation)
+        WHERE s.community_id = $1 AND s.name = u.name
+        """,
+        community_id,
+        [change.name for change in changes],
+        [change.level for change in changes],
+        *([at and getattr(at, field) for at in places] for field in ("x", "y", "w", "h", "rotation")),
+    )
+    await connection.execute("SELECT pg_notify('parkmesh_live', $1)", f"{community_id}:s")
+
+
 def _differs(row: Row, present: Any | None, fields: Iterable[str]) -> bool:
     """Tell whether a row says anything that isn't so already."""
     return present is None or any(
@@ -494,4 +546,5 @@ _APPLY: dict[Kind, Callable[[Connection, Principal, int, list[Row], _Done], Awai
     "residents": _residents,
     "plates": _plates,
     "spaces": _spaces,
+    "places": _places,
 }

@@ -213,6 +213,23 @@ def number(least: int, most: int) -> Reader:
     return reader
 
 
+_DECIMAL = re.compile(r"([0-9]{1,9})(?:[.,]([0-9]{0,20}))?", re.ASCII)
+DECIMALS = 3
+
+
+def decimal(least: float, most: float) -> Reader:
+    """Return a reader of numbers with a decimal point or comma, rounded to ``DECIMALS``."""
+
+    def reader(cell: str) -> float:
+        found = _DECIMAL.fullmatch(cell)
+        number = round(float(f"{found[1]}.{found[2] or 0}"), DECIMALS) if found else None
+        if number is None or not least <= number <= most:
+            raise Wrong(Message("not a number from %(least)s to %(most)s", least=least, most=most))
+        return number
+
+    return reader
+
+
 def one_of(*words: str) -> Reader:
     """Return a reader of one of some words, in any language that exports write."""
     meant = {table_headers.plain(item): word for word in words for item in table_headers.spellings(word)}
@@ -282,6 +299,9 @@ def _written(cell: object, zone: ZoneInfo | None, language: table_headers.Langua
     if isinstance(cell, datetime):
         return local(cell, zone).isoformat()
     shown = str(cell)
+    if isinstance(cell, float) and language == "es":
+        # A Spanish spreadsheet takes 2.5 for a day of May.
+        shown = shown.replace(".", ",")
     return f"'{shown}" if _FORMULA.match(shown) else shown
 
 

@@ -29,6 +29,7 @@ _SPANISH: dict[str, str] = {
     "from": "desde",
     "gate": "puerta",
     "gateway": "pasarela",
+    "h": "fondo",
     "hash": "hash",
     "id": "número",
     "label": "descripción",
@@ -45,6 +46,7 @@ _SPANISH: dict[str, str] = {
     "reason": "motivo",
     "received_at": "recibido el",
     "role": "permiso",
+    "rotation": "giro",
     "seq": "orden",
     "since": "en este estado desde",
     "space": "plaza",
@@ -55,17 +57,23 @@ _SPANISH: dict[str, str] = {
     "valid_from": "válida desde",
     "valid_until": "válida hasta",
     "visitor": "visita",
+    "w": "ancho",
     "who": "quién",
 }
 _ALSO = {
     "email": ("mail", "correo"),
     "ev": ("charger", "punto de recarga"),
+    "h": ("height", "depth", "largo"),
     "level": ("nivel",),
     "lots": ("plazas",),
     "plate": ("license plate", "licence plate"),
+    "rotation": ("rotación", "girada"),
     "unit": ("unidad", "piso"),
     "valid_from": ("válido desde",),
     "valid_until": ("válido hasta",),
+    "w": ("width",),
+    "x": ("from the left", "desde la izquierda"),
+    "y": ("from the top", "desde arriba"),
 }
 
 _WORDS = {

@@ -104,6 +104,13 @@ ERASED_ACCOUNT = {
 }
 PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
 RULE = {rule.name: rule.label for rule in RULES.values()}
+ARRANGEMENT = {
+    "copy": N_("Copy the places"),
+    "left": N_("Align at the left"),
+    "top": N_("Align at the top"),
+    "across": N_("Equal distances from left to right"),
+    "down": N_("Equal distances from top to bottom"),
+}
 LIST = {
     "units": N_("Units"),
     "residents": N_("Residents"),
@@ -111,6 +118,7 @@ LIST = {
     "plates": N_("Plates"),
     "credentials": N_("Plates"),
     "spaces": N_("Spaces"),
+    "places": N_("Places on the map"),
     "passages": N_("Passages"),
     "bookings": N_("Bookings"),
     "visitor-passes": N_("Visitor passes"),
@@ -227,6 +235,7 @@ TABLES = {
     "direction": DIRECTION,
     "role": ROLE,
     "category": CATEGORY,
+    "arrangement": ARRANGEMENT,
     "message": MESSAGE,
     "state": STATE,
     "closed-by": CLOSED_BY,

@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import (
     api_keys,
+    arrangements,
     audit,
     bars,
     bookings,
@@ -27,6 +28,7 @@ from parkmesh.server.web.api import (
     queries,
     reports,
     residents,
+    rows,
     rules,
     servers,
     sessions,
@@ -46,6 +48,8 @@ _OUTSIDE = (sessions, passkeys, invitations, communities, desk, audit, servers, 
 _IN_COMMUNITY = (
     communities,
     spaces,
+    rows,
+    arrangements,
     observations,
     sharing,
     bookings,

@@ -58,7 +58,7 @@ async def import_table(
     request: Request,
     principal: SignedIn,
     member: Staff,
-    kind: Literal["units", "residents", "plates", "spaces"],
+    kind: csv_import.Kind,
     dry_run: DryRun = True,
     encoding: Confirmed = None,
     make_units: MakeUnits = False,
@@ -67,8 +67,9 @@ async def import_table(
     the first sheet of an XLSX workbook; at most 10,000 rows and 2 MiB.
 
     Columns (* means required): units: name*, lots, plate_limit; residents: email*, name*, unit; plates: plate*,
-    email, label, valid_from, valid_until; spaces: name*, level, category, ev, accessible. Their Spanish names are
-    understood as well. An empty cell changes nothing. An exported file can be imported as it is.
+    email, label, valid_from, valid_until; spaces: name*, level, category, ev, accessible; places: space*, level, x, y,
+    w, h, rotation, of spaces and levels that exist already. Their Spanish names are understood as well. An empty cell
+    changes nothing. An exported file can be imported as it is.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in (MEDIA_TYPE, WORKBOOK):
         raise Problem(415, "Send the table as text/csv or as an XLSX workbook.")
@@ -107,7 +108,7 @@ def _filter(
         ),
     ] = None,
     unit: IdAsked = None,
-    level: Annotated[str | None, Query(max_length=60, pattern=PRINTABLE, description="Of spaces.")] = None,
+    level: Annotated[str | None, Query(max_length=60, pattern=PRINTABLE, description="Of spaces and places.")] = None,
     category: Annotated[spaces.Category | None, Query(description="Of spaces.")] = None,
     plate: Annotated[
         str | None, Query(max_length=64, pattern=PRINTABLE, description="Of passages: its beginning.")

@@ -72,12 +72,15 @@ async def show(visit: Visit) -> Response:
         released = await no_shows.recent(connection, identity, unit_id, visit.now) if unit_id else []
     if unit_id and wanted and "from" not in visit.form.errors:
         free = await _free(visit, unit_id, wanted)
+        # The space that was chosen on the drawing of the start page comes first.
+        free.sort(key=lambda space: space.name != visit.query("space"))
     own = sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_)
     begin = next_hour(visit)
     return render(
         visit,
         "bookings.html",
         free=free,
+        chosen=visit.query("space") if free is not None else "",
         window=wanted,
         has_unit=unit_id is not None,
         waits=waits,

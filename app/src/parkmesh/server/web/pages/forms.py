@@ -222,7 +222,7 @@ class _InMemory(MultiPartParser):
     spool_max_size = 2**31
 
 
-async def read(request: Request, language: Language, *, files: bool = False) -> Form:
+async def read(request: Request, language: Language, *, files: bool = False, max_fields: int = MAX_FIELDS) -> Form:
     """Return the form that came with a request, with ``files`` also one with a file; raise ``Problem`` 415 or 400 for
     anything else."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip()
@@ -231,7 +231,7 @@ async def read(request: Request, language: Language, *, files: bool = False) -> 
     if media_type != MEDIA_TYPE:
         raise Problem(415, "Expected a form.")
     try:
-        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        fields = parse_qs((await request.body()).decode(), keep_blank_values=True, max_num_fields=max_fields)
     except ValueError:
         raise Problem(400, "The form can't be read.", kind="malformed") from None
     return Form(language, fields, sent=True)

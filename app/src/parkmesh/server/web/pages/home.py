@@ -7,8 +7,10 @@ from parkmesh.server.communities import rules
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import assignments, bookings, visitor_passes
-from parkmesh.server.spaces import spaces
-from parkmesh.server.web.pages import openings
+from parkmesh.server.spaces import space_counts, spaces
+from parkmesh.server.web.pages import openings, resident_map
+from parkmesh.server.web.pages.bookings import USUAL, input_moment, next_hour
+from parkmesh.server.web.pages.levels import MAX_LEVELS
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action
 
@@ -31,15 +33,27 @@ async def show(visit: Visit, status: int = 200) -> Response:
             )
             passes = await visitor_passes.page(connection, identity, limit=50, unit_id=unit_id, ends_after=visit.now)
             quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
+        counts = await space_counts.count(connection, identity)
+        levels = resident_map.seen(
+            await spaces.levels(connection, identity, limit=MAX_LEVELS),
+            await spaces.all_of(connection, identity),
+            # Of a space that is theirs only later, the state is still that of the unit that has it now.
+            {space.name for space in own if space.unit},
+        )
         limits = await rules.read(connection, identity)
         opening = await openings.of(visit, connection)
         openable = await gates.all_of(connection, identity) if limits.residents_open_gates else []
+    begin = next_hour(visit)
     return render(
         visit,
         "home.html",
         status,
         unit=unit,
         spaces=own,
+        counts=counts.community,
+        levels=levels,
+        booking_from=input_moment(begin, visit),
+        booking_until=input_moment(begin + USUAL, visit),
         bookings=sorted((item for item in upcoming if item.visitor_pass is None), key=lambda item: item.from_)[:SHOWN],
         passes=sorted((item for item in passes if item.status == "active"), key=lambda item: item.from_)[:SHOWN],
         quota=quota,

@@ -13,7 +13,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.spaces import spaces
 from parkmesh.server.spaces.spaces import Geometry, Level, Space
-from parkmesh.server.web.pages import drawing, preconditions
+from parkmesh.server.web.pages import drawing, exports, preconditions
 from parkmesh.server.web.pages.forms import Form
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -30,7 +30,15 @@ BAY = Geometry(0.0, 0.0, 2.5, 5.0, 0.0)
 async def show_levels(visit: Visit) -> Response:
     async with visit.reading() as connection:
         levels = await spaces.levels(connection, visit.member.community_id, limit=MAX_LEVELS)
-    return render(visit, "levels.html", levels=levels, shown=shown, least=LEAST, most=spaces.MAX_EXTENT)
+    return render(
+        visit,
+        "levels.html",
+        levels=levels,
+        export=exports.link(visit, "places"),
+        shown=shown,
+        least=LEAST,
+        most=spaces.MAX_EXTENT,
+    )
 
 
 async def add_level(visit: Visit) -> Response:

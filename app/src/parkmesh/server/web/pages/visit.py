@@ -160,14 +160,26 @@ def page(path: str, access: Access, handler: Handler) -> Route:
     return Route(path, _endpoint(access, handler), methods=["GET"])
 
 
-def action(path: str, access: Access, handler: Handler, *, checked: bool = True, files: bool = False) -> Route:
+def action(
+    path: str,
+    access: Access,
+    handler: Handler,
+    *,
+    checked: bool = True,
+    files: bool = False,
+    max_fields: int = forms.MAX_FIELDS,
+) -> Route:
     """Return the route that a form is sent to, with ``files`` also a form with a file; with ``checked`` False the
-    handler calls ``check_form`` itself."""
-    return Route(path, _endpoint(access, handler, checked, files), methods=["POST"])
+    handler calls ``check_form`` itself. ``max_fields`` is for forms with a box for each of many things."""
+    return Route(path, _endpoint(access, handler, checked, files, max_fields), methods=["POST"])
 
 
 def _endpoint(
-    access: Access, handler: Handler, checked: bool = True, files: bool = False
+    access: Access,
+    handler: Handler,
+    checked: bool = True,
+    files: bool = False,
+    max_fields: int = forms.MAX_FIELDS,
 ) -> Callable[[Request], Awaitable[Response]]:
     @wraps(handler)
     async def endpoint(request: Request) -> Response:
@@ -179,7 +191,7 @@ def _endpoint(
         if visit.lacks_factor and access not in (Access.ANYBODY, Access.HALF_WAY):
             return visit.go("/second-factor")
         if request.method == "POST":
-            visit.form = await forms.read(request, visit.language, files=files)
+            visit.form = await forms.read(request, visit.language, files=files, max_fields=max_fields)
             if checked:
                 check_form(visit)
         if "community" in request.path_params:

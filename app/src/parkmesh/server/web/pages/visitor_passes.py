@@ -3,6 +3,7 @@
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
+import msgspec
 from starlette.responses import Response
 
 from parkmesh.domain.windows import Window
@@ -14,9 +15,11 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import free_spaces, visitor_passes
+from parkmesh.server.spaces import spaces
 from parkmesh.server.web import links, security
-from parkmesh.server.web.pages import idempotency, openings, preconditions
+from parkmesh.server.web.pages import drawing, idempotency, openings, preconditions
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
+from parkmesh.server.web.pages.levels import MAX_LEVELS
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -174,15 +177,33 @@ async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
     community_id = await visitor_passes.enter(visit.pool, token, address)
     async with database.in_community(visit.pool, community_id, read_only=True) as connection:
         seen = await visitor_passes.visit(connection, community_id, token, visit.now)
+        plan = await _way(connection, community_id, seen) if seen else None
         opening = await openings.of_visitor(connection, community_id, token, visit.query(openings.PARAMETER))
     if seen is None:
         raise problems.not_found()
     await visitor_passes.entered(visit.pool, token, address)
     zone, link = ZoneInfo(seen.time_zone), f"{VISIT}/{token}"
     status = refused.status_code if refused else 200
-    page = render(visit, "visitor.html", status, seen=seen, zone=zone, link=link, gate_opening=opening)
+    page = render(visit, "visitor.html", status, seen=seen, zone=zone, link=link, gate_opening=opening, plan=plan)
     page.headers.update((refused and refused.headers) or {})
     return page
+
+
+async def _way(connection: Connection, community_id: int, seen: visitor_passes.Visit) -> drawing.Plan | None:
+    """Return the drawing of the level of a visitor's space, without any state: a visitor learns nothing of who is at
+    home. None where there is no space, or it has no place."""
+    if seen.space is None or seen.status not in ("open", "upcoming"):
+        return None
+    found = await spaces.all_of(connection, community_id)
+    here = [
+        msgspec.structs.replace(space, status="unknown", since=None, reported_at=None)
+        for space in found
+        if space.level == seen.level and space.geometry
+    ]
+    if not any(space.name == seen.space for space in here):
+        return None
+    levels = await spaces.levels(connection, community_id, limit=MAX_LEVELS)
+    return next((drawing.placed(level, here) for level in levels if level.name == seen.level), None)
 
 
 async def say_plate(visit: Visit) -> Response:
