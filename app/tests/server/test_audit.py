@@ -14,7 +14,8 @@ from alembic import command
 from alembic.config import Config
 from parkmesh.server import audit
 from parkmesh.server.commands import verify_audit
-from parkmesh.server.commands.verify_audit import Break, Head
+from parkmesh.server.communities import audit_chain
+from parkmesh.server.communities.audit_chain import Break, Head
 from parkmesh.server.db import database, migrations, schema
 from running_server import APP_PASSWORD, Database
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -71,7 +72,7 @@ async def test_an_untouched_trail_holds(pool: Any, trail: int) -> None:
     report = await verify(pool, None)
     assert report.broken == []
     assert report.heads["a"].entries == 5
-    assert msgspec.structs.replace(report.heads["b"], community_id=None) == Head(0, verify_audit.GENESIS.hex())
+    assert msgspec.structs.replace(report.heads["b"], community_id=None) == Head(0, audit_chain.GENESIS.hex())
     assert verify_audit.OUTSIDE_NAME in report.heads
 
 

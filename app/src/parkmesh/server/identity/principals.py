@@ -32,6 +32,8 @@ class Role(StrEnum):
     RESIDENT = "resident"
     READER = "reader"
     """An API key that may read what administrators read, and change nothing."""
+    AUDITOR = "auditor"
+    """A member who may read what administrators read, and change nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Membership:
     community: str
     role: Role
     resident_id: int | None
+
+    @property
+    def reads_only(self) -> bool:
+        """Tell whether nothing of the community may be changed."""
+        return self.role in (Role.READER, Role.AUDITOR)
 
 
 @dataclass(frozen=True)

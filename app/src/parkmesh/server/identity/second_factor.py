@@ -12,13 +12,15 @@ from parkmesh.server.identity import principals
 from parkmesh.server.identity.principals import Principal, Role
 from parkmesh.server.settings import SecondFactor
 
+_STAFF = (Role.ADMINISTRATOR, Role.AUDITOR)
+
 
 def needed(rule: SecondFactor, principal: Principal) -> bool:
     """Tell whether the rule asks more of a user than a password. Keys of integrators have none."""
     if rule == "none" or principal.api_key is not None:
         return False
     return principal.operator or (
-        rule == "staff" and any(member.role is Role.ADMINISTRATOR for member in principal.memberships.values())
+        rule == "staff" and any(member.role in _STAFF for member in principal.memberships.values())
     )
 
 

@@ -93,7 +93,7 @@ async def set_wanted(pool: Pool, user_id: int, community_id: int | None, wish: M
             """
             INSERT INTO notification_preference (user_id, community_id, kind, wanted)
             SELECT $1, $2, w.kind, w.wanted FROM unnest($3::text[], $4::boolean[]) AS w(kind, wanted)
-            ON CONFLICT (user_id, community_id, kind) DO UPDATE SET wanted = excluded.wanted
+            ON CONFLICT (community_id, user_id, kind) DO UPDATE SET wanted = excluded.wanted
             """,
             user_id,
             community_id,

@@ -158,8 +158,10 @@ async def invite(
     """Invite an address into a community, and mail link and code to it where ``mailed``.
 
     Raises ``Problem`` 409 where the address belongs to a member or to a person who is invited already; 422 for an
-    unknown unit.
+    unknown unit, and for an auditor with any.
     """
+    if role is Role.AUDITOR and unit_id is not None:
+        raise Problem(422, "unit_id: an auditor belongs to no unit", kind="invalid")
     made = _new_secrets()
     code_hash = await passwords.hash_new(_plain(made.code))
     community_id = member.community_id
@@ -632,19 +634,21 @@ async def _claimed(
 
 async def _join(connection: Connection, found: _Found, row: Any, user_id: int, name: str) -> None:
     """Make a user a member, and link the person that the community knows by this address (or a new person) to the
-    user."""
-    resident_id = await connection.fetchval(
-        """
-        INSERT INTO resident AS known (community_id, email, name, unit_id) VALUES ($1, $2, $3, $4)
-        ON CONFLICT (community_id, email) DO UPDATE
-            SET active = true, unit_id = coalesce(excluded.unit_id, known.unit_id)
-        RETURNING id
-        """,
-        found.community_id,
-        row["email"],
-        name,
-        row["unit_id"],
-    )
+    user. An auditor is no person of the community."""
+    resident_id = None
+    if row["role"] != Role.AUDITOR:
+        resident_id = await connection.fetchval(
+            """
+            INSERT INTO resident AS known (community_id, email, name, unit_id) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (community_id, email) DO UPDATE
+                SET active = true, unit_id = coalesce(excluded.unit_id, known.unit_id)
+            RETURNING id
+            """,
+            found.community_id,
+            row["email"],
+            name,
+            row["unit_id"],
+        )
     try:
         async with connection.transaction():
             await connection.execute(

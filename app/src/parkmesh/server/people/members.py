@@ -75,8 +75,8 @@ async def get(connection: Connection, community_id: int, user_id: int, *, lock: 
 async def change_role(
     connection: Connection, principal: Principal, community_id: int, member: Member, role: Role
 ) -> Member:
-    """Make a member an administrator or a resident; acts at the member's next request. Users can't change their own
-    role."""
+    """Make a member an administrator, an auditor or a resident; acts at the member's next request. Users can't change
+    their own role."""
     if role is member.role:
         return member
     forbid_locking_oneself_out(principal, member.id)

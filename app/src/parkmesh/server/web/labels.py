@@ -29,7 +29,12 @@ STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown
 DECISION = {"granted": N_("Granted"), "denied": N_("Denied")}
 PASSED = {"entry": N_("in"), "exit": N_("out")}
 DIRECTION = {"entry": N_("Entry"), "exit": N_("Exit"), "both": N_("Entry and exit")}
-ROLE = {"operator": N_("Operator"), "administrator": N_("Administrator"), "resident": N_("Resident")}
+ROLE = {
+    "operator": N_("Operator"),
+    "administrator": N_("Administrator"),
+    "auditor": N_("Auditor"),
+    "resident": N_("Resident"),
+}
 CATEGORY = {
     "assigned": N_("Assigned"),
     "shared": N_("Shared"),

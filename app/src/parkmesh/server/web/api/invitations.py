@@ -20,7 +20,7 @@ router = APIRouter(tags=["invitations"])
 in_community = APIRouter(tags=["invitations"])
 
 
-InvitedRole = Literal["administrator", "resident"]
+InvitedRole = Literal["administrator", "auditor", "resident"]
 
 
 class Invitation(BaseModel):
@@ -154,7 +154,10 @@ async def list_invitations(request: Request, member: Staff, page: paging.Page) -
 async def create_invitation(
     request: Request, response: Response, principal: SignedIn, member: PersonStaff, body: NewInvitation
 ) -> MadeInvitation:
-    """Invite an address. Link and code are mailed to it, and in the answer this once."""
+    """Invite an address. Link and code are mailed to it, and in the answer this once.
+
+    An `auditor` reads everything that administrators read and changes nothing; they belong to no unit (422).
+    """
     mailed = body.send_mail and request.app.state.settings.mail is not None
     invitation, made = await invitations.invite(
         request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id, mailed=mailed

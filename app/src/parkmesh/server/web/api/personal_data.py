@@ -28,7 +28,7 @@ class Account(_Part):
     email: str
     name: str
     created_at: datetime
-    role: Literal["administrator", "resident"]
+    role: Literal["administrator", "auditor", "resident"]
 
 
 class PersonalSession(_Part):

@@ -21,7 +21,7 @@ from parkmesh.server.web.fields import Body, Email, Id, IdAsked, IdInPath, Searc
 
 in_community = APIRouter(tags=["people"])
 
-CommunityRole = Literal["administrator", "resident"]
+CommunityRole = Literal["administrator", "auditor", "resident"]
 
 
 class Resident(BaseModel):

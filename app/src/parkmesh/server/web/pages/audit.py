@@ -1,14 +1,19 @@
 """The audit trail: of a community for its staff, of the desk's own acts for operators."""
 
 import json
+import re
 
 from starlette.responses import Response
 
 from parkmesh.server import audit
+from parkmesh.server.communities import audit_chain
 from parkmesh.server.db import database
+from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.pages import exports
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
+
+HASH = re.compile("[0-9a-f]{64}")
 
 KINDS = (
     "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",
@@ -52,6 +57,29 @@ async def _show(visit: Visit, connection: database.Connection, community_id: int
     )
 
 
+async def verify(visit: Visit) -> Response:
+    """Compute the chain again, from an earlier head on where the reader gives one."""
+    entries, told = visit.query("entries"), visit.query("hash").lower()
+    earlier = None
+    if entries or told:
+        if entries.isascii() and entries.isdigit() and len(entries) < 16 and HASH.fullmatch(told):
+            earlier = audit_chain.Head(int(entries), told)
+        else:
+            visit.form.wrong("hash", visit.language.gettext("Enter both: how many entries there were, and the hash."))
+    found = None
+    async with visit.reading():
+        pass
+    if not visit.form.errors:
+        identity, name = visit.member.community_id, visit.member.community
+        try:
+            found = await audit_chain.verify_community(visit.pool, identity, name, earlier)
+        except Problem as problem:
+            visit.form.refused(problem)
+    broken = found if isinstance(found, audit_chain.Break) else None
+    head = None if broken else found
+    return render(visit, "audit_verified.html", head=head, broken=broken, entries=entries, hash=told)
+
+
 def _text(entry: audit.Entry) -> str:
     """Return what an entry tells besides, readable; a part that is a list or an object as JSON."""
     if not entry.detail:
@@ -64,5 +92,6 @@ def _text(entry: audit.Entry) -> str:
 
 ROUTES = [
     page("/communities/{community}/audit", Access.STAFF, show),
+    page("/communities/{community}/audit/verification", Access.STAFF, verify),
     page("/audit", Access.OPERATOR, show_of_desk),
 ]

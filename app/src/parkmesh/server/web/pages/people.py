@@ -55,7 +55,11 @@ async def invite(visit: Visit) -> Response:
     email = form.text("email", most=254).lower()
     if "@" not in email[1:-1]:
         form.wrong("email", visit.language.gettext("Enter an e-mail address."))
-    role = Role(form.choice("role", ("resident", "administrator")) or "resident") if not form.errors else Role.RESIDENT
+    role = (
+        Role(form.choice("role", ("resident", "administrator", "auditor")) or "resident")
+        if not form.errors
+        else Role.RESIDENT
+    )
     async with visit.reading() as connection:
         unit_id = await unit_choice.chosen(visit, connection)
     if not form.errors:
@@ -229,7 +233,7 @@ async def change_account(visit: Visit) -> Response:
             if act == "remove":
                 await members.remove(connection, visit.principal, identity, seen)
             else:
-                role = Role.ADMINISTRATOR if act == "administrator" else Role.RESIDENT
+                role = Role(act) if act in ("administrator", "auditor") else Role.RESIDENT
                 await members.change_role(connection, visit.principal, identity, seen, role)
         return visit.go(f"{visit.base}/people/accounts", done="saved")
     except Problem as problem:

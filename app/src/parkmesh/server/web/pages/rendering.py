@@ -17,7 +17,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.web import labels, language, security
 from parkmesh.server.web.language import LANGUAGES, Language
-from parkmesh.server.web.pages import idempotency, navigation
+from parkmesh.server.web.pages import idempotency, navigation, reading_only
 from parkmesh.server.web.pages.visit import Visit
 
 _HERE = Path(__file__).parents[1]
@@ -95,7 +95,9 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
 def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLResponse:
     context["label"] = lambda table, key: labels.label(reader, table, key)
     context["choices"] = lambda table, keys: [(key, labels.label(reader, table, key)) for key in keys]
-    return HTMLResponse(_templates.get_template(template).render(language=reader, **context), code)
+    text = _templates.get_template(template).render(language=reader, **context)
+    place = context["member"]
+    return HTMLResponse(reading_only.without_changes(text) if place and place.reads_only else text, code)
 
 
 def error_page(request: Request, error: HTTPException) -> Response:

@@ -196,6 +196,7 @@ def _endpoint(
                 check_form(visit)
         if "community" in request.path_params:
             visit.place = await visit.principal.membership(visit.pool, request.path_params["community"])
+            authentication.check_may_change(request, visit.principal)
         _check(access, visit)
         return await handler(visit)
 

@@ -19,11 +19,11 @@ CREATE TABLE notification_preference (
     community_id bigint REFERENCES community,
     kind text NOT NULL CHECK (length(kind) BETWEEN 1 AND 60),
     wanted boolean NOT NULL,
-    UNIQUE NULLS NOT DISTINCT (user_id, community_id, kind)
+    UNIQUE NULLS NOT DISTINCT (community_id, user_id, kind)
 );
 COMMENT ON TABLE notification_preference IS 'which e-mails a user wants, where it isn''t what everybody gets';
 COMMENT ON COLUMN notification_preference.community_id IS 'null: e-mails to the operator''s desk';
-CREATE INDEX notification_preference_community ON notification_preference (community_id);
+CREATE INDEX notification_preference_user ON notification_preference (user_id);
 
 ALTER TABLE app_user ADD COLUMN quiet_from time, ADD COLUMN quiet_until time;
 ALTER TABLE app_user ADD CONSTRAINT quiet_hours CHECK ((quiet_from IS NULL) = (quiet_until IS NULL));
@@ -53,6 +53,7 @@ GRANT SELECT, INSERT, UPDATE ON digest TO {APP};
 ALTER TABLE notification_preference ENABLE ROW LEVEL SECURITY;
 ALTER TABLE notification_preference FORCE ROW LEVEL SECURITY;
 CREATE POLICY identity ON notification_preference USING ((SELECT parkmesh_scope()) = 'identity');
+CREATE POLICY tenant ON notification_preference USING (community_id = (SELECT parkmesh_community()));
 CREATE POLICY retention ON notification_preference TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
 
 CREATE POLICY server ON community FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
