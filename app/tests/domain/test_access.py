@@ -53,6 +53,25 @@ ANA = entry("ana", "1234BCD")
         ("1234BC0", [entry("ana", "1234BCD", "revoked")], Decision("denied", Reason.REVOKED)),
         ("1234BC0", [entry("ana", "1234BCD", until=NOW)], Decision("denied", Reason.EXPIRED, "ana")),
         ("1234BC0", [entry("ana", "1234BCD", since=NOW + 1)], Decision("denied", Reason.NOT_YET_VALID, "ana")),
+        # a misread of a plate with several credentials: the plate counts, not how many hold it
+        ("1234BC0", [ANA, entry("bea", "1234BCD")], Decision("granted", Reason.FUZZY, "ana")),
+        ("1234BC0", [ANA, entry("pass", "1234BCD", "revoked")], Decision("granted", Reason.FUZZY, "ana")),
+        ("1234BC0", [ANA, entry("old", "1234BCD", until=NOW)], Decision("granted", Reason.FUZZY, "ana")),
+        ("1234BC0", [ANA, entry("bea", "1234BCD"), entry("bob", "1234BCQ")], Decision("denied", Reason.AMBIGUOUS)),
+        (
+            "1234BC0",
+            [ANA, entry("bob", "1234BCQ"), entry("pass", "1234BCQ", "revoked")],
+            Decision("denied", Reason.AMBIGUOUS),
+        ),
+        (
+            "1234BC0",
+            [entry("old", "1234BCD", until=NOW), entry("pass", "1234BCD", since=NOW + 1)],
+            Decision("denied", Reason.NOT_YET_VALID, "pass"),
+        ),
+        # ... and a bar is no credential: it refuses the plate that it names, misread or not
+        ("1234BC0", [ANA, entry("-3", "1234BCD", "revoked")], Decision("denied", Reason.REVOKED)),
+        ("1234BC0", [entry("-3", "1234BCD")], Decision("denied", Reason.REVOKED)),
+        ("1234BC0", [ANA, entry("-3", "1234BCQ")], Decision("denied", Reason.REVOKED)),
         # an exact match isn't put in doubt by its neighbours
         ("1234BCD", [ANA, entry("bob", "1234BCQ", "revoked")], Decision("granted", Reason.EXACT, "ana")),
         # an exact refusal isn't healed by a neighbour that fits
@@ -69,7 +88,7 @@ _PLATE = st.text("0ODQ1I8B7", min_size=4, max_size=4)
 _ENTRIES = st.lists(
     st.builds(
         AccessEntry,
-        credential_id=st.text("abcdef", min_size=3, max_size=3),
+        credential_id=st.text("abcdef", min_size=3, max_size=3) | st.integers(-9, -1).map(str),
         plate=_PLATE,
         status=st.sampled_from(["active", "revoked"]),
         valid_from=st.none() | st.integers(NOW - 2, NOW + 2),
@@ -82,7 +101,8 @@ _ENTRIES = st.lists(
 
 def _valid(e: AccessEntry) -> bool:
     return (
-        e.status == "active"
+        not access.is_bar(e)
+        and e.status == "active"
         and (e.valid_from is None or e.valid_from <= NOW)
         and (e.valid_until is None or e.valid_until > NOW)
     )
@@ -93,17 +113,24 @@ def test_what_opens_is_justified(plate: str, entries: list[AccessEntry]) -> None
     decision = access.decide(plate, entries, NOW)
     exact = [e for e in entries if e.plate == plate]
     fitting = [e for e in entries if plates.fits(plate, e.plate)]
-    if any(_valid(e) for e in exact):
+    barred = any(access.is_bar(e) for e in exact)
+    if barred:
+        assert decision.reason is Reason.BARRED
+    elif any(_valid(e) for e in exact):
         assert decision.reason is Reason.EXACT
     if decision.granted:
         [credential] = [e for e in entries if e.credential_id == decision.credential_id]
         assert _valid(credential)
         if decision.reason is Reason.FUZZY:
-            assert fitting == [credential]
+            assert {e.plate for e in fitting} == {credential.plate}
+            assert not any(access.is_bar(e) for e in fitting)
         else:
             assert credential.plate == plate
     else:
-        assert not any(_valid(e) for e in exact)
+        assert barred or not any(_valid(e) for e in exact)
+        # A misread of a plate is refused only where the plate is, or where there is a doubt which one it is.
+        if not exact and len({e.plate for e in fitting}) == 1:
+            assert not access.decide(fitting[0].plate, entries, NOW).granted
     # The order of the list is no input.
     assert access.decide(plate, sorted(entries, key=lambda e: e.credential_id, reverse=True), NOW) == decision
 

@@ -1,8 +1,9 @@
 """The decision whether a car may pass a gate; gateway and server share it.
 
 The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
-credential of the whole list fits, that one is valid now, and no revoked one fits: a doubt never opens a gate. A plate
-that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads alike isn't barred with it.
+plate of the whole list fits and that plate itself would pass now: a doubt never opens a gate. How many credentials the
+plate has is no doubt. A plate that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads
+alike isn't barred with it.
 
 The rules (``admit``), for cars that the list lets in: anti-passback (a car that is inside doesn't come in again) and
 lots (no more cars of a unit inside than it has lots). No rule keeps a car from leaving, and a car of which nothing is
@@ -109,29 +110,34 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
             exact.append(entry)
         elif plates.fits(plate, entry.plate):
             fitting.append(entry)
-    if bar := next((entry for entry in exact if is_bar(entry)), None):
-        return Decision("denied", Reason.BARRED, bar.credential_id)
     if exact:
-        standings = [(_standing(entry, now), entry.credential_id) for entry in exact]
-        # The oldest decides: who registers a plate later than its holder doesn't take over its passages.
-        valid = sorted((credential for refusal, credential in standings if refusal is None), key=_age)
-        if valid:
-            return Decision("granted", Reason.EXACT, valid[0])
-        for reason in _GRAVITY:
-            refused = sorted((credential for refusal, credential in standings if refusal is reason), key=_age)
-            if refused:
-                return Decision("denied", reason, refused[0])
+        return _of_one_plate(exact, now)
     if not fitting:
         return Decision("denied", Reason.UNKNOWN_PLATE)
-    if any(entry.status == "revoked" for entry in fitting):
+    of_plates: dict[str, list[Entry]] = {}
+    for entry in fitting:
+        of_plates.setdefault(entry.plate, []).append(entry)
+    decisions = [_of_one_plate(of_plate, now) for of_plate in of_plates.values()]
+    # Which credential or bar refused is told for what was read, not for a guess.
+    if any(decision.reason in (Reason.REVOKED, Reason.BARRED) for decision in decisions):
         return Decision("denied", Reason.REVOKED)
-    if len(fitting) > 1:
+    if len(decisions) > 1:
         return Decision("denied", Reason.AMBIGUOUS)
-    only = fitting[0]
-    refusal = _standing(only, now)
-    if refusal is not None:
-        return Decision("denied", refusal, only.credential_id)
-    return Decision("granted", Reason.FUZZY, only.credential_id)
+    [only] = decisions
+    return Decision("granted", Reason.FUZZY, only.credential_id) if only.granted else only
+
+
+def _of_one_plate(entries: list[Entry], now: int) -> Decision:
+    """Decide on a plate by all entries that it has, at least one."""
+    if bar := next((entry for entry in entries if is_bar(entry)), None):
+        return Decision("denied", Reason.BARRED, bar.credential_id)
+    standings = [(_standing(entry, now), entry.credential_id) for entry in entries]
+    # The oldest decides: who registers a plate later than its holder doesn't take over its passages.
+    valid = sorted((credential for refusal, credential in standings if refusal is None), key=_age)
+    if valid:
+        return Decision("granted", Reason.EXACT, valid[0])
+    gravest = min((refusal for refusal, _ in standings if refusal is not None), key=_GRAVITY.index)
+    return Decision("denied", gravest, min((c for refusal, c in standings if refusal is gravest), key=_age))
 
 
 def vehicle(plate: str, decision: Decision, entries: Iterable[Entry]) -> str:
