@@ -8,9 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.domain import access, plates
 from parkmesh.domain.access import Decision, Reason
-from parkmesh.protocol.edge import AccessEntry
+from parkmesh.domain.access_index import AccessIndex, scan
+from parkmesh.protocol.edge import AccessEntry, GateRules
 
 NOW = 1_700_000_000_000
+
+
+def decide(plate: str | None, entries: list[AccessEntry]) -> Decision:
+    return access.decide(plate, AccessIndex(entries), NOW)
 
 
 def entry(
@@ -80,7 +85,7 @@ ANA = entry("ana", "1234BCD")
     ],
 )  # fmt: skip
 def test_decision(plate: str | None, entries: list[AccessEntry], decision: Decision) -> None:
-    assert access.decide(plate, entries, NOW) == decision
+    assert decide(plate, entries) == decision
 
 
 # Plates from few letters, so that misreads and collisions are the rule.
@@ -110,7 +115,7 @@ def _valid(e: AccessEntry) -> bool:
 
 @given(_PLATE, _ENTRIES)
 def test_what_opens_is_justified(plate: str, entries: list[AccessEntry]) -> None:
-    decision = access.decide(plate, entries, NOW)
+    decision = decide(plate, entries)
     exact = [e for e in entries if e.plate == plate]
     fitting = [e for e in entries if plates.fits(plate, e.plate)]
     barred = any(access.is_bar(e) for e in exact)
@@ -130,17 +135,17 @@ def test_what_opens_is_justified(plate: str, entries: list[AccessEntry]) -> None
         assert barred or not any(_valid(e) for e in exact)
         # A misread of a plate is refused only where the plate is, or where there is a doubt which one it is.
         if not exact and len({e.plate for e in fitting}) == 1:
-            assert not access.decide(fitting[0].plate, entries, NOW).granted
+            assert not decide(fitting[0].plate, entries).granted
     # The order of the list is no input.
-    assert access.decide(plate, sorted(entries, key=lambda e: e.credential_id, reverse=True), NOW) == decision
+    assert decide(plate, sorted(entries, key=lambda e: e.credential_id, reverse=True)) == decision
 
 
 @given(_PLATE, _ENTRIES)
 def test_revoking_never_opens(plate: str, entries: list[AccessEntry]) -> None:
-    before = access.decide(plate, entries, NOW)
+    before = decide(plate, entries)
     for i, e in enumerate(entries):
         revoked = AccessEntry(e.credential_id, e.plate, "revoked", e.valid_from, e.valid_until)
-        after = access.decide(plate, [*entries[:i], revoked, *entries[i + 1 :]], NOW)
+        after = decide(plate, [*entries[:i], revoked, *entries[i + 1 :]])
         assert before.granted or not after.granted
 
 
@@ -148,6 +153,46 @@ def test_revoking_never_opens(plate: str, entries: list[AccessEntry]) -> None:
 class Rules:
     anti_passback: Literal["off", "soft", "hard"] = "off"
     lots_per_unit: int | None = None
+
+
+_HOUSEHOLDS = st.lists(
+    st.builds(
+        AccessEntry,
+        credential_id=st.text("abcdef", min_size=3, max_size=3) | st.integers(-9, -1).map(str),
+        plate=_PLATE | st.text("0OD1I", min_size=2, max_size=3),
+        status=st.sampled_from(["active", "revoked"]),
+        valid_from=st.none() | st.integers(NOW - 2, NOW + 2),
+        valid_until=st.none() | st.integers(NOW - 2, NOW + 2),
+        unit=st.none() | st.sampled_from(["1A", "2B"]),
+        lots=st.none() | st.integers(0, 2),
+    ),
+    max_size=12,
+    unique_by=lambda e: e.credential_id,
+)
+
+
+@given(
+    st.none() | _PLATE | st.text("0OD1I", min_size=2, max_size=3),
+    _HOUSEHOLDS,
+    st.sampled_from(["entry", "exit"]),
+    st.builds(GateRules, anti_passback=st.sampled_from(["off", "soft", "hard"]), lots_per_unit=st.none() | st.just(1)),
+    st.dictionaries(_PLATE, st.booleans(), max_size=5),
+)
+def test_the_index_decides_as_a_walk_through_the_list_does(
+    plate: str | None,
+    entries: list[AccessEntry],
+    direction: Literal["entry", "exit"],
+    rules: GateRules,
+    inside: dict[str, bool],
+) -> None:
+    # Reads that are in the list, as they are and misread, are the interesting ones.
+    index, walk = AccessIndex(entries), scan(entries)
+    assert list(index) == entries
+    for read in {plate, *(e.plate for e in entries), *(e.plate.replace("0", "O") for e in entries)}:
+        decision = access.judge(read, index, NOW, direction, rules, inside)
+        assert decision == access.judge(read, walk, NOW, direction, rules, inside)
+        if read is not None:
+            assert access.vehicle(read, decision, index) == access.vehicle(read, decision, walk)
 
 
 HOUSE = [
@@ -187,17 +232,17 @@ def test_rules(
     inside: dict[str, bool],
     outcome: tuple[str, str],
 ) -> None:
-    decision = access.judge(plate, HOUSE, NOW, direction, rules, inside)
+    decision = access.judge(plate, AccessIndex(HOUSE), NOW, direction, rules, inside)
     assert (decision.outcome, decision.reason) == outcome
 
 
 def test_a_barred_plate_does_not_pass_and_a_neighbour_s_that_reads_alike_does() -> None:
     barred = entry("-3", "8888BBB", status="revoked")
     entries = [entry("1", "8888BBB"), barred, entry("2", "B888BBB")]
-    assert access.decide("8888BBB", entries, NOW) == access.Decision("denied", access.Reason.BARRED, "-3")
-    assert access.decide("B888BBB", entries, NOW).granted
+    assert decide("8888BBB", entries) == access.Decision("denied", access.Reason.BARRED, "-3")
+    assert decide("B888BBB", entries).granted
     # A doubt opens nothing: one of the two that fit may not pass.
-    assert not access.decide("888BBBB", entries, NOW).granted
+    assert not decide("888BBBB", entries).granted
     # A gateway of the release before, which knows no bars, has all of the plate revoked.
     old = [entry("1", "8888BBB", status="revoked"), entry("4", "8888BBB", status="revoked")]
-    assert access.decide("8888BBB", old, NOW).reason is access.Reason.REVOKED
+    assert decide("8888BBB", old).reason is access.Reason.REVOKED

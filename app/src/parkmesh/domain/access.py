@@ -10,13 +10,12 @@ lots (no more cars of a unit inside than it has lots). No rule keeps a car from 
 known may come in: a missed passage must not lock people in or out.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from parkmesh.domain import plates
 from parkmesh.domain.community_rules import GateRules
 
 
@@ -57,6 +56,22 @@ class Entry(Protocol):
     def lots(self) -> int | None: ...
 
 
+class Listed(Protocol):
+    """An access list as decisions ask it (``access_index.AccessIndex`` is one)."""
+
+    def of_plate(self, plate: str) -> Sequence[Entry]:
+        """Return the entries of exactly this plate."""
+
+    def alike(self, plate: str) -> Sequence[Sequence[Entry]]:
+        """Return the entries of each other plate that ``plate`` can be a misreading of (``plates.fits``)."""
+
+    def credential(self, credential_id: str) -> Entry | None:
+        """Return the entry with this id, None if the list has none."""
+
+    def of_unit(self, unit: str) -> Sequence[Entry]:
+        """Return the entries of a unit."""
+
+
 class Decision(Struct, frozen=True):
     """The answer for one read. ``credential_id`` is the credential that decided, where a single one did; below 0 it is
     a bar."""
@@ -95,7 +110,7 @@ def _age(credential: str) -> tuple[int, str]:
 _GRAVITY = (Reason.REVOKED, Reason.NOT_YET_VALID, Reason.EXPIRED)
 
 
-def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
+def decide(plate: str | None, listed: Listed, now: int) -> Decision:
     """Decide on a normalised plate (None: the camera saw none) against a community's list at ``now`` (ms since 1970).
 
     A plate with several credentials opens when any of them is valid: revoking a visitor's pass doesn't lock out the
@@ -103,21 +118,11 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
     """
     if plate is None:
         return Decision("denied", Reason.NO_PLATE)
-    exact: list[Entry] = []
-    fitting: list[Entry] = []
-    for entry in entries:
-        if entry.plate == plate:
-            exact.append(entry)
-        elif plates.fits(plate, entry.plate):
-            fitting.append(entry)
-    if exact:
+    if exact := listed.of_plate(plate):
         return _of_one_plate(exact, now)
-    if not fitting:
+    decisions = [_of_one_plate(entries, now) for entries in listed.alike(plate)]
+    if not decisions:
         return Decision("denied", Reason.UNKNOWN_PLATE)
-    of_plates: dict[str, list[Entry]] = {}
-    for entry in fitting:
-        of_plates.setdefault(entry.plate, []).append(entry)
-    decisions = [_of_one_plate(of_plate, now) for of_plate in of_plates.values()]
     # Which credential or bar refused is told for what was read, not for a guess.
     if any(decision.reason in (Reason.REVOKED, Reason.BARRED) for decision in decisions):
         return Decision("denied", Reason.REVOKED)
@@ -127,7 +132,7 @@ def decide(plate: str | None, entries: Iterable[Entry], now: int) -> Decision:
     return Decision("granted", Reason.FUZZY, only.credential_id) if only.granted else only
 
 
-def _of_one_plate(entries: list[Entry], now: int) -> Decision:
+def _of_one_plate(entries: Sequence[Entry], now: int) -> Decision:
     """Decide on a plate by all entries that it has, at least one."""
     if bar := next((entry for entry in entries if is_bar(entry)), None):
         return Decision("denied", Reason.BARRED, bar.credential_id)
@@ -140,17 +145,22 @@ def _of_one_plate(entries: list[Entry], now: int) -> Decision:
     return Decision("denied", gravest, min((c for refusal, c in standings if refusal is gravest), key=_age))
 
 
-def vehicle(plate: str, decision: Decision, entries: Iterable[Entry]) -> str:
+def vehicle(plate: str, decision: Decision, listed: Listed) -> str:
     """Return the plate of the vehicle that was read as ``plate``: the credential's, where the read was a misread."""
     if decision.reason is Reason.EXACT:
         return plate
-    return next((entry.plate for entry in entries if entry.credential_id == decision.credential_id), plate)
+    entry = _deciding(decision, listed)
+    return entry.plate if entry else plate
+
+
+def _deciding(decision: Decision, listed: Listed) -> Entry | None:
+    return None if decision.credential_id is None else listed.credential(decision.credential_id)
 
 
 def admit(
     plate: str,
     decision: Decision,
-    entries: Collection[Entry],
+    listed: Listed,
     direction: Literal["entry", "exit"],
     rules: GateRules,
     inside: Mapping[str, bool],
@@ -161,7 +171,7 @@ def admit(
     """
     if not decision.granted:
         return decision
-    car = vehicle(plate, decision, entries)
+    car = vehicle(plate, decision, listed)
     entering = direction == "entry"
     contradiction = rules.anti_passback != "off" and inside.get(car) is entering
     marked = Decision("granted", Reason.ANTI_PASSBACK, decision.credential_id) if contradiction else decision
@@ -169,34 +179,31 @@ def admit(
         return marked
     if contradiction and rules.anti_passback == "hard":
         return Decision("denied", Reason.ANTI_PASSBACK, decision.credential_id)
-    if not inside.get(car) and not _has_lot(car, decision, entries, rules, inside):
+    if not inside.get(car) and not _has_lot(car, decision, listed, rules, inside):
         return Decision("denied", Reason.LOTS_FULL, decision.credential_id)
     return marked
 
 
-def _has_lot(
-    car: str, decision: Decision, entries: Collection[Entry], rules: GateRules, inside: Mapping[str, bool]
-) -> bool:
+def _has_lot(car: str, decision: Decision, listed: Listed, rules: GateRules, inside: Mapping[str, bool]) -> bool:
     """Tell whether the unit of the deciding credential has a lot left. A car without a unit needs none."""
-    of_unit = {entry.unit: entry.lots for entry in entries if entry.credential_id == decision.credential_id}
-    for unit, own_lots in of_unit.items():
-        lots = rules.lots_per_unit if own_lots is None else own_lots
-        if unit is None or lots is None:
-            continue
-        parked = {entry.plate for entry in entries if entry.unit == unit and inside.get(entry.plate)} - {car}
-        if len(parked) >= lots:
-            return False
-    return True
+    entry = _deciding(decision, listed)
+    if entry is None or entry.unit is None:
+        return True
+    lots = rules.lots_per_unit if entry.lots is None else entry.lots
+    if lots is None:
+        return True
+    parked = {other.plate for other in listed.of_unit(entry.unit) if inside.get(other.plate)} - {car}
+    return len(parked) < lots
 
 
 def judge(
     plate: str | None,
-    entries: Collection[Entry],
+    listed: Listed,
     now: int,
     direction: Literal["entry", "exit"],
     rules: GateRules,
     inside: Mapping[str, bool],
 ) -> Decision:
     """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""
-    decision = decide(plate, entries, now)
-    return decision if plate is None else admit(plate, decision, entries, direction, rules, inside)
+    decision = decide(plate, listed, now)
+    return decision if plate is None else admit(plate, decision, listed, direction, rules, inside)

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from parkmesh.domain import access, passages, plates
 from parkmesh.domain.access import Decision, Reason
+from parkmesh.domain.access_index import AccessIndex
 from parkmesh.domain.community_rules import GateRules
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
@@ -27,7 +28,6 @@ from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.spool import Read, Spool, SpoolError
 from parkmesh.protocol.edge import (
-    AccessEntry,
     AccessList,
     Command,
     Direction,
@@ -161,12 +161,12 @@ class Decider:
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
-        def store() -> tuple[int, int, list[AccessEntry], GateRules | None, list[PresenceUpdate]]:
+        def store() -> tuple[int, int, AccessIndex, GateRules | None, list[PresenceUpdate]]:
             self._spool.activate(update)
             return self._known()
 
         self._take_over(*await self.on_disk(store))
-        log.info("access list %d is active: %d credentials", self.list_version, len(self._entries))
+        log.info("access list %d is active: %d credentials", self.list_version, len(self._listed))
 
     async def apply_presence(self, moves: list[PresenceUpdate]) -> None:
         """Take over where others say that plates are, on disk and then in memory; what is known of later holds."""
@@ -180,19 +180,19 @@ class Decider:
             if known <= move.at or known > now:
                 self._inside[move.plate], self._inside_since[move.plate] = move.inside, move.at
 
-    def _known(self) -> tuple[int, int, list[AccessEntry], GateRules | None, list[PresenceUpdate]]:
+    def _known(self) -> tuple[int, int, AccessIndex, GateRules | None, list[PresenceUpdate]]:
         version, entries = self._spool.access_list()
-        return version, self._spool.list_epoch, entries, self._spool.rules(), self._spool.presence()
+        return version, self._spool.list_epoch, AccessIndex(entries), self._spool.rules(), self._spool.presence()
 
     def _take_over(
         self,
         version: int,
         epoch: int,
-        entries: list[AccessEntry],
+        listed: AccessIndex,
         rules: GateRules | None,
         inside: list[PresenceUpdate],
     ) -> None:
-        self.list_version, self.list_epoch, self._entries = version, epoch, entries
+        self.list_version, self.list_epoch, self._listed = version, epoch, listed
         # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
         self._place(inside, self._clock())
         self.rules_known = rules is not None
@@ -277,7 +277,7 @@ class Decider:
             await self._settle([read.id], None)
             return
         now, plate = self._clock(), plates.normalise(plate_read.plate or "")
-        decision = access.decide(plate, self._entries, now + self.server_skew_ms)
+        decision = access.decide(plate, self._listed, now + self.server_skew_ms)
         stale = self._stale(camera, plate_read, read, now)
         if stale and decision.granted:
             decision = Decision("denied", Reason.STALE, decision.credential_id)
@@ -318,12 +318,12 @@ class Decider:
         same = gate.recent.same(gate.name, direction, plate, decision, now)
         if same is None or not decision.granted:
             return same
-        inside = self._inside.get(access.vehicle(plate or "", decision, self._entries))
+        inside = self._inside.get(access.vehicle(plate or "", decision, self._listed))
         return same if inside is None or inside is (direction == "entry") else None
 
     def _judge(self, plate: str | None, direction: Direction) -> Decision:
         now = self._clock() + self.server_skew_ms
-        return access.judge(plate, self._entries, now, direction, self._rules, self._inside)
+        return access.judge(plate, self._listed, now, direction, self._rules, self._inside)
 
     def _joins(self, waiting: _Waiting, plate: str | None, decision: Decision) -> bool:
         """Tell whether a read is another one of the vehicle whose barrier is about to open."""
@@ -408,7 +408,7 @@ class Decider:
     def _move(self, passage: Passage) -> PresenceUpdate:
         """Note where the vehicle of a passage is now."""
         decision = Decision("granted", Reason(passage.reason), passage.credential_id)
-        car = access.vehicle(passage.plate, decision, self._entries)
+        car = access.vehicle(passage.plate, decision, self._listed)
         move = PresenceUpdate(car, passage.direction == "entry", passage.times.received)
         self._place([move], move.at)
         return move

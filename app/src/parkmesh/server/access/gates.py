@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from parkmesh.domain import access
+from parkmesh.domain.access_index import scan
 from parkmesh.server import audit
 from parkmesh.server.db.database import Connection
 from parkmesh.server.edge import access_list
@@ -143,4 +144,4 @@ async def predict(
     rows = await connection.fetch("SELECT plate, inside FROM presence WHERE community_id = $1", community_id)
     inside = {row["plate"]: row["inside"] for row in rows}
     acting = await access_list.gate_rules(connection, community_id)
-    return access.judge(plate, entries, time.time_ns() // 1_000_000, direction, acting, inside)
+    return access.judge(plate, scan(entries), time.time_ns() // 1_000_000, direction, acting, inside)
