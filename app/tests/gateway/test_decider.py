@@ -101,6 +101,15 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+async def test_a_camera_whose_name_breaks_its_xml_opens(world: World) -> None:
+    spool = world.spool()
+    xml = camera.xml(world.shot("1234BCD")).replace(b">Gate<", ">Cámara portón & salida<".encode("latin-1"))
+    async with world.gateway(spool) as decider:
+        await decider.camera_message(decider.cameras["cam-in"], xml, "application/xml")
+    assert brief(spool) == [("1234BCD", "exact", True)]
+    assert len(world.pulses) == 1
+
+
 @pytest.mark.parametrize(
     ("read", "record", "pulses"),
     [

@@ -1,6 +1,12 @@
 """Every variant of Hikvision's message that firmwares are known to send, and what isn't one."""
 
+import time
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from parkmesh.domain import plates
 from parkmesh.gateway.drivers import hikvision
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.simulator import jpeg
@@ -55,6 +61,83 @@ NAMESPACE = 'xmlns="http://www.hikvision.com/ver20/XMLSchema"'
 )
 def test_dialects_say_the_same(xml: bytes) -> None:
     assert hikvision.parse(xml) == hikvision.parse(REAL)
+
+
+DECLARED = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def named(channel: str, *, declaration: str = DECLARED) -> str:
+    """Return the real message with a channel's name, as text."""
+    return declaration + REAL.decode().replace("<ANPR>", f"<channelName>{channel}</channelName><ANPR>", 1)
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        named("Cámara portón").encode("latin-1"),
+        named("Cámara portón", declaration="").encode("latin-1"),
+        named("Portão · saída €").encode("cp1252"),
+        named("Cámara portón").encode()[:-1].replace("á".encode(), b"\xc3"),  # cut in the middle of a letter
+        named("Cámara portón", declaration='<?xml version="1.0" encoding="ISO-8859-1"?>').encode("latin-1"),
+        named("Porte nº 1", declaration='<?xml version="1.0" encoding="no-such"?>').encode(),
+        named("Porte nº 1", declaration="<?xml version=1.0 encoding=UTF-8?>").encode("latin-1"),
+        named("Bloque A & B").encode(),
+        named("A&B;&copy;&#1;&#xD800;&amp;&#38;").encode(),
+        named("gate\x00\x01\x1b[0m").encode(),
+        named("entry < 3 & <exit").encode(),
+        named("大门", declaration='<?xml version="1.0" encoding="GB2312"?>').encode("gb2312"),
+        named("Gate", declaration='<?xml version="1.0" encoding="GBK"?>').encode("gbk"),
+        named("大门").encode("gb2312"),
+        named("Cámara & portón", declaration='<?xml version="1.0" encoding="UTF-16"?>').encode("utf-16"),
+        named("大门").encode("utf-16"),
+        named("大门").encode("utf-16-le"),
+        named("大门").encode("utf-16-be"),
+        b"\xfe\xff" + named("大门\n").encode("utf-16-be") + b"\x00\x00",
+        # prefixed, and the prefix never declared
+        named("Cámara", declaration="").encode("latin-1").replace(b"<", b"<hik:").replace(b"<hik:/", b"</hik:"),
+    ],
+)  # fmt: skip
+def test_the_plate_counts_and_not_how_the_channel_s_name_is_written(xml: bytes) -> None:
+    assert hikvision.parse(xml) == hikvision.parse(REAL)
+    # The same message as a camera posts it: bare, and as a part with pictures.
+    part = ('Content-Disposition: form-data; name="anpr.xml"|Content-Type: application/xml', xml)
+    for end in (b"\r\n", b"\n"):
+        found = hikvision.extract(multipart(part, PICTURE, end=end), KIND)
+        assert hikvision.parse(found) == hikvision.parse(REAL)
+    assert hikvision.parse(hikvision.extract(xml, "application/xml")) == hikvision.parse(REAL)
+
+
+@pytest.mark.parametrize(
+    "broken", [b"12\xff4BCD", b"12\x014BCD", b"12&#1;4BCD", b"1234BC\xd1", b"12&4BCD", b"1234&x;BCD"]
+)
+def test_what_is_unreadable_in_a_plate_does_not_vanish_from_it(broken: bytes) -> None:
+    plate = hikvision.parse(REAL.replace(b"PECT600", broken)).plate
+    assert plate is not None
+    assert plates.normalise(plate) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, len(REAL) - 1), st.integers(0, 255)), min_size=1, max_size=8))
+def test_flipped_bytes_never_do_more_than_make_a_message_poison(flips: list[tuple[int, int]]) -> None:
+    xml = bytearray(REAL)
+    for place, byte in flips:
+        xml[place] = byte
+    with suppress(PoisonError):
+        hikvision.parse(bytes(xml))
+
+
+def test_a_repetition_in_utf_16_without_ids_is_the_same_event() -> None:
+    bare = "<EventNotificationAlert><eventType>ANPR</eventType>{}</EventNotificationAlert>"
+    flag = "<isDataRetransmission>{}</isDataRetransmission>"
+    first, again = (bare.format(flag.format(value)).encode("utf-16") for value in ("false", "true"))
+    assert hikvision.parse(first).event_id == hikvision.parse(again).event_id
+
+
+def test_many_names_without_an_end_cost_little() -> None:
+    xml = (b"<EventNotificationAlert>" + b"<channelName>&" * 18_000)[: hikvision.MAX_XML]
+    started = time.perf_counter()
+    with pytest.raises(PoisonError):
+        hikvision.parse(xml)
+    assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -142,8 +225,12 @@ def test_a_retransmission_without_ids_is_the_same_event() -> None:
         b'<!DOCTYPE x [<!ENTITY a "b">]><EventNotificationAlert>&a;</EventNotificationAlert>',
         b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><EventNotificationAlert/>',
         b"<EventNotificationAlert>" + b"x" * hikvision.MAX_XML + b"</EventNotificationAlert>",
-        b'<?xml version="1.0" encoding="no-such"?><EventNotificationAlert/>',
-        b"<EventNotificationAlert>\xff\xfe</EventNotificationAlert>",
+        b"<Event>\xff\xfe</Event>",
+        REAL.replace(b"<line>", b"<li\xf1e>"),
+        '<!DOCTYPE x [<!ENTITY a "b">]><EventNotificationAlert>&a;</EventNotificationAlert>'.encode("utf-16"),
+        # The mark in front and the broken byte behind keep nothing from being refused for its entities.
+        b'\x01<!DOCTYPE x [<!ENTITY a "b">]><EventNotificationAlert>&a;\xff</EventNotificationAlert>',
+        b'<?xml version="1.0" encoding="GB2312"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><EventNotificationAlert/>',
         b'<EventNotificationAlert a:b="c"/>',
     ],
 )

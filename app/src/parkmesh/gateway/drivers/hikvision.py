@@ -1,7 +1,8 @@
 """Hikvision's ISAPI plate messages, as cameras of many firmwares push them: bytes in, plain data out.
 
 A camera posts multipart/form-data with ``anpr.xml`` and one or two JPEGs, or the bare XML. Namespaces, prefixes, part
-names and types vary and blocks are missing; what is read is found by local names and by what the bytes are.
+names and types vary, blocks are missing, and what people typed into the camera breaks the XML; what is read is found
+by local names and by what the bytes are.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
+from parkmesh.gateway.drivers.camera_xml import from_utf16, is_utf16, repaired, trimmed
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 
 MAX_XML = 256 * 1024
@@ -67,20 +69,28 @@ def _root(xml: bytes) -> Element:
         raise PoisonError(f"the XML has {len(xml)} bytes, more than {MAX_XML}")
     try:
         try:
-            return fromstring(xml, forbid_dtd=True)
-        except ParseError as error:
-            # Some firmware prefixes its tags and never declares the prefix.
-            if "unbound prefix" not in str(error):
-                raise
-            return fromstring(_PREFIX.sub(rb"<\1", xml), forbid_dtd=True)
+            return _tree(xml)
+        except (ParseError, ValueError, LookupError):
+            return _tree(repaired(xml))
     except DefusedXmlException as error:
         raise PoisonError(f"the XML has a forbidden construct ({type(error).__name__})") from None
     except (ParseError, ValueError, LookupError) as error:
         raise PoisonError(f"the XML is broken: {error}") from None
 
 
+def _tree(xml: bytes) -> Element:
+    try:
+        return fromstring(xml, forbid_dtd=True)
+    except ParseError as error:
+        # Some firmware prefixes its tags and never declares the prefix.
+        if "unbound prefix" not in str(error):
+            raise
+        return fromstring(_PREFIX.sub(rb"<\1", xml), forbid_dtd=True)
+
+
 def parse(xml: bytes) -> PlateRead:
     """Read the XML of one message; raise PoisonError where it isn't an alert."""
+    xml = from_utf16(xml)
     root = _root(xml.strip(b"\x00 \t\r\n"))
     if _local(root.tag) != "EventNotificationAlert":
         raise PoisonError(f"the XML's root is {_local(root.tag)[:64]!r}, not EventNotificationAlert")
@@ -115,6 +125,8 @@ def extract(body: bytes, content_type: str) -> bytes:
     """
     if not body.strip():
         raise PoisonError("the body is empty")
+    if is_utf16(body):
+        return body
     start = body.lstrip(b"\xef\xbb\xbf\x00 \t\r\n")
     if start.startswith(b"<"):
         return start
@@ -130,7 +142,7 @@ def extract(body: bytes, content_type: str) -> bytes:
                 break
         else:
             continue
-        content = content.strip(b"\xef\xbb\xbf\x00 \t\r\n")
-        if b"xml" in headers.lower() or content.startswith(b"<"):
+        content = trimmed(content)
+        if b"xml" in headers.lower() or content.startswith(b"<") or is_utf16(content):
             return content
     raise PoisonError("the multipart body has no XML part")
