@@ -17,6 +17,7 @@ from parkmesh.gateway.drivers.hikvision import PoisonError
 from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
+from parkmesh.gateway.strays import Strays
 from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, PresenceUpdate
 from parkmesh.simulator import camera
 
@@ -566,7 +567,9 @@ async def test_a_full_disk_keeps_what_was_accepted(world: World) -> None:
 
 @asynccontextmanager
 async def listener(decider: Decider) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(application(decider, lambda: {"gateway": "gateway-a"}))
+    transport = httpx.ASGITransport(
+        application(decider, lambda: {"gateway": "gateway-a"}, Strays(lambda: NOW, {"a-secret-path"}))
+    )
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client
 
@@ -590,13 +593,85 @@ async def test_the_listeners_answers(world: World) -> None:
         assert await status("/cameras/cam-out/another-secret/events") == 404
         assert await status("/cameras/cam-out/a-secret-path/events", camera.multipart(world.shot("8888XYZ"))[0]) == 200
         assert await status("/cameras/cam-in/events", b"junk") == 400
-        assert await status("/cameras/cam-in/events", b"") == 400
         assert await status("/cameras/cam-in/events", b"<" * 9_000_000) == 413
-        assert (await client.get("/cameras/cam-in/events")).status_code == 405
         assert (await client.get("/healthz")).json() == {"status": "ok"}
-        assert (await client.get("/status")).json() == {"gateway": "gateway-a"}
-    assert spool.counts().quarantine == 2
+        assert (await client.get("/status")).json()["gateway"] == "gateway-a"
+    assert spool.counts().quarantine == 1
     assert sorted(plate for plate, _, _ in brief(spool)) == ["8888XYZ", "9999XYZ"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "answer", "kind", "shown"),
+    [
+        ("POST", "/cameras/cam-nord/events", 404, "unknown_camera", "/cameras/cam-nord/events"),
+        ("POST", "/cameras/cam-out/a-secret-patch/events", 404, "unknown_camera", "/cameras/cam-out/…/events"),
+        ("POST", "/cameras/cam-out/events", 404, "unknown_camera", "/cameras/cam-out/events"),
+        ("POST", "/cameras/a-secret-path/events", 404, "unknown_camera", "/cameras/…/events"),
+        ("POST", "/", 404, "unknown_address", "/"),
+        ("POST", "/ISAPI/Event", 404, "unknown_address", "/…/…"),
+        ("POST", "//cameras/cam-in/events", 404, "unknown_address", "//cameras/cam-in/events"),
+        ("POST", "/cameras/cam-in", 404, "unknown_address", "/cameras/cam-in"),
+        ("GET", "/cameras", 404, "unknown_address", "/cameras"),
+        ("POST", "/status", 404, "unknown_address", "/…"),
+        ("PUT", "/cameras/cam-in/events", 405, "wrong_method", "/cameras/cam-in/events"),
+        ("PUT", "/cameras/cam-out/a-secret-path/events", 405, "wrong_method", "/cameras/cam-out/…/events"),
+        ("GET", "/cameras/cam-in/events", 200, "test", "/cameras/cam-in/events"),
+        ("GET", "/favicon.ico", 404, None, None),
+    ],
+)
+async def test_what_reaches_no_camera_is_seen(
+    world: World,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    path: str,
+    answer: int,
+    kind: str | None,
+    shown: str | None,
+) -> None:
+    caplog.set_level("INFO", "parkmesh.gateway")
+    spool = world.spool()
+    body = camera.multipart(world.shot("1234BCD"))[0] if method != "GET" else b""
+    async with world.gateway(spool) as decider, listener(decider) as client:
+        for _ in range(3):
+            response = await client.request(method, f"http://gateway{path}", content=body)
+            assert response.status_code == answer
+        if answer != 200:
+            assert "/cameras/<name>/events" in response.json()["detail"] or response.headers["Allow"] == "POST"
+        wrong = (await client.get("/status")).json()["wrong_posts"]
+    assert wrong["total"] == (0 if kind in (None, "test") else 3)
+    assert [(s["sender"], s["kind"], s["method"], s["path"], s["count"]) for s in wrong["senders"]] == (
+        [("127.0.0.1", kind, method, shown, 3)] if kind else []
+    )
+    assert len([record for record in caplog.records if "127.0.0.1" in record.message]) == (1 if kind else 0)
+    assert "a-secret-pa" not in caplog.text + str(wrong)
+    assert brief(spool) == []
+    assert world.pulses == []
+
+
+async def test_a_slash_at_the_end_and_a_test_without_a_message_are_taken(world: World) -> None:
+    spool = world.spool()
+    body, kind = camera.multipart(world.shot("1234BCD"))
+    async with world.gateway(spool) as decider, listener(decider) as client:
+        response = await client.post("/cameras/cam-in/events/", content=body, headers={"Content-Type": kind})
+        assert response.status_code == 200
+        await settled(spool)
+        world.now += 86_400_001
+        assert (await client.post("/cameras/cam-in/events", content=b"")).status_code == 200
+        assert decider.silent_cameras() == ["cam-out"]
+        wrong = (await client.get("/status")).json()["wrong_posts"]
+    assert (wrong["total"], [s["kind"] for s in wrong["senders"]]) == (0, ["test"])
+    assert spool.counts().quarantine == 0
+    assert brief(spool) == [("1234BCD", "exact", True)]
+
+
+def test_more_senders_than_are_kept() -> None:
+    strays = Strays(lambda: NOW)
+    for number in range(500):
+        strays.note("unknown_address", f"192.0.2.{number}", "POST", "/" + "x" * 10_000 + "\n")
+    strays.note("unknown_address", "192.0.2.450", "POST", "/")
+    assert strays.total == 501
+    assert len(strays.newest()) == 100
+    assert (strays.newest()[0].sender, strays.newest()[0].count) == ("192.0.2.450", 2)
 
 
 async def test_200_only_when_it_is_on_disk(world: World) -> None:

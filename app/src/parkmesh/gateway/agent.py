@@ -19,6 +19,7 @@ from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.spool import Counts, Spool
+from parkmesh.gateway.strays import Strays
 from parkmesh.gateway.sync import Sync
 
 log = logging.getLogger("parkmesh.gateway")
@@ -98,6 +99,8 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         sync = Sync(config, spool, decider, servers, clock=clock)
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake)
 
+        strays = Strays(clock, {camera.secret_path for camera in config.cameras if camera.secret_path})
+
         def status() -> dict[str, object]:
             return {
                 **status_document(config, spool.counts(), spool.epoch, decider.list_version),
@@ -115,7 +118,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
 
         listener = _Server(
             uvicorn.Config(
-                application(decider, status),
+                application(decider, status, strays),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -150,6 +150,10 @@ class Decider:
             return
         self._gates[camera.gate].queue.put_nowait(read)
 
+    def heard(self, camera: Camera) -> None:
+        """Note a sign of life of a camera that was no message."""
+        self.last_seen[camera.name] = self._clock()
+
     def command(self, command: Command) -> None:
         """Carry out an open command: once, before it expires, or not at all."""
         gate = self._gates.get(command.gate)

@@ -1,6 +1,7 @@
 """The gateway's HTTP listener on the community's LAN: cameras post here; health and status for people and monitoring.
 
-A camera gets its 200 only after its message is on disk. 503 asks it to send again, 400 tells it not to.
+A camera gets its 200 only after its message is on disk. 503 asks it to send again, 400 tells it not to. What reaches no
+camera is counted and answered with what would be right (``strays``).
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import hmac
 import logging
 from collections.abc import Callable
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -17,19 +19,27 @@ from parkmesh.gateway.config import Camera
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
 from parkmesh.gateway.spool import SpoolError
+from parkmesh.gateway.strays import Kind, Strays
 
 log = logging.getLogger("parkmesh.gateway")
 
 MAX_BODY = 8 * 1024 * 1024
 BODY_TIMEOUT_S = 20.0
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 _AT_ONCE = 16
 """Bodies read at the same time: bounds the memory that cameras (or other senders on the LAN) can take."""
 
 
-def _problem(status: int, title: str, retry_after: str | None = None) -> Response:
-    headers = {"Retry-After": retry_after} if retry_after else None
-    body = {"type": "about:blank", "title": title, "status": status}
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
+_ADDRESS = "A camera posts to /cameras/<name>/events, or to /cameras/<name>/<secret_path>/events where it has one."
+
+
+def _problem(
+    status: int, title: str, retry_after: str | None = None, *, detail: str = "", allow: str | None = None
+) -> Response:
+    headers = {"Retry-After": retry_after, "Allow": allow}
+    body = {"type": "about:blank", "title": title, "status": status} | ({"detail": detail} if detail else {})
+    given = {name: value for name, value in headers.items() if value}
+    return JSONResponse(body, status, given, media_type="application/problem+json")
 
 
 class _TooLarge(Exception):
@@ -48,8 +58,9 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def application(decider: Decider, status: Callable[[], dict[str, object]]) -> Starlette:
-    """Build the listener's application; ``status`` gives what ``GET /status`` shows (no plates, no secrets)."""
+def application(decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
+    """Build the listener's application; ``status`` gives what ``GET /status`` shows (no plates, no secrets), together
+    with what ``strays`` has counted."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     def known(request: Request) -> Camera | None:
@@ -59,10 +70,20 @@ def application(decider: Decider, status: Callable[[], dict[str, object]]) -> St
             return None
         return camera
 
+    def note(kind: Kind, request: Request) -> None:
+        strays.note(kind, request.client.host if request.client else "-", request.method, request.url.path)
+
     async def events(request: Request) -> Response:
         camera = known(request)
         if camera is None:
-            return _problem(404, "no such camera")
+            note("unknown_camera", request)
+            return _problem(404, "no such camera, or the secret part of its address is wrong", detail=_ADDRESS)
+        if request.method in ("GET", "HEAD"):
+            note("test", request)
+            return JSONResponse({"camera": camera.name, "detail": "The address is right. The camera must use POST."})
+        if request.method != "POST":
+            note("wrong_method", request)
+            return _problem(405, "a camera must use POST", detail="Set the method to POST.", allow="POST")
         if slots.locked():
             return _problem(503, "too many messages at once", "1")
         async with slots:
@@ -74,6 +95,10 @@ def application(decider: Decider, status: Callable[[], dict[str, object]]) -> St
                 return _problem(408, "the message took too long")
             except ClientDisconnect:
                 return _problem(400, "the message was cut off")
+            if not body.strip():  # the button "test" of many cameras sends nothing
+                decider.heard(camera)
+                note("test", request)
+                return Response(status_code=200)
             try:
                 await decider.camera_message(camera, body, request.headers.get("Content-Type", ""))
             except PoisonError as error:
@@ -88,13 +113,25 @@ def application(decider: Decider, status: Callable[[], dict[str, object]]) -> St
         return JSONResponse({"status": "ok"})
 
     async def show_status(_: Request) -> Response:
-        return JSONResponse(await decider.on_disk(status))
+        shown = await decider.on_disk(status)
+        strayed = {"total": strays.total, "senders": msgspec.to_builtins(strays.newest())}
+        return JSONResponse({**shown, "wrong_posts": strayed})
 
-    return Starlette(
+    async def astray(request: Request, _: Exception) -> Response:
+        # Browsers look for icons and scanners for anything: counted is what sends or names cameras.
+        if request.method not in ("GET", "HEAD") or request.url.path.startswith("/cameras"):
+            note("unknown_address", request)
+        return _problem(404, "there is nothing at this address", detail=_ADDRESS)
+
+    app = Starlette(
         routes=[
-            Route("/cameras/{camera}/events", events, methods=["POST"]),
-            Route("/cameras/{camera}/{secret}/events", events, methods=["POST"]),
-            Route("/healthz", healthz),
-            Route("/status", show_status),
+            # A slash at the end, as people type it, leads to the same camera: many cameras follow no redirection.
+            Route(address + end, events, methods=_METHODS)
+            for address in ("/cameras/{camera}/events", "/cameras/{camera}/{secret}/events")
+            for end in ("", "/")
         ]
+        + [Route("/healthz", healthz), Route("/status", show_status)],
+        exception_handlers={404: astray, 405: astray},
     )
+    app.router.redirect_slashes = False
+    return app

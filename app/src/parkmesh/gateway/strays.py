@@ -1,0 +1,78 @@
+"""What was sent to the listener and reached no camera: counted by sender, so that a camera set up wrong is seen.
+
+A camera that posts to a mistyped address shows nothing itself, and its gate stays shut. Here a person finds it by its
+address. Secret parts of addresses are left out, also those with a typing error.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from typing import Literal
+
+from msgspec import Struct
+
+log = logging.getLogger("parkmesh.gateway")
+
+Kind = Literal["unknown_address", "unknown_camera", "wrong_method", "test"]
+
+_TOLD: dict[Kind, str] = {
+    "unknown_address": "no camera posts to such an address",
+    "unknown_camera": "there is no such camera, or the secret part of its address is wrong",
+    "wrong_method": "a camera must send its messages by POST",
+    "test": "a test without a message; the address is right",
+}
+_SENDERS = 100
+
+
+class Stray(Struct):
+    """What one sender sent in one way; times in ms since 1970, ``path`` and ``method`` those of the last time."""
+
+    sender: str
+    kind: Kind
+    method: str
+    path: str
+    count: int
+    first: int
+    last: int
+
+
+class Strays:
+    """Counts what reached no camera. Bounded: of more than ``_SENDERS`` senders and kinds the one unheard longest goes,
+    and only ``total`` still has it. ``clock`` gives ms since 1970; ``secrets`` are never shown."""
+
+    def __init__(self, clock: Callable[[], int], secrets: Collection[str] = ()) -> None:
+        self._clock, self._secrets = clock, frozenset(secrets)
+        self._known: dict[tuple[str, Kind], Stray] = {}
+        self.total = 0
+
+    def note(self, kind: Kind, sender: str, method: str, path: str) -> None:
+        """Count a request; its first of a sender and kind is logged, so that a camera that goes on fills no journal."""
+        now, method, path = self._clock(), _printable(method)[:16], _shown(path, self._secrets)
+        self.total += kind != "test"
+        stray = self._known.pop((sender, kind), None)
+        if stray is None:
+            level = logging.INFO if kind == "test" else logging.WARNING
+            log.log(level, "%s sent %s %s: %s (told once, counted in the status)", sender, method, path, _TOLD[kind])
+            if len(self._known) >= _SENDERS:
+                del self._known[next(iter(self._known))]
+            stray = Stray(sender, kind, method, path, 0, now, now)
+        stray.method, stray.path, stray.count, stray.last = method, path, stray.count + 1, now
+        self._known[sender, kind] = stray  # at the end: the first is the one unheard longest
+
+    def newest(self) -> list[Stray]:
+        """Return what is known, the latest first."""
+        return list(reversed(self._known.values()))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if " " <= char <= "~" else "?" for char in text)
+
+
+def _shown(path: str, secrets: Collection[str]) -> str:
+    """Return a path for people: what may be the secret part of a camera's address is left out, mistyped or not."""
+    parts = _printable(path)[:200].split("/")
+    for place, part in enumerate(parts):
+        # A camera's name follows ``cameras``. Other parts that aren't in every camera's address may be a secret.
+        name = place > 0 and parts[place - 1] == "cameras" and len(part) <= 63 and part not in secrets
+        if part not in ("", "cameras", "events") and not name:
+            parts[place] = "…"
+    return "/".join(parts)
