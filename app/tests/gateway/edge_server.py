@@ -56,6 +56,7 @@ class EdgeServer:
         self.heartbeats: list[Heartbeat] = []
         self.clock_ahead_ms = 0
         self.fault: Callable[[str], Response | None] = lambda _: None
+        self.refused_plate: str | None = None
         self.streams_opened = 0
         self.stream_features: list[str] = []
         self._stored: dict[tuple[int, int], Event] = {}
@@ -109,6 +110,8 @@ class EdgeServer:
         batch = msgspec.json.decode(await request.body(), type=EventBatch)
         if refusal := self._refuse(request):
             return refusal
+        if any(isinstance(event, Passage) and event.plate == self.refused_plate for event in batch.events):
+            return Response(status_code=422)
         sequence = [event.seq for event in batch.events]
         assert sequence == list(range(sequence[0], sequence[0] + len(sequence))), "seq has gaps within a batch"
         mark = self.marks.get(batch.epoch, 0)

@@ -331,3 +331,32 @@ def test_status_of_a_running_and_of_a_stopped_gateway(site: GatewaySite) -> None
     stopped = status()
     assert (stopped["running"], stopped["access_list_version"]) == (False, 1)
     assert stopped["epoch"] == running["epoch"]
+
+
+def test_a_record_that_the_server_refuses_keeps_none_back(server: EdgeServer, tmp_path: Path) -> None:
+    site = GatewaySite(tmp_path, [server.url], TOKEN)
+    try:
+        site.start_relay()
+        site.start_gateway()
+        wait_for(lambda: site.status()["access_list_version"] == 1, "the access list")
+        server.fault = lambda call: Response(status_code=422) if call == "events" else None
+        for plate in ("1111XYZ", "2222XYZ", "3333XYZ", "4444XYZ"):
+            send(site, plate)
+        wait_for(lambda: site.status()["backlog"] == 4, "four refusals that wait")
+        # A server that refuses everything makes nobody throw records away; that the heartbeat works hides nothing.
+        beats = len(server.heartbeats)
+        wait_for(lambda: len(server.heartbeats) > beats + 1, "heartbeats")
+        status = site.status()
+        assert (status["backlog"], status["quarantined"]) == (4, 0)
+        assert "HTTP 422" in str(status["last_error"])
+        assert list(status["errors"]) == ["events"]
+        server.refused_plate = "2222XYZ"
+        server.fault = lambda _: None
+        wait_for(lambda: len(server.events) == 4, "the other records and a gap")
+        kinds = [getattr(event, "plate", None) or getattr(event, "kind", None) for event in server.events]
+        assert kinds == ["1111XYZ", "refused_passage", "3333XYZ", "4444XYZ"]
+        wait_for(lambda: site.status()["backlog"] == 0, "an empty backlog")
+        status = site.status()
+        assert (status["quarantined"], status["errors"]) == (1, {})
+    finally:
+        site.stop()

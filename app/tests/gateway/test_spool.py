@@ -306,3 +306,35 @@ def test_what_a_clock_that_was_ahead_wrote_yields(spool: Spool) -> None:
     spool.place([PresenceUpdate("5678AXX", False, NOW - 1)], NOW)
     spool.place([PresenceUpdate("1234BCD", True, NOW - 1)], NOW)
     assert {item.plate: item.inside for item in spool.presence()} == {"1234BCD": False, "5678AXX": False}
+
+
+def test_a_damaged_record_is_set_aside_and_keeps_none_back(spool: Spool) -> None:
+    for i in range(3):
+        spool.append(passage(i))
+    with spool._transaction() as db:
+        db.execute("UPDATE waiting SET body = replace(body, 'passage', 'passbge') WHERE id = 2")
+    damaged = Gap(2, Times(NOW), "damaged_record", 1)
+    assert [getattr(e, "plate", e) for e in (msgspec.json.decode(r, type=Event) for r in spool.batch(9, NOW))] == [
+        "0000BCD",
+        damaged,
+        "0002BCD",
+    ]
+    # One that is damaged after it was numbered doesn't keep a new epoch from starting.
+    with spool._transaction() as db:
+        db.execute("UPDATE numbered SET body = x'ff' WHERE seq = 1")
+    assert spool.stand_in(1, NOW).kind == "damaged_record"
+    spool.renumber(above=0, lost=0, now=NOW)
+    assert [type(e).__name__ for e in events(spool)] == ["Gap", "Gap", "Passage"]
+    assert spool.counts().quarantine == 2
+
+
+def test_a_damaged_note_of_an_opening_barrier_never_opens_it_again(spool: Spool) -> None:
+    first, second = (spool.receive("cam", NOW, f"event-{i}", b"x") for i in range(2))
+    assert first is not None
+    assert second is not None
+    spool.opening(first.id, passage(1))
+    with spool._transaction() as db:
+        db.execute("UPDATE inbox SET passage = x'7bff' WHERE id = ?", (first.id,))
+    spool = reopen(spool)
+    assert spool.unsettled() == [second]
+    assert events(spool) == [Gap(1, Times(NOW), "damaged_record", 1)]

@@ -107,6 +107,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "running": True,
                 "last_sync": sync.last_sync,
                 "last_error": sync.last_error,
+                "errors": dict(sync.errors),
                 "server": sync.server,
                 "stream": sync.stream_up,
                 "access_list_epoch": decider.list_epoch,

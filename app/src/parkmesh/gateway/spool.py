@@ -59,6 +59,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
   body BLOB NOT NULL);
 """
 
+_ADD_GAP = "INSERT INTO gaps VALUES (?, ?, ?) ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped"
 _LANE_ACCESS, _LANE_SPACE = 0, 1
 _KNOWN_KEPT_MS = 7 * 86_400_000
 _QUARANTINE_ROWS, _QUARANTINE_BODY = 200, 16 * 1024
@@ -103,6 +104,14 @@ class Counts(Struct, frozen=True):
 
 def _encode(event: Event) -> bytes:
     return msgspec.json.encode(event)
+
+
+def _event(body: bytes) -> Event | None:
+    """Return a stored record, None where a worn or failing disk has changed it so that it is none any more."""
+    try:
+        return msgspec.json.decode(body, type=Event)  # type: ignore[no-any-return]
+    except ValueError:  # also what isn't UTF-8
+        return None
 
 
 class Spool:
@@ -241,11 +250,29 @@ class Spool:
 
     def unsettled(self) -> list[Read]:
         """Return the camera messages that a crash or a stop left undecided, oldest first."""
-        rows = self._read(lambda db: db.execute("SELECT id, camera, received, body, passage FROM inbox ORDER BY id"))
-        return [
-            Read(i, camera, received, body, passage and msgspec.json.decode(passage, type=Passage))
-            for i, camera, received, body, passage in rows
-        ]
+        reads: list[Read] = []
+        with self._transaction() as db:
+            for i, camera, received, body, noted in db.execute(
+                "SELECT id, camera, received, body, passage FROM inbox ORDER BY id"
+            ).fetchall():
+                event = _event(noted) if noted else None
+                passage = event if isinstance(event, Passage) else None
+                if noted and passage is None:
+                    # Its barrier was about to be opened: decided anew, it could be opened twice.
+                    db.execute("DELETE FROM inbox WHERE id = ?", (i,))
+                    self._damaged(db, noted, received)
+                else:
+                    reads.append(Read(i, camera, received, body, passage))
+        return reads
+
+    def _damaged(self, db: sqlite3.Connection, body: bytes, now: int) -> None:
+        """Set a record aside that can't be read any more, and count it in a gap."""
+        self._set_aside(db, "damaged", body, now)
+        db.execute(_ADD_GAP, ("damaged_record", 1, now))
+
+    def _set_aside(self, db: sqlite3.Connection, error: str, body: bytes, now: int) -> None:
+        db.execute("INSERT INTO quarantine (source, received, error, body) VALUES ('spool', ?, ?, ?)",
+                   (now, error[:500], body[:_QUARANTINE_BODY]))  # fmt: skip
 
     def opening(self, read_id: int, passage: Passage) -> None:
         """Note that the barrier is about to be opened for a message, with the record to keep if we die meanwhile.
@@ -328,19 +355,39 @@ class Spool:
             )
             db.execute("UPDATE meta SET value = value + ? WHERE key = 'dropped'", (dropped,))
 
-    def batch(self, limit: int) -> list[msgspec.Raw]:
+    def batch(self, limit: int, now: int = 0) -> list[msgspec.Raw]:
         """Return up to ``limit`` records to send, as JSON, in rising ``seq`` without gaps.
 
         What was numbered before and isn't acknowledged comes first and unchanged; then gaps, passages, sensor states.
+        A record that can't be read any more becomes a gap at ``now`` (ms).
         """
         with self._transaction() as db:
             have = db.execute("SELECT count(*) FROM numbered").fetchone()[0]
             if have < limit:
-                self._number(db, limit - have)
+                self._number(db, limit - have, now)
             rows = db.execute("SELECT body FROM numbered ORDER BY seq LIMIT ?", (limit,)).fetchall()
         return [msgspec.Raw(body) for (body,) in rows]
 
-    def _number(self, db: sqlite3.Connection, count: int) -> None:
+    def first_seq(self) -> int | None:
+        """Return the number of the first record that isn't acknowledged, None if there is none."""
+        seq: int | None = self._read(lambda db: db.execute("SELECT min(seq) FROM numbered").fetchone()[0])
+        return seq
+
+    def stand_in(self, seq: int, now: int) -> Gap:
+        """Return the gap that can be sent in the place of a numbered record which the server refuses."""
+        body = self._read(lambda db: db.execute("SELECT body FROM numbered WHERE seq = ?", (seq,)).fetchone()[0])
+        event = _event(body)
+        kind = f"refused_{event.__struct_config__.tag}" if event is not None else "damaged_record"
+        return Gap(seq, Times(now), kind, 1)
+
+    def replaced(self, seq: int, error: str, now: int) -> None:
+        """Set a numbered record aside for a person to look at, because the server took its ``stand_in`` instead."""
+        with self._transaction() as db:
+            [(body,)] = db.execute("SELECT body FROM numbered WHERE seq = ?", (seq,)).fetchall()
+            self._set_aside(db, error, body, now)
+            db.execute("DELETE FROM numbered WHERE seq <= ?", (seq,))
+
+    def _number(self, db: sqlite3.Connection, count: int, now: int) -> None:
         seq = self._meta("next_seq")
         events: list[Event] = []
         for kind, dropped, since in db.execute("SELECT kind, dropped, since FROM gaps LIMIT ?", (count,)).fetchall():
@@ -348,7 +395,11 @@ class Spool:
             db.execute("DELETE FROM gaps WHERE kind = ?", (kind,))
         rows = db.execute("SELECT id, body FROM waiting ORDER BY lane, id LIMIT ?", (count - len(events),)).fetchall()
         for i, body in rows:
-            events.append(msgspec.json.decode(body, type=Event))
+            event = _event(body)
+            if event is None:
+                self._set_aside(db, "damaged", body, now)
+                event = Gap(1, Times(now), "damaged_record", 1)
+            events.append(event)
             db.execute("DELETE FROM waiting WHERE id = ?", (i,))
             self._bytes -= len(body)
         if not events:
@@ -384,17 +435,16 @@ class Spool:
             rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
             for number, (body,) in enumerate(rows, 1):
-                event: Event = msgspec.json.decode(body, type=Event)
+                event = _event(body)
+                if event is None:
+                    self._set_aside(db, "damaged", body, now)
+                    event = Gap(1, Times(now), "damaged_record", 1)
                 db.execute(
                     "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
                 )
             gaps = [("lost_by_server", lost, now)] if lost > 0 else []
             gaps += [("spool_put_back", 1, now)] if put_back else []
-            db.executemany(
-                "INSERT INTO gaps VALUES (?, ?, ?) "
-                "ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped",
-                gaps,
-            )
+            db.executemany(_ADD_GAP, gaps)
             db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (len(rows) + 1,))
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
         self.epoch = epoch

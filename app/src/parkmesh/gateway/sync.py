@@ -47,6 +47,9 @@ STREAM_STEADY_S = STREAM_SILENCE_S + 15
 SERVERS_S = 60.0
 """Seconds between two questions for the servers that are there."""
 MAX_SERVERS = 256
+_REFUSED = (400, 422)
+_ASKED = 3
+"""Servers that must refuse a record before it is set aside: one of another release may know its form."""
 
 
 class _Conflict(msgspec.Struct):
@@ -67,6 +70,7 @@ class _Failed(Exception):
         super().__init__(text)
         self.asked_s, self.worked = asked_s, worked
         self.conflict: _Conflict | None = None
+        self.status = 0
 
 
 def in_own_order(gateway: str, live: list[str], configured: list[str]) -> list[str]:
@@ -97,12 +101,17 @@ class Sync:
         self._more_events = asyncio.Event()
         self._list_wanted = asyncio.Event()
         self.last_sync: int | None = None
-        self.last_error: str | None = None
+        self.errors: dict[str, str] = {}
+        """The last failure of each loop that hasn't worked since, by the loop's name, the newest last."""
         self.stream_up = False
 
     def wake(self) -> None:
         """A record was appended: push it now."""
         self._more_events.set()
+
+    @property
+    def last_error(self) -> str | None:
+        return next(reversed(self.errors.values()), None)
 
     @property
     def server(self) -> str:
@@ -152,7 +161,8 @@ class Sync:
                 if text not in told:  # once per outage: a line that is down for a week must not fill the journal
                     log.warning("%s", text)
                     told.add(text)
-                self.last_error = text
+                self.errors.pop(what, None)
+                self.errors[what] = text
                 if self.server == server:
                     self._current = (self._current + 1) % len(self._servers)
                 if isinstance(error, _Failed):
@@ -169,18 +179,20 @@ class Sync:
                 told.clear()
                 backoff.reset()
 
-    async def _call(self, method: str, url: str, body: bytes | None = None) -> bytes:
+    async def _call(self, what: str, method: str, url: str, body: bytes | None = None) -> bytes:
         response = await self._client.request(
             method, url, content=body, headers={"Content-Type": "application/json"} if body else None, timeout=TIMEOUT
         )
         try:
             self._check(response)
         except _Failed as failure:
+            failure.status = response.status_code
             if response.status_code == 409:
                 with suppress(msgspec.DecodeError):
                     failure.conflict = msgspec.json.decode(response.content, type=_Conflict)
             raise
-        self.last_sync, self.last_error = self._clock(), None
+        self.last_sync = self._clock()
+        self.errors.pop(what, None)
         return response.content
 
     @staticmethod
@@ -193,17 +205,52 @@ class Sync:
     async def _push(self, server: str) -> None:
         """Send one batch, or wait until there is something to send."""
         self._more_events.clear()
-        records = await self._decider.on_disk(lambda: self._spool.batch(BATCH))
+        records = await self._decider.on_disk(lambda: self._spool.batch(BATCH, self._clock()))
         if not records:
             await self._more_events.wait()
             return
+        while True:
+            try:
+                await self._send(server, records)
+                return
+            except _Failed as failure:
+                if failure.conflict is not None:
+                    await self._start_over(failure.conflict, records)
+                if failure.status not in _REFUSED:
+                    raise
+                if len(records) == 1:
+                    await self._pass_by(server, records, str(failure))
+                    return
+            # One record that a server can't take must not keep back all behind it: find it.
+            records = records[: len(records) // 2]
+
+    async def _pass_by(self, server: str, records: list[msgspec.Raw], error: str) -> None:
+        """Go on after a record that ``server`` refuses: another server takes it, or one takes a gap in its place.
+
+        If even the gap is refused it isn't the record: nothing is set aside, and the failure is raised.
+        """
+        for other in [known for known in self._servers if known != server][: _ASKED - 1]:
+            with suppress(_Failed, httpx.HTTPError, msgspec.DecodeError):
+                await self._send(other, records)
+                return
+        seq, now, epoch = await self._decider.on_disk(self._spool.first_seq), self._clock(), self._spool.epoch
+        if seq is None:
+            return
+        gap = await self._decider.on_disk(lambda: self._spool.stand_in(seq, now))
+        answer = await self._post(server, [msgspec.Raw(msgspec.json.encode(gap))])
+        ack = msgspec.json.decode(answer, type=EventAck)
+        if (ack.epoch, ack.acked) != (epoch, seq):
+            raise _Failed(f"the server acknowledged another record (epoch {ack.epoch}, seq {ack.acked})")
+        await self._decider.on_disk(lambda: self._spool.replaced(seq, error, now))
+        log.error("record %d was refused (%s): set aside, a gap %s tells of it", seq, error, gap.kind)
+
+    async def _post(self, server: str, records: list[msgspec.Raw]) -> bytes:
         body = msgspec.json.encode({"epoch": self._spool.epoch, "events": records})
-        try:
-            answer = await self._call("POST", f"{server}/edge/v1/events", body)
-        except _Failed as failure:
-            if failure.conflict is not None:
-                await self._start_over(failure.conflict, records)
-            raise
+        return await self._call("events", "POST", f"{server}/edge/v1/events", body)
+
+    async def _send(self, server: str, records: list[msgspec.Raw]) -> None:
+        """Send records and forget what the server has."""
+        answer = await self._post(server, records)
         ack = msgspec.json.decode(answer, type=EventAck)
         if ack.epoch == self._spool.epoch and not await self._decider.on_disk(lambda: self._spool.sent(ack.acked)):
             await self._put_back(ack.acked)
@@ -213,7 +260,11 @@ class Sync:
 
     async def _start_over(self, conflict: _Conflict, records: list[msgspec.Raw]) -> None:
         """Follow a server that can't take our numbering: number what it doesn't have anew."""
-        first = msgspec.json.decode(records[0], type=_Numbered).seq
+        try:
+            first = msgspec.json.decode(records[0], type=_Numbered).seq
+        except ValueError:  # damaged on the disk
+            known = await self._decider.on_disk(self._spool.first_seq)
+            first = known or 1
         same_epoch = conflict.expected_epoch == self._spool.epoch
         lost = first - conflict.expected_seq if same_epoch else 0
         if same_epoch and lost <= 0:
@@ -247,7 +298,7 @@ class Sync:
         held, epoch = self._decider.list_version, self._decider.list_epoch
         query = f"version={held}&epoch={epoch}&features={FEATURE_RULES}"
         try:
-            content = await self._call("GET", f"{server}/edge/v1/access-list?{query}")
+            content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
             update = msgspec.json.decode(content, type=AccessList)
             if update.full or update.version != held:
                 await self._decider.activate(update)
@@ -263,6 +314,7 @@ class Sync:
             async with self._client.stream("GET", address, timeout=timeout) as response:
                 self._check(response)
                 self.stream_up = True
+                self.errors.pop("stream", None)
                 # The list may have changed while no stream was open.
                 self._list_wanted.set()
                 async for event in sse.events(response.aiter_lines()):
@@ -296,7 +348,7 @@ class Sync:
             access_list_version=self._decider.list_version,
             silent_cameras=self._decider.silent_cameras(),
         )
-        answer = await self._call("POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
+        answer = await self._call("heartbeat", "POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
         ack = msgspec.json.decode(answer, type=HeartbeatAck)
         # The server's clock decides when credentials and commands expire; half the round trip is close enough.
         self._decider.server_skew_ms = ack.server_time - (sent + self._clock()) // 2
