@@ -206,7 +206,7 @@ async def test_a_visitor_opens_his_link_without_an_account(resident: Visitor, se
         assert wrong.status_code == 422
         answer = await visitor.send(link, of=link, plate="4321 xyz")
         assert answer.status_code == 303, alerts(answer)
-        assert "4321XYZ" in (await visitor.get(link)).text
+        assert "4321 XYZ" in (await visitor.get(link)).text
         assert (await visitor.get(link[:-3] + "xxx")).status_code == 404
         assert (await visitor.get("/v/nothing")).status_code == 404
 

@@ -174,7 +174,7 @@ async def test_a_visitor_opens_his_link_on_a_phone(people: People) -> None:
     assert await violations(phone) == []
     await phone.get_by_label("Your plate").fill("9876 zyx")
     await phone.get_by_test_id("say-plate").click()
-    await expect(phone.get_by_test_id("visitor-plate")).to_have_text("9876ZYX")
+    await expect(phone.get_by_test_id("visitor-plate")).to_have_text("9876 ZYX")
     await page.goto("/communities/a/visitors")
     await expect(page.get_by_test_id("pass")).to_contain_text("9876ZYX")
 

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from parkmesh.domain import plate_spacing
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
@@ -38,6 +39,7 @@ def _environment() -> Environment:
     )
     environment.install_gettext_callables(newstyle=True, **language.jinja_callables())  # type: ignore[attr-defined]
     environment.globals["static"] = lambda name: f"/static/{name}?v={_VERSIONS[name]}"
+    environment.filters["spaced"] = plate_spacing.spaced
     environment.filters["zone"] = ZoneInfo
     environment.globals["labels"] = labels
     environment.globals["Role"] = Role
