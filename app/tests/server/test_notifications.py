@@ -193,7 +193,7 @@ async def test_a_refusal_is_told_once_for_a_car_that_waits(
         yesterday = {"received": int(time.time() * 1000) - 86_400_000}
         await saw(client, 5, plate="1234BCD", times=yesterday, gate="main-out", direction="exit", **refused)
     (mail,) = await box.received(1)
-    assert mail["To"] == RESIDENT
+    assert (mail["To"], mail["Subject"]) == (RESIDENT, "1234 BCD was refused at Main entry")
     assert "Access revoked" in text(mail)
     await settled(owner)
     assert len(box.mails) == 1

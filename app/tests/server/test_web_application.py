@@ -242,8 +242,9 @@ async def test_a_passage_is_on_the_page_at_once(server: Server, gateway: Gateway
         await client.post("/edge/v1/events", json={"epoch": 1, "events": events})
         update = await asyncio.wait_for(anext(updates), 5)
         (row,) = update["passages"]
-        assert (row["plate"], row["decision"], row["gate"], row["reason"]) == (
+        assert (row["plate"], row["shown"], row["decision"], row["gate"], row["reason"]) == (
             "1234BCD",
+            "1234 BCD",
             "granted",
             "Main entry",
             "Known plate",

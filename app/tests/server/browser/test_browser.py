@@ -233,7 +233,7 @@ async def test_live_pages_follow_a_space_and_a_passage_in_the_reader_s_language(
         {"type": "space_state", "seq": 5, "times": {"received": now}, "space": "a-03", "status": "occupied"},
         {
             "type": "passage", "seq": 6, "times": {"received": now}, "gate": "main-out", "direction": "exit",
-            "plate": "7777NEW", "decision": "granted", "reason": "exact", "opened": False,
+            "plate": "7777NCW", "decision": "granted", "reason": "exact", "opened": False,
         },
     ]  # fmt: skip
     async with gateway("gateway-a") as client:
@@ -241,8 +241,9 @@ async def test_live_pages_follow_a_space_and_a_passage_in_the_reader_s_language(
     await expect(space).to_have_attribute("data-status", "occupied")
     await expect(space).to_contain_text("Ocupada")
     if path.endswith("/a"):
-        row = page.locator('[data-testid="passage-row"][data-plate="7777NEW"]')
+        row = page.locator('[data-testid="passage-row"][data-plate="7777NCW"]')
         await expect(row).to_contain_text("La barrera no confirmó")
+        await expect(row.locator(".plate")).to_have_text("7777 NCW")
         await expect(page.get_by_test_id("count-occupied")).to_have_text("2")
     assert await violations(page) == []
 

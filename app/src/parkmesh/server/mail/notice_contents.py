@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from parkmesh.domain import ical
+from parkmesh.domain.plate_spacing import spaced
 from parkmesh.server.mail.content import Content, Payload
 from parkmesh.server.notifications.preferences import Kind
 from parkmesh.server.web import labels
@@ -99,7 +100,7 @@ def _space_offered(payload: Payload, reader: Language, site: str) -> Content:
 
 
 def _visitor_arrived(payload: Payload, reader: Language, site: str) -> Content:
-    name = payload.get("visitor") or payload.get("plate") or reader.gettext("Your visitor")
+    name = payload.get("visitor") or spaced(payload.get("plate") or "") or reader.gettext("Your visitor")
     return Content(
         subject=reader.gettext("%(visitor)s has arrived", visitor=name),
         paragraphs=(
@@ -117,15 +118,16 @@ def _visitor_arrived(payload: Payload, reader: Language, site: str) -> Content:
 
 def _plate_refused(payload: Payload, reader: Language, site: str) -> Content:
     reason = labels.label(reader, "reason", payload["reason"])
+    plate = spaced(payload["plate"])
     page, does = ("visitors", N_("See your visitors")) if payload["of_visitor"] else ("vehicles", N_("See your plates"))
     return Content(
-        subject=reader.gettext("%(plate)s was refused at %(gate)s", plate=payload["plate"], gate=payload["gate"]),
+        subject=reader.gettext("%(plate)s was refused at %(gate)s", plate=plate, gate=payload["gate"]),
         paragraphs=(
             reader.gettext(
                 "%(gate)s in %(community)s did not open for %(plate)s: %(moment)s.",
                 gate=payload["gate"],
                 community=payload["community"],
-                plate=payload["plate"],
+                plate=plate,
                 moment=_at(payload, "at", reader),
             ),
             reader.gettext("The reason: %(reason)s", reason=reason),

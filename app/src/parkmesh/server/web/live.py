@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from parkmesh.domain import plate_spacing
 from parkmesh.server.access import passages
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database
@@ -46,8 +47,8 @@ _log = logging.getLogger(__name__)
 
 class PassageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """A passage as the page writes it: texts are ready to show, in English. ``at`` (ms since 1970) and ``id`` order
-    them; ``cause`` is the reason's code, for readers of other languages. ``credential`` decides who sees it, and goes
-    to nobody."""
+    them; ``cause`` is the reason's code, for readers of other languages; ``shown`` is the plate in groups.
+    ``credential`` decides who sees it, and goes to nobody."""
 
     id: int
     at: int
@@ -60,6 +61,7 @@ class PassageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str
     opened: bool | None
     cause: str
+    shown: str = ""
     credential: str | None = None
 
 
@@ -106,6 +108,7 @@ def passage_row(passage: passages.Passage, zone: ZoneInfo) -> PassageRow:
         reason=reason_text(passage.reason, passage.decision, passage.opened),
         opened=passage.opened,
         cause=passage.reason,
+        shown=plate_spacing.spaced(passage.plate) if passage.plate else "",
         credential=passage.credential,
     )
 

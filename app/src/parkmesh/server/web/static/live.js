@@ -35,7 +35,7 @@ function passageRow(row) {
   time.textContent = clock.format(moment);
   time.dateTime = moment.toISOString();
   item.querySelector(".passage-day").textContent = day.format(moment) === day.format(new Date()) ? "" : day.format(moment);
-  item.querySelector(".plate").textContent = row.plate || "—";
+  item.querySelector(".plate").textContent = row.shown || row.plate || "—";
   const [gate, direction] = item.querySelector(".passage-gate").children;
   gate.textContent = row.gate;
   direction.textContent = `· ${words.passed[row.direction]}`;
