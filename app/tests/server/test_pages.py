@@ -28,6 +28,23 @@ PAGES = [route for route in pages.ROUTES if isinstance(route, Route)]
 IN_COMMUNITY = [route for route in PAGES if "{community}" in route.path]
 
 
+EMPTY = {
+    DESK: ["/onboard"],
+    ADMIN: [
+        f"/communities/a/{path}"
+        for path in (
+            "api-keys", "gates/save", "gates/main-in/lanes", "rules", "presence", "map/levels", "people/invite",
+            "people/1", "people/1/plates", "people/1/data", "people/units", "people/units/1", "spaces",
+            "gates/main-in/open", "transfer",
+        )
+    ],
+    RESIDENT: ["/account/password"] + [
+        f"/communities/a/{path}" for path in ("vehicles", "visitors", "share/a-01/once", "share/a-01/weekly")
+    ],
+}  # fmt: skip
+"""Addresses of forms that can't be sent empty."""
+
+
 def address(route: Route) -> str:
     """Return an address that the route answers: community a, and 1 for every other part."""
     return re.sub(r"\{[a-z]+\}", "1", route.path.replace("{community}", "a").replace("{gate}", "main-in"))
@@ -121,7 +138,7 @@ async def test_what_was_entered_is_shown_again_with_the_error(resident: Visitor)
     page = await resident.send("/communities/a/vehicles", of="/communities/a/vehicles", plate="?!", label="my <van>")
     assert page.status_code == 422
     assert "This is not a licence plate" in alerts(page)
-    assert 'href="#plate"' in page.text
+    assert re.search(r'<a href="#plate">Plate: This is not a licence plate', page.text)
     assert 'aria-invalid="true"' in page.text
     assert 'value="my &lt;van&gt;"' in page.text
     assert "<title>Error: " in page.text
@@ -240,6 +257,48 @@ async def test_rules_that_somebody_else_changed_are_not_overwritten(admin: Visit
     second = await admin.send("/communities/a/rules", of="/communities/a/gates", **form)
     assert second.status_code == 422
     assert "Somebody changed this in the meantime" in alerts(second)
+
+
+async def test_the_summary_names_each_field_in_the_reader_s_language(admin: Visitor) -> None:
+    page = await admin.get("/communities/a/gates")
+    rules = re.findall(r'<label for="(\w+)">([^<]+)</label>\s*<input id="\w+" name="\w+" type="number"', page.text)
+    assert len(rules) == 9
+    await admin.send("/language", of="/communities/a/gates", language="es")
+    refused = await admin.send("/communities/a/rules", of="/communities/a/gates", anti_passback="off", seen="x")
+    page = await admin.get("/communities/a/gates")
+    summary = refused.text[refused.text.index("data-summary") :].partition("</ul>")[0]
+    links = dict(re.findall(r'<a href="#(\w+)">([^<:]+): Escriba un número', summary))
+    for name, _english in rules:
+        label = re.search(rf'<label for="{name}">([^<]+)</label>', page.text)
+        assert label
+        assert links[name] == label[1]
+
+
+async def test_every_error_of_a_form_sent_empty_is_at_a_field_of_the_page(
+    server: Server, subtests: pytest.Subtests
+) -> None:
+    seen = 0
+    async with visiting(server.web, ADMIN) as admin:
+        spaces = "/communities/a/spaces"
+        given = await admin.send(
+            f"{spaces}/a-01/assign", of=spaces, unit="1A", **{"from": "2026-01-01T10:00", "until": ""}
+        )
+        assert given.status_code == 303, alerts(given)
+    for who in (DESK, ADMIN, RESIDENT):
+        async with visiting(server.web, who) as visitor:
+            for path in EMPTY[who]:
+                with subtests.test(f"{path} as {who}"):
+                    page = await visitor.send(path, of="/account")
+                    assert page.status_code == 422, page.status_code
+                    summary = page.text[page.text.index("data-summary") :].partition("</ul>")[0]
+                    items = re.findall(r"<li>(.*?)</li>", summary)
+                    assert items
+                    for item in items:
+                        link = re.fullmatch(r'<a href="#([^"]+)">[^<]+: [^<]+</a>', item)
+                        assert link, item
+                        assert page.text.count(f' id="{link[1]}"') == 1, item
+                        seen += 1
+    assert seen > 30
 
 
 async def test_a_table_is_tried_before_it_is_taken_over(admin: Visitor, owner: Any) -> None:

@@ -119,6 +119,9 @@ async def stream_community(request: Request) -> Response:
 
 async def open_gate(visit: Visit) -> Response:
     reason = visit.form.text("reason", least=MIN_REASON, most=MAX_REASON)
+    if wrong := visit.form.errors.pop("reason", ""):
+        # Every gate of the page has its own field.
+        visit.form.wrong(f"reason-{visit.path('gate')}", wrong)
     if visit.form.errors:
         return await show_live(visit)
     gate = visit.request.path_params["gate"]

@@ -50,6 +50,8 @@ class Form:
     files: dict[str, bytes] = field(default_factory=dict)
     twice: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     """Fields with a time that the clock shows twice: the choices of their ``offset_field``, as value and text."""
+    labels: dict[str, str] = field(default_factory=dict)
+    """The label of each field that the page shows, filled while it is rendered: see ``rendering._html``."""
 
     def value(self, name: str, default: object = "") -> str:
         """Return what the field shows: what was entered, else (or where another form was sent) ``default``."""
@@ -65,6 +67,11 @@ class Form:
         """
         sent = self.sent and (not beside or beside in self.fields)
         return value in self.fields.get(name, []) if sent else default
+
+    def shows(self, name: str, label: str) -> str:
+        """Note that the page shows a field, under an ``id`` of its name; return nothing to show."""
+        self.labels.setdefault(name, label)
+        return ""
 
     def many(self, name: str) -> list[str]:
         return self.fields.get(name, [])

@@ -98,6 +98,10 @@ def _html(template: str, code: int, reader: Language, **context: Any) -> HTMLRes
     context["label"] = lambda table, key: labels.label(reader, table, key)
     context["choices"] = lambda table, keys: [(key, labels.label(reader, table, key)) for key in keys]
     text = _templates.get_template(template).render(language=reader, **context)
+    form = context.get("form")
+    if form and form.errors:
+        # The summary of errors names the fields, and stands above them: now their labels are known.
+        text = _templates.get_template(template).render(language=reader, **context)
     place = context["member"]
     return HTMLResponse(reading_only.without_changes(text) if place and place.reads_only else text, code)
 
