@@ -3,12 +3,13 @@
 import html
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from page_visitor import IDEMPOTENCY_KEY, TOKEN, Visitor, alerts, visiting
-from parkmesh.server.web import language, pages
+from parkmesh.server.web import labels, language, pages
 from running_server import Server
 from starlette.routing import Route
 from two_communities import rows
@@ -176,6 +177,43 @@ async def test_a_vehicle_is_added_once_and_removed(resident: Visitor, owner: Any
     answer = await resident.send(f"/communities/a/vehicles/{vehicle}/remove", of="/communities/a/vehicles")
     assert answer.headers["location"] == "/communities/a/vehicles?done=vehicle-removed"
     assert 'data-plate="9999ZZZ"' not in (await resident.get("/communities/a/vehicles")).text
+
+
+async def test_without_scripts_a_page_asks_before_a_plate_is_removed(resident: Visitor, owner: Any) -> None:
+    vehicles = "/communities/a/vehicles"
+    await resident.send(vehicles, of=vehicles, plate="4321 DCB", label="")
+    form = re.search(
+        rf'action="({vehicles}/\d+/remove)"[^>]*>\s*<[^>]*>\s*<input type="hidden" name="what" value="(4321 DCB)"',
+        (await resident.get(vehicles)).text,
+    )
+    assert form
+    kept = "SELECT status FROM credential WHERE community_id = $1 AND plate = '4321DCB'"
+    came = {"referer": "https://elsewhere.example//elsewhere.example/x"}
+    token = await resident.token(vehicles)
+    page = await resident.client.post(form[1], data={"csrf_token": token, "what": form[2]}, headers=came)
+    assert page.status_code == 200
+    assert "Remove this plate? Gates will not open for it any more." in page.text
+    assert "4321 DCB" in page.text
+    assert 'href="/elsewhere.example/x"' in page.text
+    (still,) = await rows(owner, "a", kept)
+    assert still["status"] == "active"
+    sent = dict(
+        re.findall(
+            r'<input type="hidden" name="(\w+)" value="([^"]*)"', page.text.partition('data-testid="confirm"')[2]
+        )
+    )
+    assert (await resident.client.post(form[1], data=sent)).headers["location"] == f"{vehicles}?done=vehicle-removed"
+    assert [row["status"] for row in await rows(owner, "a", kept)] != ["active"]
+
+
+def test_whatever_the_script_asks_a_page_asks_without_it() -> None:
+    pages_of = Path(pages.__file__).parent
+    asked = {key for file in pages_of.glob("*.py") for key in re.findall(r'asked\("([\w-]+)"', file.read_text())}
+    templates = "".join(file.read_text() for file in (pages_of.parent / "templates").glob("*.html"))
+    in_templates = re.findall(r"data-confirm=\"{{ parts\.question\('([\w-]+)'", templates)
+    # Where staff give a reason, the form itself asks.
+    assert len(in_templates) == templates.count("data-confirm") - templates.count('data-confirm="{{ question }}"')
+    assert set(in_templates) == asked == set(labels.QUESTIONS)
 
 
 async def test_a_booking_that_is_sent_twice_is_made_once(resident: Visitor, admin: Visitor, owner: Any) -> None:

@@ -260,6 +260,25 @@ NOTICE = {
     "digest": N_("What happened the day before, every morning"),
     "gateway-offline": N_("A gateway is offline for 15 minutes"),
 }
+QUESTIONS = {
+    "delete-unit": N_("Delete this unit?"),
+    "delete-space": N_("Delete this space?"),
+    "take-space": N_("Take the space from this unit?"),
+    "delete-level": N_("Delete this level?"),
+    "remove-plate": N_("Remove this plate? Gates will not open for it any more."),
+    "reset-link": N_("Make a link for a new password?"),
+    "cancel-booking": N_("Cancel this booking?"),
+    "invite-all": N_("Send an e-mail to everybody without an account?"),
+    "take-out": N_("Take this account out of the community?"),
+    "revoke-key": N_("Revoke this key? The program that has it stops working at once."),
+    "delete-gate": N_("Delete this gate? Passages keep its name."),
+    "remove-lane": N_("Remove this lane?"),
+    "new-pass-link": N_("Make a new link? The old link will stop working."),
+    "cancel-pass": N_("Cancel this pass?"),
+    "delete-webhook": N_("Delete this webhook? Nothing more is sent to it."),
+}
+"""What is asked before something is done that is not easily undone: see ``pages.confirming``."""
+
 DONE = {
     "vehicle-added": N_("The vehicle is added. The gates know it within seconds."),
     "vehicle-changed": N_("The vehicle is changed."),

@@ -11,6 +11,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import api_keys
 from parkmesh.server.web import labels
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -69,5 +70,5 @@ _KEYS = "/communities/{community}/api-keys"
 ROUTES = [
     page(_KEYS, Access.STAFF, show),
     action(_KEYS, Access.STAFF, create),
-    action(f"{_KEYS}/{{key}}/revoke", Access.STAFF, revoke),
+    action(f"{_KEYS}/{{key}}/revoke", Access.STAFF, asked("revoke-key", revoke)),
 ]

@@ -13,6 +13,7 @@ from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings, free_spaces, no_shows, waiting_list
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.pages import forms, idempotency, preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -255,7 +256,7 @@ ROUTES = [
     action("/communities/{community}/book", Access.RESIDENT, book),
     page("/communities/{community}/book/{booking}", Access.RESIDENT, show_one),
     action("/communities/{community}/book/{booking}", Access.RESIDENT, move),
-    action("/communities/{community}/bookings/{booking}/cancel", Access.RESIDENT, cancel),
+    action("/communities/{community}/bookings/{booking}/cancel", Access.RESIDENT, asked("cancel-booking", cancel)),
     action("/communities/{community}/waiting", Access.RESIDENT, wait),
     action("/communities/{community}/waiting/{waiting}/claim", Access.RESIDENT, claim),
     action("/communities/{community}/waiting/{waiting}/leave", Access.RESIDENT, leave),

@@ -8,6 +8,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.web.pages import preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -94,5 +95,5 @@ ROUTES = [
     action("/communities/{community}/vehicles", Access.RESIDENT, add),
     page("/communities/{community}/vehicles/{vehicle}", Access.RESIDENT, show_one),
     action("/communities/{community}/vehicles/{vehicle}", Access.RESIDENT, change),
-    action("/communities/{community}/vehicles/{vehicle}/remove", Access.RESIDENT, remove),
+    action("/communities/{community}/vehicles/{vehicle}/remove", Access.RESIDENT, asked("remove-plate", remove)),
 ]

@@ -15,6 +15,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.web import labels
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import names, preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -197,9 +198,9 @@ ROUTES = [
     page(_GATES, Access.STAFF, show),
     action(f"{_GATES}/save", Access.STAFF, save_gate),
     page(f"{_GATES}/{{gate}}", Access.STAFF, show_gate),
-    action(f"{_GATES}/{{gate}}/delete", Access.STAFF, delete_gate),
+    action(f"{_GATES}/{{gate}}/delete", Access.STAFF, asked("delete-gate", delete_gate)),
     action(f"{_GATES}/{{gate}}/lanes", Access.STAFF, save_lane),
-    action(f"{_GATES}/{{gate}}/lanes/{{lane}}/delete", Access.STAFF, delete_lane),
+    action(f"{_GATES}/{{gate}}/lanes/{{lane}}/delete", Access.STAFF, asked("remove-lane", delete_lane)),
     action("/communities/{community}/rules", Access.STAFF, change_rules),
     action("/communities/{community}/presence", Access.STAFF, correct),
 ]

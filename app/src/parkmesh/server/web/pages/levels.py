@@ -14,6 +14,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.spaces import spaces
 from parkmesh.server.spaces.spaces import Geometry, Level, Space
 from parkmesh.server.web.pages import drawing, exports, preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.forms import Form
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -209,6 +210,6 @@ ROUTES = [
     action(_LEVELS, Access.STAFF, add_level),
     page(f"{_LEVELS}/{{level}}", Access.STAFF, show_level),
     action(f"{_LEVELS}/{{level}}", Access.STAFF, change_level),
-    action(f"{_LEVELS}/{{level}}/delete", Access.STAFF, delete_level),
+    action(f"{_LEVELS}/{{level}}/delete", Access.STAFF, asked("delete-level", delete_level)),
     action(f"{_LEVELS}/{{level}}/place", Access.STAFF, place),
 ]

@@ -10,6 +10,7 @@ from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.reservations.states import state_of
 from parkmesh.server.web import links
 from parkmesh.server.web.pages import exports, preconditions, unit_choice
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -245,14 +246,16 @@ _PEOPLE = "/communities/{community}/people"
 ROUTES = [
     page(_PEOPLE, Access.STAFF, show),
     action(f"{_PEOPLE}/invite", Access.STAFF, invite),
-    action(f"{_PEOPLE}/invite-all", Access.STAFF, invite_all),
+    action(f"{_PEOPLE}/invite-all", Access.STAFF, asked("invite-all", invite_all)),
     action(f"{_PEOPLE}/invitations/{{invitation}}/resend", Access.STAFF, resend),
     action(f"{_PEOPLE}/invitations/{{invitation}}/revoke", Access.STAFF, revoke),
     page(f"{_PEOPLE}/accounts", Access.STAFF, show_accounts),
-    action(f"{_PEOPLE}/accounts/{{user}}", Access.STAFF, change_account),
+    action(f"{_PEOPLE}/accounts/{{user}}", Access.STAFF, asked("take-out", change_account, act="remove")),
     page(f"{_PEOPLE}/{{resident}}", Access.STAFF, show_person),
     action(f"{_PEOPLE}/{{resident}}", Access.STAFF, change_person),
     action(f"{_PEOPLE}/{{resident}}/plates", Access.STAFF, add_plate),
-    action(f"{_PEOPLE}/{{resident}}/plates/{{vehicle}}", Access.STAFF, change_plate),
-    action(f"{_PEOPLE}/{{resident}}/reset", Access.STAFF, offer_reset),
+    action(
+        f"{_PEOPLE}/{{resident}}/plates/{{vehicle}}", Access.STAFF, asked("remove-plate", change_plate, act="remove")
+    ),
+    action(f"{_PEOPLE}/{{resident}}/reset", Access.STAFF, asked("reset-link", offer_reset)),
 ]

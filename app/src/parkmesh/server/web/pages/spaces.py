@@ -11,6 +11,7 @@ from parkmesh.server.reservations import assignments
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.pages import drawing, exports, preconditions, unit_choice
 from parkmesh.server.web.pages.communities import stream_settings
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.names import short_name
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -179,7 +180,7 @@ ROUTES = [
     action("/communities/{community}/spaces", Access.STAFF, add_space),
     page(_SPACE, Access.STAFF, show_space),
     action(_SPACE, Access.STAFF, change_space),
-    action(f"{_SPACE}/delete", Access.STAFF, delete_space),
+    action(f"{_SPACE}/delete", Access.STAFF, asked("delete-space", delete_space)),
     action(f"{_SPACE}/assign", Access.STAFF, assign),
-    action(f"{_SPACE}/assignments/{{assignment}}/delete", Access.STAFF, unassign),
+    action(f"{_SPACE}/assignments/{{assignment}}/delete", Access.STAFF, asked("take-space", unassign)),
 ]

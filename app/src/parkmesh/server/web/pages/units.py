@@ -5,6 +5,7 @@ from starlette.responses import Response
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.web.pages import exports, preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -95,5 +96,5 @@ ROUTES = [
     action(_UNITS, Access.STAFF, add),
     page(f"{_UNITS}/{{unit}}", Access.STAFF, show_unit),
     action(f"{_UNITS}/{{unit}}", Access.STAFF, change),
-    action(f"{_UNITS}/{{unit}}/delete", Access.STAFF, delete),
+    action(f"{_UNITS}/{{unit}}/delete", Access.STAFF, asked("delete-unit", delete)),
 ]

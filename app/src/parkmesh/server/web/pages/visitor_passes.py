@@ -19,6 +19,7 @@ from parkmesh.server.spaces import spaces
 from parkmesh.server.web import links, security
 from parkmesh.server.web.pages import drawing, idempotency, openings, preconditions
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.levels import MAX_LEVELS
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -257,8 +258,8 @@ ROUTES = [
     action("/communities/{community}/visitors", Access.RESIDENT, create),
     page("/communities/{community}/visitors/{pass}", Access.RESIDENT, show_one),
     action("/communities/{community}/visitors/{pass}", Access.RESIDENT, change),
-    action("/communities/{community}/visitors/{pass}/cancel", Access.RESIDENT, cancel),
-    action("/communities/{community}/visitors/{pass}/link", Access.RESIDENT, new_link),
+    action("/communities/{community}/visitors/{pass}/cancel", Access.RESIDENT, asked("cancel-pass", cancel)),
+    action("/communities/{community}/visitors/{pass}/link", Access.RESIDENT, asked("new-pass-link", new_link)),
     page(f"{VISIT}/{{token}}", Access.ANYBODY, open_link),
     action(f"{VISIT}/{{token}}", Access.ANYBODY, say_plate),
     action(f"{VISIT}/{{token}}/gates/{{gate}}/open", Access.ANYBODY, open_gate),

@@ -12,6 +12,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.outbox import events
 from parkmesh.server.web.pages import preconditions
+from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 from parkmesh.server.webhooks import deliveries, endpoints
@@ -199,5 +200,5 @@ ROUTES = [
     action(f"{_HOOK}/test", Access.STAFF, test),
     action(f"{_HOOK}/replay", Access.STAFF, replay),
     action(f"{_HOOK}/deliveries/{{delivery}}/redeliver", Access.STAFF, redeliver),
-    action(f"{_HOOK}/delete", Access.STAFF, delete),
+    action(f"{_HOOK}/delete", Access.STAFF, asked("delete-webhook", delete)),
 ]

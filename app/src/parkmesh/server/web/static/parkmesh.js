@@ -17,6 +17,8 @@ document.addEventListener("submit", (event) => {
     event.preventDefault();
     return;
   }
+  // Who was asked here is not asked again by a page.
+  if (question) form.addEventListener("formdata", (sending) => sending.formData.set("confirmed", "yes"), { once: true });
   form.dataset.sent = "yes";
   event.submitter?.setAttribute("aria-busy", "true");
 });
