@@ -168,7 +168,9 @@ async def test_a_key_of_another_community_is_not_found(people: People, made: Any
 # What an administrator's key may change. Everything else that changes something is for people: members and how they
 # sign in, other keys, acts that can't be undone.
 ALLOWED = {
-    "POST /bars", "DELETE /bars/{bar}",
+    "POST /bars", "DELETE /bars/{bar}", "POST /checks",
+    "POST /violations", "POST /violations/{violation}/warn", "POST /violations/{violation}/close",
+    "POST /visitor-nights-exceptions", "DELETE /visitor-nights-exceptions/{exception}",
     "PATCH /levels/{level}", "PATCH /spaces/{space}", "PATCH /gates/{gate}", "PATCH /rules",
     "POST /levels", "PUT /levels/{level}", "DELETE /levels/{level}", "POST /levels/{level}/rows",
     "POST /levels/{level}/copies", "POST /levels/{level}/alignments",
@@ -204,7 +206,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
     (resident,) = [item for item in members if item["email"] == "resident@a.example"]
     ids = {
         "invitation": invited.json()["id"], "user": resident["id"], "resident": resident["resident_id"],
-        "key": key["id"], "session": "0" * 16, "passkey": 1, "message": 1,
+        "key": key["id"], "session": "0" * 16, "violation": 1, "passkey": 1, "message": 1,
     }  # fmt: skip
     bodies = {
         "POST /invitations": {"email": "heir@a.example", "role": "administrator"},
@@ -212,6 +214,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
         "POST /residents/{resident}/erase": {"confirm": "resident@a.example"},
         "POST /api-keys": {"name": "heir", "role": "administrator"},
         "PATCH /notification-preferences": {"e_mails": {}},
+        "POST /violations/{violation}/appeal": {"note": "It is not ours."},
         "PUT /residents/{resident}/erasure-request": {"wanted": True},
         "POST /offboard": {"reason": "spite"},
         "PUT /account/password": {"current": "x" * 12, "new": "y" * 12},

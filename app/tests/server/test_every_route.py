@@ -66,6 +66,16 @@ async def fill(
         ),
         "vehicle": await made(resident, "vehicles", {"plate": f"OF{community.upper()}777"}),
         "bar": await made(administrator, "bars", {"plate": f"BA{community.upper()}777", "reason": "a test"}),
+        "violation": await made(
+            administrator,
+            "violations",
+            {"kind": "fire_lane", "plate": f"VL{community.upper()}777", "evidence": "In front of the doors."},
+        ),
+        "exception": await made(
+            administrator,
+            "visitor-nights-exceptions",
+            {"unit_id": units["1A"], "plate": f"EX{community.upper()}777", "until": moment(5), "reason": "a test"},
+        ),
         "invitation": await made(administrator, "invitations", {"email": f"new@{community}.example"}),
         "key": await made(administrator, "api-keys", {"name": "Integrator", "role": "reader"}),
         "visitor_pass": await made(

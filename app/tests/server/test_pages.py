@@ -289,7 +289,9 @@ async def test_an_invitation_makes_an_account(admin: Visitor, server: Server) ->
 async def test_rules_that_somebody_else_changed_are_not_overwritten(admin: Visitor) -> None:
     page = await admin.get("/communities/a/gates")
     inputs = dict(re.findall(r'<input id="(\w+)" name="\w+" type="number" value="(\d*)"', page.text))
-    rules = {key: value for key, value in inputs.items() if key.endswith(("_s", "unit", "hours", "ahead", "minutes"))}
+    rules = {
+        key: value for key, value in inputs.items() if key.endswith(("_s", "unit", "hours", "ahead", "minutes", "days"))
+    }
     form = {**rules, "anti_passback": "soft", "seen": await admin.seen("/communities/a/gates")}
     first = await admin.send("/communities/a/rules", of="/communities/a/gates", **form)
     assert first.status_code == 303, alerts(first)
@@ -301,7 +303,7 @@ async def test_rules_that_somebody_else_changed_are_not_overwritten(admin: Visit
 async def test_the_summary_names_each_field_in_the_reader_s_language(admin: Visitor) -> None:
     page = await admin.get("/communities/a/gates")
     rules = re.findall(r'<label for="(\w+)">([^<]+)</label>\s*<input id="\w+" name="\w+" type="number"', page.text)
-    assert len(rules) == 10
+    assert len(rules) == 12
     await admin.send("/language", of="/communities/a/gates", language="es")
     refused = await admin.send("/communities/a/rules", of="/communities/a/gates", anti_passback="off", seen="x")
     page = await admin.get("/communities/a/gates")

@@ -118,6 +118,25 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
             "min",
         ),
     ] = 0
+    overstay_grace_minutes: Annotated[
+        int,
+        _count(
+            0,
+            1440,
+            N_("Minutes that a car may stay after its pass or booking"),
+            "How long a visitor's car or one in a booked space may stay after the end, before it is an overstay.",
+            "min",
+        ),
+    ] = 30
+    visitor_nights_in_28_days: Annotated[
+        int,
+        _count(
+            0,
+            28,
+            N_("Nights that a visitor's car may stay in 28 days"),
+            "Nights of one plate as a visitor of one unit, in any 28 days. 0: no limit.",
+        ),
+    ] = 0
 
 
 class Rule(Struct, frozen=True):

@@ -179,8 +179,14 @@ async def entries(
 
 async def names(pool: Pool, community_id: int, found: Iterable[Entry]) -> dict[str, str]:
     """Return what the users and API keys that acted are called now, by ``actor``."""
-    users = {entry.user_id for entry in found if entry.user_id is not None}
-    keys = [int(entry.actor.removeprefix("api-key:")) for entry in found if entry.actor.startswith("api-key:")]
+    return await called_now(pool, community_id, {entry.actor for entry in found})
+
+
+async def called_now(pool: Pool, community_id: int, actors: Iterable[str]) -> dict[str, str]:
+    """Return what users and API keys are called now, by ``actor`` (``user:12``); those that are gone are left out."""
+    named = list(actors)
+    users = {int(actor.removeprefix("user:")) for actor in named if actor.startswith("user:")}
+    keys = [int(actor.removeprefix("api-key:")) for actor in named if actor.startswith("api-key:")]
     called: dict[str, str] = {}
     if users:
         async with database.in_identity(pool) as connection:

@@ -7,6 +7,9 @@
 | what sensors said of spaces | 30 days | their day's partition is dropped |
 | presence of plates outside, corrections of presence | 30 days | deleted |
 | stays | 30 days after they ended; an open one ends 30 days after the entry | deleted |
+| violations | 30 days after they were closed, 180 after their last step; as long as their stay | deleted |
+| checks of plates | 30 days | deleted |
+| exceptions of visitors' nights | 30 days after their end | deleted |
 | visitors' plates on the access list | 30 days after their validity | deleted |
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
 | reasons of bookings' cancellation | 30 days after the booked time | erased |
@@ -84,6 +87,19 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         """,  # noqa: S608 - a constant
     ),
     ("stay", PASSAGES_KEPT, "DELETE FROM stay WHERE left_at < $1"),
+    (
+        "violation",
+        PEOPLE_KEPT,
+        """
+        DELETE FROM violation v
+        WHERE NOT EXISTS (SELECT FROM violation_step s WHERE s.community_id = v.community_id AND s.violation_id = v.id
+                            AND s.at >= $1::timestamptz
+                                - CASE v.state WHEN 'closed' THEN interval '0' ELSE interval '150 days' END)
+          AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = v.community_id AND s.id = v.stay_id)
+        """,
+    ),
+    ("plate_check", PASSAGES_KEPT, "DELETE FROM plate_check WHERE asked_at < $1"),
+    ("visitor_nights_exception", PEOPLE_KEPT, "DELETE FROM visitor_nights_exception WHERE until < $1"),
     (
         "visitor_credential",
         PEOPLE_KEPT,

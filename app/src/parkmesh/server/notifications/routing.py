@@ -1,6 +1,7 @@
 """The worker that makes events into messages: a moment after the act, on any server, each event once.
 
-It also looks for what happens by itself: passages that concern somebody, gateways that are offline, days that are over.
+It also looks for what happens by itself: passages that concern somebody, gateways that are offline, cars
+that overstay, days that are over.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 from parkmesh.server import webhooks
-from parkmesh.server.access import passage_events
+from parkmesh.server.access import overstays, passage_events
 from parkmesh.server.db import database
 from parkmesh.server.db.community_worker import CommunityWorker
 from parkmesh.server.notifications import digests, notices, outages
@@ -18,8 +19,8 @@ from parkmesh.server.outbox import events
 from parkmesh.server.telemetry import logs
 
 BATCH = 200
-WATCH_S = 60.0
-"""Seconds between two looks for gateways that are offline and digests that are due."""
+WATCH_S = 45.0
+"""Seconds between two looks for gateways that are offline, overstays and digests that are due: a minute at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,8 +70,11 @@ async def watch(pool: database.Pool, *, mails: bool) -> None:
     while True:
         try:
             await outages.look(pool)
+            await overstays.look(pool, datetime.now(UTC))
             if mails:
                 await digests.send_due(pool)
         except Exception as error:  # noqa: BLE001 - whatever it was, the next look must not depend on it
-            _log.warning("gateways and digests weren't looked at", extra={"fields": {"cause": logs.describe(error)}})
+            _log.warning(
+                "gateways, overstays, digests weren't looked at", extra={"fields": {"cause": logs.describe(error)}}
+            )
         await asyncio.sleep(WATCH_S * random.uniform(0.8, 1.2))  # noqa: S311

@@ -1,7 +1,8 @@
 """One person's data in a community: exported whole, or erased.
 
-The export holds the person, their account and plates, the passages and stays of those plates while they held them,
-visits and bookings that they made, invitations to their address, and the entries of the audit trail that mention them.
+The export holds the person, their account and plates, the passages, stays, violations and checks of those plates while
+they held them, visits and bookings that they made, invitations to their address, and the entries of the audit trail
+that mention them.
 The account's sessions and passkeys are given to the account's owner alone: the account may serve other communities
 too.
 
@@ -49,6 +50,8 @@ class PersonalData(Struct, frozen=True):
     presence: Rows
     passages: Rows
     stays: Rows
+    violations: Rows
+    checks: Rows
     visitor_passes: Rows
     bookings: Rows
     invitations: Rows
@@ -91,6 +94,11 @@ class _Person(Struct, frozen=True):
     seen: Seen
     pass_ids: list[int]
     booking_ids: list[int]
+
+    @property
+    def actor(self) -> str | None:
+        """Return how the audit trail names the person's account; None without one."""
+        return f"user:{self.user_id}" if self.user_id else None
 
     @property
     def objects(self) -> list[str]:
@@ -176,6 +184,45 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             """,  # noqa: S608 - a condition of ours
             community_id,
             person.credential_ids,
+            MAX_PASSAGES,
+            *columns(person.seen),
+        ),
+        violations=await _rows(
+            connection,
+            f"""
+            SELECT v.kind, v.plate, v.since, v.opened_at, v.noticed_by, v.evidence, v.state,
+                   v.opened_by = $5 AS by_the_person,
+                   (SELECT string_agg(s.note, E'\\n' ORDER BY s.id) FROM violation_step s
+                    WHERE s.community_id = v.community_id AND s.violation_id = v.id AND s.actor = $5) AS written
+            FROM violation v
+            WHERE v.community_id = $1 AND (
+                EXISTS (SELECT FROM {windows_of(6)} WHERE seen.plate = v.plate AND seen.since <= v.opened_at
+                          AND (seen.until IS NULL OR v.opened_at < seen.until))
+                OR v.opened_by = $5
+                OR v.booking_id = ANY($2)
+                OR EXISTS (SELECT FROM stay t WHERE t.community_id = v.community_id AND t.id = v.stay_id
+                             AND t.credential_id = ANY($3))
+                OR EXISTS (SELECT FROM violation_step s
+                           WHERE s.community_id = v.community_id AND s.violation_id = v.id AND s.actor = $5))
+            ORDER BY v.id DESC LIMIT $4
+            """,  # noqa: S608 - a condition of ours
+            community_id,
+            person.booking_ids,
+            person.credential_ids,
+            MAX_PASSAGES,
+            person.actor,
+            *columns(person.seen),
+        ),
+        checks=await _rows(
+            connection,
+            f"""
+            SELECT k.plate, k.at, k.asked_at, k.allowed, k.until, k.by, k.reason FROM plate_check k
+            WHERE k.community_id = $1 AND EXISTS (
+                SELECT FROM {windows_of(3)}
+                WHERE seen.plate = k.plate AND seen.since <= k.at AND (seen.until IS NULL OR k.at < seen.until))
+            ORDER BY k.id DESC LIMIT $2
+            """,  # noqa: S608 - a condition of ours
+            community_id,
             MAX_PASSAGES,
             *columns(person.seen),
         ),
@@ -288,6 +335,7 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
                 community_id,
                 person.plates,
             )
+        await _erase_violations(connection, community_id, person)
         credentials = await _run(
             connection,
             "DELETE FROM credential WHERE community_id = $1 AND id = ANY($2)",
@@ -430,6 +478,48 @@ async def _erase_visits(connection: Connection, principal: Principal, community_
         community_id,
         person.pass_ids,
     )
+
+
+async def _erase_violations(connection: Connection, community_id: int, person: _Person) -> None:
+    """Forget the person's plates in violations and checks, and what was written of them and by them.
+
+    What erases the stays ran before: a stay without a credential under a pseudonym is an erased one's.
+    """
+    concerned = [
+        row["id"]
+        for row in await connection.fetch(
+            """
+            SELECT v.id FROM violation v WHERE v.community_id = $1 AND (
+                v.plate = ANY($2) OR v.booking_id = ANY($3)
+                OR EXISTS (SELECT FROM stay t WHERE t.community_id = v.community_id AND t.id = v.stay_id
+                             AND starts_with(t.plate, '~')))
+            """,
+            community_id,
+            person.plates,
+            person.booking_ids,
+        )
+    ]
+    await connection.execute(
+        """
+        UPDATE violation SET plate = CASE WHEN id = ANY($2) THEN NULL ELSE plate END, evidence = ''
+        WHERE community_id = $1 AND (id = ANY($2) OR opened_by = $3)
+        """,
+        community_id,
+        concerned,
+        person.actor,
+    )
+    await connection.execute(
+        "UPDATE violation_step SET note = '' WHERE community_id = $1 AND (violation_id = ANY($2) OR actor = $3)",
+        community_id,
+        concerned,
+        person.actor,
+    )
+    for table in ("plate_check", "visitor_nights_exception"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE community_id = $1 AND plate = ANY($2)",  # noqa: S608 - names from here
+            community_id,
+            person.plates,
+        )
 
 
 async def _redact(connection: Connection, principal: Principal, community_id: int, person: _Person) -> int:

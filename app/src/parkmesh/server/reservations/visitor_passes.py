@@ -29,7 +29,7 @@ from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import limits, principals
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import bookings, states
+from parkmesh.server.reservations import bookings, states, visitor_nights
 from parkmesh.server.spaces import spaces
 
 MAX_DIRECTIONS = 2000
@@ -207,8 +207,8 @@ async def create(
 ) -> tuple[VisitorPass, str]:
     """Make a pass, with a visitors' space booked for it where ``space`` names one; return it and its link's token.
 
-    ``plate`` is normalised. Raises ``Problem``: 422 ``outside-rules``, 409 ``quota``, 409 ``plate`` for one that may
-    not pass, 404 and 409 ``category`` or ``overlap`` for the space.
+    ``plate`` is normalised. Raises ``Problem``: 422 ``outside-rules``, 409 ``quota``, 409 ``nights``, 409 ``plate`` for
+    one that may not pass, 404 and 409 ``category`` or ``overlap`` for the space.
     """
     allowed = await rules.read(connection, community_id)
     bookings.check_begin(window, allowed, now)
@@ -228,6 +228,7 @@ async def create(
             limit=month.limit,
         )
     await _check_plate(connection, community_id, plate)
+    await visitor_nights.check(connection, community_id, unit_id, plate, window, now)
     token = _new_token(community_id)
     pass_id: int = await connection.fetchval(
         """
@@ -281,6 +282,9 @@ async def change(
         if await _revoked(connection, community_id, seen.id):
             raise Problem(409, "Your administrators revoked this plate; only they can change it.", kind="revoked")
         await _check_plate(connection, community_id, plate)
+        await bookings.hold_unit(connection, community_id, seen.unit_id)
+        window = Window(seen.from_, seen.until)
+        await visitor_nights.check(connection, community_id, seen.unit_id, plate, window, now, pass_id=seen.id)
     await connection.execute(
         "UPDATE visitor_pass SET name = $3, plate = $4 WHERE community_id = $1 AND id = $2",
         community_id,
@@ -432,7 +436,7 @@ async def say_plate(
     """
     row = await connection.fetchrow(
         """
-        SELECT p.id, p.plate, p.plate_attempts, p.status, p.starts_at, p.ends_at
+        SELECT p.id, p.unit_id, p.plate, p.plate_attempts, p.status, p.starts_at, p.ends_at
         FROM visitor_pass p JOIN community c ON c.id = p.community_id
         WHERE p.community_id = $1 AND p.token_sha256 = $2 AND c.offboarded_at IS NULL FOR NO KEY UPDATE OF p
         """,
@@ -453,6 +457,10 @@ async def say_plate(
             row["id"],
         )
         if await _revoked(connection, community_id, row["id"]) or not await _may_pass(connection, community_id, plate):
+            return PlateRefused(left - 1)
+        await bookings.hold_unit(connection, community_id, row["unit_id"])
+        window = Window(row["starts_at"], row["ends_at"])
+        if await visitor_nights.excess(connection, community_id, row["unit_id"], plate, window, now, row["id"]):
             return PlateRefused(left - 1)
         await connection.execute(
             "UPDATE visitor_pass SET plate = $3 WHERE community_id = $1 AND id = $2", community_id, row["id"], plate

@@ -75,6 +75,8 @@ OBJECT = {
     "sharing": N_("Sharing"),
     "space": N_("Spaces"),
     "unit": N_("Units"),
+    "violation": N_("Violations"),
+    "visitor-nights": N_("Visitors' nights"),
     "visitor-pass": N_("Visitor passes"),
     "webhook": N_("Webhooks"),
     "waiting": N_("Waiting list"),
@@ -157,6 +159,9 @@ EVENT = {
     "resident.erasure_asked": N_("A person asks for their data to be erased."),
     "sharing.changed": N_("A space was shared, or its times changed."),
     "sharing.taken_back": N_("A shared space was taken back."),
+    "stay.overstayed": N_("A car is still there after its pass or booking ended."),
+    "violation.closed": N_("A violation of the rules of parking is closed."),
+    "violation.opened": N_("A violation of the rules of parking was noticed."),
     "visitor_pass.cancelled": N_("A visitor's pass was cancelled."),
     "visitor_pass.changed": N_("A visitor's pass was changed."),
     "visitor_pass.created": N_("A visitor was invited."),
@@ -172,6 +177,44 @@ STATE = {
     "upcoming": N_("Upcoming"),
     "over": N_("Over"),
     "cancelled": N_("Cancelled"),
+}
+VIOLATION = {
+    "overstay": N_("Stayed too long"),
+    "expired_pass": N_("Pass no longer valid"),
+    "no_pass": N_("No pass"),
+    "in_others_space": N_("In another unit's space"),
+    "resident_in_visitor_space": N_("Resident in a visitors' space"),
+    "accessible_without_permit": N_("In an accessible space without a permit"),
+    "passback": N_("Entered again without an exit"),
+    "fire_lane": N_("In the fire lane"),
+    "double_parked": N_("Double-parked"),
+    "abandoned": N_("Abandoned"),
+}
+VIOLATION_STATE = {
+    "open": N_("Open"),
+    "warned": N_("Warned"),
+    "appealed": N_("Appealed"),
+    "closed": N_("Closed"),
+}
+NOTICED_BY = {
+    "rule": N_("Noticed by a rule"),
+    "staff": N_("Opened by staff"),
+    "resident": N_("Reported by a resident"),
+}
+CHECK_BY = {
+    "resident": N_("A resident's vehicle"),
+    "pass": N_("A visitor's pass"),
+    "booking": N_("A booking"),
+    "none": N_("Nothing"),
+}
+CHECK_REASON = {
+    "valid": N_("It may be here."),
+    "grace": N_("Its time has ended. It may stay on for a little while."),
+    "other_space": N_("It may be in the community, but not in this space."),
+    "revoked": N_("Its access was revoked."),
+    "ended": N_("Its time has ended."),
+    "not_begun": N_("Its time hasn't begun."),
+    "unknown": N_("Nobody registered this plate."),
 }
 CLOSED_BY = {
     "exit": N_("Exit"),
@@ -244,6 +287,11 @@ TABLES = {
     "message": MESSAGE,
     "state": STATE,
     "closed-by": CLOSED_BY,
+    "violation": VIOLATION,
+    "violation-state": VIOLATION_STATE,
+    "noticed-by": NOTICED_BY,
+    "check-by": CHECK_BY,
+    "check-reason": CHECK_REASON,
     "report": REPORT,
     "report-about": REPORT_ABOUT,
     "column": COLUMN,
@@ -275,6 +323,7 @@ QUESTIONS = {
     "remove-lane": N_("Remove this lane?"),
     "new-pass-link": N_("Make a new link? The old link will stop working."),
     "cancel-pass": N_("Cancel this pass?"),
+    "remove-exception": N_("Remove this exception?"),
     "delete-webhook": N_("Delete this webhook? Nothing more is sent to it."),
 }
 """What is asked before something is done that is not easily undone: see ``pages.confirming``."""
@@ -326,6 +375,10 @@ DONE = {
     "waiting": N_("You are on the waiting list. As soon as a space is free for you, it is offered to you here."),
     "left-waiting": N_("You don't wait for that time any more."),
     "calendar-ended": N_("The address is ended. It shows nothing any more."),
+    "violation-opened": N_("The violation is written down."),
+    "violation-warned": N_("The warning is written down."),
+    "violation-appealed": N_("The appeal is written down. Your administrators see it."),
+    "violation-closed": N_("The violation is closed."),
     "key-revoked": N_("The key is revoked. It no longer works."),
 }
 

@@ -80,6 +80,30 @@ class PersonalStay(_Part):
     closed_by: ClosedBy | None
 
 
+class PersonalViolation(_Part):
+    """``written`` is what the person wrote about it; ``by_the_person``: they reported or opened it."""
+
+    kind: str
+    plate: str | None
+    since: datetime
+    opened_at: datetime
+    noticed_by: str
+    evidence: str
+    state: str
+    by_the_person: bool | None
+    written: str | None
+
+
+class PersonalCheck(_Part):
+    plate: str
+    at: datetime
+    asked_at: datetime
+    allowed: bool
+    until: datetime | None
+    by: str
+    reason: str
+
+
 class PersonalVisitorPass(_Part):
     id: int
     name: str | None
@@ -170,6 +194,8 @@ class PersonalData(_Part):
     presence: list[PersonalPresence]
     passages: list[PersonalPassage]
     stays: list[PersonalStay]
+    violations: list[PersonalViolation]
+    checks: list[PersonalCheck]
     visitor_passes: list[PersonalVisitorPass]
     bookings: list[PersonalBooking]
     invitations: list[PersonalInvitation]

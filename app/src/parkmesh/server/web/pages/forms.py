@@ -90,6 +90,14 @@ class Form:
             self.wrong(name, _("Enter %(least)s to %(most)s characters.", least=max(least, 1), most=most))
         return text
 
+    def writing(self, name: str, *, least: int, most: int) -> str:
+        """Return a text of several lines of ``least`` to ``most`` characters."""
+        # Browsers end lines as the protocol of forms says, the text knows one kind of end.
+        text = self.value(name).replace("\r\n", "\n").strip()
+        if not least <= len(text) <= most or not text.replace("\n", "").isprintable():
+            self.wrong(name, self.language.gettext("Enter %(least)s to %(most)s characters.", least=least, most=most))
+        return text
+
     def choice(self, name: str, allowed: list[str] | tuple[str, ...] | dict[str, str]) -> str:
         """Return one of ``allowed``."""
         chosen = self.value(name)

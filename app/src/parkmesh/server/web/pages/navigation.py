@@ -36,6 +36,7 @@ RESIDENT = (
     Item("/visitors", N_("Visitors"), "ticket"),
     Item("/vehicles", N_("Vehicles"), "car"),
     Item("/history", N_("History"), "clock"),
+    Item("/violations", N_("Violations"), "flag"),
 )
 STAFF = (
     Item("", N_("Live"), "pulse"),
@@ -45,6 +46,8 @@ STAFF = (
     Item("/bookings", N_("Bookings"), "calendar"),
     Item("/visitor-passes", N_("Visitor passes"), "ticket"),
     Item("/stays", N_("Stays"), "clock"),
+    Item("/check", N_("Check a plate"), "search"),
+    Item("/violations", N_("Violations"), "flag"),
     Item("/reports", N_("Reports"), "chart"),
     Item("/bars", N_("Barred plates"), "shield"),
     Item("/spaces", N_("Spaces"), "grid"),
