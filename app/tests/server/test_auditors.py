@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from page_visitor import Visitor, visiting
+from page_visitor import Visitor, alerts, visiting
 from parkmesh.server.web.pages import ROUTES
 from running_server import Server
 from two_communities import PASSWORD, rows
@@ -140,6 +140,14 @@ async def test_staff_make_an_auditor_of_a_member(server: Server, people: People,
     assert (await admin.send(f"{place}/{user}", of=place, act="auditor")).status_code == 303
     changed = await (await people("resident@a.example")).get(f"{A}/audit")
     assert changed.status_code == 200
+
+
+async def test_the_form_refuses_an_auditor_with_a_unit(admin: Visitor) -> None:
+    place = "/communities/a/people"
+    refused = await admin.send(f"{place}/invite", of=place, email="other@firm.example", role="auditor", unit="1A")
+    assert refused.status_code == 422
+    assert "An auditor belongs to no unit." in alerts(refused)
+    assert "other@firm.example" in refused.text
 
 
 async def test_an_auditor_verifies_the_trail(auditor: Any, reading: Visitor, people: People, owner: Any) -> None:

@@ -63,6 +63,8 @@ async def invite(visit: Visit) -> Response:
     )
     async with visit.reading() as connection:
         unit_id = await unit_choice.chosen(visit, connection)
+    if role is Role.AUDITOR and unit_id is not None:
+        form.wrong("unit", visit.language.gettext("An auditor belongs to no unit."))
     if not form.errors:
         try:
             _, opening = await invitations.invite(
