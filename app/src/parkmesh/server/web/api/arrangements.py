@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Request
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator
 
-from parkmesh.domain import arrangements, rows
+from parkmesh.domain import rows
 from parkmesh.domain.arrangements import How, NotAlikeError
 from parkmesh.server.db import database
+from parkmesh.server.http.messages import Message
+from parkmesh.server.http.problems import Problem
 from parkmesh.server.spaces import arrangements as arranging
 from parkmesh.server.spaces import rows as laying
 from parkmesh.server.spaces import spaces
@@ -23,6 +25,8 @@ in_community = APIRouter(tags=["spaces"])
 ShortName = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME)]
 Offset = Annotated[float, Field(ge=-spaces.MAX_EXTENT, le=spaces.MAX_EXTENT, allow_inf_nan=False)]
 
+_UNIQUE: dict[str, JsonValue] = {"uniqueItems": True}
+
 
 def _different(names: list[str]) -> list[str]:
     if len(set(names)) < len(names):
@@ -34,10 +38,10 @@ class CopyBody(Body):
     """Places to copy, in the unit of the level's map."""
 
     spaces: list[ShortName] = Field(
-        json_schema_extra={"uniqueItems": True},
         min_length=1,
         max_length=rows.MOST,
         description="Names of the spaces whose places are copied.",
+        json_schema_extra=_UNIQUE,
     )
     first: ShortName = Field(
         description="Name of the first copy. The others differ from it as the names in `spaces` differ from its first."
@@ -53,23 +57,12 @@ class CopyBody(Body):
 
     different = field_validator("spaces")(_different)
 
-    @model_validator(mode="after")
-    def _named(self) -> "CopyBody":
-        try:
-            arrangements.renamed(self.spaces, self.first)
-        except NotAlikeError as wrong:
-            raise ValueError(f"the name of the copy of {wrong} can't follow from first") from None
-        return self
-
 
 class AlignBody(Body):
     """Spaces to put in line."""
 
     spaces: list[ShortName] = Field(
-        json_schema_extra={"uniqueItems": True},
-        min_length=2,
-        max_length=rows.MOST,
-        description="Names of the spaces.",
+        min_length=2, max_length=rows.MOST, description="Names of the spaces.", json_schema_extra=_UNIQUE
     )
     how: How = Field(
         description="`left` and `top`: their edges on the line of the outermost. `across` and `down`: equal distances; "
@@ -94,7 +87,11 @@ async def copy_places(
         source = await spaces.level(connection, identity, level)
         target = await spaces.level(connection, identity, body.to_level or level, for_change=not dry_run)
         present = await spaces.all_of(connection, identity)
-        plan = arranging.copy(source, target, present, body.spaces, body.first, body.dx, body.dy)
+        try:
+            plan = arranging.copy(source, target, present, body.spaces, body.first, body.dx, body.dy)
+        except NotAlikeError as wrong:
+            what = Message("first: the name of the copy of %(name)s can't follow from it", name=str(wrong))
+            raise Problem(422, what, kind="invalid") from None
         if not dry_run:
             laying.check(plan, create=body.create, overlapping=body.overlapping)
             await laying.apply(connection, principal, identity, target, plan, body.category, datetime.now(UTC))
