@@ -7,7 +7,7 @@ import asyncio
 import itertools
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,23 @@ def cluster(postgres: PostgresServer, database_host: str) -> Callable[[str], Dat
 
 
 @pytest.fixture
-def empty_database(cluster: Callable[[str], Database]) -> Database:
-    return cluster("template0")
+def passing(cluster: Callable[[str], Database], postgres: PostgresServer) -> Iterator[Callable[[str], Database]]:
+    """Return a function that makes a database as ``cluster`` does, for this test alone: they lie in memory."""
+    made: list[str] = []
+
+    def create(template: str) -> Database:
+        found = cluster(template)
+        made.append(found.name)
+        return found
+
+    yield create
+    if made:
+        postgres.psql("".join(f"DROP DATABASE IF EXISTS {name} WITH (FORCE);" for name in made))
+
+
+@pytest.fixture
+def empty_database(passing: Callable[[str], Database]) -> Database:
+    return passing("template0")
 
 
 @pytest.fixture(scope="session")
@@ -78,15 +93,15 @@ def password_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def db(cluster: Callable[[str], Database], migrated_template: str) -> Database:
+def db(passing: Callable[[str], Database], migrated_template: str) -> Database:
     """Return a database of its own for one test, migrated and empty."""
-    return cluster(migrated_template)
+    return passing(migrated_template)
 
 
 @pytest.fixture
-def filled(cluster: Callable[[str], Database], filled_template: str) -> Database:
+def filled(passing: Callable[[str], Database], filled_template: str) -> Database:
     """Return a database of its own for one test, with the communities a and b and their people."""
-    return cluster(filled_template)
+    return passing(filled_template)
 
 
 @pytest.fixture
