@@ -54,7 +54,7 @@ async def list_checks(
     member: Staff,
     page: paging.Page,
     plate: Annotated[
-        str | None, Query(max_length=64, pattern=PRINTABLE, description="Its part, in any usual spelling.")
+        str | None, Query(max_length=64, pattern=PRINTABLE, description="A part of it, in any usual spelling.")
     ] = None,
 ) -> Checks:
     """List the checks of the last 30 days with their answers, latest first."""

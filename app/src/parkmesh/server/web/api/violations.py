@@ -66,7 +66,7 @@ async def list_violations(
     state: Annotated[State | None, Query(description="Only those in this state.")] = None,
     kind: Annotated[Kind | None, Query(description="Only those of this kind.")] = None,
     plate: Annotated[
-        str | None, Query(max_length=64, pattern=PRINTABLE, description="Its part, in any usual spelling.")
+        str | None, Query(max_length=64, pattern=PRINTABLE, description="A part of it, in any usual spelling.")
     ] = None,
 ) -> Violations:
     """List violations of the rules of parking, latest first. Residents see those of their unit, and those that they
