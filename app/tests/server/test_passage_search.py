@@ -10,6 +10,7 @@ import httpx
 import msgspec
 import pytest
 from parkmesh.domain.access import decide
+from parkmesh.domain.access_index import AccessIndex
 from parkmesh.protocol import edge
 from parkmesh.server.access import passages
 from parkmesh.server.db import database
@@ -346,7 +347,7 @@ async def test_a_neighbour_s_visitor_is_not_seen_by_registering_the_plate(
     mine, every = updates(resident), updates(admin)
     async with gateway("gateway-a") as client, asyncio.timeout(20):
         listed = edge_list(await client.get("/edge/v1/access-list"))
-        decision = decide("7777KKK", listed, int(now.timestamp() * 1000) + 60_000)
+        decision = decide("7777KKK", AccessIndex(listed), int(now.timestamp() * 1000) + 60_000)
         assert (decision.outcome, decision.credential_id) == ("granted", visitors)
         await anext(mine)
         await anext(every)

@@ -17,6 +17,7 @@ import pytest
 from parkmesh.server.commands import run
 from parkmesh.server.http import sockets
 from parkmesh.server.web import security
+from parkmesh.server.web.pages import forms
 from running_server import SESSION_SECRET, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, rows
 
@@ -328,7 +329,7 @@ BAD_REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/api/v1/sessions", {"json": {"email": "x" * 300, "password": "x"}}, 422),
     ("POST", "/sign-out", {"json": {}}, 303),
     ("POST", "/sign-in", {"json": {}}, 415),
-    ("POST", "/sign-in", {"data": {f"f{n}": "x" for n in range(30)}}, 400),
+    ("POST", "/sign-in", {"data": {f"f{n}": "x" for n in range(forms.MAX_FIELDS + 1)}}, 400),
 ]
 
 

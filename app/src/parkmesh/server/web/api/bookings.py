@@ -16,6 +16,7 @@ from parkmesh.server.reservations import bookings, free_spaces
 from parkmesh.server.reservations.states import State
 from parkmesh.server.spaces.spaces import Category, Geometry
 from parkmesh.server.web import paging, preconditions
+from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating, scope
 from parkmesh.server.web.api.caller import Member, SignedIn
 from parkmesh.server.web.api.creating import Made
@@ -135,7 +136,7 @@ async def list_available(
     return FreeSpaces(items=[FreeSpace.model_validate(space) for space in items], next=following)
 
 
-@in_community.get("/bookings")
+@in_community.get("/bookings", responses=answers(403))
 async def list_bookings(
     request: Request,
     member: Member,

@@ -118,7 +118,7 @@ def _shown(member: Membership, found: visitor_passes.VisitorPass) -> VisitorPass
     return visitor_pass
 
 
-@in_community.get("/visitor-passes")
+@in_community.get("/visitor-passes", responses=answers(403))
 async def list_visitor_passes(
     request: Request,
     member: Member,
