@@ -43,10 +43,13 @@ BEGIN
     -- community never wait for each other in a ring.
     INSERT INTO plate_part (community_id, part, plate)
         SELECT p.community_id, substr(p.plate, n), p.plate
-        FROM (SELECT DISTINCT a.community_id, a.plate FROM after a WHERE a.plate <> '' AND a.plate NOT LIKE '~%') p,
+        FROM (SELECT a.community_id, a.plate
+              FROM (SELECT DISTINCT community_id, plate FROM after WHERE plate <> '' AND plate NOT LIKE '~%') a
+              -- A look for each plate, before it is taken apart: a join would read all parts each time.
+              WHERE (SELECT true FROM plate_part k
+                     WHERE k.community_id = a.community_id AND k.part = a.plate AND k.plate = a.plate) IS NULL
+              OFFSET 0) p,
             generate_series(1, length(p.plate)) n
-        WHERE NOT EXISTS (SELECT FROM plate_part k
-                          WHERE k.community_id = p.community_id AND k.part = p.plate AND k.plate = p.plate)
         ORDER BY p.community_id, p.plate COLLATE "C", n
     ON CONFLICT DO NOTHING;
     RETURN NULL;
