@@ -231,8 +231,14 @@ async def test_the_desk_is_told_once_of_a_gateway_that_is_offline(
 async def test_the_digest_comes_once_and_tells_of_the_day_before(
     pool: database.Pool, owner: Any, monkeypatch: Any
 ) -> None:
-    # No server: it would send the digest by itself.
     monkeypatch.setattr(digests, "AT", datetime.min.time())
+    # A community of today has no day before.
+    await digests.send_due(pool)
+    sent = "SELECT recipient, payload FROM message WHERE community_id = $1 AND kind = 'digest'"
+    assert await rows(owner, "a", "SELECT FROM digest WHERE community_id = $1") == []
+    for community in ("a", "b"):
+        older = "UPDATE community SET created_at = now() - interval '2 days' WHERE id = $1 RETURNING id"
+        await rows(owner, community, older)
     now = int(time.time() * 1000)
     refused = [
         edge.Passage(seq, edge.Times(at), "main-in", "entry", "0000XXX", "denied", "unknown_plate")
@@ -240,8 +246,7 @@ async def test_the_digest_comes_once_and_tells_of_the_day_before(
     ]
     await ingest.store(pool, principals.digest(TOKENS["gateway-a"]), edge.EventBatch(1, list(refused)))
     await asyncio.gather(*(digests.send_due(pool) for _ in range(4)))
-    sent = "SELECT recipient, payload FROM message WHERE community_id = $1 AND kind = 'digest'"
-    (mail,) = await rows(owner, "a", "SELECT recipient FROM message WHERE community_id = $1 AND kind = 'digest'")
+    (mail,) = await rows(owner, "a", sent)
     assert mail["recipient"] == ADMIN
     assert await rows(owner, "b", sent) == []
     day = (datetime.now(ZoneInfo("Europe/Madrid")) - timedelta(days=1)).date()

@@ -12,11 +12,12 @@ from parkmesh.server.notifications.notices import Notice
 AT = time(7)
 """When it is sent, by the community's clock."""
 
-# By the clock of each community: it is past AT, and the day before wasn't told yet.
+# By the clock of each community: it is past AT, it was there on the day before, and that day wasn't told yet.
 _DUE = """
 SELECT c.id, (clock_timestamp() AT TIME ZONE c.time_zone)::date - 1 AS day FROM community c
 LEFT JOIN digest d ON d.community_id = c.id
 WHERE c.offboarded_at IS NULL AND (clock_timestamp() AT TIME ZONE c.time_zone)::time >= $1
+  AND c.created_at AT TIME ZONE c.time_zone < date_trunc('day', clock_timestamp() AT TIME ZONE c.time_zone)
   AND d.day IS DISTINCT FROM (clock_timestamp() AT TIME ZONE c.time_zone)::date - 1
 """
 _TURN = """
