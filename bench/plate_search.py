@@ -1,8 +1,7 @@
 """Search a million passages by parts of plates, as the application's role below row-level security.
 
 A PostgreSQL of its own (``_deployment``) holds passages of one community on 60 days, a partition each: regular cars,
-and visitors that come once. Each part is searched as the page of passages does it. What each batch of ingestion pays
-for the search is measured beside it: the same batches with the trigger and without.
+and visitors that come once. Each part is searched as the page of passages does it.
 
 Usage: python bench/plate_search.py [--passages 1000000] [--times 20]
 """
@@ -14,8 +13,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from _deployment import Database, postgres, quantile, report
-from parkmesh.server.access import passages
+from _deployment import Database, postgres, report
+from parkmesh.server.access import passage_events, passages, plate_search
 from parkmesh.server.db import database
 
 DAYS, REGULAR, VISITORS = 60, 2_200, 40_000
@@ -42,7 +41,6 @@ SELECT $1, $2, 1, n, at, at, 'main', CASE n % 2 WHEN 0 THEN 'entry' ELSE 'exit' 
 FROM generate_series($3::bigint, $4::bigint) n,
     LATERAL (SELECT now() - interval '{DAYS} days' * (1 - n::float8 / $5) AS at) t
 """  # noqa: S608 - constants of this module
-SUPPORTED = "ALTER TABLE passage {} TRIGGER plates"
 
 
 @asynccontextmanager
@@ -70,23 +68,10 @@ async def fill(connection: asyncpg.Connection, count: int) -> int:
     step = 50_000
     for first in range(1, count + 1, step):
         await connection.execute(FILL, community, gateway, first, min(count, first + step - 1), float(count))
+    async with connection.transaction():
+        await plate_search.add(connection, community, passage_events.PROGRESS, {gateway: (1, count)})
     await connection.execute("VACUUM ANALYZE")
     return community
-
-
-async def ingestion(connection: asyncpg.Connection, community: int, count: int) -> dict[str, float]:
-    """Return the milliseconds that a batch of 200 passages takes to store, with the trigger and without."""
-    gateway = await connection.fetchval("SELECT id FROM gateway WHERE community_id = $1", community)
-    took: dict[str, list[float]] = {"ENABLE": [], "DISABLE": []}
-    for turn in range(100):
-        for state, times in took.items():
-            await connection.execute(SUPPORTED.format(state))
-            first = count + 1 + turn * 400 + (200 if state == "DISABLE" else 0)
-            began = time.perf_counter()
-            await connection.execute(FILL, community, gateway, first, first + 199, float(count))
-            times.append((time.perf_counter() - began) * 1000)
-    await connection.execute(SUPPORTED.format("ENABLE"))
-    return {state: quantile(times, 0.5) for state, times in took.items()}
 
 
 async def measure(options: argparse.Namespace, base: Database) -> None:
@@ -106,8 +91,6 @@ async def measure(options: argparse.Namespace, base: Database) -> None:
                         )
                     times.append((time.perf_counter() - began) * 1000)
                 report(f"{what} ({part}): {len(found)} shown, slowest", max(times), "ms", LIMIT_MS)
-        stored = await ingestion(connection, community, options.passages)
-        print(f"200 passages stored: {stored['DISABLE']:.2f} ms without the parts, {stored['ENABLE']:.2f} ms with them")
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """Plates found by any part of them: what is found, that an index finds it below row-level security, and until when."""
 
+import asyncio
 import importlib
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.server.access import passages, plate_search
+from parkmesh.server.access import passage_events, passages, plate_search
 from parkmesh.server.commands import retention
 from parkmesh.server.db import database
 from running_server import Database
@@ -24,6 +25,15 @@ FROM unnest($2::text[]) WITH ORDINALITY u(p, n), gateway w WHERE w.community_id 
 KNOWN = "SELECT plate FROM plate_part WHERE community_id = $1 AND part = plate ORDER BY plate"
 
 
+async def passed(db: Database, owner: Any, community: str, epoch: int, plates: list[str], ago: timedelta) -> None:
+    """Store passages as a gateway's batch does, its epoch ``epoch``, and let a server look at them."""
+    await rows(owner, community, PASS.replace("w.id, 1, n", f"w.id, {epoch}, n"), plates, ago)
+    mark = "UPDATE gateway SET epoch = $2, acked = $3 WHERE community_id = $1 RETURNING community_id AS id"
+    (place,) = await rows(owner, community, mark, epoch, len(plates))
+    async with database.create_pool(db.app, "test", 1) as pool, database.in_community(pool, place["id"]) as connection:
+        assert not await passage_events.project(connection, place["id"])
+
+
 async def known(owner: Any) -> list[str]:
     return [row["plate"] for row in await rows(owner, "a", KNOWN)]
 
@@ -35,8 +45,8 @@ async def test_any_part_finds_its_plates(
     if many:
         monkeypatch.setattr(plate_search, "MANY", 0)
     plates = ["".join(letters) for letters in itertools.product("AB1", repeat=4)]
-    await rows(owner, "a", PASS, [*plates, "", "~AB"], timedelta())
-    await rows(owner, "b", PASS, ["ABBAB"], timedelta())
+    await passed(filled, owner, "a", 1, [*plates, "", "~AB"], timedelta())
+    await passed(filled, owner, "b", 1, ["ABBAB"], timedelta())
     (community,) = await rows(owner, "a", "SELECT $1::bigint AS id")
     async with database.create_pool(filled.app, "test", 1) as pool:
         for part in ("A", "1", "AB", "B1A", "AB1B", "ABBAB", "C"):
@@ -58,10 +68,10 @@ async def test_the_key_is_used_below_row_level_security(filled: Database, owner:
     assert "part >= 'BC'" in condition, plan
 
 
-async def test_a_plate_is_forgotten_with_its_last_passage(owner: Any) -> None:
+async def test_a_plate_is_forgotten_with_its_last_passage(filled: Database, owner: Any) -> None:
     old, new = retention.PASSAGES_KEPT + timedelta(days=2), timedelta(hours=1)
-    await rows(owner, "a", PASS, ["OLD111", "BOTH22"], old)
-    await rows(owner, "a", PASS.replace("SELECT $1, w.id, 1,", "SELECT $1, w.id, 2,"), ["BOTH22", "NEW333"], new)
+    await passed(filled, owner, "a", 1, ["OLD111", "BOTH22"], old)
+    await passed(filled, owner, "a", 2, ["BOTH22", "NEW333"], new)
     assert await known(owner) == ["BOTH22", "NEW333", "OLD111"]
     await retention.run(owner, datetime.now(UTC))
     assert await known(owner) == ["BOTH22", "NEW333"]
@@ -73,7 +83,7 @@ async def test_a_plate_is_forgotten_with_its_last_passage(owner: Any) -> None:
 
 
 async def test_communities_do_not_see_each_other_s_plates(filled: Database, owner: Any) -> None:
-    await rows(owner, "a", PASS, ["SECRET1"], timedelta())
+    await passed(filled, owner, "a", 1, ["SECRET1"], timedelta())
     (other,) = await rows(owner, "b", "SELECT $1::bigint AS id")
     async with (
         database.create_pool(filled.app, "test", 1) as pool,
@@ -82,6 +92,35 @@ async def test_communities_do_not_see_each_other_s_plates(filled: Database, owne
         assert await connection.fetch("SELECT FROM plate_part WHERE plate = 'SECRET1'") == []
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DELETE FROM plate_part")
+
+
+async def test_a_misread_is_found_by_the_plate_that_it_was_let_in_as(filled: Database, owner: Any) -> None:
+    credential = "INSERT INTO credential (community_id, plate) VALUES ($1, '1234BBB') RETURNING id"
+    (held,) = await rows(owner, "a", credential)
+    misread = PASS.replace("access_list_version)", "access_list_version, credential_id)")
+    misread = misread.replace("'denied', 'unknown_plate', 0", f"'granted', 'fuzzy', 0, {held['id']}")
+    await rows(owner, "a", misread, ["1Z34BBB"], timedelta())
+    await passed(filled, owner, "a", 2, [""], timedelta())
+    assert await known(owner) == ["1234BBB", "1Z34BBB"]
+
+
+async def test_what_is_erased_while_it_is_looked_at_is_not_found_again(filled: Database, owner: Any) -> None:
+    await rows(owner, "a", PASS, ["ERASED1"], timedelta())
+    mark = "UPDATE gateway SET epoch = 1, acked = 1 WHERE community_id = $1 RETURNING community_id AS id"
+    (place,) = await rows(owner, "a", mark)
+    async with database.create_pool(filled.app, "test", 2) as pool:
+        async with database.in_community(pool, place["id"]) as looking:
+            await passage_events.project(looking, place["id"])
+
+            async def erase() -> None:
+                async with database.in_community(pool, place["id"]) as connection:
+                    await connection.execute("SELECT erase_passages(ARRAY['ERASED1'], '{}')")
+
+            erasing = asyncio.create_task(erase())
+            await asyncio.sleep(0.2)
+            assert not erasing.done()
+        await erasing
+    assert await known(owner) == []
 
 
 @given(st.text(max_size=70))

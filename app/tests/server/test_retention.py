@@ -117,7 +117,6 @@ async def test_passages_are_counted_and_let_go(gateway: Gateway, owner: Any) -> 
     assert {name: count for name, count in done.rows.items() if count} == {
         "passage": 1,
         "passage_unmatched": 2,
-        "plate_part": 13,
     }
     kept = await rows(owner, "a", "SELECT plate FROM passage WHERE community_id = $1 ORDER BY received_at")
     assert [row["plate"] for row in kept] == ["YOUNG", "STRANGER2", "TODAY"]

@@ -1,4 +1,5 @@
-"""Passages that somebody wants to be told of become events: a moment after they are stored, once each.
+"""Passages that somebody wants to be told of become events: a moment after they are stored, once each. Their plates are
+found by any part from then on.
 
 Ingestion is left as it is; ``event_progress`` keeps up to which event each gateway's passages were looked at
 (``unread_passages``). Most passages concern nobody: an event is written where a known plate was refused, where a
@@ -11,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from parkmesh.domain.access import Reason
-from parkmesh.server.access import gate_commands, unread_passages
+from parkmesh.server.access import gate_commands, plate_search, unread_passages
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.outbox import events
@@ -62,8 +63,8 @@ async def behind(pool: Pool, communities: Collection[int] | None) -> list[int]:
 
 
 async def project(connection: Connection, community_id: int, *, everything: bool = False) -> bool:
-    """Write the events of a community's next unread passages, with ``everything`` of all of them; tell whether there
-    are more. The transaction is in the community."""
+    """Write the events of a community's next unread passages, with ``everything`` of all of them, and add all their
+    plates to the search; tell whether there are more. The transaction is in the community."""
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('events', $1::bigint))", community_id)
     rows = await connection.fetch(_NEW, community_id, BATCH, everything)
     found = sorted((row for row in rows if row["seq"] is not None), key=lambda row: row["received_at"])
@@ -77,7 +78,9 @@ async def project(connection: Connection, community_id: int, *, everything: bool
     made = [_event(row, everything=everything) for row in found]
     made += [_arrival(first[row["id"]]) for row in arrived]
     await events.record_all(connection, community_id, [event for event in made if event is not None])
-    await unread_passages.mark(connection, PROGRESS, community_id, unread_passages.marks(rows))
+    read = unread_passages.marks(rows)
+    await plate_search.add(connection, community_id, PROGRESS, read)
+    await unread_passages.mark(connection, PROGRESS, community_id, read)
     return any(row["more"] for row in rows)
 
 

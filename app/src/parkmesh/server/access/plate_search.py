@@ -1,8 +1,11 @@
 """Plates by any part of them, of passages and stays.
 
-``plate_part`` holds each plate under each of its endings (a trigger adds those that are new): a part is the beginning
-of an ending, so a range of its key finds it. Comparisons are leakproof, so the key serves below row-level security.
+``plate_part`` holds each plate under each of its endings: a part is the beginning of an ending, so a range of its key
+finds it. Comparisons are leakproof, so the key serves below row-level security. New plates are added a moment after
+their passages (``passage_events``), because ingestion must not wait for them.
 """
+
+from collections.abc import Mapping
 
 from parkmesh.domain import plates
 from parkmesh.server.db.database import Connection
@@ -10,6 +13,36 @@ from parkmesh.server.db.database import Connection
 MANY = 300
 """Up to so many plates with a part in common, an index finds what each did. More of them pass so often that a page is
 full after a short look at what was latest."""
+
+# A stay has the credential's plate where the camera misread it: see stay_projection.py. Nearly all plates are there:
+# one look by key for each, before it is taken apart, because a join would read all parts each time.
+_ADD = """
+INSERT INTO plate_part (community_id, part, plate)
+SELECT $1, substr(p.plate, n), p.plate
+FROM (SELECT a.plate
+      FROM (SELECT DISTINCT unnest(ARRAY[p.plate, c.plate]) AS plate
+            FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(gateway_id, epoch, seq)
+            LEFT JOIN {progress} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
+            JOIN passage p ON p.community_id = $1 AND p.gateway_id = m.gateway_id
+                AND (p.epoch, p.seq) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
+                AND (p.epoch, p.seq) <= (m.epoch, m.seq)
+            LEFT JOIN credential c ON c.community_id = $1 AND p.reason <> 'exact'
+                AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END) a
+      WHERE a.plate <> '' AND a.plate NOT LIKE '~%'
+        AND (SELECT true FROM plate_part k
+             WHERE k.community_id = $1 AND k.part = a.plate AND k.plate = a.plate) IS NULL
+      OFFSET 0) p, generate_series(1, length(p.plate)) n
+ON CONFLICT DO NOTHING
+"""
+
+
+async def add(connection: Connection, community_id: int, progress: str, read: Mapping[int, tuple[int, int]]) -> None:
+    """Add the plates of the gateways' passages between their marks in the table ``progress`` and those in ``read``
+    (as of ``unread_passages.marks``). The transaction holds a lock of the community that ``erase_passages`` takes."""
+    if not read:
+        return
+    epochs, seqs = zip(*read.values(), strict=True)
+    await connection.execute(_ADD.format(progress=progress), community_id, list(read), epochs, seqs)
 
 
 def part_of_plate(text: str) -> str | None:

@@ -9,7 +9,9 @@ DECLARE
     v_erased bigint;
     v_plates text[];
 BEGIN
-    -- Who projects stays has read plates already and would write them again: see access/stay_projection.py.
+    -- Who projects passages has read plates already and would write them again: see access/passage_events.py and
+    -- access/stay_projection.py.
+    PERFORM pg_advisory_xact_lock(hashtextextended('events', v_community));
     PERFORM pg_advisory_xact_lock(hashtextextended('stays', v_community));
     -- One pseudonym for each plate: journeys can still be counted, and the character ~ is on no plate.
     WITH erased AS MATERIALIZED (

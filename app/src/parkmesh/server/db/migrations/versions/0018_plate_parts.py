@@ -6,7 +6,8 @@ A part of a plate is the beginning of one of its endings, so a range of a B-tree
 ``passage`` would not: LIKE isn't leakproof, so row-level security keeps it from every index; and each passage would pay
 for it, while a plate is new only once.
 
-The trigger is there before the plates of stored passages are, so that none is missed. The revision can be repeated.
+What is stored now is added here, and what comes later by the servers (``access/plate_search.py``), which read on from
+where revision 0014 began, so none is missed. The revision can be repeated.
 """
 
 from typing import Any
@@ -36,29 +37,7 @@ DROP POLICY IF EXISTS retention ON plate_part;
 CREATE POLICY retention ON plate_part TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
 DROP POLICY IF EXISTS tenant ON plate_part;
 CREATE POLICY tenant ON plate_part USING (community_id = (SELECT parkmesh_community()));
-
-CREATE OR REPLACE FUNCTION passage_plates() RETURNS trigger LANGUAGE plpgsql AS $function$
-BEGIN
-    -- Nearly all plates are there: one look by key for each. In the order of the plates, so that two gateways of a
-    -- community never wait for each other in a ring.
-    INSERT INTO plate_part (community_id, part, plate)
-        SELECT p.community_id, substr(p.plate, n), p.plate
-        FROM (SELECT a.community_id, a.plate
-              FROM (SELECT DISTINCT community_id, plate FROM after WHERE plate <> '' AND plate NOT LIKE '~%') a
-              -- A look for each plate, before it is taken apart: a join would read all parts each time.
-              WHERE (SELECT true FROM plate_part k
-                     WHERE k.community_id = a.community_id AND k.part = a.plate AND k.plate = a.plate) IS NULL
-              OFFSET 0) p,
-            generate_series(1, length(p.plate)) n
-        ORDER BY p.community_id, p.plate COLLATE "C", n
-    ON CONFLICT DO NOTHING;
-    RETURN NULL;
-END $function$;
-CREATE OR REPLACE TRIGGER plates AFTER INSERT ON passage
-    REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION passage_plates();
-CREATE OR REPLACE TRIGGER plates AFTER INSERT ON movement
-    REFERENCING NEW TABLE AS after FOR EACH STATEMENT EXECUTE FUNCTION passage_plates();
-"""  # noqa: S608 - a constant
+"""
 STORED = """
 SELECT set_config('parkmesh.scope', 'retention', true);
 INSERT INTO plate_part (community_id, part, plate)
@@ -80,8 +59,6 @@ def upgrade() -> None:
         driver.run_async(lambda connection: connection.execute(script))
 
     run(TABLES)
-    # Alembic's transaction ends here, with its lock on passages, and another begins.
-    run("COMMIT; BEGIN")
     run(STORED)
 
 
