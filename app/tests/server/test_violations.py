@@ -54,6 +54,12 @@ async def look(db: Database, now: datetime, servers: int = 1) -> None:
         await asyncio.gather(*(overstays.look(pool, now) for _ in range(servers)))
 
 
+async def due(db: Database, now: datetime) -> int:
+    """Return how many communities a server looks at."""
+    async with database.create_pool(db.app, "test", 1) as pool:
+        return len(await overstays.due(pool, now))
+
+
 async def told(owner: Any) -> list[tuple[str, str]]:
     found = await rows(
         owner,
@@ -77,9 +83,12 @@ async def test_an_overstay_is_noticed_once_by_any_number_of_servers(
     filled: Database, owner: Any, people: People
 ) -> None:
     stay = await visit(owner)
+    assert await due(filled, ENDS - timedelta(seconds=1)) == 0
     await look(filled, ENDS + GRACE - timedelta(seconds=1))
     assert await listed(people) == []
     await look(filled, ENDS + GRACE, servers=4)
+    # Of the two communities none has anything new to find.
+    assert await due(filled, ENDS + 2 * GRACE) == 0
     await look(filled, ENDS + 2 * GRACE)
     (found,) = await listed(people)
     assert (found["kind"], found["plate"], found["unit"], found["stay_id"]) == ("overstay", "7777VIS", "1A", stay)

@@ -45,6 +45,12 @@ COMMENT ON COLUMN violation.opened_by IS 'as the audit trail names who acts';
 CREATE INDEX violation_opened ON violation (community_id, opened_at, id);
 CREATE INDEX violation_unit ON violation (community_id, unit_id);
 CREATE INDEX violation_space ON violation (community_id, space_id);
+-- Of all communities, for who looks for overstays.
+CREATE INDEX violation_overstay ON violation (community_id, stay_id)
+    WHERE kind = 'overstay' AND noticed_by = 'rule' AND state <> 'closed';
+CREATE INDEX stay_visitor_inside ON stay (community_id, visitor_pass_id)
+    WHERE left_at IS NULL AND visitor_pass_id IS NOT NULL;
+CREATE INDEX booking_ended ON booking (ends_at) WHERE status = 'active';
 
 CREATE TABLE violation_step (
     community_id bigint NOT NULL REFERENCES community,
