@@ -375,9 +375,9 @@ DONE = {
     "waiting": N_("You are on the waiting list. As soon as a space is free for you, it is offered to you here."),
     "left-waiting": N_("You don't wait for that time any more."),
     "calendar-ended": N_("The address is ended. It shows nothing any more."),
-    "violation-opened": N_("The violation is written down."),
-    "violation-warned": N_("The warning is written down."),
-    "violation-appealed": N_("The appeal is written down. Your administrators see it."),
+    "violation-opened": N_("The violation is open."),
+    "violation-warned": N_("The unit was warned. They see it on their page."),
+    "violation-appealed": N_("Your appeal is sent. Your administrators see it."),
     "violation-closed": N_("The violation is closed."),
     "key-revoked": N_("The key is revoked. It no longer works."),
 }
