@@ -18,7 +18,7 @@ from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.strays import Strays
-from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, GateRules, Passage, PresenceUpdate
+from parkmesh.protocol.edge import AccessEntry, AccessList, Command, Event, Gap, GateRules, Passage, PresenceUpdate
 from parkmesh.simulator import camera
 
 NOW = 1_700_000_000_000
@@ -404,6 +404,19 @@ async def test_a_read_that_waited_here_too_long_never_opens(world: World) -> Non
         await settled(spool)
     assert brief(spool) == [("1234BCD", "stale", None)]
     assert world.pulses == []
+
+
+async def test_an_accepted_message_that_the_disk_has_damaged_is_told(world: World) -> None:
+    spool = world.spool()
+    for number in range(2):
+        assert spool.receive("cam-in", world.now, f"id-{number}", camera.xml(world.shot("9999XYZ"))) is not None
+    with spool._transaction() as db:
+        db.execute("UPDATE inbox SET body = x'3c8a' WHERE id = 1")
+        db.execute("UPDATE inbox SET camera = 'cam-io' WHERE id = 2")
+    async with world.gateway(spool):
+        await settled(spool)
+    [gap] = [msgspec.json.decode(record, type=Event) for record in spool.batch(9)]
+    assert (type(gap), gap.kind, gap.dropped) == (Gap, "damaged_record", 2)
 
 
 async def test_a_camera_whose_clock_is_wrong_still_opens(world: World) -> None:

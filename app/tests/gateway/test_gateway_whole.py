@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -360,3 +361,24 @@ def test_a_record_that_the_server_refuses_keeps_none_back(server: EdgeServer, tm
         assert (status["quarantined"], status["errors"]) == (1, {})
     finally:
         site.stop()
+
+
+def test_a_damaged_access_list_keeps_no_gate_from_starting(site: GatewaySite, server: EdgeServer) -> None:
+    assert site.gateway is not None
+    site.gateway.stop()
+    database = sqlite3.connect(site.config["spool"])
+    with database:
+        database.execute("UPDATE access_list SET plate = CAST(x'31ff33' AS TEXT) WHERE credential_id = 'bob'")
+    database.close()
+    server.fault = lambda _: Response(status_code=503)
+    site.start_gateway()
+    assert (site.status()["access_list_whole"], site.status()["access_list_version"]) == (False, 1)
+    assert "the stored access list is damaged" in site.gateway.log
+    send(site, "5678FGH")
+    wait_for(lambda: site.pulses() == 1, "the barrier, by the copy of the list")
+    server.fault = lambda _: None
+    wait_for(lambda: site.status()["access_list_whole"], "the list anew")
+    assert server.list_requests[-1] == 0
+    send(site, "1234BCD")
+    wait_for(lambda: site.pulses() == 2, "the barrier, by the new list")
+    wait_for(lambda: len(server.events) == 2, "both passages")

@@ -1,6 +1,7 @@
 """The spool: durable before it returns, whole or not at all, bounded, and honest about what it dropped."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -338,3 +339,109 @@ def test_a_damaged_note_of_an_opening_barrier_never_opens_it_again(spool: Spool)
     spool = reopen(spool)
     assert spool.unsettled() == [second]
     assert events(spool) == [Gap(1, Times(NOW), "damaged_record", 1)]
+
+
+def held_by(spool: Spool) -> tuple[int, list[AccessEntry], bool]:
+    held = spool.held()
+    return held.version, held.entries, held.whole
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE access_list SET plate = CAST(x'31ff3131424344' AS TEXT) WHERE credential_id = 'c1'",
+        "UPDATE access_list SET plate = '1111BCF' WHERE credential_id = 'c1'",
+        "UPDATE access_list SET status = 'revokfd' WHERE credential_id = 'c2'",
+        "UPDATE access_list SET valid_until = 'x' WHERE credential_id = 'c1'",
+        "DELETE FROM access_list WHERE credential_id = 'c2'",
+        "UPDATE access_list SET valid_until = valid_until + 4096 WHERE credential_id = 'c1'",
+        "UPDATE meta SET value = x'ff' WHERE key = 'list_version'",
+    ],
+)
+def test_a_damaged_access_list_yields_to_its_copy_until_a_full_one_comes(spool: Spool, damage: str) -> None:
+    spool.activate(AccessList(3, True, [ONE, TWO]))
+    with spool._transaction() as db:
+        db.execute(damage)
+    spool = reopen(spool)
+    assert held_by(spool) == (3, [ONE, TWO], False)
+    if "meta" not in damage:
+        with pytest.raises(SpoolError, match="the access list is damaged"):
+            spool.activate(AccessList(4, False, [THREE]))
+    spool.activate(AccessList(4, True, [TWO, THREE]))
+    assert held_by(reopen(spool)) == (4, [TWO, THREE], True)
+
+
+def test_a_damaged_list_with_a_damaged_copy_is_none(spool: Spool) -> None:
+    spool.activate(AccessList(3, True, [ONE, TWO]))
+    with spool._transaction() as db:
+        db.execute("UPDATE access_list SET plate = '1111BCF' WHERE credential_id = 'c1'")
+    spool.list_copy.write_bytes(spool.list_copy.read_bytes().replace(b"1111BCD", b"1111BCF"))
+    assert held_by(reopen(spool)) == (0, [], False)
+
+
+def test_a_list_that_an_earlier_release_wrote_is_no_damaged_one(spool: Spool) -> None:
+    spool.activate(AccessList(3, True, [ONE]))
+    with spool._transaction() as db:  # it knows of no check
+        db.execute("INSERT INTO access_list VALUES ('c3', '3333BCD', 'active', NULL, NULL)")
+        db.execute("UPDATE meta SET value = 4 WHERE key = 'list_version'")
+    assert held_by(reopen(spool)) == (4, [ONE, THREE], True)
+
+
+def test_a_broken_spool_leaves_the_copy_of_its_list(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    spool.activate(AccessList(3, True, [ONE, TWO]))
+    spool.close()
+    spool.path.write_bytes(b"not a database" * 1_000)
+    assert held_by(Spool(spool.path, now=NOW)) == (3, [ONE, TWO], False)
+
+
+def test_damaged_rows_keep_nothing_from_starting(spool: Spool) -> None:
+    spool.place([PresenceUpdate("1234BCD", True, NOW), PresenceUpdate("5678FGH", True, NOW)], NOW)
+    first, second = (spool.receive("cam", NOW, f"event-{i}", b"x") for i in range(2))
+    assert first is not None
+    spool.append(passage(1))
+    spool.batch(1)
+    with spool._transaction() as db:
+        db.execute("UPDATE presence SET plate = CAST(x'ff32' AS TEXT) WHERE plate = '1234BCD'")
+        db.execute("UPDATE inbox SET received = 'x' WHERE id = ?", (first.id,))
+        db.execute("UPDATE meta SET value = x'00' WHERE key = 'next_seq'")
+        db.execute("INSERT INTO state VALUES ('rules', x'ff')")
+    spool = reopen(spool)
+    assert spool.presence() == [PresenceUpdate("5678FGH", True, NOW)]
+    assert spool.unsettled() == [second]
+    assert spool.epoch > NOW  # what the server has of the other isn't known any more
+    [gap, record] = events(spool)
+    assert (gap, getattr(record, "plate", "")) == (Gap(1, Times(NOW + 1), "damaged_record", 2), "0001BCD")
+
+
+def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:
+    listed = [AccessEntry(f"c{i}", f"{i:04d}BCD", "active" if i % 3 else "revoked", None, NOW + i) for i in range(90)]
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    spool.activate(AccessList(3, True, listed))
+    spool.place([PresenceUpdate(entry.plate, True, NOW) for entry in listed], NOW)
+    for i in range(5):
+        spool.receive("cam", NOW, f"event-{i}", b"x" * 100)
+        spool.append(passage(i))
+    spool.batch(2)
+    spool.close()
+    content, copy = spool.path.read_bytes(), spool.list_copy.read_bytes()
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    set_aside = 0
+    for number in range(250):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        place = chance.randrange(len(content))
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << chance.randrange(8)
+        (folder / "spool.db").write_bytes(damaged)
+        (folder / "spool.db.list").write_bytes(copy)
+        survivor = Spool(folder / "spool.db", now=NOW + 5)
+        held = survivor.held()
+        assert sorted(held.entries, key=lambda e: e.credential_id) == sorted(listed, key=lambda e: e.credential_id), (
+            f"another list after a flip at {place}, seed {seed}"
+        )
+        survivor.presence(), survivor.unsettled(), survivor.batch(100, NOW)
+        set_aside += not held.whole
+        survivor.close()
+    assert set_aside > 10, "the damage was never found"

@@ -111,6 +111,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "server": sync.server,
                 "stream": sync.stream_up,
                 "access_list_epoch": decider.list_epoch,
+                "access_list_whole": decider.list_whole,
                 "rules_known": decider.rules_known,
                 "server_skew_ms": decider.server_skew_ms,
                 "mqtt": feed.connected if config.mqtt else None,

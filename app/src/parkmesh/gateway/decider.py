@@ -26,7 +26,7 @@ from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Camera, Config, Relay
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
 from parkmesh.gateway.freshness import CameraClock
-from parkmesh.gateway.spool import Read, Spool, SpoolError
+from parkmesh.gateway.spool import HeldList, Read, Spool, SpoolError
 from parkmesh.protocol.edge import (
     AccessList,
     Command,
@@ -118,8 +118,8 @@ class Decider:
         value = self._spool.state(key)
         try:
             return None if value is None else msgspec.json.decode(value, type=kind)
-        except msgspec.DecodeError:
-            return None  # written by another release: a short memory is not worth failing for
+        except ValueError:
+            return None  # damaged, or written by another release: a short memory is not worth failing for
 
     async def on_disk(self, work: Callable[[], T]) -> T:
         """Run a spool call in the disk thread."""
@@ -165,7 +165,7 @@ class Decider:
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
-        def store() -> tuple[int, int, AccessIndex, GateRules | None, list[PresenceUpdate]]:
+        def store() -> tuple[HeldList, AccessIndex, list[PresenceUpdate]]:
             self._spool.activate(update)
             return self._known()
 
@@ -184,23 +184,24 @@ class Decider:
             if known <= move.at or known > now:
                 self._inside[move.plate], self._inside_since[move.plate] = move.inside, move.at
 
-    def _known(self) -> tuple[int, int, AccessIndex, GateRules | None, list[PresenceUpdate]]:
-        version, entries = self._spool.access_list()
-        return version, self._spool.list_epoch, AccessIndex(entries), self._spool.rules(), self._spool.presence()
+    def _known(self) -> tuple[HeldList, AccessIndex, list[PresenceUpdate]]:
+        held = self._spool.held()
+        return held, AccessIndex(held.entries), self._spool.presence()
 
-    def _take_over(
-        self,
-        version: int,
-        epoch: int,
-        listed: AccessIndex,
-        rules: GateRules | None,
-        inside: list[PresenceUpdate],
-    ) -> None:
-        self.list_version, self.list_epoch, self._listed = version, epoch, listed
+    def _take_over(self, held: HeldList, listed: AccessIndex, inside: list[PresenceUpdate]) -> None:
+        self.list_version, self.list_epoch, self._listed = held.version, held.epoch, listed
+        self.list_whole = held.whole
+        if not held.whole:
+            log.error(
+                "the stored access list is damaged or missing: deciding by the copy of version %d, %d credentials, "
+                "until a server has sent a full list",
+                held.version,
+                len(held.entries),
+            )
         # Added, not put in the place of what is in memory: a car may be passing that isn't on disk yet.
         self._place(inside, self._clock())
-        self.rules_known = rules is not None
-        self._rules = rules or GateRules(
+        self.rules_known = held.rules is not None
+        self._rules = held.rules or GateRules(
             refusal_hold_s=self._config.refusal_hold_s, same_plate_window_s=self._config.same_plate_window_s
         )
         for gate in self._gates.values():
@@ -223,8 +224,8 @@ class Decider:
             elif camera is not None:
                 self._gates[camera.gate].queue.put_nowait(read)
             else:
-                log.warning("a message of camera %s is dropped: the camera is no longer configured", read.camera)
-                await self._settle([read.id], None)
+                log.warning("a message of camera %s is set aside: there is no such camera", read.camera)
+                await self._abandon(read)
         async with asyncio.TaskGroup() as workers:
             for gate in self._gates.values():
                 workers.create_task(self._work(gate))
@@ -277,8 +278,8 @@ class Decider:
         camera = self.cameras[read.camera]
         try:
             plate_read = self._parse(camera, read)
-        except PoisonError:  # accepted by another release
-            await self._settle([read.id], None)
+        except PoisonError:  # accepted by another release, or damaged on the disk since
+            await self._abandon(read)
             return
         now, plate = self._clock(), plates.normalise(plate_read.plate or "")
         decision = access.decide(plate, self._listed, now + self.server_skew_ms)
@@ -497,6 +498,10 @@ class Decider:
         await self.on_disk(lambda: self._spool.settle(read_ids, passage, states, moved))
         if passage is not None:
             self._appended()
+
+    async def _abandon(self, read: Read) -> None:
+        await self.on_disk(lambda: self._spool.abandon(read, self._clock()))
+        self._appended()
 
     def _tell(self, gate: _Gate, passage: Passage) -> None:
         log.info("gate %s: %s %s (%s)", gate.name, plates.masked(passage.plate), passage.decision, passage.reason)

@@ -10,18 +10,20 @@ numbered, a record is sent unchanged until the server has acknowledged it.
 """
 
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import GateRules
+from parkmesh.gateway import list_copy
 from parkmesh.protocol.edge import (
     AccessEntry,
     AccessList,
@@ -88,6 +90,28 @@ class Read(Struct, frozen=True):
     passage: Passage | None = None
 
 
+class HeldList(Struct, frozen=True):
+    """The access list by which a gate decides, with the community's rules (None where no server has told any).
+
+    ``whole`` is False where the spool's own list is damaged or missing: this one is the last good copy, or empty, and
+    a server must send the list anew.
+    """
+
+    version: int
+    epoch: int
+    entries: list[AccessEntry]
+    rules: GateRules | None
+    whole: bool = True
+
+
+class _Check(Struct, frozen=True):
+    """What the stored list was when it was written. A list of another version was written by an earlier release."""
+
+    version: int
+    epoch: int
+    digest: str
+
+
 class Counts(Struct, frozen=True):
     """How full the spool is, in records."""
 
@@ -106,12 +130,54 @@ def _encode(event: Event) -> bytes:
     return msgspec.json.encode(event)
 
 
-def _event(body: bytes) -> Event | None:
-    """Return a stored record, None where a worn or failing disk has changed it so that it is none any more."""
+def _decoded(body: object, kind: type[T]) -> T | None:
+    """Return what a stored JSON text says, None where a worn or failing disk has changed it so that it is none of this
+    kind any more, or where another release wrote it."""
     try:
-        return msgspec.json.decode(body, type=Event)  # type: ignore[no-any-return]
+        return msgspec.json.decode(body, type=kind) if isinstance(body, bytes) else None
     except ValueError:  # also what isn't UTF-8
         return None
+
+
+def _event(body: object) -> Event | None:
+    return _decoded(body, Event)  # type: ignore[arg-type]
+
+
+def _is_moment(value: object) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _readable(text: bytes) -> str:
+    """Decode a stored text. One that the disk has damaged must not raise: what reads it finds that it is nothing."""
+    return text.decode("utf-8", "replace")
+
+
+def _list_digest(rows: list[tuple[Any, ...]], rules: bytes | None) -> str:
+    return hashlib.sha256(msgspec.msgpack.encode((rows, rules))).hexdigest()
+
+
+def _entries(rows: list[tuple[Any, ...]]) -> list[AccessEntry] | None:
+    """Return stored rows as entries, None where one of them can't have been written so."""
+    try:
+        fields = AccessEntry.__struct_fields__
+        return msgspec.convert([dict(zip(fields, row, strict=True)) for row in rows], type=list[AccessEntry])
+    except msgspec.ValidationError:
+        return None
+
+
+def _has_all_columns(db: sqlite3.Connection) -> bool:
+    """Tell whether every table has its columns. A damaged page can rename one, and nothing would start any more."""
+    sound = sqlite3.connect(":memory:")
+    try:
+        sound.executescript(_SCHEMA)
+        tables = [name for (name,) in sound.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return all(_columns(sound, name) <= _columns(db, name) for name in tables)
+    finally:
+        sound.close()
+
+
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
 
 
 class Spool:
@@ -123,6 +189,7 @@ class Spool:
 
     def __init__(self, path: Path, *, now: int, max_bytes: int = 512 * 1024 * 1024) -> None:
         self.path, self.max_bytes = path, max_bytes
+        self.list_copy = path.with_name(path.name + ".list")
         self._mutex = threading.RLock()
         self._lock_file = self._lock()
         try:
@@ -130,6 +197,9 @@ class Spool:
         except BaseException:
             self._lock_file.close()
             raise
+        self._list_damaged = False
+        if not self.list_copy.exists():
+            self._copy_list(self._read(self._stored_list))
         self.epoch = self._meta("epoch")
         self._bytes: int = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()[0]
 
@@ -178,10 +248,16 @@ class Spool:
                 corrupt = sqlite3.DatabaseError("quick_check failed")
                 corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
                 raise corrupt
+            db.text_factory = _readable
             db.executescript(_SCHEMA)
+            if not _has_all_columns(db):
+                corrupt = sqlite3.DatabaseError("a table has lost a column")
+                corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise corrupt
             # The epoch is the creation's time: a new spool's is larger than any before it.
             db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (now,))
             db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0), ('list_epoch', 0)")
+            self._mend_numbers(db, now)
         except BaseException:
             db.close()
             raise
@@ -191,6 +267,20 @@ class Spool:
         finally:
             os.close(directory)
         return db
+
+    def _mend_numbers(self, db: sqlite3.Connection, now: int) -> None:
+        """Put right the numbers that a damaged disk has made none: without them nothing could start."""
+        damaged = {key for key, value in db.execute("SELECT key, value FROM meta").fetchall() if not _is_moment(value)}
+        if damaged:
+            db.executemany("UPDATE meta SET value = 0 WHERE key = ?", [(key,) for key in damaged])
+        if damaged & {"epoch", "next_seq"}:
+            # What the server has isn't known any more: everything that waits goes into a new epoch.
+            rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
+            db.execute("DELETE FROM numbered")
+            db.executemany("INSERT INTO waiting (lane, body) VALUES (?, ?)", [(_LANE_ACCESS, body) for (body,) in rows])
+            db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (now,))
+            db.execute("UPDATE meta SET value = 1 WHERE key = 'next_seq'")
+            db.execute(_ADD_GAP, ("damaged_record", 1, now))
 
     def close(self) -> None:
         with self._mutex:
@@ -257,22 +347,29 @@ class Spool:
             ).fetchall():
                 event = _event(noted) if noted else None
                 passage = event if isinstance(event, Passage) else None
-                if noted and passage is None:
-                    # Its barrier was about to be opened: decided anew, it could be opened twice.
+                if (noted and passage is None) or not _is_moment(received) or not isinstance(body, bytes):
+                    # Its barrier may have been about to be opened: decided anew, it could be opened twice.
                     db.execute("DELETE FROM inbox WHERE id = ?", (i,))
-                    self._damaged(db, noted, received)
+                    self._damaged(db, noted or body, received if _is_moment(received) else self.epoch)
                 else:
                     reads.append(Read(i, camera, received, body, passage))
         return reads
 
-    def _damaged(self, db: sqlite3.Connection, body: bytes, now: int) -> None:
+    def _damaged(self, db: sqlite3.Connection, body: object, now: int) -> None:
         """Set a record aside that can't be read any more, and count it in a gap."""
         self._set_aside(db, "damaged", body, now)
         db.execute(_ADD_GAP, ("damaged_record", 1, now))
 
-    def _set_aside(self, db: sqlite3.Connection, error: str, body: bytes, now: int) -> None:
+    def _set_aside(self, db: sqlite3.Connection, error: str, body: object, now: int) -> None:
+        kept = body if isinstance(body, bytes) else str(body).encode()
         db.execute("INSERT INTO quarantine (source, received, error, body) VALUES ('spool', ?, ?, ?)",
-                   (now, error[:500], body[:_QUARANTINE_BODY]))  # fmt: skip
+                   (now, error[:500], kept[:_QUARANTINE_BODY]))  # fmt: skip
+
+    def abandon(self, read: Read, now: int) -> None:
+        """Set an accepted message aside that can't be decided on any more, and count it in a gap."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM inbox WHERE id = ?", (read.id,))
+            self._damaged(db, read.body, now)
 
     def opening(self, read_id: int, passage: Passage) -> None:
         """Note that the barrier is about to be opened for a message, with the record to keep if we die meanwhile.
@@ -316,9 +413,13 @@ class Spool:
             db.execute("DELETE FROM quarantine WHERE received < ?", (now - _QUARANTINE_KEPT_MS,))
             db.execute("DELETE FROM presence WHERE NOT inside AND at < ?", (now - _OUTSIDE_KEPT_MS,))
 
+    @staticmethod
+    def _state(db: sqlite3.Connection, key: str) -> bytes | None:
+        row = db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
+        return row[0] if row and isinstance(row[0], bytes) else None
+
     def state(self, key: str) -> bytes | None:
-        row = self._read(lambda db: db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone())
-        return row[0] if row else None
+        return self._read(lambda db: self._state(db, key))
 
     # records for the server
 
@@ -460,35 +561,49 @@ class Spool:
 
     # the access list
 
+    def held(self) -> HeldList:
+        """Return the list by which the gate decides: the stored one, or the last good copy where that is damaged."""
+        stored = self._read(self._stored_list)
+        self._list_damaged = stored is None
+        if stored is not None and stored.version:
+            return stored
+        copy = list_copy.read(self.list_copy)
+        if copy is not None:
+            return HeldList(copy.version, copy.epoch, copy.entries, copy.rules, whole=False)
+        return stored or HeldList(0, 0, [], None, whole=False)
+
+    def _stored_list(self, db: sqlite3.Connection) -> HeldList | None:
+        """Return the stored list as it was written, None where it is damaged."""
+        rows, stored_rules = self._list_rows(db)
+        entries, rules = _entries(rows), _decoded(stored_rules, GateRules)  # none also of a later release
+        version, epoch = self._meta("list_version"), self._meta("list_epoch")
+        check = _decoded(self._state(db, "list_check"), _Check)
+        damaged = check is not None and (check.version, check.epoch) == (version, epoch)
+        damaged = damaged and check is not None and check.digest != _list_digest(rows, stored_rules)
+        if entries is None or damaged:
+            return None
+        return HeldList(version, epoch, entries, rules)
+
+    def _list_rows(self, db: sqlite3.Connection) -> tuple[list[tuple[Any, ...]], bytes | None]:
+        rows = db.execute(
+            "SELECT credential_id, plate, status, valid_from, valid_until, unit, lots "
+            "FROM access_list LEFT JOIN access_unit USING (credential_id) ORDER BY credential_id"
+        ).fetchall()
+        return rows, self._state(db, "rules")
+
     def access_list(self) -> tuple[int, list[AccessEntry]]:
-        """Return the active list's version (0: none yet) and entries."""
-
-        def query(db: sqlite3.Connection) -> tuple[int, list[AccessEntry]]:
-            rows = db.execute(
-                "SELECT credential_id, plate, status, valid_from, valid_until, unit, lots "
-                "FROM access_list LEFT JOIN access_unit USING (credential_id)"
-            ).fetchall()
-            return self._meta("list_version"), [AccessEntry(*row) for row in rows]
-
-        return self._read(query)
-
-    @property
-    def list_epoch(self) -> int:
-        """Return which history the list's version counts; 0 where the server doesn't say."""
-        return self._read(lambda _: self._meta("list_epoch"))
-
-    def rules(self) -> GateRules | None:
-        """Return the community's rules, None where no server has told any."""
-        stored = self.state("rules")
-        try:
-            return None if stored is None else msgspec.json.decode(stored, type=GateRules)
-        except msgspec.DecodeError:
-            return None  # of a later release that we were put back from
+        """Return the version (0: none yet) and the entries of the list by which the gate decides."""
+        held = self.held()
+        return held.version, held.entries
 
     def presence(self) -> list[PresenceUpdate]:
-        """Return which plates are inside and outside, as far as it is known here."""
+        """Return which plates are inside and outside, as far as it is known here. Damaged rows are left out."""
         rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
-        return [PresenceUpdate(plate, bool(inside), at) for plate, inside, at in rows]
+        return [
+            PresenceUpdate(plate, bool(inside), at)
+            for plate, inside, at in rows
+            if _is_moment(at) and inside in (0, 1) and isinstance(plate, str) and "\ufffd" not in plate
+        ]
 
     def place(self, moves: list[PresenceUpdate], now: int) -> None:
         """Take over where plates are, unless something later is known of them that isn't after ``now`` (ms)."""
@@ -496,11 +611,16 @@ class Spool:
             self._place(db, moves, now)
 
     def activate(self, update: AccessList) -> None:
-        """Make a full list or a difference the active list, as a whole or not at all."""
+        """Make a full list or a difference the active list, as a whole or not at all.
+
+        Raises SpoolError for a difference to a list that is damaged.
+        """
         with self._transaction() as db:
             if update.full:
                 db.execute("DELETE FROM access_list")
                 db.execute("DELETE FROM access_unit")
+            elif self._list_damaged:
+                raise SpoolError(f"{self.path}: the access list is damaged, only a full one can take its place")
             changed = [(credential,) for credential in update.removed]
             db.executemany("DELETE FROM access_list WHERE credential_id = ?", changed)
             changed += [(e.credential_id,) for e in update.entries]
@@ -521,6 +641,20 @@ class Spool:
                 "UPDATE meta SET value = ? WHERE key = ?",
                 [(update.version, "list_version"), (update.epoch, "list_epoch")],
             )
+            rows, rules = self._list_rows(db)
+            check = _Check(update.version, update.epoch, _list_digest(rows, rules))
+            db.execute("INSERT OR REPLACE INTO state VALUES ('list_check', ?)", (msgspec.json.encode(check),))
+        self._list_damaged = False
+        entries = [AccessEntry(*row) for row in rows]
+        self._copy_list(HeldList(update.version, update.epoch, entries, _decoded(rules, GateRules)))
+
+    def _copy_list(self, held: HeldList | None) -> None:
+        """Write a list's copy. Where that fails the earlier copy stays: an old list is better than none."""
+        if held is not None and held.version:
+            with suppress(OSError):
+                list_copy.write(
+                    self.list_copy, AccessList(held.version, True, held.entries, [], held.epoch, held.rules)
+                )
 
     def _place(self, db: sqlite3.Connection, moves: list[PresenceUpdate], now: int) -> None:
         db.executemany(

@@ -296,6 +296,8 @@ class Sync:
         # Cleared before the request: what is announced while it runs is fetched again.
         self._list_wanted.clear()
         held, epoch = self._decider.list_version, self._decider.list_epoch
+        if not self._decider.list_whole:
+            held, epoch = 0, 0  # the answer is a full list
         query = f"version={held}&epoch={epoch}&features={FEATURE_RULES}"
         try:
             content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
