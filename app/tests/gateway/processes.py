@@ -46,6 +46,10 @@ class Process:
             )
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def log(self) -> str:
         return self.log_path.read_text()
 
@@ -122,10 +126,10 @@ class GatewaySite:
             self._relay.should_exit = True
             self._relay_thread.join(PATIENCE_S)
 
-    def start_gateway(self) -> Process:
-        self.gateway = Process(
-            parkmesh("gateway", "run", "--config", str(self.config_path)), self.folder / "gateway.log"
-        )
+    def start_gateway(self, wrapped: list[str] | None = None) -> Process:
+        """Start the gateway, by the command ``wrapped`` if given, which gets the gateway's own at its end."""
+        command = parkmesh("gateway", "run", "--config", str(self.config_path))
+        self.gateway = Process([*(wrapped or []), *command], self.folder / "gateway.log")
         self.processes.append(self.gateway)
         wait_for(lambda: self._answers(self.port, "/healthz"), "the gateway")
         return self.gateway

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from crash_points import CrashPoints
-from parkmesh.gateway.spool import Spool, SpoolError, SpoolFullError, peek
+from parkmesh.gateway.spool import Spool, SpoolError, peek
 from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, PresenceUpdate, SpaceState, Times
 
 NOW = 1_700_000_000_000
@@ -103,26 +103,118 @@ def test_what_was_numbered_is_never_dropped(tmp_path: Path) -> None:
     assert next(e.space for e in events(spool) if isinstance(e, SpaceState)) == "a-1"
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_written(spool: Spool) -> None:
+def fill_the_disk(spool: Spool) -> int:
+    """Let no more pages be written, and append passages until the spool is in memory; return how many."""
+    spool._reserve.free()
     pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
     spool._db.execute(f"PRAGMA max_page_count = {pages + 2}")
     kept = 0
+    while not spool.in_memory:
+        spool.append(passage(kept))
+        kept += 1
+    return kept
 
-    def fill() -> None:
-        nonlocal kept
-        for kept in range(10_000):
-            spool.append(passage(kept))
 
-    with pytest.raises(SpoolFullError, match=r"spool\.db: the disk is full; free some space"):
-        fill()
-    with pytest.raises(SpoolFullError):
-        spool.receive("cam", NOW, "event", b"x" * 100_000)
-    spool._db.execute("PRAGMA max_page_count = 100000")
-    assert spool.receive("cam", NOW, "event", b"x") is not None  # the refused one isn't taken for known
-    spool.append(passage(kept))
-    assert [e.plate for e in events(spool, 20_000) if isinstance(e, Passage)] == [
-        f"{i:04d}BCD" for i in range(kept + 1)
-    ]
+def make_room(spool: Spool) -> None:
+    assert spool._disk is not None
+    spool._disk.execute("PRAGMA max_page_count = 100000")
+
+
+def test_a_full_disk_is_told_and_nothing_is_lost_or_half_written(spool: Spool) -> None:
+    spool.activate(AccessList(3, True, [ONE, TWO]))
+    first = spool.receive("cam", NOW, "before", b"x")
+    assert first is not None
+    kept = fill_the_disk(spool)
+    assert spool.disk_error == f"{spool.path}: the disk is full; free some space on it"
+    assert spool.receive("cam", NOW, "event", b"x" * 100_000) is not None
+    assert spool.receive("cam", NOW, "event", b"x" * 100_000) is None
+    spool.settle([first.id], passage(kept))
+    spool.activate(AccessList(4, False, [THREE]))
+    assert spool.access_list() == (4, [ONE, TWO, THREE])
+    sent = events(spool)  # what came since is sent, in the same numbering
+    assert [e.plate for e in sent if isinstance(e, Passage)] == [f"{i:04d}BCD" for i in (kept - 1, kept)]
+    assert [e.seq for e in sent] == [1, 2]
+    assert spool.acknowledge(spool.epoch, 1) == 1
+    assert spool.counts().backlog == kept
+    assert not spool.recover(NOW)
+    make_room(spool)
+    assert spool.recover(NOW)
+    assert (spool.in_memory, spool.disk_error) == (False, None)
+    spool = reopen(spool)
+    rest = events(spool, 20_000)
+    assert sorted(e.plate for e in rest if isinstance(e, Passage)) == sorted(
+        f"{i:04d}BCD" for i in range(kept + 1) if i != kept - 1
+    )
+    assert [e.seq for e in rest] == list(range(2, kept + 2))
+    assert held_by(spool) == (4, [ONE, TWO, THREE], True)
+    assert [len(read.body) for read in spool.unsettled()] == [100_000]
+
+
+def test_a_reserve_is_freed_before_the_disk_counts_as_full(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+    assert spool._reserve._path.stat().st_size == 8 * 1024 * 1024
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count = {pages}")
+    while spool._reserve._path.exists():
+        spool.append(passage(1))
+    assert "going on with the room that was reserved" in caplog.text
+    make_room(spool)
+    assert spool.recover(NOW)
+    assert spool._reserve._path.exists()
+
+
+def test_what_the_memory_has_no_room_for_is_counted_and_stops_nothing(spool: Spool) -> None:
+    fill_the_disk(spool)
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count = {pages}")
+    for i in range(1_000):
+        spool.append(passage(i))
+    read = spool.receive("cam", NOW, "event", b"x" * 10_000)
+    assert read is not None
+    spool.opening(read.id, passage(1))
+    spool.settle([read.id], passage(1))
+    assert spool.claim("open-1", passage(2)) is not None
+    make_room(spool)
+    assert spool.recover(NOW)
+    [gap] = [event for event in events(spool, 20_000) if isinstance(event, Gap)]
+    assert gap.kind == "unstored_passage"
+    assert gap.dropped > 900
+
+
+def test_what_was_only_in_memory_when_the_gateway_died_is_told(spool: Spool) -> None:
+    kept = fill_the_disk(spool)
+    spool._lock_file.close()  # as a kill -9 leaves it
+    survivor = Spool(spool.path, now=NOW + 1)
+    gap, *rest = events(survivor, 20_000)
+    assert gap == Gap(1, Times(NOW + 1), "memory_lost", 1)
+    assert len(rest) == kept - 1
+    assert not any(isinstance(event, Gap) for event in events(reopen(survivor), 20_000)[1:])
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_spool_whose_disk_can_not_be_read_begins_in_memory(tmp_path: Path, sent: bool) -> None:
+    path = tmp_path / "spool.db"
+    spool = Spool(path, now=NOW)
+    spool.activate(AccessList(3, True, [ONE]))
+    spool.append(passage(1))
+    events(spool)
+    spool.append(passage(2))
+    spool.close()
+    path.rename(tmp_path / "elsewhere")
+    path.mkdir()  # stands for a disk that isn't there: no file can be opened
+    spool = Spool(path, now=NOW + 9)
+    assert (spool.in_memory, spool.epoch, held_by(spool)) == (True, NOW + 9, (3, [ONE], False))
+    spool.append(passage(3))
+    if sent:
+        assert [(e.seq, e.plate) for e in events(spool) if isinstance(e, Passage)] == [(1, "0003BCD")]
+    assert not spool.recover(NOW)
+    path.rmdir()
+    (tmp_path / "elsewhere").rename(path)
+    assert spool.recover(NOW)
+    assert spool.epoch == (NOW + 9 if sent else NOW)
+    # What was sent from memory keeps its numbers, since the server may have it.
+    order = ["0003BCD", "0001BCD", "0002BCD"] if sent else ["0001BCD", "0002BCD", "0003BCD"]
+    assert [(e.seq, e.plate) for e in events(spool) if isinstance(e, Passage)] == list(enumerate(order, 1))
+    assert held_by(spool) == (3, [ONE], True)
 
 
 def test_a_second_process_is_refused(spool: Spool) -> None:

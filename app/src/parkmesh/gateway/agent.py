@@ -25,6 +25,9 @@ from parkmesh.gateway.sync import Sync
 log = logging.getLogger("parkmesh.gateway")
 
 
+_DISK_CHECK_S = 5.0
+
+
 class ListenError(Exception):
     """The listening address can't be had."""
 
@@ -75,8 +78,17 @@ async def run(config: Config, token: str, *, clock: Callable[[], int] = now_ms) 
         with _socket(config.listen) as sock:
             await _run(config, token, spool, sock, clock)
     finally:
-        spool.close()
+        spool.close(clock())
     log.info("stopped")
+
+
+async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: Callable[[], int]) -> None:
+    """Bring the spool back to its disk as soon as that takes writes, and keep its reserve."""
+    while True:
+        await asyncio.sleep(_DISK_CHECK_S)
+        was_in_memory = spool.in_memory
+        if await decider.on_disk(lambda: spool.recover(clock())) and was_in_memory:
+            sync.wake()
 
 
 async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, clock: Callable[[], int]) -> None:
@@ -111,6 +123,8 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "server": sync.server,
                 "stream": sync.stream_up,
                 "access_list_epoch": decider.list_epoch,
+                "storing": "memory" if spool.in_memory else "disk",
+                "disk_error": spool.disk_error,
                 "access_list_whole": decider.list_whole,
                 "rules_known": decider.rules_known,
                 "server_skew_ms": decider.server_skew_ms,
@@ -133,7 +147,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         # In the order in which they end: no new messages, then everything taken is settled, then the last push stops.
         listening = asyncio.create_task(listener.serve(sockets=[sock]))
         deciding = asyncio.create_task(decider.run())
-        background = [asyncio.create_task(sync.run())]
+        background = [asyncio.create_task(sync.run()), asyncio.create_task(_keep_on_disk(spool, decider, sync, clock))]
         if config.mqtt:
             background.append(asyncio.create_task(feed.run(config.mqtt)))
         log.info(

@@ -130,7 +130,8 @@ class Decider:
     async def camera_message(self, camera: Camera, body: bytes, content_type: str) -> None:
         """Take one POST of a camera; return when it is durable (or needs no keeping).
 
-        Raises PoisonError for what can't be understood (it is in quarantine then), SpoolError where it can't be kept.
+        Raises PoisonError for what can't be understood (it is in quarantine then), SpoolError where it can't be kept:
+        it is decided all the same if the spool is in memory, and isn't if the camera sends it again.
         """
         now = self._clock()
         self.last_seen[camera.name] = now
@@ -147,8 +148,10 @@ class Decider:
         read = await self.on_disk(lambda: self._spool.receive(camera.name, now, plate_read.event_id, message))
         if read is None:
             log.info("camera %s: the same event again, ignored", camera.name)
-            return
-        self._gates[camera.gate].queue.put_nowait(read)
+        else:
+            self._gates[camera.gate].queue.put_nowait(read)
+        if self._spool.in_memory:
+            raise SpoolError(self._spool.disk_error or "the spool is in memory")
 
     def heard(self, camera: Camera) -> None:
         """Note a sign of life of a camera that was no message."""

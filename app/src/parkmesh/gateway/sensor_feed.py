@@ -59,6 +59,9 @@ class SensorFeed:
         if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):
             log.info("space %s: %s", event.space, event.status)
             self._appended()
+        if self._spool.in_memory:
+            # The server hears of it, and the broker keeps it until it is on disk.
+            raise SpoolError(self._spool.disk_error or "the spool is in memory")
 
     async def run(self, broker: Mqtt) -> None:
         """Stay subscribed until cancelled; reconnect when the broker goes away."""

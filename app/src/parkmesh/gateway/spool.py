@@ -9,21 +9,28 @@ records dropped on overflow leave no hole in the numbering but an explicit ``Gap
 numbered, a record is sent unchanged until the server has acknowledged it.
 """
 
+import errno
 import fcntl
 import hashlib
+import logging
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.gateway import list_copy
+from parkmesh.gateway import list_copy, spool_memory
+from parkmesh.gateway.reserve import Reserve
+from parkmesh.gateway.spool_schema import ADD_GAP, SCHEMA, has_all_columns, readable
 from parkmesh.protocol.edge import (
     AccessEntry,
     AccessList,
@@ -36,32 +43,9 @@ from parkmesh.protocol.edge import (
 )
 
 T = TypeVar("T")
+P = ParamSpec("P")
+log = logging.getLogger("parkmesh.gateway")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS inbox (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, camera TEXT NOT NULL, received INTEGER NOT NULL, body BLOB NOT NULL,
-  passage BLOB);
-CREATE TABLE IF NOT EXISTS known (key TEXT PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS known_at ON known (at);
-CREATE TABLE IF NOT EXISTS waiting (id INTEGER PRIMARY KEY AUTOINCREMENT, lane INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS waiting_lane ON waiting (lane, id);
-CREATE TABLE IF NOT EXISTS gaps (kind TEXT PRIMARY KEY, dropped INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS numbered (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS access_list (
-  credential_id TEXT PRIMARY KEY, plate TEXT NOT NULL, status TEXT NOT NULL, valid_from INTEGER, valid_until INTEGER)
-  WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS access_unit (
-  credential_id TEXT PRIMARY KEY, unit TEXT NOT NULL, lots INTEGER) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS presence (
-  plate TEXT PRIMARY KEY, inside INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS quarantine (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, received INTEGER NOT NULL, error TEXT NOT NULL,
-  body BLOB NOT NULL);
-"""
-
-_ADD_GAP = "INSERT INTO gaps VALUES (?, ?, ?) ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped"
 _LANE_ACCESS, _LANE_SPACE = 0, 1
 _KNOWN_KEPT_MS = 7 * 86_400_000
 _QUARANTINE_ROWS, _QUARANTINE_BODY = 200, 16 * 1024
@@ -70,10 +54,16 @@ _NEVER = 2**62
 """A moment (ms) that doesn't come."""
 _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
+_NOT_KEPT = 0
+"""The id of a message that even the memory had no room for; no row has it."""
 
 
 class SpoolError(Exception):
-    """The spool can't be used or written; the message names the file and what to do."""
+    """The spool can't be used or written; the message names the file and what to do. ``code`` is SQLite's (0: none)."""
+
+    def __init__(self, text: str, code: int = 0) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class SpoolFullError(SpoolError):
@@ -147,11 +137,6 @@ def _is_moment(value: object) -> bool:
     return isinstance(value, int) and value >= 0
 
 
-def _readable(text: bytes) -> str:
-    """Decode a stored text. One that the disk has damaged must not raise: what reads it finds that it is nothing."""
-    return text.decode("utf-8", "replace")
-
-
 def _list_digest(rows: list[tuple[Any, ...]], rules: bytes | None) -> str:
     return hashlib.sha256(msgspec.msgpack.encode((rows, rules))).hexdigest()
 
@@ -165,53 +150,98 @@ def _entries(rows: list[tuple[Any, ...]]) -> list[AccessEntry] | None:
         return None
 
 
-def _has_all_columns(db: sqlite3.Connection) -> bool:
-    """Tell whether every table has its columns. A damaged page can rename one, and nothing would start any more."""
-    sound = sqlite3.connect(":memory:")
-    try:
-        sound.executescript(_SCHEMA)
-        tables = [name for (name,) in sound.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return all(_columns(sound, name) <= _columns(db, name) for name in tables)
-    finally:
-        sound.close()
+_DISK_FAILED = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+"""What SQLite says where it is the disk that can't be used."""
+_CANT_WRITE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 
-def _columns(db: sqlite3.Connection, table: str) -> set[str]:
-    return {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+def _carried_on(method: Callable[Concatenate["Spool", P], T]) -> Callable[Concatenate["Spool", P], T]:
+    """Do a spool call again where its disk failed: with the reserve's room, and then in memory."""
+
+    @wraps(method)
+    def carried_on(spool: "Spool", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with spool._mutex:
+            while True:
+                try:
+                    return method(spool, *args, **kwargs)
+                except SpoolError as error:
+                    if not spool._carry_on(error):
+                        raise
+
+    return carried_on
 
 
 class Spool:
     """One gateway's spool. Thread-safe; a second process on the same file is refused.
 
     ``max_bytes`` bounds the waiting records: above it the oldest sensor states go (counted in a gap record). Passages
-    are never dropped; they may exceed the bound until the disk is full, which raises SpoolFullError.
+    are never dropped; they may exceed the bound until the disk is full.
+
+    A disk that is full, read-only or broken stops no gate: the spool goes on in memory (``in_memory``), from its start
+    or from any later call, until ``recover`` finds the disk well. ``disk_error`` says what was wrong. What comes
+    meanwhile isn't durable, and must not be confirmed to who sent it. What the memory can't hold is counted in a gap.
     """
 
     def __init__(self, path: Path, *, now: int, max_bytes: int = 512 * 1024 * 1024) -> None:
-        self.path, self.max_bytes = path, max_bytes
+        self.path, self.max_bytes, self._began = path, max_bytes, now
         self.list_copy = path.with_name(path.name + ".list")
+        self._reserve = Reserve(path.with_name(path.name + ".reserve"))
+        self._marker = path.with_name(path.name + ".in-memory")
         self._mutex = threading.RLock()
+        self.disk_error: str | None = None
+        self.in_memory = self._fork = self._list_damaged = False
+        self._lost: Counter[str] = Counter()
+        self._waiting_on_disk = self._bytes = 0
+        self._disk: sqlite3.Connection | None = None
         self._lock_file = self._lock()
         try:
-            self._db = self._open(now)
+            self._disk = self._open_with_reserve(now)
+        except SpoolError as error:
+            if error.code not in _DISK_FAILED:
+                self._let_go()
+                raise
+            self._go_to_memory(str(error), now)
         except BaseException:
-            self._lock_file.close()
+            self._let_go()
             raise
-        self._list_damaged = False
-        if not self.list_copy.exists():
+        else:
+            self._db = self._disk
+            self._note_lost_memory(now)
+            self._reserve.take()
+        if not self.in_memory and not self.list_copy.exists():
             self._copy_list(self._read(self._stored_list))
         self.epoch = self._meta("epoch")
-        self._bytes: int = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()[0]
+        self._weigh()
+
+    def _weigh(self) -> None:
+        self._bytes = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()[0]
 
     # opening
 
-    def _lock(self) -> TextIO:
+    def _lock(self) -> TextIO | None:
+        """Return the file whose lock keeps a second process away; None where the disk doesn't allow any."""
         path = self.path.with_name(self.path.name + ".lock")
+        lock: TextIO | None = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             lock = path.open("w", encoding="ascii")
         except OSError as error:
-            raise SpoolError(f"{path}: {error.strerror}; the gateway's user must be able to write there") from None
+            if error.errno not in _CANT_WRITE:
+                raise SpoolError(f"{path}: {error.strerror}; the gateway's user must be able to write there") from None
+            with suppress(OSError):
+                lock = path.open(encoding="ascii")
+            if lock is None:
+                return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -219,25 +249,119 @@ class Spool:
             raise SpoolError(f"{self.path}: another gateway process is using it") from None
         return lock
 
+    def _let_go(self) -> None:
+        if self._lock_file is not None:
+            self._lock_file.close()
+
+    def _open_with_reserve(self, now: int) -> sqlite3.Connection:
+        try:
+            return self._open(now)
+        except SpoolError as error:
+            if error.code not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR) or not self._reserve.free():
+                raise
+            return self._open(now)
+
     def _open(self, now: int) -> sqlite3.Connection:
         try:
-            return self._connect(now)
-        except sqlite3.DatabaseError as error:
-            if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise self._error(error) from None
-        # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
-        for suffix in ("", "-wal", "-shm"):
-            broken = self.path.with_name(self.path.name + suffix)
-            if broken.exists():
-                broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
-        try:
+            try:
+                return self._connect(now)
+            except sqlite3.DatabaseError as error:
+                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                    raise
+            # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
+            for suffix in ("", "-wal", "-shm"):
+                broken = self.path.with_name(self.path.name + suffix)
+                if broken.exists():
+                    broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
             db = self._connect(now)
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 db.execute("INSERT INTO gaps VALUES ('spool', 1, ?)", (now,))
         except sqlite3.Error as error:
             raise self._error(error) from None
+        except OSError as error:
+            raise SpoolError(f"{self.path}: {error.strerror}", sqlite3.SQLITE_IOERR) from None
         return db
+
+    def _go_to_memory(self, why: str, now: int) -> None:
+        """Go on in memory: in the numbering of the disk's spool if that can still be read."""
+        source = self._disk or self._opened_to_read()
+        self._waiting_on_disk = 0
+        with suppress(sqlite3.Error):
+            if source is not None:
+                self._waiting_on_disk = source.execute("SELECT count(*) FROM waiting").fetchone()[0]
+        self._db, self._fork = spool_memory.begin(source, now)
+        if source is not None and source is not self._disk:
+            source.close()
+        self.disk_error, self.in_memory = why, True
+        self.epoch = self._meta("epoch")
+        self._weigh()
+        with suppress(OSError):
+            self._marker.touch()
+        log.error("%s; going on in memory: what is recorded now is lost if the gateway stops", why)
+
+    def _opened_to_read(self) -> sqlite3.Connection | None:
+        """Open the file of a spool that can't be written. Without a log beside it, the file is all there is of it."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        try:
+            whole = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
+            db = sqlite3.connect(
+                f"file:{quote(str(self.path))}?mode=ro{whole}", uri=True, isolation_level=None, check_same_thread=False
+            )
+        except (OSError, sqlite3.Error):
+            return None
+        db.text_factory = readable
+        return db
+
+    def _carry_on(self, error: SpoolError) -> bool:
+        """Tell whether a call that failed with ``error`` can be done again, after the reserve or memory took over."""
+        if self.in_memory or error.code not in _DISK_FAILED:
+            return False
+        if error.code == sqlite3.SQLITE_FULL and self._reserve.free():
+            log.error("%s; going on with the room that was reserved", error)
+            return True
+        self._go_to_memory(str(error), max(self._began, self.epoch) + 1)
+        return True
+
+    def _note_lost_memory(self, now: int) -> None:
+        """Tell by a gap what a process had only in memory when it died."""
+        if self._marker.exists():
+            with suppress(SpoolError, OSError), self._transaction() as db:
+                db.execute(ADD_GAP, ("memory_lost", 1, now))
+                self._marker.unlink()
+
+    def recover(self, now: int) -> bool:
+        """Put on disk what is only in memory; True if the spool is on disk (again)."""
+        with self._mutex:
+            if not self.in_memory:
+                self._reserve.take()
+                return True
+            memory = self._db
+            try:
+                if self._disk is None:
+                    self._disk = self._open_with_reserve(now)
+                spool_memory.put_back(memory, self._disk, fork=self._fork, lost=self._lost, now=now)
+            except (SpoolError, sqlite3.Error) as failure:
+                error = self._error(failure) if isinstance(failure, sqlite3.Error) else failure
+                self.disk_error = str(error)
+                if self._disk is not None and error.code != sqlite3.SQLITE_FULL:
+                    # What an open file says of a disk that failed may stay wrong when the disk is well.
+                    with suppress(sqlite3.Error):
+                        self._disk.close()
+                    self._disk = None
+                return False
+            self._db, self.in_memory, self.disk_error = self._disk, False, None
+            self._lost.clear()
+            self._waiting_on_disk = 0
+            memory.close()
+            self.epoch = self._meta("epoch")
+            self._weigh()
+            with suppress(OSError):
+                self._marker.unlink(missing_ok=True)
+            self._copy_list(self._read(self._stored_list))
+            self._reserve.take()
+        log.warning("%s takes writes again: what was in memory is on disk", self.path)
+        return True
 
     def _connect(self, now: int) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
@@ -248,9 +372,9 @@ class Spool:
                 corrupt = sqlite3.DatabaseError("quick_check failed")
                 corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
                 raise corrupt
-            db.text_factory = _readable
-            db.executescript(_SCHEMA)
-            if not _has_all_columns(db):
+            db.text_factory = readable
+            db.executescript(SCHEMA)
+            if not has_all_columns(db):
                 corrupt = sqlite3.DatabaseError("a table has lost a column")
                 corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
                 raise corrupt
@@ -280,20 +404,25 @@ class Spool:
             db.executemany("INSERT INTO waiting (lane, body) VALUES (?, ?)", [(_LANE_ACCESS, body) for (body,) in rows])
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (now,))
             db.execute("UPDATE meta SET value = 1 WHERE key = 'next_seq'")
-            db.execute(_ADD_GAP, ("damaged_record", 1, now))
+            db.execute(ADD_GAP, ("damaged_record", 1, now))
 
-    def close(self) -> None:
+    def close(self, now: int | None = None) -> None:
+        """End. With ``now`` (ms), what is only in memory is put on disk first, if the disk takes it."""
         with self._mutex:
+            if now is not None and self.in_memory and not self.recover(now):
+                log.error("%s; what was in memory is lost", self.disk_error)
             self._db.close()
-            self._lock_file.close()
+            if self._disk is not None:
+                self._disk.close()
+            self._let_go()
 
     # transactions
 
     def _error(self, error: sqlite3.Error) -> SpoolError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code == sqlite3.SQLITE_FULL:
-            return SpoolFullError(f"{self.path}: the disk is full; free some space on it")
-        return SpoolError(f"{self.path}: {error}")
+            return SpoolFullError(f"{self.path}: the disk is full; free some space on it", code)
+        return SpoolError(f"{self.path}: {error}", code)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -311,6 +440,17 @@ class Spool:
                     raise self._error(error) from None
                 raise
 
+    @contextmanager
+    def _bounded(self, event: Event | None = None) -> Iterator[None]:
+        """Go on where the memory is full, too: without the record, which is counted."""
+        try:
+            yield
+        except SpoolFullError as error:
+            if not self.in_memory or error.code != sqlite3.SQLITE_FULL:
+                raise
+            if event is not None:
+                self._lost[f"unstored_{event.__struct_config__.tag}"] += 1
+
     def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         with self._mutex:
             try:
@@ -324,20 +464,24 @@ class Spool:
 
     # what devices send
 
+    @_carried_on
     def receive(self, camera: str, received: int, event_id: str, body: bytes) -> Read | None:
         """Keep a camera's message; None if the camera sent the same event before (then nothing changes)."""
-        with self._transaction() as db:
+        number = _NOT_KEPT
+        with self._bounded(), self._transaction() as db:
             if not self._is_new(db, f"{camera}/{event_id}", received):
                 return None
             if db.execute("SELECT count(*) FROM inbox").fetchone()[0] >= _INBOX_ROWS:
                 raise SpoolFullError(f"{self.path}: {_INBOX_ROWS} camera messages are waiting for a decision")
             cursor = db.execute("INSERT INTO inbox (camera, received, body) VALUES (?, ?, ?)", (camera, received, body))
-        return Read(cursor.lastrowid or 0, camera, received, body)
+            number = cursor.lastrowid or _NOT_KEPT
+        return Read(number, camera, received, body)
 
     def _is_new(self, db: sqlite3.Connection, key: str, at: int) -> bool:
         db.execute("DELETE FROM known WHERE at < ?", (at - _KNOWN_KEPT_MS,))
         return db.execute("INSERT OR IGNORE INTO known VALUES (?, ?)", (key, at)).rowcount == 1
 
+    @_carried_on
     def unsettled(self) -> list[Read]:
         """Return the camera messages that a crash or a stop left undecided, oldest first."""
         reads: list[Read] = []
@@ -358,27 +502,30 @@ class Spool:
     def _damaged(self, db: sqlite3.Connection, body: object, now: int) -> None:
         """Set a record aside that can't be read any more, and count it in a gap."""
         self._set_aside(db, "damaged", body, now)
-        db.execute(_ADD_GAP, ("damaged_record", 1, now))
+        db.execute(ADD_GAP, ("damaged_record", 1, now))
 
     def _set_aside(self, db: sqlite3.Connection, error: str, body: object, now: int) -> None:
         kept = body if isinstance(body, bytes) else str(body).encode()
         db.execute("INSERT INTO quarantine (source, received, error, body) VALUES ('spool', ?, ?, ?)",
                    (now, error[:500], kept[:_QUARANTINE_BODY]))  # fmt: skip
 
+    @_carried_on
     def abandon(self, read: Read, now: int) -> None:
         """Set an accepted message aside that can't be decided on any more, and count it in a gap."""
         with self._transaction() as db:
             db.execute("DELETE FROM inbox WHERE id = ?", (read.id,))
             self._damaged(db, read.body, now)
 
+    @_carried_on
     def opening(self, read_id: int, passage: Passage) -> None:
         """Note that the barrier is about to be opened for a message, with the record to keep if we die meanwhile.
 
         After a crash the record stands and the barrier is not opened a second time.
         """
-        with self._transaction() as db:
+        with self._bounded(), self._transaction() as db:
             db.execute("UPDATE inbox SET passage = ? WHERE id = ?", (_encode(passage), read_id))
 
+    @_carried_on
     def settle(
         self,
         read_ids: list[int],
@@ -388,7 +535,7 @@ class Spool:
     ) -> None:
         """In one step: forget camera messages, append the record that came of them, store changed states and where a
         plate is now."""
-        with self._transaction() as db:
+        with self._bounded(event), self._transaction() as db:
             if moved is not None:
                 # Seen now: nothing that is known can be later, whatever the clock said when it was written.
                 self._place(db, [moved], moved.at)
@@ -398,6 +545,7 @@ class Spool:
             if event is not None:
                 self._append(db, event)
 
+    @_carried_on
     def quarantine(self, source: str, received: int, error: str, body: bytes) -> None:
         """Keep the start of a message that can't be understood, for a person to look at; the oldest give way."""
         with self._transaction() as db:
@@ -407,6 +555,7 @@ class Spool:
             )
             db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (_QUARANTINE_ROWS,))
 
+    @_carried_on
     def forget(self, now: int) -> None:
         """Delete what has been kept long enough: messages in quarantine hold plates, and so do the plates outside."""
         with self._transaction() as db:
@@ -418,14 +567,16 @@ class Spool:
         row = db.execute("SELECT value FROM state WHERE key = ?", (key,)).fetchone()
         return row[0] if row and isinstance(row[0], bytes) else None
 
+    @_carried_on
     def state(self, key: str) -> bytes | None:
         return self._read(lambda db: self._state(db, key))
 
     # records for the server
 
+    @_carried_on
     def append(self, event: Event, *, once: str | None = None) -> bool:
         """Append a record; with ``once``, only if no record with that key was appended in the last week."""
-        with self._transaction() as db:
+        with self._bounded(event), self._transaction() as db:
             if once is not None and not self._is_new(db, once, event.times.received):
                 return False
             self._append(db, event)
@@ -456,6 +607,7 @@ class Spool:
             )
             db.execute("UPDATE meta SET value = value + ? WHERE key = 'dropped'", (dropped,))
 
+    @_carried_on
     def batch(self, limit: int, now: int = 0) -> list[msgspec.Raw]:
         """Return up to ``limit`` records to send, as JSON, in rising ``seq`` without gaps.
 
@@ -463,17 +615,21 @@ class Spool:
         A record that can't be read any more becomes a gap at ``now`` (ms).
         """
         with self._transaction() as db:
+            db.executemany(ADD_GAP, [(kind, count, now) for kind, count in self._lost.items()])
             have = db.execute("SELECT count(*) FROM numbered").fetchone()[0]
             if have < limit:
                 self._number(db, limit - have, now)
             rows = db.execute("SELECT body FROM numbered ORDER BY seq LIMIT ?", (limit,)).fetchall()
+        self._lost.clear()  # they are gaps now
         return [msgspec.Raw(body) for (body,) in rows]
 
+    @_carried_on
     def first_seq(self) -> int | None:
         """Return the number of the first record that isn't acknowledged, None if there is none."""
         seq: int | None = self._read(lambda db: db.execute("SELECT min(seq) FROM numbered").fetchone()[0])
         return seq
 
+    @_carried_on
     def stand_in(self, seq: int, now: int) -> Gap:
         """Return the gap that can be sent in the place of a numbered record which the server refuses."""
         body = self._read(lambda db: db.execute("SELECT body FROM numbered WHERE seq = ?", (seq,)).fetchone()[0])
@@ -481,6 +637,7 @@ class Spool:
         kind = f"refused_{event.__struct_config__.tag}" if event is not None else "damaged_record"
         return Gap(seq, Times(now), kind, 1)
 
+    @_carried_on
     def replaced(self, seq: int, error: str, now: int) -> None:
         """Set a numbered record aside for a person to look at, because the server took its ``stand_in`` instead."""
         with self._transaction() as db:
@@ -511,6 +668,7 @@ class Spool:
             )
         db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (seq + len(events),))
 
+    @_carried_on
     def acknowledge(self, epoch: int, acked: int) -> int:
         """Delete what the server has: numbered records of this epoch at or below ``acked``. Return how many went."""
         if epoch != self.epoch:
@@ -518,11 +676,13 @@ class Spool:
         with self._transaction() as db:
             return db.execute("DELETE FROM numbered WHERE seq <= ?", (acked,)).rowcount
 
+    @_carried_on
     def sent(self, acked: int) -> bool:
         """Tell whether the record ``acked`` of this epoch was ever sent. One that the server has and we never sent
         means that this spool was put back to an earlier state: see ``renumber``."""
         return self._read(lambda _: acked < self._meta("next_seq"))
 
+    @_carried_on
     def renumber(self, *, above: int, lost: int, now: int, put_back: bool = False) -> None:
         """Start a new epoch, larger than ``above``, with everything that isn't acknowledged.
 
@@ -545,11 +705,12 @@ class Spool:
                 )
             gaps = [("lost_by_server", lost, now)] if lost > 0 else []
             gaps += [("spool_put_back", 1, now)] if put_back else []
-            db.executemany(_ADD_GAP, gaps)
+            db.executemany(ADD_GAP, gaps)
             db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (len(rows) + 1,))
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
         self.epoch = epoch
 
+    @_carried_on
     def counts(self) -> Counts:
         inbox, waiting, gaps, numbered, quarantine = self._read(
             lambda db: db.execute(
@@ -557,10 +718,17 @@ class Spool:
                 "(SELECT count(*) FROM numbered), (SELECT count(*) FROM quarantine)"
             ).fetchone()
         )
-        return Counts(inbox, waiting + gaps, numbered, quarantine, self._read(lambda _: self._meta("dropped")))
+        return Counts(
+            inbox,
+            waiting + gaps + self._waiting_on_disk,
+            numbered,
+            quarantine,
+            self._read(lambda _: self._meta("dropped")),
+        )
 
     # the access list
 
+    @_carried_on
     def held(self) -> HeldList:
         """Return the list by which the gate decides: the stored one, or the last good copy where that is damaged."""
         stored = self._read(self._stored_list)
@@ -596,6 +764,7 @@ class Spool:
         held = self.held()
         return held.version, held.entries
 
+    @_carried_on
     def presence(self) -> list[PresenceUpdate]:
         """Return which plates are inside and outside, as far as it is known here. Damaged rows are left out."""
         rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
@@ -605,11 +774,13 @@ class Spool:
             if _is_moment(at) and inside in (0, 1) and isinstance(plate, str) and "\ufffd" not in plate
         ]
 
+    @_carried_on
     def place(self, moves: list[PresenceUpdate], now: int) -> None:
         """Take over where plates are, unless something later is known of them that isn't after ``now`` (ms)."""
-        with self._transaction() as db:
+        with self._bounded(), self._transaction() as db:
             self._place(db, moves, now)
 
+    @_carried_on
     def activate(self, update: AccessList) -> None:
         """Make a full list or a difference the active list, as a whole or not at all.
 
@@ -665,19 +836,21 @@ class Spool:
 
     # commands
 
+    @_carried_on
     def claim(self, command_id: str, passage: Passage) -> int | None:
         """Note that a command is about to be carried out; None if it was before: it must not be repeated.
 
         Returns the id to ``settle`` with the final record. After a crash, ``unsettled`` returns ``passage`` instead.
         """
-        now = passage.times.received
-        with self._transaction() as db:
+        now, number = passage.times.received, _NOT_KEPT
+        with self._bounded(), self._transaction() as db:
             if not self._is_new(db, f"command/{command_id}", now):
                 return None
             cursor = db.execute(
                 "INSERT INTO inbox (camera, received, body, passage) VALUES ('', ?, x'', ?)", (now, _encode(passage))
             )
-        return cursor.lastrowid
+            number = cursor.lastrowid or _NOT_KEPT
+        return number  # noqa: RET504 -- also where the memory had no room
 
 
 def peek(path: Path) -> tuple[Counts, int, int]:
