@@ -106,7 +106,7 @@ def test_a_revocation_and_commands_arrive_by_the_stream(site: GatewaySite, serve
     server.command(Command("other", "in", server.now() + 10_000, "desk"))
     wait_for(lambda: len(server.events) == 4, "two records of commands")
     assert [(p.reason, p.device_event_id) for p in server.passages()[2:]] == [("command", "once"), ("command", "other")]
-    assert site.pulses() == 2
+    assert site.pulses() == 1  # the barrier was opening when it was tapped again
 
 
 def test_a_car_that_came_in_at_another_gateway_does_not_come_in_here(site: GatewaySite, server: EdgeServer) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
+import msgspec
 import pytest
 from parkmesh.gateway.config import Relay
 from parkmesh.gateway.drivers import shelly_gen2
@@ -57,6 +58,7 @@ async def test_the_frame_is_shellys() -> None:
         (http(b"<html>router login</html>"), "HTTP 200 without an RPC answer"),
         (http(b"\xff\xfe"), "without an RPC answer"),
         (http(b'{"id":1,"result":null}'), "without a result"),
+        (http(b'{"id":1,"result":{"was_on":true}}'), "was on already"),
         (b"nonsense\r\n\r\n", "RemoteProtocolError"),
         (None, "RemoteProtocolError|ReadError"),
     ],
@@ -71,8 +73,9 @@ async def test_what_is_no_confirmation(answer: bytes | None, message: str) -> No
 async def test_a_slow_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelly_gen2, "TIMEOUT", httpx.Timeout(0.1))
     async with relay(http(b"{}"), wait_s=0.5) as (to, requests):
-        with pytest.raises(RelayError, match="ReadTimeout"):
+        with pytest.raises(RelayError, match="ReadTimeout") as caught:
             await pulse(to)
+    assert caught.value.may_have_moved
     assert len(requests) == 1
 
 
@@ -81,3 +84,21 @@ async def test_a_dead_relay() -> None:
         pass
     with pytest.raises(RelayError, match="ConnectError"):
         await pulse(to)
+
+
+@pytest.mark.parametrize(
+    ("answer", "closed"),
+    [(b'{"id":1,"result":{"id":0,"state":true}}', True), (b'{"result":{"state":false}}', False), (b"{}", None)],
+)
+async def test_the_barriers_position_is_an_input(answer: bytes, closed: bool | None) -> None:
+    async with relay(http(answer)) as (to, requests), httpx.AsyncClient(trust_env=False) as client:
+        assert await shelly_gen2.closed(client, to) is None
+        assert requests == [], "asked for an input that isn't connected"
+        assert await shelly_gen2.closed(client, msgspec.structs.replace(to, closed_input=0)) is closed
+    assert b'"method":"Input.GetStatus","params":{"id":0}' in requests[0]
+
+
+async def test_a_position_that_nobody_tells() -> None:
+    async with relay(http(b"<html>")) as (to, _), httpx.AsyncClient(trust_env=False) as client:
+        with pytest.raises(RelayError):
+            await shelly_gen2.closed(client, msgspec.structs.replace(to, closed_input=0))

@@ -14,6 +14,8 @@ from msgspec import Struct
 from parkmesh.domain.access import Decision, Reason
 
 MAX_EDITS = 2
+BEHIND_MS = 10_000
+"""So long after its passage a car can be read from behind, by the camera of the other direction (ms)."""
 _MIN_SIMILAR_LENGTH = 5
 
 UNMATCHED = frozenset({Reason.NO_PLATE, Reason.UNKNOWN_PLATE, Reason.AMBIGUOUS})
@@ -38,7 +40,7 @@ def similar(a: str, b: str) -> bool:
 class Seen(Struct):
     """One passage that was recorded at ``at`` (ms); ``opened`` tells whether the barrier confirmed.
 
-    Until ``open_until`` (ms) the relay's pulse lasts: a read after it means that the car still stands there.
+    Until ``open_until`` (ms) the relay's pulse lasts. ``unsure``: the barrier may have opened and didn't confirm.
     """
 
     gate: str
@@ -49,6 +51,7 @@ class Seen(Struct):
     opened: bool
     at: int
     open_until: int = 0
+    unsure: bool = False
 
 
 class Recent:
@@ -61,7 +64,7 @@ class Recent:
     def same(self, gate: str, direction: str, plate: str | None, decision: Decision, at: int) -> Seen | None:
         """Return the recorded passage that a read at ``at`` (ms) belongs to, or None if it is a new one.
 
-        A granted read whose barrier failed to open is never 'the same': the next read must try again.
+        A granted read whose barrier surely failed to open is never 'the same': the next read must try again.
         """
         self.seen = [passage for passage in self.seen if abs(at - passage.at) <= self.window_ms]
         for passage in reversed(self.seen):
@@ -69,7 +72,7 @@ class Recent:
                 continue
             if decision.granted:
                 same_car = passage.plate == plate or passage.credential_id == decision.credential_id
-                if passage.outcome == "granted" and passage.opened and same_car:
+                if passage.outcome == "granted" and (passage.opened or passage.unsure) and same_car:
                     return passage
             elif decision.reason in UNMATCHED:
                 if _misread(passage.plate, plate):
@@ -77,6 +80,12 @@ class Recent:
             elif passage.outcome == "denied" and passage.plate == plate:
                 return passage
         return None
+
+    def seen_from_behind(self, gate: str, direction: str, plate: str | None, decision: Decision, at: int) -> bool:
+        """Tell whether a read is the back of a car that was let through this gate a moment ago the other way."""
+        other = "exit" if direction == "entry" else "entry"
+        same = self.same(gate, other, plate, decision, at)
+        return same is not None and same.opened and at - same.at <= BEHIND_MS
 
     def add(self, passage: Seen) -> None:
         self.seen.append(passage)

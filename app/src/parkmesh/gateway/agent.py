@@ -107,6 +107,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
             lambda relay: drivers.RELAYS[relay.kind].pulse(devices, relay),
             clock=clock,
             appended=lambda: sync.wake(),
+            closed=lambda relay: drivers.RELAYS[relay.kind].closed(devices, relay),
         )
         sync = Sync(config, spool, decider, servers, clock=clock)
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake)

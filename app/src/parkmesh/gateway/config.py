@@ -61,11 +61,18 @@ class Relay(Struct, frozen=True, forbid_unknown_fields=True):
     kind: RelayKind = "shelly_gen2"
     switch: Annotated[int, Meta(ge=0, le=15)] = 0
     pulse_s: Annotated[float, Meta(gt=0, le=60)] = 2
+    closed_input: Annotated[int, Meta(ge=0, le=15)] | None = None
+    """The relay's input that is on while the barrier is closed; None where none is connected."""
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True):
+    """A gate. ``input`` says what its barrier does on a pulse: ``open`` always opens, ``step`` opens, stops or closes
+    in turn. ``min_gap_s`` is the least time from the end of a pulse to the next one's start."""
+
     name: Name
     relay: Relay
+    input: Literal["open", "step"] = "step"
+    min_gap_s: Annotated[float, Meta(ge=0, le=60)] = 1
 
 
 class Sensor(Struct, frozen=True, forbid_unknown_fields=True):

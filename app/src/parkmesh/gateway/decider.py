@@ -9,8 +9,7 @@ The community's rules come with the access list; until a server has told them, t
 
 import asyncio
 import logging
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -23,8 +22,9 @@ from parkmesh.domain.access_index import AccessIndex
 from parkmesh.domain.community_rules import GateRules
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
+from parkmesh.gateway.barrier import Barrier, Closed, Pulse
 from parkmesh.gateway.config import Camera, Config, Relay
-from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.spool import HeldList, Read, Spool, SpoolError
 from parkmesh.protocol.edge import (
@@ -41,7 +41,9 @@ log = logging.getLogger("parkmesh.gateway")
 
 _DISK_RETRY_S = 1.0
 
-Pulse = Callable[[Relay], Awaitable[None]]
+
+async def _unknown(_: Relay) -> bool | None:
+    return None
 
 
 class _Held(Struct):
@@ -66,8 +68,8 @@ class _Waiting(Struct):
 class _Gate:
     """One gate's relay, queue and short memory."""
 
-    def __init__(self, name: str, relay: Relay, direction: Direction, recent: Recent) -> None:
-        self.name, self.relay, self.direction, self.recent = name, relay, direction, recent
+    def __init__(self, name: str, barrier: Barrier, direction: Direction, recent: Recent) -> None:
+        self.name, self.barrier, self.direction, self.recent = name, barrier, direction, recent
         self.queue: asyncio.Queue[Read | Command | None] = asyncio.Queue()
         self.stopping = False
         self.held: list[_Held] = []
@@ -77,8 +79,8 @@ class _Gate:
 class Decider:
     """Decides on everything that asks to pass.
 
-    ``pulse`` opens a barrier or raises RelayError; ``clock`` gives ms since 1970; ``appended`` is called after a record
-    went into the spool.
+    ``pulse`` opens a barrier or raises RelayError, ``closed`` asks where it is; ``clock`` gives ms since 1970;
+    ``appended`` is called after a record went into the spool.
     """
 
     def __init__(
@@ -89,22 +91,20 @@ class Decider:
         *,
         clock: Callable[[], int],
         appended: Callable[[], None] = lambda: None,
+        closed: Closed = _unknown,
     ) -> None:
-        self._config, self._spool, self._pulse, self._clock, self._appended = config, spool, pulse, clock, appended
+        self._config, self._spool, self._clock, self._appended = config, spool, clock, appended
         # One thread: disk waits don't stop the loop, and writes keep their order.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self.cameras: dict[str, Camera] = {camera.name: camera for camera in config.cameras}
         self._clocks = {name: self._stored(f"clock/{name}", CameraClock) or CameraClock() for name in self.cameras}
         directions = {camera.gate: camera.direction for camera in reversed(config.cameras)}
-        self._gates = {
-            gate.name: _Gate(
-                gate.name,
-                gate.relay,
-                directions.get(gate.name, "entry"),
-                Recent(0, self._stored(f"recent/{gate.name}", list[Seen])),
-            )
-            for gate in config.gates
-        }
+        self._gates: dict[str, _Gate] = {}
+        for gate in config.gates:
+            recent = Recent(0, self._stored(f"recent/{gate.name}", list[Seen]))
+            pulsed_until = max((seen.open_until for seen in recent.seen), default=0)
+            barrier = Barrier(gate, pulse, closed, clock=clock, pulsed_until=pulsed_until)
+            self._gates[gate.name] = _Gate(gate.name, barrier, directions.get(gate.name, "entry"), recent)
         self._inside: dict[str, bool] = {}
         self._inside_since: dict[str, int] = {}
         self._take_over(*self._known())
@@ -299,9 +299,9 @@ class Decider:
         same = self._same(gate, camera.direction, plate, decision, now)
         if waiting is not None:
             waiting.read_ids.append(read.id)
-        elif same is not None and decision.granted and now >= same.open_until:
+        elif same is not None and decision.granted and await gate.barrier.is_closed_again():
             await self._open_again(gate, read, same)
-        elif same is not None:
+        elif same is not None or gate.recent.seen_from_behind(gate.name, camera.direction, plate, decision, now):
             await self._settle([read.id], None)
         elif (decision := self._judge(plate, camera.direction)).granted:
             passage = self._passage(gate, camera, read, plate_read, plate, decision)
@@ -351,17 +351,18 @@ class Decider:
                 await self._grant(gate, read, waiting.read_ids, passage, waiting.plate)
             else:
                 await self._settle([read.id, *waiting.read_ids], passage)
-                self._remember(gate, passage, waiting.plate)
+                self._remember(gate, passage, waiting.plate, now)
                 self._tell(gate, passage)
             gate.waiting.remove(waiting)
 
     async def _open_again(self, gate: _Gate, read: Read, seen: Seen) -> None:
-        """Open for a vehicle that still stands there after its pulse: the same passage, so no second record."""
-        seen.open_until = self._clock() + int(gate.relay.pulse_s * 1000)
+        """Open for a vehicle that still stands there though the barrier has closed: the same passage, so no second
+        record."""
+        seen.open_until = gate.barrier.pulse_ends()
         # The read is settled before the barrier moves: whatever happens next, this read never opens twice.
         await self._settle([read.id], None, self._memory(gate))
         log.info("gate %s: %s still stands there", gate.name, plates.masked(seen.plate))
-        await self._open(gate)
+        await gate.barrier.open()
 
     def _passage(
         self, gate: _Gate, camera: Camera, read: Read, plate_read: PlateRead, plate: str | None, decision: Decision
@@ -396,9 +397,10 @@ class Decider:
         read_ids = [read.id, *more_reads, *(read_id for held in worse for read_id in held.read_ids)]
         unconfirmed = msgspec.structs.replace(passage, opened=False)
         await self.on_disk(lambda: self._spool.opening(read.id, unconfirmed))
-        opened = await self._open(gate)
+        outcome = await gate.barrier.open()
+        opened = outcome == "opened"
         passage = msgspec.structs.replace(passage, opened=opened)
-        self._remember(gate, passage, plate)
+        self._remember(gate, passage, plate, self._clock(), unsure=outcome == "unsure")
         gate.held = [held for held in gate.held if held not in worse]
         moved = self._move(passage) if opened else None
         while True:
@@ -421,16 +423,6 @@ class Decider:
         self._place([move], move.at)
         return move
 
-    async def _open(self, gate: _Gate) -> bool:
-        started = time.monotonic()
-        try:
-            await self._pulse(gate.relay)
-        except RelayError as error:
-            log.error("gate %s: the barrier didn't confirm: %s", gate.name, error)
-            return False
-        log.info("gate %s: barrier opened in %d ms", gate.name, (time.monotonic() - started) * 1000)
-        return True
-
     def _hold(self, gate: _Gate, read: Read, passage: Passage, plate: str | None, decision: Decision, now: int) -> None:
         for held in gate.held:
             one_car = Recent(1, [_seen(held.passage, held.plate, now)])
@@ -446,9 +438,10 @@ class Decider:
     async def _release(self, gate: _Gate, now: int | None) -> None:
         """Record the held reads whose time is up (None: all)."""
         for held in [held for held in gate.held if now is None or held.due <= now]:
+            at = self._clock()
             await self._settle(held.read_ids, held.passage)
             gate.held.remove(held)
-            self._remember(gate, held.passage, held.plate)
+            self._remember(gate, held.passage, held.plate, at)
             self._tell(gate, held.passage)
 
     async def _execute_command(self, gate: _Gate, command: Command) -> None:
@@ -473,16 +466,22 @@ class Decider:
         if claimed is None:
             log.warning("gate %s: command %s was carried out before, refused", gate.name, command.id)
             return
-        passage = msgspec.structs.replace(passage, opened=await self._open(gate))
+        if gate.barrier.opened_just_now():
+            log.info("gate %s: opened a moment ago, so command %s gives no second pulse", gate.name, command.id)
+            opened = True
+        else:
+            opened = await gate.barrier.open() == "opened"
+        passage = msgspec.structs.replace(passage, opened=opened)
         await self._settle([claimed], passage)
         self._tell(gate, passage)
 
     # keeping
 
-    def _remember(self, gate: _Gate, passage: Passage, plate: str | None) -> None:
-        seen = _seen(passage, plate, self._clock())
-        if passage.opened:
-            seen.open_until = seen.at + int(gate.relay.pulse_s * 1000)
+    def _remember(self, gate: _Gate, passage: Passage, plate: str | None, at: int, *, unsure: bool = False) -> None:
+        seen = _seen(passage, plate, at)
+        seen.unsure = unsure
+        if passage.opened or unsure:
+            seen.open_until = gate.barrier.pulse_ends()
         gate.recent.add(seen)
 
     def _memory(self, gate: _Gate) -> dict[str, bytes]:

@@ -30,6 +30,14 @@ class _SwitchSetAnswer(Struct):
     error: _RpcError | None = None
 
 
+class _InputState(Struct):
+    state: bool | None = None
+
+
+class _InputAnswer(Struct):
+    result: _InputState | None = None
+
+
 _ids = itertools.count(1)
 
 
@@ -53,7 +61,8 @@ async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:
             # Nothing was sent yet: one more try costs no double pulse.
             response = await client.post(url, json=frame, timeout=TIMEOUT)
     except httpx.HTTPError as error:
-        raise RelayError(f"{type(error).__name__} at {relay.url}") from None
+        sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+        raise RelayError(f"{type(error).__name__} at {relay.url}", may_have_moved=sent) from None
     try:
         answer = msgspec.json.decode(response.content, type=_SwitchSetAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -62,3 +71,18 @@ async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:
         raise RelayError(f"{relay.url} answered error {answer.error.code}: {answer.error.message[:100]}")
     if response.status_code != 200 or answer.result is None:
         raise RelayError(f"HTTP {response.status_code} without a result from {relay.url}")
+    if answer.result.was_on:
+        raise RelayError(f"the switch of {relay.url} was on already, so the barrier saw no pulse")
+
+
+async def closed(client: httpx.AsyncClient, relay: Relay) -> bool | None:
+    """Ask the input that is on while the barrier is closed; None where none is connected or it has no state."""
+    if relay.closed_input is None:
+        return None
+    frame = {"id": next(_ids), "src": "parkmesh", "method": "Input.GetStatus", "params": {"id": relay.closed_input}}
+    try:
+        response = await client.post(f"{relay.url.rstrip('/')}/rpc", json=frame, timeout=TIMEOUT)
+        answer = msgspec.json.decode(response.content, type=_InputAnswer)
+    except (httpx.HTTPError, ValueError) as error:
+        raise RelayError(f"{type(error).__name__} at {relay.url}") from None
+    return answer.result.state if answer.result else None

@@ -14,7 +14,14 @@ class PoisonError(Exception):
 
 
 class RelayError(Exception):
-    """The barrier wasn't confirmed to have opened; the text says what the relay did instead."""
+    """The barrier wasn't confirmed to have opened; the text says what the relay did instead.
+
+    ``may_have_moved``: the request may have reached the relay, so that the barrier may have had its pulse.
+    """
+
+    def __init__(self, text: str, *, may_have_moved: bool = False) -> None:
+        super().__init__(text)
+        self.may_have_moved = may_have_moved
 
 
 class PlateRead(Struct, frozen=True):
@@ -83,3 +90,6 @@ class RelayDriver(Protocol):
 
     def pulse(self, client: httpx.AsyncClient, relay: Relay) -> Awaitable[None]:
         """Open the barrier; return when the relay confirmed the pulse. Raises RelayError otherwise."""
+
+    def closed(self, client: httpx.AsyncClient, relay: Relay) -> Awaitable[bool | None]:
+        """Tell whether the barrier is closed, None where the relay has no input for it. Raises RelayError."""
