@@ -49,6 +49,25 @@ def test_grouping(seen: Seen, plate: str | None, decision: Decision, same: bool)
     assert (found is seen) == same
 
 
+def test_all_reads_of_a_passage_are_compared() -> None:
+    seen = denied("3738MKWV")
+    recent = Recent(30_000, [seen])
+    for plate in ("3738WV", "3738WW"):
+        assert recent.same("in", "entry", plate, UNKNOWN, 2_000) is seen
+        seen.join(plate)
+    assert recent.same("in", "entry", "3741XX", UNKNOWN, 2_000) is None
+
+
+def test_a_cameras_own_number_of_a_car() -> None:
+    seen = granted("1234BCD")
+    seen.car = "cam/7"
+    recent = Recent(30_000, [seen])
+    assert recent.same("in", "entry", "9XK", UNKNOWN, 2_000, "cam/7") is seen
+    assert recent.same("in", "entry", "5678FGH", Decision("granted", Reason.EXACT, "bob"), 2_000, "cam/7") is seen
+    assert recent.same("in", "entry", "9XK", UNKNOWN, 2_000, "cam/8") is None
+    assert recent.same("in", "entry", "1234BCF", REVOKED, 2_000, "cam/7") is None
+
+
 def test_the_window_ends() -> None:
     assert Recent(30_000, [granted("1234BCD")]).same("in", "entry", "1234BCD", EXACT, 31_001) is None
 

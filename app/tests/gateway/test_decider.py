@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import httpx
 import msgspec
 import pytest
 from crash_points import CrashPoints
-from parkmesh.gateway import barrier
+from parkmesh.gateway import barrier, drivers
 from parkmesh.gateway.config import Camera, Config, Gate, Relay
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers.hikvision import PoisonError
-from parkmesh.gateway.drivers.types import RelayError
+from parkmesh.gateway.drivers import hikvision
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.strays import Strays
@@ -200,9 +201,59 @@ async def test_one_car_read_several_times_is_one_passage(world: World) -> None:
 async def test_one_refused_car_is_one_record_with_its_surest_read(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:
-        for plate, confidence in (("3738WV", 60), ("3738MKWV", 95), ("3738MWV", 70), ("unknown", 0)):
+        for plate, confidence in (("3738MKWV", 95), ("3738WV", 60), ("3738MWV", 70), ("3738WW", 80), ("unknown", 0)):
             await post(decider, world.shot(plate, confidence=confidence))
     assert brief(spool) == [("3738MKWV", "unknown_plate", None)]
+
+
+@pytest.mark.parametrize("first", [4, 1])
+async def test_every_misread_is_compared_with_all_reads_of_its_car(world: World, first: int) -> None:
+    """The order in which a predecessor saw one car: the first and the last have three edits between them."""
+    misreads = ["3738MKWV", "3738WV", "3738MWV", "3738WW"]
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        for plate in misreads[:first]:
+            await post(decider, world.shot(plate))
+        await until(lambda: [len(held.read_ids) for held in decider._gates["in"].held] == [first])
+        world.now += 1_001
+        await settled(spool)
+        for plate in misreads[first:]:
+            await post(decider, world.shot(plate))
+            await settled(spool)
+    assert [plate for plate, _, _ in brief(spool)] == ["3738MKWV"]
+
+
+async def test_misreads_of_a_car_that_is_let_in_are_no_other_car(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await decider.activate(AccessList(8, True, [AccessEntry("ana", "3738MKWV", "active")]))
+        for plate in ("3738WV", "3738MKWV", "3738WW"):
+            await post(decider, world.shot(plate))
+    assert brief(spool) == [("3738MKWV", "exact", True)]
+
+
+async def test_the_cameras_own_number_of_a_car_joins_what_no_plate_would(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As cameras that follow a car do: the plate changes, the number stays."""
+
+    def parse(message: bytes) -> PlateRead:
+        read = hikvision.parse(message)
+        return msgspec.structs.replace(read, car_id=str(read.confidence))
+
+    monkeypatch.setattr(drivers, "CAMERAS", {"hikvision": SimpleNamespace(parse=parse, extract=hikvision.extract)})
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        for plate, car in (("9XK", 1), ("1234BCD", 1), ("77777", 1), ("5678FGH", 1), ("6666JKL", 1), ("8WW", 2)):
+            await post(decider, world.shot(plate, confidence=car))
+            await asyncio.sleep(0.05)
+    # A refusal by name isn't hidden by what was seen before.
+    assert sorted(brief(spool)) == [
+        ("1234BCD", "exact", True),
+        ("6666JKL", "revoked", None),
+        ("8WW", "unknown_plate", None),
+    ]
+    assert len(world.pulses) == 1
 
 
 async def test_a_refusal_by_name_is_not_hidden_by_a_neighbour(world: World) -> None:

@@ -1,10 +1,13 @@
 """Several reads of one vehicle are one passage.
 
-A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV`` within a minute
-are one car. ``Recent`` remembers what stood at each gate within the same-plate window and says whether a new read
-belongs to it. The window begins with the passage and is not prolonged by reads: a car that stays longer makes a new
-passage. A read that opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two
-neighbours' cars with similar plates stay two passages.
+A camera reads a waiting car several times, and not always right: ``3738MKWV``, ``3738WV``, ``3738MWV``, ``3738WW``
+within a minute are one car. So a read is compared with all reads of a passage, and with the number that the camera
+itself gives a car, where it gives one.
+
+``Recent`` remembers what stood at each gate within the same-plate window and says whether a new read belongs to it. The
+window begins with the passage and is not prolonged by reads: a car that stays longer makes a new passage. A read that
+opens, and a refusal by name (revoked, expired), only ever merge with their own plate: two neighbours' cars with similar
+plates stay two passages.
 """
 
 from typing import Literal
@@ -14,6 +17,7 @@ from msgspec import Struct
 from parkmesh.domain.access import Decision, Reason
 
 MAX_EDITS = 2
+_MOST_READS = 16
 BEHIND_MS = 10_000
 """So long after its passage a car can be read from behind, by the camera of the other direction (ms)."""
 _MIN_SIMILAR_LENGTH = 5
@@ -41,6 +45,7 @@ class Seen(Struct):
     """One passage that was recorded at ``at`` (ms); ``opened`` tells whether the barrier confirmed.
 
     Until ``open_until`` (ms) the relay's pulse lasts. ``unsure``: the barrier may have opened and didn't confirm.
+    ``also`` are the other reads of the vehicle, ``car`` is the number that its camera gave it.
     """
 
     gate: str
@@ -52,6 +57,20 @@ class Seen(Struct):
     at: int
     open_until: int = 0
     unsure: bool = False
+    also: list[str] = []
+    car: str | None = None
+
+    def join(self, plate: str | None) -> None:
+        """Take another read of the vehicle into account."""
+        if plate is not None and plate != self.plate and plate not in self.also and len(self.also) < _MOST_READS:
+            self.also.append(plate)
+
+    def misread(self, plate: str | None) -> bool:
+        """Tell whether a read that fits no credential is another read of this vehicle.
+
+        A vehicle without a readable plate, a moment after one at the same gate, counts as the same one.
+        """
+        return plate is None or any(similar(read, plate) for read in (self.plate, *self.also) if read is not None)
 
 
 class Recent:
@@ -61,7 +80,9 @@ class Recent:
         self.window_ms = window_ms
         self.seen = seen or []
 
-    def same(self, gate: str, direction: str, plate: str | None, decision: Decision, at: int) -> Seen | None:
+    def same(
+        self, gate: str, direction: str, plate: str | None, decision: Decision, at: int, car: str | None = None
+    ) -> Seen | None:
         """Return the recorded passage that a read at ``at`` (ms) belongs to, or None if it is a new one.
 
         A granted read whose barrier surely failed to open is never 'the same': the next read must try again.
@@ -70,12 +91,13 @@ class Recent:
         for passage in reversed(self.seen):
             if (passage.gate, passage.direction) != (gate, direction):
                 continue
+            told = car is not None and passage.car == car
             if decision.granted:
-                same_car = passage.plate == plate or passage.credential_id == decision.credential_id
+                same_car = told or passage.plate == plate or passage.credential_id == decision.credential_id
                 if passage.outcome == "granted" and (passage.opened or passage.unsure) and same_car:
                     return passage
             elif decision.reason in UNMATCHED:
-                if _misread(passage.plate, plate):
+                if told or passage.misread(plate):
                     return passage
             elif passage.outcome == "denied" and passage.plate == plate:
                 return passage
@@ -89,11 +111,3 @@ class Recent:
 
     def add(self, passage: Seen) -> None:
         self.seen.append(passage)
-
-
-def _misread(seen: str | None, plate: str | None) -> bool:
-    """Tell whether an unmatched read is another read of the vehicle whose plate was seen.
-
-    A vehicle without a readable plate, a moment after one at the same gate, counts as the same one.
-    """
-    return plate is None or (seen is not None and similar(seen, plate))

@@ -47,11 +47,12 @@ async def _unknown(_: Relay) -> bool | None:
 
 
 class _Held(Struct):
-    """A refused read that waits for a better one: the passage to record at ``due`` unless one comes."""
+    """A refused read that waits for a better one: the passage to record at ``due`` unless one comes. ``seen`` has all
+    reads of the vehicle."""
 
     read_ids: list[int]
     passage: Passage
-    plate: str | None
+    seen: Seen
     due: int
 
 
@@ -63,6 +64,7 @@ class _Waiting(Struct):
     plate: str
     credential_id: str | None
     due: int
+    seen: Seen
 
 
 class _Gate:
@@ -295,35 +297,42 @@ class Decider:
             self._tell(gate, passage)
             return
         # By the list alone first: the rules are for a car that wants in, not for one that was let in a moment ago.
-        waiting = next((w for w in gate.waiting if self._joins(w, plate, decision)), None)
-        same = self._same(gate, camera.direction, plate, decision, now)
+        car = f"{camera.name}/{plate_read.car_id}" if plate_read.car_id else None
+        waiting = next((w for w in gate.waiting if self._joins(w, plate, decision, car)), None)
+        same = self._same(gate, camera.direction, plate, decision, now, car)
         if waiting is not None:
             waiting.read_ids.append(read.id)
+            waiting.seen.join(plate)
         elif same is not None and decision.granted and await gate.barrier.is_closed_again():
             await self._open_again(gate, read, same)
         elif same is not None or gate.recent.seen_from_behind(gate.name, camera.direction, plate, decision, now):
+            if same is not None:
+                same.join(plate)
             await self._settle([read.id], None)
         elif (decision := self._judge(plate, camera.direction)).granted:
             passage = self._passage(gate, camera, read, plate_read, plate, decision)
             hold_s = self._rules.entry_hold_s if camera.direction == "entry" else self._rules.exit_hold_s
             if hold_s:
                 due = now + hold_s * 1000
-                gate.waiting.append(_Waiting(read, [], plate or "", decision.credential_id, due))
+                seen = _seen(passage, plate, now, car)
+                gate.waiting.append(_Waiting(read, [], plate or "", decision.credential_id, due, seen))
             else:
-                await self._grant(gate, read, [], passage, plate)
-        elif self._same(gate, camera.direction, plate, decision, now) is not None:
+                await self._grant(gate, read, [], passage, _seen(passage, plate, now, car))
+        elif self._same(gate, camera.direction, plate, decision, now, car) is not None:
             await self._settle([read.id], None)
         else:
             passage = self._passage(gate, camera, read, plate_read, plate, decision)
-            self._hold(gate, read, passage, plate, decision, now)
+            self._hold(gate, read, passage, _seen(passage, plate, now, car), decision)
 
     def _parse(self, camera: Camera, read: Read) -> PlateRead:
         return drivers.CAMERAS[camera.kind].parse(read.body)
 
-    def _same(self, gate: _Gate, direction: Direction, plate: str | None, decision: Decision, now: int) -> Seen | None:
+    def _same(
+        self, gate: _Gate, direction: Direction, plate: str | None, decision: Decision, now: int, car: str | None
+    ) -> Seen | None:
         """Return the passage that a read belongs to. A car that has since been seen to go the other way, or was said
         to be elsewhere, makes a new one."""
-        same = gate.recent.same(gate.name, direction, plate, decision, now)
+        same = gate.recent.same(gate.name, direction, plate, decision, now, car)
         if same is None or not decision.granted:
             return same
         inside = self._inside.get(access.vehicle(plate or "", decision, self._listed))
@@ -333,11 +342,12 @@ class Decider:
         now = self._clock() + self.server_skew_ms
         return access.judge(plate, self._listed, now, direction, self._rules, self._inside)
 
-    def _joins(self, waiting: _Waiting, plate: str | None, decision: Decision) -> bool:
+    def _joins(self, waiting: _Waiting, plate: str | None, decision: Decision, car: str | None) -> bool:
         """Tell whether a read is another one of the vehicle whose barrier is about to open."""
+        told = car is not None and waiting.seen.car == car
         if decision.granted:
-            return waiting.plate == plate or waiting.credential_id == decision.credential_id
-        return decision.reason in passages.UNMATCHED and (plate is None or passages.similar(waiting.plate, plate))
+            return told or waiting.plate == plate or waiting.credential_id == decision.credential_id
+        return decision.reason in passages.UNMATCHED and (told or waiting.seen.misread(plate))
 
     async def _end_waits(self, gate: _Gate) -> None:
         """Open for the cars whose wait is over, if they may still pass. Cars that still wait when the gateway stops are
@@ -348,10 +358,11 @@ class Decider:
             plate_read, decision = self._parse(camera, read), self._judge(waiting.plate, camera.direction)
             passage = self._passage(gate, camera, read, plate_read, waiting.plate, decision)
             if decision.granted:
-                await self._grant(gate, read, waiting.read_ids, passage, waiting.plate)
+                await self._grant(gate, read, waiting.read_ids, passage, waiting.seen)
             else:
                 await self._settle([read.id, *waiting.read_ids], passage)
-                self._remember(gate, passage, waiting.plate, now)
+                waiting.seen.outcome = "denied"
+                self._remember(gate, waiting.seen, now)
                 self._tell(gate, passage)
             gate.waiting.remove(waiting)
 
@@ -391,16 +402,20 @@ class Decider:
         clock.learn(plate_read.at, read.received, bound)
         return min(before, clock.age_ms(plate_read.at, read.received)) > bound
 
-    async def _grant(self, gate: _Gate, read: Read, more_reads: list[int], passage: Passage, plate: str | None) -> None:
+    async def _grant(self, gate: _Gate, read: Read, more_reads: list[int], passage: Passage, seen: Seen) -> None:
         # Held reads of the same vehicle were bad ones of this passage.
-        worse = [held for held in gate.held if _misread_of(held, plate)]
+        worse = [held for held in gate.held if _misread_of(held, seen)]
         read_ids = [read.id, *more_reads, *(read_id for held in worse for read_id in held.read_ids)]
         unconfirmed = msgspec.structs.replace(passage, opened=False)
         await self.on_disk(lambda: self._spool.opening(read.id, unconfirmed))
         outcome = await gate.barrier.open()
         opened = outcome == "opened"
         passage = msgspec.structs.replace(passage, opened=opened)
-        self._remember(gate, passage, plate, self._clock(), unsure=outcome == "unsure")
+        for held in worse:
+            for plate in (held.seen.plate, *held.seen.also):
+                seen.join(plate)
+        seen.opened, seen.unsure = opened, outcome == "unsure"
+        self._remember(gate, seen, self._clock())
         gate.held = [held for held in gate.held if held not in worse]
         moved = self._move(passage) if opened else None
         while True:
@@ -423,17 +438,22 @@ class Decider:
         self._place([move], move.at)
         return move
 
-    def _hold(self, gate: _Gate, read: Read, passage: Passage, plate: str | None, decision: Decision, now: int) -> None:
+    def _hold(self, gate: _Gate, read: Read, passage: Passage, seen: Seen, decision: Decision) -> None:
         for held in gate.held:
-            one_car = Recent(1, [_seen(held.passage, held.plate, now)])
-            if one_car.same(gate.name, passage.direction, plate, decision, now) is not None:
+            held.seen.at = seen.at
+            one_car = Recent(1, [held.seen])
+            if one_car.same(gate.name, passage.direction, seen.plate, decision, seen.at, seen.car) is not None:
                 held.read_ids.append(read.id)
                 # The surest read stands for all; but one that was refused by name is never replaced.
-                surer = held.plate is None or (passage.confidence or 0) > (held.passage.confidence or 0)
+                surer = held.seen.plate is None or (passage.confidence or 0) > (held.passage.confidence or 0)
                 if surer and held.passage.reason in passages.UNMATCHED:
-                    held.passage, held.plate = passage, plate
+                    for plate in (held.seen.plate, *held.seen.also):
+                        seen.join(plate)
+                    held.passage, held.seen = passage, seen
+                else:
+                    held.seen.join(seen.plate)
                 return
-        gate.held.append(_Held([read.id], passage, plate, now + self._rules.refusal_hold_s * 1000))
+        gate.held.append(_Held([read.id], passage, seen, seen.at + self._rules.refusal_hold_s * 1000))
 
     async def _release(self, gate: _Gate, now: int | None) -> None:
         """Record the held reads whose time is up (None: all)."""
@@ -441,7 +461,7 @@ class Decider:
             at = self._clock()
             await self._settle(held.read_ids, held.passage)
             gate.held.remove(held)
-            self._remember(gate, held.passage, held.plate, at)
+            self._remember(gate, held.seen, at)
             self._tell(gate, held.passage)
 
     async def _execute_command(self, gate: _Gate, command: Command) -> None:
@@ -477,10 +497,9 @@ class Decider:
 
     # keeping
 
-    def _remember(self, gate: _Gate, passage: Passage, plate: str | None, at: int, *, unsure: bool = False) -> None:
-        seen = _seen(passage, plate, at)
-        seen.unsure = unsure
-        if passage.opened or unsure:
+    def _remember(self, gate: _Gate, seen: Seen, at: int) -> None:
+        seen.at = at
+        if seen.opened or seen.unsure:
             seen.open_until = gate.barrier.pulse_ends()
         gate.recent.add(seen)
 
@@ -509,13 +528,12 @@ class Decider:
         log.info("gate %s: %s %s (%s)", gate.name, plates.masked(passage.plate), passage.decision, passage.reason)
 
 
-def _misread_of(held: _Held, plate: str | None) -> bool:
+def _misread_of(held: _Held, seen: Seen) -> bool:
     """Tell whether a held read was a bad read of the vehicle whose plate is now known."""
-    unmatched = held.passage.reason in passages.UNMATCHED
-    return unmatched and (held.plate is None or (plate is not None and passages.similar(held.plate, plate)))
+    told = seen.car is not None and seen.car == held.seen.car
+    known = held.seen.plate is None or held.seen.misread(seen.plate)
+    return held.passage.reason in passages.UNMATCHED and (told or known)
 
 
-def _seen(passage: Passage, plate: str | None, at: int) -> Seen:
-    return Seen(
-        passage.gate, passage.direction, plate, passage.credential_id, passage.decision, bool(passage.opened), at
-    )
+def _seen(passage: Passage, plate: str | None, at: int, car: str | None) -> Seen:
+    return Seen(passage.gate, passage.direction, plate, passage.credential_id, passage.decision, False, at, car=car)

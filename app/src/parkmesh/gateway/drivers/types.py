@@ -28,8 +28,9 @@ class PlateRead(Struct, frozen=True):
     """One message of a camera.
 
     ``plate`` is as the camera wrote it (not normalised), None if it gave none. ``confidence`` is 0 to 1. ``at`` is the
-    camera's clock in ms since 1970, None if it gave none. ``event_id`` names the event for deduplication. ``anpr`` is
-    False for messages that aren't about a plate (motion, keep-alive); ``active`` is False for the end of an event.
+    camera's clock in ms since 1970, None if it gave none. ``event_id`` names the event for deduplication, ``car_id``
+    the car that the camera follows over several messages (None: it doesn't say). ``anpr`` is False for messages that
+    aren't about a plate (motion, keep-alive); ``active`` is False for the end of an event.
     """
 
     event_id: str
@@ -40,6 +41,7 @@ class PlateRead(Struct, frozen=True):
     direction: str | None = None
     retransmitted: bool = False
     active: bool = True
+    car_id: str | None = None
 
 
 class Uplink(Struct, frozen=True):
