@@ -1,5 +1,7 @@
 """What role parking_app writes is what the server reads: its environment, and the certificates that it trusts."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from ansible.plugins.filter.mathstuff import FilterModule as MathFilters
+from parkmesh.server import settings
 from parkmesh.server.commands import run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,19 +32,65 @@ def environment(**inputs: Any) -> dict[str, str]:
 
 
 def test_without_certificates_the_server_is_told_of_none() -> None:
-    assert environment() == {}
-    assert environment(parking_app_environment={"PARKMESH_SECOND_FACTOR": "desk"}) == {"PARKMESH_SECOND_FACTOR": "desk"}
+    limit = {"PARKMESH_KEY_REQUESTS_PER_MINUTE": "600"}
+    assert environment() == limit
+    made = environment(parking_app_environment={"PARKMESH_SECOND_FACTOR": "desk"})
+    assert made == {"PARKMESH_SECOND_FACTOR": "desk", **limit}
 
 
 def test_with_certificates_the_server_is_told_where_they_are() -> None:
     made = environment(parking_app_database_ca="/home/ops/rds-ca.pem", parking_app_environment={"B": "2", "A": "1"})
-    assert made == {"A": "1", "B": "2", "PARKMESH_DATABASE_CA": "/etc/parkmesh/database-ca.pem"}
+    assert (made["A"], made["B"], made["PARKMESH_DATABASE_CA"]) == ("1", "2", "/etc/parkmesh/database-ca.pem")
+    made |= environment(parking_app_webhook_ca="/home/ops/receivers.pem")
     tasks = yaml.safe_load((ROLE / "tasks" / "present.yml").read_text())
-    (copied,) = [task for task in tasks if "ansible.builtin.copy" in task]
+    copied = [task["ansible.builtin.copy"] for task in tasks if "ansible.builtin.copy" in task]
     variables = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
-    assert copied["ansible.builtin.copy"]["src"] == "{{ parking_app_database_ca }}"
-    assert copied["ansible.builtin.copy"]["dest"] == "{{ __parking_app_database_ca }}"
-    assert variables["__parking_app_database_ca"] == made["PARKMESH_DATABASE_CA"]
+    names = ("database_ca", "webhook_ca")
+    assert [copy["src"] for copy in copied] == [f"{{{{ parking_app_{name} }}}}" for name in names]
+    assert [copy["dest"] for copy in copied] == [f"{{{{ __parking_app_{name} }}}}" for name in names]
+    for name in names:
+        assert variables[f"__parking_app_{name}"] == made[f"PARKMESH_{name.upper()}"]
+
+
+def test_what_the_role_writes_the_server_takes(tmp_path: Path) -> None:
+    given = {"parking_app_webhook_ports": [8443, 9443], "parking_app_webhook_networks": ["10.1.0.0/16", "fd00::/8"]}
+    made = environment(**given, parking_app_key_requests_per_minute=60)
+    at_boot = {"PARKMESH_DATABASE_URL": "postgresql://u@h/d", "PARKMESH_SESSION_SECRET": "x" * 20}
+    taken = settings.from_environment(made | at_boot)
+    assert taken.webhooks.ports == {443, 8443, 9443}
+    assert [str(network) for network in taken.webhooks.networks] == ["10.1.0.0/16", "fd00::/8"]
+    assert taken.key_requests_per_minute == 60
+    assert settings.from_environment(environment() | at_boot).webhooks == settings.WebhookSettings()
+
+
+def play(folder: Path, **inputs: Any) -> subprocess.CompletedProcess[str]:
+    """Run the role in check mode, as far as its own checks of its inputs."""
+    file = folder / "play.yml"
+    role = {"name": "Check", "ansible.builtin.include_role": {"name": str(ROLE)}, "vars": inputs}
+    file.write_text(yaml.safe_dump([{"name": "P", "hosts": "localhost", "gather_facts": False, "tasks": [role]}]))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "--check", "-c", "local", str(file)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("parking_app_webhook_ports", [65536]),
+        ("parking_app_webhook_ports", ["https"]),
+        ("parking_app_webhook_networks", ["10.1.0.0"]),
+        ("parking_app_webhook_networks", ["10.1.0.0/33"]),
+        ("parking_app_webhook_networks", ["receivers.example"]),
+        ("parking_app_webhook_ca", __file__),
+        ("parking_app_key_requests_per_minute", 9),
+    ],
+)
+def test_an_input_that_no_server_would_take_is_refused_before_anything_changes(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    done = play(tmp_path, **{name: value})
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert name in done.stdout + done.stderr
+    assert "Install the release" not in done.stdout
 
 
 @pytest.mark.parametrize("unit", ["parkmesh-server", "parkmesh-migrate", "parkmesh-retention"])

@@ -1,5 +1,6 @@
 """What a server process is told by its environment, checked once at the start."""
 
+import difflib
 import os
 import socket
 import ssl
@@ -16,7 +17,20 @@ MIN_SECRET_LENGTH = 16
 SecondFactor = Literal["none", "desk", "staff"]
 """Users for whom a password alone is not enough: none, the operator's desk, or administrators too
 (``second_factor``)."""
+KEY_REQUESTS_PER_MINUTE = 600
 _TLS_OPTIONS = ("", "sslmode", "sslrootcert")
+_PREFIX = "PARKMESH_"
+KNOWN = frozenset(
+    _PREFIX + name
+    for name in (
+        *("DATABASE_URL", "DATABASE_CA", "APP_PASSWORD", "SESSION_SECRET", "METRICS_TOKEN", "SECOND_FACTOR"),
+        *("PUBLIC_URL", "SERVER_ID", "TRUSTED_PROXIES", "DRAIN_SECONDS", "KEY_REQUESTS_PER_MINUTE"),
+        *("WEB_HOST", "WEB_PORT", "EDGE_ADDRESS", "EDGE_PORT"),
+        *("SMTP_URL", "MAIL_FROM", "MAIL_REPLY_TO"),
+        *("WEBHOOK_PORTS", "WEBHOOK_NETWORKS", "WEBHOOK_CA"),
+    )
+)
+"""Every variable that a server's environment may have; the migrations' are among them."""
 
 
 class SettingError(ValueError):
@@ -61,6 +75,7 @@ class Settings:
     second_factor: SecondFactor = "none"
     mail: MailSettings | None = None
     webhooks: WebhookSettings = WebhookSettings()
+    key_requests_per_minute: int = KEY_REQUESTS_PER_MINUTE
 
     @property
     def secure_cookies(self) -> bool:
@@ -127,7 +142,12 @@ def _wrong_with_certificates(file: str) -> str | None:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the server's settings; raise ``SettingError`` at the first unusable one."""
+    """Read the server's settings; raise ``SettingError`` at the first unusable one.
+
+    A variable that no server knows is refused too: most likely a name was misspelt, and the setting would be missing
+    silently.
+    """
+    _check_names(environment)
     url = database_url(environment)
     secret = required(environment, "PARKMESH_SESSION_SECRET", "the key that protects forms, the same on every server")
     if len(secret) < MIN_SECRET_LENGTH:
@@ -170,7 +190,24 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
         second_factor=cast(SecondFactor, second_factor),
         mail=mail_settings(environment),
         webhooks=webhook_settings(environment),
+        key_requests_per_minute=_whole_number(
+            environment, "PARKMESH_KEY_REQUESTS_PER_MINUTE", KEY_REQUESTS_PER_MINUTE, 10, 100_000
+        ),
     )
+
+
+def _check_names(environment: Mapping[str, str]) -> None:
+    for name in sorted(environment):
+        if name.startswith(_PREFIX) and name not in KNOWN:
+            alike = difflib.get_close_matches(name, sorted(KNOWN), n=1, cutoff=0.85)
+            raise SettingError(f"{name} is no setting" + (f": is {alike[0]} meant?" if alike else " of the server"))
+
+
+def _whole_number(environment: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
+    text = environment.get(name, "").strip() or str(default)
+    if not text.isascii() or not text.isdigit() or not least <= int(text[:10]) <= most:
+        raise SettingError(f"{name} is not a whole number from {least} to {most}")
+    return int(text)
 
 
 def webhook_settings(environment: Mapping[str, str]) -> WebhookSettings:

@@ -1,7 +1,8 @@
 """How many requests an API key may make: so that one program that loops leaves the server to the others.
 
 Each server counts by itself, in memory: a check costs no round trip, and n servers let a key make n times as many. A
-key has a bucket of ``BURST`` requests that fills up again at ``PER_MINUTE``.
+key has a bucket of half a minute's requests that fills up again at the rate of the setting
+``PARKMESH_KEY_REQUESTS_PER_MINUTE``.
 """
 
 import math
@@ -11,16 +12,16 @@ from collections.abc import Callable
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.telemetry import logs
 
-PER_MINUTE = 600
-BURST = 300
-_RATE = PER_MINUTE / 60
 _SWEEP_AT = 1000
 
 
 class KeyLimits:
-    """The buckets of one server process; ``clock`` returns seconds."""
+    """The buckets of one server process. ``per_minute`` is what a key may make in the long run, ``clock`` returns
+    seconds."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.burst = per_minute // 2
+        self._each_s = 60 / per_minute
         self._clock = clock
         self._full_at: dict[int, float] = {}
 
@@ -28,8 +29,8 @@ class KeyLimits:
         """Count a request of a key; return 0, or the seconds until its next one if it is refused (and not counted)."""
         now = self._clock()
         # The moment at which the bucket is full again says how much of it is left.
-        full_at = max(self._full_at.get(key, now), now) + 1 / _RATE
-        excess = full_at - now - BURST / _RATE
+        full_at = max(self._full_at.get(key, now), now) + self._each_s
+        excess = full_at - now - self.burst * self._each_s
         if excess > 1e-9:
             return excess
         self._full_at[key] = full_at

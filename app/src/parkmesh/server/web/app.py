@@ -80,7 +80,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.state.feeds = feeds
     app.state.settings = settings
     app.state.condition = condition
-    app.state.key_limits = KeyLimits()
+    app.state.key_limits = KeyLimits(settings.key_requests_per_minute)
     app.state.fleet = metrics.Fleet(pool)
     return app
 
