@@ -6,7 +6,9 @@ What only containers can show (configuring a builder, health, a server's boot) i
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -166,7 +168,9 @@ def test_no_run_prints_a_secret(aws: Aws, built: dict[str, Run]) -> None:
 def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[str, Run]) -> None:
     data = launch_data(aws)
     endpoint = aws.client("rds").describe_db_instances()["DBInstances"][0]["Endpoint"]
-    assert json.loads(base64.b64decode(data["UserData"])) == {
+    told = json.loads(base64.b64decode(data["UserData"]))
+    assert re.fullmatch(r"[0-9a-f]{16}", told["mail"].pop("secret_digest"))
+    assert told == {
         "project": "parkmesh",
         "environment": "test",
         "region": "eu-west-1",
@@ -207,7 +211,14 @@ def smtp_url(aws: Aws) -> str:
     return str(aws.client("secretsmanager").get_secret_value(SecretId="parkmesh-test-smtp")["SecretString"])
 
 
-def test_the_mail_server_s_address_follows_its_file(aws: Aws, built: dict[str, Run], tmp_path: Path) -> None:
+def mail_digest(aws: Aws) -> str:
+    return str(json.loads(base64.b64decode(launch_data(aws)["UserData"]))["mail"]["secret_digest"])
+
+
+def test_the_mail_server_s_address_follows_its_file_and_servers_follow_it(
+    aws: Aws, built: dict[str, Run], tmp_path: Path
+) -> None:
+    digest = mail_digest(aws)
     first, second = smtp_url(aws), "smtps://mailer:second-throw-away@smtp.parkmesh.example"
     assert first == "smtp+starttls://mailer:first-throw-away@smtp.parkmesh.example:587"
     file = tmp_path / "smtp-url"
@@ -219,6 +230,14 @@ def test_the_mail_server_s_address_follows_its_file(aws: Aws, built: dict[str, R
     assert (run.status, run.changed, smtp_url(aws)) == (0, 1, second), run.output
     assert "second-throw-away" not in run.output
     run = aws.play(DATA, *another)
+    assert (run.status, run.changed) == (0, 0), run.output
+    run = aws.play(SERVICE)
+    assert run.status == 0, run.output
+    assert "second-throw-away" not in run.output
+    assert mail_digest(aws) != digest
+    # The digest of the address alone would let whoever sees it try passwords.
+    assert mail_digest(aws) not in {hashlib.sha256(text.encode()).hexdigest()[:16] for text in (first, second)}
+    run = aws.play(SERVICE)
     assert (run.status, run.changed) == (0, 0), run.output
     # Without a file the secret stays, for servers of the present version read it when they boot.
     run = aws.play(DATA, "-e", "aws_data_smtp_url_file=")
