@@ -437,7 +437,10 @@ def test_serve_says_in_one_line_what_it_lacks(parkmesh: Callable[..., subprocess
         (url, "PARKMESH_SESSION_SECRET"),
         (url | {"PARKMESH_SESSION_SECRET": "short"}, "PARKMESH_SESSION_SECRET"),
         (url | {"PARKMESH_SESSION_SECRET": "x" * 20, "PARKMESH_TRUSTED_PROXIES": "x"}, "PARKMESH_TRUSTED_PROXIES"),
-        (url | {"PARKMESH_WEBHOOK_PORT": "8443"}, "PARKMESH_WEBHOOK_PORT is no setting: is PARKMESH_WEBHOOK_PORTS meant?"),
+        (
+            url | {"PARKMESH_WEBHOOK_PORT": "8443"},
+            "PARKMESH_WEBHOOK_PORT is no setting: is PARKMESH_WEBHOOK_PORTS meant?",
+        ),
         (url | {"PARKMESH_COLOUR": "hunter2-secret"}, "PARKMESH_COLOUR is no setting of the server"),
     ):
         done = parkmesh("serve", **environment)

@@ -21,10 +21,12 @@ from parkmesh.server import webhooks
 from parkmesh.server.audit import User
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
+from parkmesh.server.mail import contents
 from parkmesh.server.notifications import routing
 from parkmesh.server.outbox import events
 from parkmesh.server.settings import SettingError, WebhookSettings, from_environment
 from parkmesh.server.web import labels
+from parkmesh.server.web.language import language
 from parkmesh.server.webhooks import deliveries, endpoints
 from parkmesh.server.webhooks.transport import Sender
 from parkmesh.server.webhooks.worker import OF_ENDPOINT, WebhookWorker
@@ -108,7 +110,7 @@ async def happened(pool: database.Pool, community_id: int, type_: str = "booking
     async with database.in_community(pool, community_id) as connection:
         await events.record_all(connection, community_id, [(type_, what, data, AT)] * count)
         found = await events.take(connection, community_id, 10_000)
-        await webhooks.enqueue(connection, community_id, "a", found)
+        await webhooks.enqueue(connection, community_id, found)
         await events.routed(connection, community_id, [event.id for event in found])
 
 
@@ -581,3 +583,202 @@ async def test_the_life_of_a_webhook_on_pages(place: Server, owner: Any, receive
         assert (await admin.get(hook)).status_code == 404
     async with visiting(place.web, RESIDENT) as resident:
         assert (await resident.get(hooks)).status_code == 403
+
+
+HOOKS = "/api/v1/webhooks"
+
+
+async def names(owner: Any) -> dict[str, int]:
+    """Return the ids of the communities by name."""
+    found = {}
+    for name in ("a", "b"):
+        ((found[name],),) = [row.values() for row in await rows(owner, name, "SELECT id FROM community WHERE id = $1")]
+    return found
+
+
+async def of_desk(owner: Any, query: str) -> list[dict[str, Any]]:
+    """Return rows of the desk's own."""
+    async with owner.transaction():
+        await database.set_scope(owner, "provision")
+        return [dict(row) for row in await owner.fetch(query)]
+
+
+async def for_desk(pool: database.Pool, owner: Any, config: WebhookSettings, url: str, **wish: Any) -> tuple[int, str]:
+    """Make an endpoint of the desk as an operator; return its id and its secret."""
+    async with endpoints.acting(pool, None) as connection:
+        asked = endpoints.Wish(url, wish.get("types"), wish.get("include", []))
+        made, secret = await endpoints.create(connection, await operator(owner), None, asked, config)
+    return made.id, secret
+
+
+async def operator(owner: Any) -> User:
+    async with owner.transaction():
+        await database.set_scope(owner, "identity")
+        return User(await owner.fetchval("SELECT id FROM app_user WHERE email = $1", DESK))
+
+
+async def test_the_desk_s_webhook_gets_the_events_of_all_communities_and_theirs_gets_its_own(
+    pool: Any, owner: Any, here: WebhookSettings, receiver: Receiver
+) -> None:
+    communities = await names(owner)
+    await endpoint(pool, owner, here, receiver.url + "/a")
+    hook, secret = await for_desk(pool, owner, here, receiver.url + "/desk", types=["booking.created"])
+    for name, number in communities.items():
+        await happened(pool, number, what=f"booking/{number}", note=name)
+        await happened(pool, number, "booking.cancelled")
+    # Twice routed: each endpoint is sent it once.
+    async with database.in_community(pool, communities["a"]) as connection:
+        row = await connection.fetchrow("SELECT id, event_id, type, object, at FROM event ORDER BY id LIMIT 1")
+        await webhooks.enqueue(connection, communities["a"], [events.Event(**row, data={})])
+    worker = work(pool, here)
+    await send_all(worker)
+    got = [(request.path, json.loads(request.body)) for request in receiver.received]
+    bookings = [(path, body["data"]) for path, body in got if body["type"] == "booking.created"]
+    assert sorted(bookings, key=str) == [
+        ("/in/a", {"community": "a", "booking": communities["a"], "note": "a"}),
+        *(("/in/desk", {"community": n, "booking": i, "note": n}) for n, i in communities.items()),
+    ]
+    assert [path for path, body in got if body["type"] == "booking.cancelled"] == ["/in/a"]
+    assert all(signed(request, secret) == (request.path == "/in/desk") for request in receiver.received)
+    receiver.received.clear()
+    person = await operator(owner)
+    async with endpoints.acting(pool, None) as connection:
+        present = await endpoints.read(connection, None, hook)
+        assert present is not None
+        sent = await deliveries.listed(connection, None, hook, limit=9, state="delivered")
+        assert len(sent) == 2
+        assert await deliveries.redeliver(connection, person, None, present, sent[0].id)
+        # One waits already; the other community's is sent again.
+        assert await deliveries.replay(connection, person, None, present, AT, AT + timedelta(hours=1)) == 1
+        await deliveries.test(connection, person, None, present)
+    await send_all(worker)
+    assert sorted(json.loads(request.body)["data"].get("community", "") for request in receiver.received) == [
+        "", "a", "b",
+    ]  # fmt: skip
+
+
+async def test_the_desk_s_webhook_stops_and_its_maker_gets_a_mail(
+    pool: Any, owner: Any, here: WebhookSettings, receiver: Receiver
+) -> None:
+    hook, _ = await for_desk(pool, owner, here, receiver.url)
+    for number in (await names(owner)).values():
+        await happened(pool, number)
+    receiver.answers = ["410 Gone"] * 2
+    await send_all(work(pool, here))
+    (row,) = await of_desk(owner, "SELECT enabled, stopped_why FROM webhook_endpoint")
+    assert row == {"enabled": False, "stopped_why": "gone"}
+    async with owner.transaction():
+        await database.set_scope(owner, "identity")
+        mails = await owner.fetch("SELECT recipient, payload FROM message WHERE kind = 'webhook-stopped'")
+    assert [mail["recipient"] for mail in mails] == [DESK]
+    payload = json.loads(mails[0]["payload"])
+    assert payload["path"] == f"/webhooks/{hook}"
+    for code, subject in (("en", "Webhook of the desk switched off"), ("es", "Webhook de la central")):
+        assert contents.of("webhook-stopped", payload, language(code), "https://x.example").subject.startswith(subject)
+    async with database.at_desk(pool) as connection:
+        trail = await connection.fetch(
+            "SELECT action FROM audit_entry WHERE object = $1 ORDER BY id", f"webhook/{hook}"
+        )
+    assert [entry["action"] for entry in trail] == ["webhook.create", "webhook.stop"]
+
+
+async def test_what_the_desk_is_sent_ends_with_its_community(
+    pool: Any, owner: Any, here: WebhookSettings, receiver: Receiver
+) -> None:
+    hook, _ = await for_desk(pool, owner, here, receiver.url)
+    for number in (await names(owner)).values():
+        await happened(pool, number)
+    await of_desk(owner, "UPDATE community SET offboarded_at = now() WHERE name = 'a' RETURNING id")
+    await send_all(work(pool, here))
+    assert [json.loads(request.body)["data"]["community"] for request in receiver.received] == ["b"]
+    given_up = await of_desk(owner, "SELECT last_error FROM webhook_delivery WHERE dead_at IS NOT NULL")
+    assert [row["last_error"] for row in given_up] == ["the community was offboarded"]
+    # Its deletion takes what was written of it, past the security of rows.
+    (late,) = await of_desk(
+        owner, "INSERT INTO community (name, title, time_zone) VALUES ('late', 'Late', 'UTC') RETURNING id"
+    )
+    async with endpoints.acting(pool, None) as connection:
+        await connection.execute(
+            "INSERT INTO webhook_delivery (about, endpoint_id, event_id, type, at)"
+            " VALUES ($1, $2, gen_random_uuid(), 'booking.created', now())",
+            late["id"],
+            hook,
+        )
+    async with owner.transaction():
+        await database.set_scope(owner, "retention")
+        assert await owner.execute("DELETE FROM community WHERE id = $1", late["id"]) == "DELETE 1"
+    assert late["id"] not in [row["about"] for row in await of_desk(owner, "SELECT about FROM webhook_delivery")]
+
+
+async def test_only_the_desk_sees_its_webhooks(people: Callable[[str], Any], owner: Any, filled: Database) -> None:
+    desk, admin = await people(DESK), await people(ADMIN)
+    made = (await desk.post(HOOKS, json={"url": "https://hooks.example/", "enabled": False})).json()
+    assert [item["id"] for item in (await desk.get(HOOKS)).json()["items"]] == [made["id"]]
+    assert (await desk.get(f"{A}/webhooks")).json()["items"] == []
+    for address in (HOOKS, f"{HOOKS}/{made['id']}", f"{A}/webhooks/{made['id']}"):
+        assert (await admin.get(address)).status_code == 404
+    assert (await desk.get(f"{A}/webhooks/{made['id']}")).status_code == 404
+    own = (await admin.post(f"{A}/webhooks", json={"url": "https://hooks.example/", "enabled": False})).json()
+    assert (await desk.get(f"{HOOKS}/{own['id']}")).status_code == 404
+    key = (await admin.post(f"{A}/api-keys", json={"name": "all", "role": "administrator"})).json()["token"]
+    refused = await admin.get(HOOKS, headers={"Authorization": f"Bearer {key}"})
+    assert refused.status_code == 403
+    # Whatever the code asks for, the database shows a community nothing of the desk's.
+    async with database.create_pool(filled.app, "test", 1) as pool:
+        for number in (await names(owner)).values():
+            async with database.in_community(pool, number) as connection:
+                found = await connection.fetch("SELECT id FROM webhook_endpoint")
+                assert made["id"] not in [row["id"] for row in found]
+                assert await connection.execute("DELETE FROM webhook_endpoint WHERE community_id IS NULL") == "DELETE 0"
+        async with database.at_desk(pool) as connection:
+            assert [row["id"] for row in await connection.fetch("SELECT id FROM webhook_endpoint")] == [made["id"]]
+
+
+async def test_the_life_of_the_desk_s_webhook_on_pages(place: Server, owner: Any, receiver: Receiver) -> None:
+    async with visiting(place.web, DESK) as desk:
+        made = await desk.send("/webhooks", of="/webhooks", url=receiver.url, all="on")
+        assert re.search(r"whsec_[A-Za-z0-9+/]{43}=", html.unescape(made.text))
+        (hook,) = await of_desk(owner, "SELECT id FROM webhook_endpoint")
+        page = f"/webhooks/{hook['id']}"
+        assert page in (await desk.get("/webhooks")).text
+        wish = {"url": receiver.url, "all": "on", "plate": "on", "enabled": "on"}
+        assert (await desk.send(page, of=page, seen=await desk.seen(page), **wish)).status_code == 303
+        assert "Somebody changed this" in alerts(await desk.send(page, of=page, seen="old", **wish))
+        sent = await desk.send(f"{page}/test", of=page)
+        assert (sent.status_code, sent.headers["location"]) == (303, f"{page}?done=webhook-sent")
+        shown = await desk.get(page)
+        assert shown.text.count('data-testid="delivery"') == 1
+        assert "All times are UTC" in shown.text
+        (delivery,) = await of_desk(owner, "SELECT id FROM webhook_delivery")
+        assert (await desk.send(f"{page}/deliveries/{delivery['id']}/redeliver", of=page)).status_code == 303
+        assert "whsec_" in (await desk.send(f"{page}/rotate", of=page)).text
+        times = {"from": "2026-11-27T07:00", "until": "2026-11-27T08:00"}
+        assert (await desk.send(f"{page}/replay", of=page, **times)).status_code == 303
+        assert (await desk.send(f"{page}/delete", of=page)).status_code == 303
+        assert (await desk.get(page)).status_code == 404
+    async with visiting(place.web, ADMIN) as admin:
+        assert (await admin.get("/webhooks")).status_code == 404
+
+
+async def test_passages_become_events_where_the_desk_wants_them(
+    pool: Any, owner: Any, here: WebhookSettings, receiver: Receiver
+) -> None:
+    communities = await names(owner)
+    async with database.in_community(pool, communities["a"]) as connection:
+        assert not await webhooks.wants_passages(connection, communities["a"])
+    await for_desk(pool, owner, here, receiver.url)
+    async with database.in_community(pool, communities["a"]) as connection:
+        assert await webhooks.wants_passages(connection, communities["a"])
+        # The scope before holds again: nothing of the desk's is seen.
+        assert await connection.fetchval("SELECT count(*) FROM webhook_endpoint") == 0
+
+
+async def test_the_desk_has_no_more_webhooks_than_it_may(pool: Any, here: WebhookSettings, receiver: Receiver) -> None:
+    async def make() -> None:
+        async with endpoints.acting(pool, None) as connection:
+            await endpoints.create(connection, User(1), None, endpoints.Wish(receiver.url, None, []), here)
+
+    done = await asyncio.gather(*(make() for _ in range(endpoints.MOST + 3)), return_exceptions=True)
+    assert [str(error) for error in done if error is not None] == [
+        "409: There are as many webhooks as there may be; delete one first."
+    ] * 3

@@ -67,13 +67,16 @@ def headers(message_id: str, at: datetime, body: bytes, secrets: Sequence[bytes]
     }
 
 
-def body(type_: str, at: datetime, community: str, what: str, data: Mapping[str, Any], plate: str | None) -> bytes:
-    """Return the body for an event: ``what`` is its object (``booking/48``, which becomes ``"booking": 48``; "" for
-    none), ``plate`` only where the endpoint includes plates.
+def body(
+    type_: str, at: datetime, community: str | None, what: str, data: Mapping[str, Any], plate: str | None
+) -> bytes:
+    """Return the body for an event: ``community`` is the name of its community (None: it is of none), ``what`` its
+    object (``booking/48``, which becomes ``"booking": 48``; "" for none), ``plate`` only where the endpoint includes
+    plates.
 
     Raises ``ValueError`` where it is larger than ``MAX_BODY``.
     """
-    members: dict[str, Any] = {"community": community}
+    members: dict[str, Any] = {} if community is None else {"community": community}
     kind, _, name = what.partition("/")
     if kind:
         members[kind.replace("-", "_")] = int(name) if name.isascii() and name.isdigit() else name

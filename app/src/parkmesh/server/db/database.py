@@ -6,9 +6,9 @@ it works. The settings last as long as the transaction:
 | setting | set by | shows |
 |---|---|---|
 | ``parkmesh.community`` | ``in_community`` | one community's rows |
-| ``parkmesh.scope=desk`` | ``at_desk``, for operators only | names of communities and the health of gateways, to read |
+| ``parkmesh.scope=desk`` | ``at_desk``, for operators only | names, gateways' health, its webhooks, to read |
 | ``parkmesh.scope=identity`` | ``in_identity``, for signing in | users and their sessions |
-| ``parkmesh.scope=provision`` | ``provisioning``, for ``parkmesh admin`` | communities and users, to add and change |
+| ``parkmesh.scope=provision`` | ``provisioning``, for ``parkmesh admin`` | communities, users and the desk's webhooks |
 | ``parkmesh.scope=retention`` | ``parkmesh retention run`` as the owner | what is kept for a time, to let it go |
 | ``parkmesh.scope=server`` | ``as_server`` | the list of servers, to change (everybody reads it) |
 | ``parkmesh.scope=webhooks`` | ``webhooks.deliveries``, for the workers | which webhooks are due |
@@ -34,6 +34,7 @@ STATEMENT_S = 30.0
 OFFLINE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 """What a database that is away, starting or refusing raises."""
 
+Scope = Literal["desk", "identity", "mails", "provision", "retention", "server", "webhooks"]
 # asyncpg ships no types; these names say what is meant.
 Connection = Any
 Pool = Any
@@ -113,12 +114,19 @@ async def set_community(connection: Connection, community_id: int | None) -> Non
     await connection.execute("SELECT set_config('parkmesh.community', $1, true)", str(community_id or ""))
 
 
-async def set_scope(
-    connection: Connection,
-    scope: Literal["desk", "identity", "mails", "provision", "retention", "server", "webhooks"],
-) -> None:
+async def set_scope(connection: Connection, scope: Scope) -> None:
     """Name the scope in which the rest of the current transaction works."""
     await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", scope)
+
+
+@asynccontextmanager
+async def in_scope(connection: Connection, scope: Scope) -> AsyncGenerator[None]:
+    """Name the scope for a part of the current transaction; after it the one before holds again."""
+    before = await connection.fetchval("SELECT parkmesh_scope()")
+    await set_scope(connection, scope)
+    yield
+    # After an error the transaction ends, and the scope with it.
+    await connection.execute("SELECT set_config('parkmesh.scope', $1, true)", before)
 
 
 @asynccontextmanager
@@ -135,7 +143,8 @@ async def in_community(pool: Pool, community_id: int, *, read_only: bool = False
 
 @asynccontextmanager
 async def at_desk(pool: Pool) -> AsyncGenerator[Connection]:
-    """Open a read-only transaction for an operator: every community's name and its gateways' health, nothing else."""
+    """Open a read-only transaction for an operator: every community's name, its gateways' health, the desk's webhooks,
+    nothing else."""
     async with acquired(pool) as connection, connection.transaction(readonly=True):
         await set_scope(connection, "desk")
         yield connection

@@ -66,7 +66,11 @@ def _webhook_stopped(payload: Payload, reader: Language, site: str) -> Content:
         else reader.gettext("The receiver has taken nothing for more than three days.")
     )
     return Content(
-        subject=reader.gettext("Webhook of %(community)s switched off", community=payload["community"]),
+        subject=(
+            reader.gettext("Webhook of %(community)s switched off", community=payload["community"])
+            if payload["community"]
+            else reader.gettext("Webhook of the desk switched off")
+        ),
         paragraphs=(
             reader.gettext("Nothing more is sent to %(url)s.", url=payload["url"]),
             why,

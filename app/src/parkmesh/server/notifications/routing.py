@@ -39,7 +39,7 @@ async def route(pool: database.Pool, community_id: int, *, mails: bool) -> None:
             await database.set_community(connection, community_id)
             found = await events.take(connection, community_id, BATCH)
             if found and (place := await notices.place(connection, community_id)):
-                await webhooks.enqueue(connection, community_id, place.name, found)
+                await webhooks.enqueue(connection, community_id, found)
                 if mails:
                     now = datetime.now(UTC)
                     await notices.write(connection, place, await notices.of(connection, place, found, now), now)

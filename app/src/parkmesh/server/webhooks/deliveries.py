@@ -3,6 +3,8 @@
 A worker takes what is due for ``LEASE`` and sends it outside of any transaction. Where the worker dies, another one
 sends it again: at least once, under the same ``event_id``. Events name ids; what is sent is written when it is sent, so
 that a plate that was erased meanwhile is sent to nobody.
+
+``community_id`` is the endpoint's owner, None for the operator's desk, as in ``endpoints``.
 """
 
 import json
@@ -62,9 +64,11 @@ class Delivery(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """A delivery that a worker took. ``attempts`` counts this one too."""
+    """A delivery that a worker took. ``community_id`` is the community that the event is of (None: a test of the
+    desk), ``owner`` that of the endpoint (None: the desk). ``attempts`` counts this one too."""
 
-    community_id: int
+    owner: int | None
+    community_id: int | None
     id: int
     endpoint_id: int
     event_id: UUID
@@ -83,34 +87,36 @@ class Request(Struct, frozen=True):
     secrets: list[bytes]
 
 
-async def enqueue(connection: Connection, community_id: int, community: str, found: Sequence[Event]) -> None:
-    """Have events sent to the community's endpoints that want them. The transaction is in the community, whose name is
-    ``community``."""
+async def enqueue(connection: Connection, community_id: int, found: Sequence[Event]) -> None:
+    """Have events sent to the endpoints of their community and of the desk that want them."""
     if not found:
         return
-    written: str = await connection.execute(
-        """
-        INSERT INTO webhook_delivery (community_id, endpoint_id, event_id, event, type, at)
-        SELECT w.community_id, w.id, e.event_id, e.id, e.type, e.at
-        FROM webhook_endpoint w
-        CROSS JOIN unnest($2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[]) AS e(event_id, id, type, at)
-        WHERE w.community_id = $1 AND w.enabled AND (w.types IS NULL OR e.type = ANY(w.types))
-        ON CONFLICT DO NOTHING
-        """,
-        community_id,
-        [event.event_id for event in found],
-        [event.id for event in found],
-        [event.type for event in found],
-        [event.at for event in found],
-    )
+    async with database.in_scope(connection, "webhooks"):
+        written: str = await connection.execute(
+            """
+            INSERT INTO webhook_delivery (community_id, about, endpoint_id, event_id, event, type, at)
+            SELECT w.community_id, CASE WHEN w.community_id IS NULL THEN $1::bigint END, w.id, e.event_id, e.id,
+                   e.type, e.at
+            FROM webhook_endpoint w
+            CROSS JOIN unnest($2::uuid[], $3::bigint[], $4::text[], $5::timestamptz[]) AS e(event_id, id, type, at)
+            WHERE (w.community_id = $1 OR w.community_id IS NULL) AND w.enabled
+              AND (w.types IS NULL OR e.type = ANY(w.types))
+            ON CONFLICT DO NOTHING
+            """,
+            community_id,
+            [event.event_id for event in found],
+            [event.id for event in found],
+            [event.type for event in found],
+            [event.at for event in found],
+        )
     if not written.endswith(" 0"):
         await messages.wake(connection)
 
 
-async def take(pool: Pool, limit: int, each: int, but: Collection[tuple[int, int]] = ()) -> list[Taken]:
+async def take(pool: Pool, limit: int, each: int, but: Collection[int] = ()) -> list[Taken]:
     """Take up to ``limit`` deliveries that are due, up to ``each`` of an endpoint: one that is slow holds up no other.
 
-    No other worker takes them for ``LEASE``. ``but`` are endpoints to leave alone: community and id.
+    No other worker takes them for ``LEASE``. ``but`` are endpoints to leave alone.
     """
     async with database.acquired(pool) as connection, connection.transaction():
         await database.set_scope(connection, "webhooks")
@@ -119,23 +125,21 @@ async def take(pool: Pool, limit: int, each: int, but: Collection[tuple[int, int
             UPDATE webhook_delivery d SET attempts = d.attempts + 1, due_at = clock_timestamp() + $3::interval,
                                           leased_until = clock_timestamp() + $3::interval
             FROM (
-                SELECT w.community_id, due.id FROM webhook_endpoint w CROSS JOIN LATERAL (
+                SELECT w.id AS endpoint_id, due.id FROM webhook_endpoint w CROSS JOIN LATERAL (
                     SELECT x.id FROM webhook_delivery x
-                    WHERE x.community_id = w.community_id AND x.endpoint_id = w.id AND x.due_at <= clock_timestamp()
+                    WHERE x.endpoint_id = w.id AND x.due_at <= clock_timestamp()
                       AND x.delivered_at IS NULL AND x.dead_at IS NULL
                     ORDER BY x.due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due
-                WHERE w.enabled AND NOT EXISTS (
-                    SELECT FROM unnest($4::bigint[], $5::bigint[]) AS b(community_id, id)
-                    WHERE b.community_id = w.community_id AND b.id = w.id)
+                WHERE w.enabled AND w.id <> ALL($4::bigint[])
                 LIMIT $1) due
-            WHERE d.community_id = due.community_id AND d.id = due.id
-            RETURNING d.community_id, d.id, d.endpoint_id, d.event_id, d.event, d.type, d.at, d.attempts
+            WHERE d.endpoint_id = due.endpoint_id AND d.id = due.id
+            RETURNING d.community_id AS owner, coalesce(d.about, d.community_id) AS community_id, d.id,
+                      d.endpoint_id, d.event_id, d.event, d.type, d.at, d.attempts
             """,
             limit,
             each,
             LEASE,
-            [community_id for community_id, _ in but],
-            [endpoint_id for _, endpoint_id in but],
+            list(but),
         )
     return sorted((Taken(**row) for row in rows), key=lambda taken: (taken.at, taken.id))
 
@@ -149,8 +153,7 @@ async def next_due_s(pool: Pool) -> float | None:
             SELECT extract(epoch FROM min(due.due_at) - clock_timestamp())::float8
             FROM webhook_endpoint w CROSS JOIN LATERAL (
                 SELECT x.due_at FROM webhook_delivery x
-                WHERE x.community_id = w.community_id AND x.endpoint_id = w.id
-                  AND x.delivered_at IS NULL AND x.dead_at IS NULL
+                WHERE x.endpoint_id = w.id AND x.delivered_at IS NULL AND x.dead_at IS NULL
                 ORDER BY x.due_at LIMIT 1) due
             WHERE w.enabled
             """
@@ -170,12 +173,14 @@ coalesce(
 
 
 async def requests(
-    pool: Pool, community_id: int, taken: Sequence[Taken]
+    pool: Pool, community_id: int | None, taken: Sequence[Taken]
 ) -> tuple[list[Request], list[tuple[Taken, str]]]:
-    """Return what is to be sent for deliveries of one community, and those that can't be sent with why."""
-    async with database.in_community(pool, community_id, read_only=True) as connection:
+    """Return what is to be sent of the events of one community (None: tests of the desk), and the deliveries that can't
+    be sent with why."""
+    async with endpoints.reading(pool, community_id) as connection:
+        await database.set_scope(connection, "webhooks")
         place = await connection.fetchrow("SELECT name, offboarded_at FROM community WHERE id = $1", community_id)
-        known = await endpoints.all_read(connection, community_id, {item.endpoint_id for item in taken})
+        known = await endpoints.all_read(connection, {item.endpoint_id for item in taken})
         rows = await connection.fetch(
             f"""
             SELECT e.id, e.object, e.data,
@@ -190,13 +195,13 @@ async def requests(
     made: list[Request] = []
     impossible: list[tuple[Taken, str]] = []
     for item in taken:
-        if place is None or place["offboarded_at"] is not None:
+        if community_id is not None and (place is None or place["offboarded_at"] is not None):
             impossible.append((item, "the community was offboarded"))
         elif item.endpoint_id not in known or (item.event is not None and item.event not in events):
             impossible.append((item, "the event is not kept any more"))
         else:
             try:
-                made.append(_request(item, place["name"], *known[item.endpoint_id], events.get(item.event)))
+                made.append(_request(item, place and place["name"], *known[item.endpoint_id], events.get(item.event)))
             except ValueError as error:
                 impossible.append((item, str(error)))
     return made, impossible
@@ -206,7 +211,7 @@ def _tells_plate(known: dict[int, tuple[Endpoint, list[bytes]]], item: Taken) ->
     return item.endpoint_id in known and "plate" in known[item.endpoint_id][0].include
 
 
-def _request(item: Taken, community: str, endpoint: Endpoint, secrets: list[bytes], event: Any) -> Request:
+def _request(item: Taken, community: str | None, endpoint: Endpoint, secrets: list[bytes], event: Any) -> Request:
     what, data, plate = (
         ("", {}, None) if event is None else (event["object"], json.loads(event["data"]), event["plate"])
     )
@@ -217,14 +222,14 @@ def _request(item: Taken, community: str, endpoint: Endpoint, secrets: list[byte
 
 async def gave_up(pool: Pool, taken: Taken, why: str) -> None:
     """Note that a delivery can't be sent, ever."""
-    async with database.in_community(pool, taken.community_id) as connection:
+    async with endpoints.acting(pool, taken.owner) as connection:
         await connection.execute(
             """
             UPDATE webhook_delivery SET dead_at = clock_timestamp(), last_at = clock_timestamp(), last_error = $3,
                                         leased_until = NULL
-            WHERE community_id = $1 AND id = $2
+            WHERE endpoint_id = $1 AND id = $2
             """,
-            taken.community_id,
+            taken.endpoint_id,
             taken.id,
             why[:MAX_ERROR],
         )
@@ -238,11 +243,9 @@ async def answered(pool: Pool, taken: Taken, answer: Answered, now: datetime, ji
     wait: timedelta | None = None
     if meaning is webhooks.Answer.FAILED:
         wait = webhooks.next_wait(taken.attempts, asked, jitter)
-    # The mail to the maker needs their address.
-    async with database.in_identity(pool) as connection:
-        await database.set_community(connection, taken.community_id)
+    async with endpoints.acting(pool, taken.owner) as connection:
         # The endpoint first, as whoever deletes it does.
-        endpoint = await endpoints.read(connection, taken.community_id, taken.endpoint_id, lock=True)
+        endpoint = await endpoints.read(connection, taken.owner, taken.endpoint_id, lock=True)
         if endpoint is None:
             return
         await connection.execute(
@@ -252,9 +255,9 @@ async def answered(pool: Pool, taken: Taken, answer: Answered, now: datetime, ji
                 delivered_at = CASE WHEN $5 THEN clock_timestamp() END,
                 dead_at = CASE WHEN NOT $5 AND $6::interval IS NULL THEN clock_timestamp() END,
                 due_at = clock_timestamp() + coalesce($6::interval, interval '0'), leased_until = NULL
-            WHERE community_id = $1 AND id = $2
+            WHERE endpoint_id = $1 AND id = $2
             """,
-            taken.community_id,
+            taken.endpoint_id,
             taken.id,
             answer.status,
             answer.error and answer.error[:MAX_ERROR],
@@ -262,18 +265,14 @@ async def answered(pool: Pool, taken: Taken, answer: Answered, now: datetime, ji
             wait,
         )
         if meaning is not webhooks.Answer.TAKEN:
-            await stopping.failed(connection, taken.community_id, endpoint, gone=meaning is webhooks.Answer.GONE)
+            await stopping.failed(connection, taken.owner, endpoint, gone=meaning is webhooks.Answer.GONE)
         elif endpoint.failing_since is not None:
-            await connection.execute(
-                "UPDATE webhook_endpoint SET failing_since = NULL WHERE community_id = $1 AND id = $2",
-                taken.community_id,
-                endpoint.id,
-            )
+            await connection.execute("UPDATE webhook_endpoint SET failing_since = NULL WHERE id = $1", endpoint.id)
 
 
 async def listed(
     connection: Connection,
-    community_id: int,
+    community_id: int | None,
     endpoint_id: int,
     *,
     limit: int,
@@ -284,7 +283,7 @@ async def listed(
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM webhook_delivery
-        WHERE community_id = $1 AND endpoint_id = $2 AND ($3::bigint IS NULL OR id < $3)
+        WHERE community_id IS NOT DISTINCT FROM $1 AND endpoint_id = $2 AND ($3::bigint IS NULL OR id < $3)
           AND {_STATES[state] if state else "true"}
         ORDER BY id DESC LIMIT $4
         """,  # noqa: S608 - constants
@@ -296,7 +295,9 @@ async def listed(
     return [Delivery(**row) for row in rows]
 
 
-async def test(connection: Connection, principal: audit.Actor, community_id: int, endpoint: Endpoint) -> Delivery:
+async def test(
+    connection: Connection, principal: audit.Actor, community_id: int | None, endpoint: Endpoint
+) -> Delivery:
     """Have an event sent that tells of nothing, to try an endpoint. Raises ``Problem`` 409 where it is off."""
     _check_on(endpoint)
     row = await connection.fetchrow(
@@ -309,13 +310,15 @@ async def test(connection: Connection, principal: audit.Actor, community_id: int
         uuid4(),
         TEST,
     )
-    await audit.record(connection, principal, community_id, "webhook.test", f"webhook/{endpoint.id}")
+    await audit.record(
+        connection, principal, endpoints.part_of_trail(community_id), "webhook.test", f"webhook/{endpoint.id}"
+    )
     await messages.wake(connection)
     return Delivery(**row)
 
 
 async def redeliver(
-    connection: Connection, principal: audit.Actor, community_id: int, endpoint: Endpoint, delivery_id: int
+    connection: Connection, principal: audit.Actor, community_id: int | None, endpoint: Endpoint, delivery_id: int
 ) -> Delivery | None:
     """Have a delivery sent once more, as if for the first time; one that waits is sent now. None: there is none.
 
@@ -329,7 +332,7 @@ async def redeliver(
             -- Where a worker has it now, it isn't sent twice at once.
             due_at = CASE WHEN leased_until > clock_timestamp() THEN due_at ELSE clock_timestamp() END,
             delivered_at = NULL, dead_at = NULL
-        WHERE community_id = $1 AND endpoint_id = $2 AND id = $3 RETURNING {_COLUMNS}
+        WHERE community_id IS NOT DISTINCT FROM $1 AND endpoint_id = $2 AND id = $3 RETURNING {_COLUMNS}
         """,  # noqa: S608
         community_id,
         endpoint.id,
@@ -338,7 +341,14 @@ async def redeliver(
     if row is None:
         return None
     detail = {"delivery": delivery_id}
-    await audit.record(connection, principal, community_id, "webhook.redeliver", f"webhook/{endpoint.id}", detail)
+    await audit.record(
+        connection,
+        principal,
+        endpoints.part_of_trail(community_id),
+        "webhook.redeliver",
+        f"webhook/{endpoint.id}",
+        detail,
+    )
     await messages.wake(connection)
     return Delivery(**row)
 
@@ -346,7 +356,7 @@ async def redeliver(
 async def replay(
     connection: Connection,
     principal: audit.Actor,
-    community_id: int,
+    community_id: int | None,
     endpoint: Endpoint,
     since: datetime,
     until: datetime,
@@ -361,9 +371,12 @@ async def replay(
         raise Problem(422, "until: not after from", kind="invalid")
     rows = await connection.fetch(
         """
-        SELECT id, event_id, type, at FROM event
-        WHERE community_id = $1 AND at >= $2 AND at < $3 AND ($4::text[] IS NULL OR type = ANY($4))
-        ORDER BY at, id LIMIT $5
+        SELECT found.* FROM community c CROSS JOIN LATERAL (
+            SELECT e.community_id, e.id, e.event_id, e.type, e.at FROM event e
+            WHERE e.community_id = c.id AND e.at >= $2 AND e.at < $3 AND ($4::text[] IS NULL OR e.type = ANY($4))
+            ORDER BY e.at, e.id LIMIT $5) found
+        WHERE CASE WHEN $1::bigint IS NULL THEN c.offboarded_at IS NULL ELSE c.id = $1 END
+        ORDER BY found.at, found.id LIMIT $5
         """,
         community_id,
         since,
@@ -375,14 +388,17 @@ async def replay(
         raise Problem(422, "until: too many events; choose a shorter time", kind="invalid")
     written: str = await connection.execute(
         """
-        INSERT INTO webhook_delivery AS d (community_id, endpoint_id, event_id, event, type, at)
-        SELECT $1, $2, e.* FROM unnest($3::uuid[], $4::bigint[], $5::text[], $6::timestamptz[]) AS e
-        ON CONFLICT (community_id, endpoint_id, event_id) DO UPDATE
+        INSERT INTO webhook_delivery AS d (community_id, about, endpoint_id, event_id, event, type, at)
+        SELECT $1::bigint, CASE WHEN $1::bigint IS NULL THEN e.about END, $2, e.event_id, e.event, e.type, e.at
+        FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[])
+            AS e(about, event_id, event, type, at)
+        ON CONFLICT (endpoint_id, event_id) DO UPDATE
         SET attempts = 0, due_at = clock_timestamp(), delivered_at = NULL, dead_at = NULL
         WHERE d.delivered_at IS NOT NULL OR d.dead_at IS NOT NULL
         """,
         community_id,
         endpoint.id,
+        [row["community_id"] for row in rows],
         [row["event_id"] for row in rows],
         [row["id"] for row in rows],
         [row["type"] for row in rows],
@@ -390,7 +406,9 @@ async def replay(
     )
     count = int(written.rpartition(" ")[2])
     detail = {"from": since.isoformat(), "until": until.isoformat(), "events": count}
-    await audit.record(connection, principal, community_id, "webhook.replay", f"webhook/{endpoint.id}", detail)
+    await audit.record(
+        connection, principal, endpoints.part_of_trail(community_id), "webhook.replay", f"webhook/{endpoint.id}", detail
+    )
     await messages.wake(connection)
     return count
 

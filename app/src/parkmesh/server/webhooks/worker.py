@@ -30,7 +30,7 @@ class WebhookWorker(DueWorker):
         self._pool = pool
         self._sender = sender
         self._under_way: set[asyncio.Task[None]] = set()
-        self._of_endpoint: Counter[tuple[int, int]] = Counter()
+        self._of_endpoint: Counter[int] = Counter()
 
     async def send_due(self) -> float:
         """Begin to send what is due, as far as there is room; return the seconds after which to look again. Each
@@ -43,7 +43,7 @@ class WebhookWorker(DueWorker):
         if not taken:
             # What is due to busy endpoints waits for these.
             return IDLE_S if busy else look_again_s(await deliveries.next_due_s(self._pool))
-        by_community: dict[int, list[Taken]] = defaultdict(list)
+        by_community: dict[int | None, list[Taken]] = defaultdict(list)
         for item in taken:
             by_community[item.community_id].append(item)
         for community_id, items in by_community.items():
@@ -60,7 +60,7 @@ class WebhookWorker(DueWorker):
         await self._sender.close()
 
     def _begin(self, request: Request) -> None:
-        endpoint = (request.taken.community_id, request.taken.endpoint_id)
+        endpoint = request.taken.endpoint_id
         task = asyncio.create_task(self._send(request), name="webhook")
         self._under_way.add(task)
         self._of_endpoint[endpoint] += 1

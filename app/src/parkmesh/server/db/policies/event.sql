@@ -1,3 +1,7 @@
+DROP POLICY IF EXISTS provision ON event;
+CREATE POLICY provision ON event FOR SELECT
+    USING ((SELECT parkmesh_scope()) = 'provision');
+
 DROP POLICY IF EXISTS retention ON event;
 CREATE POLICY retention ON event TO CURRENT_USER
     USING ((SELECT parkmesh_scope()) = 'retention');

@@ -1,3 +1,11 @@
+DROP POLICY IF EXISTS desk ON webhook_endpoint;
+CREATE POLICY desk ON webhook_endpoint FOR SELECT
+    USING (community_id IS NULL AND (SELECT parkmesh_scope()) = 'desk');
+
+DROP POLICY IF EXISTS outside ON webhook_endpoint;
+CREATE POLICY outside ON webhook_endpoint
+    USING (community_id IS NULL AND (SELECT parkmesh_scope()) = 'provision');
+
 DROP POLICY IF EXISTS retention ON webhook_endpoint;
 CREATE POLICY retention ON webhook_endpoint TO CURRENT_USER
     USING ((SELECT parkmesh_scope()) = 'retention');

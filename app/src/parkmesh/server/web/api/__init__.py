@@ -47,7 +47,7 @@ from parkmesh.server.web.api import (
 _PREFIX = "/api/v1"
 _EVERYWHERE = answers(400, 401, 413, 422, 503)
 _CHECKED = [Depends(queries.refuse_unknown)]
-_OUTSIDE = (sessions, passkeys, invitations, communities, desk, audit, servers, visitor_passes)
+_OUTSIDE = (sessions, passkeys, invitations, communities, desk, audit, servers, visitor_passes, webhooks)
 _IN_COMMUNITY = (
     communities,
     spaces,

@@ -1,27 +1,33 @@
-"""Webhooks: where a community's events are sent, and what was sent. Standard Webhooks 1.0.0."""
+"""Webhooks: where events are sent, and what was sent. Standard Webhooks 1.0.0.
+
+A community's webhooks and those of the operator's desk have the same routes: ``_add`` adds them for either ``Owner``.
+"""
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from parkmesh.server.db import database
-from parkmesh.server.db.database import Connection
+from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.http import problems
 from parkmesh.server.outbox import events
 from parkmesh.server.settings import WebhookSettings
 from parkmesh.server.web import preconditions
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api import creating
-from parkmesh.server.web.api.caller import SignedIn, Staff
+from parkmesh.server.web.api.caller import Operator, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.fields import Body, Id
 from parkmesh.server.web.paging import Page
 from parkmesh.server.webhooks import deliveries, endpoints
 from parkmesh.server.webhooks.endpoints import Wish
 
+router = APIRouter(tags=["webhooks"], responses=answers(404))
 in_community = APIRouter(tags=["webhooks"], responses=answers(403))
 
 WebhookId = Annotated[Id, Path(description="The webhook's id.")]
@@ -191,144 +197,179 @@ def _version(webhook: Webhook) -> WebhookState:
     return WebhookState(url=webhook.url, types=webhook.types, include=webhook.include, enabled=webhook.enabled)
 
 
-async def _read(connection: Connection, community_id: int, webhook: int, *, lock: bool = False) -> endpoints.Endpoint:
-    found = await endpoints.read(connection, community_id, webhook, lock=lock)
-    if found is None:
-        raise problems.not_found()
-    return found
+@dataclass(frozen=True)
+class Owner:
+    """Whose webhooks a request is about: a community's, or those of the desk (``community_id`` None)."""
+
+    community_id: int | None
+    pool: Pool
+
+    def reading(self) -> AbstractAsyncContextManager[Connection]:
+        """Open a read-only transaction."""
+        return endpoints.reading(self.pool, self.community_id)
+
+    def acting(self) -> AbstractAsyncContextManager[Connection]:
+        """Open a transaction that may change them."""
+        return endpoints.acting(self.pool, self.community_id)
+
+    async def read(self, connection: Connection, webhook: int, *, lock: bool = False) -> endpoints.Endpoint:
+        """Return one of the owner's webhooks; raise ``Problem`` 404."""
+        found = await endpoints.read(connection, self.community_id, webhook, lock=lock)
+        if found is None:
+            raise problems.not_found()
+        return found
 
 
-@in_community.get("/webhooks")
-async def list_webhooks(request: Request, member: Staff, page: Page) -> Webhooks:
-    """List the community's webhooks, the oldest first. Secrets are not shown."""
-    after = page.after(int)
-    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = await endpoints.listed(
-            connection, member.community_id, limit=page.fetch, after=after[0] if after else 0
-        )
-    items, following = page.cut(found, lambda endpoint: (endpoint.id,))
-    return Webhooks(items=[Webhook.model_validate(endpoint) for endpoint in items], next=following)
+async def _of_community(request: Request, member: Staff) -> Owner:
+    return Owner(member.community_id, request.app.state.pool)
 
 
-@in_community.post("/webhooks", **creating.documented(WebhookWithSecret, 409))
-async def create_webhook(request: Request, principal: SignedIn, member: Staff, body: NewWebhook) -> Response:
-    """Have events sent to an address. Only this answer contains the secret that requests are signed with."""
-
-    async def make(connection: Connection) -> Made:
-        wish = Wish(body.url, body.types, list(body.include), body.enabled)
-        endpoint, secret = await endpoints.create(connection, principal, member.community_id, wish, _settings(request))
-        shown = Webhook.model_validate(endpoint)
-        created = WebhookWithSecret(**shown.model_dump(), secret=secret)
-        return Made(created, endpoint.id, version=_version(shown), secret={"secret"})
-
-    return await creating.in_community(request, principal, member, body, make)
+async def _of_desk(request: Request, operator: Operator) -> Owner:
+    return Owner(None, request.app.state.pool)
 
 
-@in_community.get("/webhooks/{webhook}", responses=preconditions.READ)
-async def get_webhook(request: Request, response: Response, member: Staff, webhook: WebhookId) -> Webhook:
-    """Read a webhook. Its secret is not shown."""
-    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        found = Webhook.model_validate(await _read(connection, member.community_id, webhook))
-    preconditions.tag(response, _version(found))
-    return found
+def _add(routes: APIRouter, found: Callable[..., Any], of: str) -> None:
+    """Add the routes for the owner that the dependency ``found`` returns; ``of`` is a word in their names."""
+    Found = Annotated[Owner, Depends(found)]
+
+    def name(function: str) -> str:
+        return function.replace("_webhook", f"{of}_webhook")
+
+    @routes.get("/webhooks", name=name("list_webhooks"))
+    async def list_webhooks(request: Request, owner: Found, page: Page) -> Webhooks:
+        """List webhooks, the oldest first. Secrets are not shown."""
+        after = page.after(int)
+        async with owner.reading() as connection:
+            found = await endpoints.listed(
+                connection, owner.community_id, limit=page.fetch, after=after[0] if after else 0
+            )
+        items, following = page.cut(found, lambda endpoint: (endpoint.id,))
+        return Webhooks(items=[Webhook.model_validate(endpoint) for endpoint in items], next=following)
+
+    @routes.post("/webhooks", **creating.documented(WebhookWithSecret, 409), name=name("create_webhook"))
+    async def create_webhook(request: Request, principal: SignedIn, owner: Found, body: NewWebhook) -> Response:
+        """Have events sent to an address. Only this answer contains the secret that requests are signed with."""
+
+        async def make(connection: Connection) -> Made:
+            wish = Wish(body.url, body.types, list(body.include), body.enabled)
+            endpoint, secret = await endpoints.create(
+                connection, principal, owner.community_id, wish, _settings(request)
+            )
+            shown = Webhook.model_validate(endpoint)
+            created = WebhookWithSecret(**shown.model_dump(), secret=secret)
+            return Made(created, endpoint.id, version=_version(shown), secret={"secret"})
+
+        async with owner.acting() as connection:
+            part = endpoints.part_of_trail(owner.community_id)
+            return await creating.within(connection, request, principal, part, body, make)
+
+    @routes.get("/webhooks/{webhook}", responses=preconditions.READ, name=name("get_webhook"))
+    async def get_webhook(request: Request, response: Response, owner: Found, webhook: WebhookId) -> Webhook:
+        """Read a webhook. Its secret is not shown."""
+        async with owner.reading() as connection:
+            found = Webhook.model_validate(await owner.read(connection, webhook))
+        preconditions.tag(response, _version(found))
+        return found
+
+    @routes.put("/webhooks/{webhook}", **preconditions.changing(), name=name("change_webhook"))
+    async def change_webhook(
+        request: Request, response: Response, principal: SignedIn, owner: Found, webhook: WebhookId, body: WebhookState
+    ) -> Webhook:
+        """Change where which events are sent, or switch it on or off. Switched on, what waited is sent."""
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook, lock=True)
+            preconditions.check(request, _version(Webhook.model_validate(present)))
+            wish = Wish(body.url, body.types, list(body.include), body.enabled)
+            changed = Webhook.model_validate(
+                await endpoints.change(connection, principal, owner.community_id, present, wish, _settings(request))
+            )
+        preconditions.tag(response, _version(changed))
+        return changed
+
+    @routes.delete("/webhooks/{webhook}", **preconditions.deleting(), name=name("delete_webhook"))
+    async def delete_webhook(request: Request, principal: SignedIn, owner: Found, webhook: WebhookId) -> Response:
+        """Delete a webhook with its deliveries; what waits is not sent."""
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook, lock=True)
+            preconditions.check(request, _version(Webhook.model_validate(present)))
+            await endpoints.delete(connection, principal, owner.community_id, present)
+        return Response(status_code=204)
+
+    @routes.post("/webhooks/{webhook}/test", status_code=202, responses=answers(409), name=name("test_webhook"))
+    async def test_webhook(request: Request, principal: SignedIn, owner: Found, webhook: WebhookId) -> WebhookDelivery:
+        """Send an event of the type `webhook.test`, which tells of nothing. The delivery says later what came of it."""
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook)
+            return _shown(await deliveries.test(connection, principal, owner.community_id, present))
+
+    @routes.post("/webhooks/{webhook}/rotate-secret", name=name("rotate_webhook_secret"))
+    async def rotate_webhook_secret(
+        request: Request, principal: SignedIn, owner: Found, webhook: WebhookId, body: SecretRotation
+    ) -> WebhookWithSecret:
+        """Replace the secret. Only this answer contains the new one. Until the overlap ends, requests have two
+        signatures."""
+        overlap = timedelta(hours=body.overlap_hours)
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook, lock=True)
+            changed, secret = await endpoints.rotate(connection, principal, owner.community_id, present, overlap)
+        return WebhookWithSecret(**Webhook.model_validate(changed).model_dump(), secret=secret)
+
+    @routes.get("/webhooks/{webhook}/deliveries", name=name("list_webhook_deliveries"))
+    async def list_webhook_deliveries(
+        request: Request,
+        owner: Found,
+        webhook: WebhookId,
+        page: Page,
+        status: Annotated[
+            deliveries.State | None, Query(description="Only those that wait, were taken, or were given up.")
+        ] = None,
+    ) -> WebhookDeliveries:
+        """List what was and will be sent to a webhook, the latest first. Deliveries are kept for 30 days."""
+        before = page.after(int)
+        async with owner.reading() as connection:
+            await owner.read(connection, webhook)
+            found = await deliveries.listed(
+                connection,
+                owner.community_id,
+                webhook,
+                limit=page.fetch,
+                before=before[0] if before else None,
+                state=status,
+            )
+        items, following = page.cut(found, lambda delivery: (delivery.id,))
+        return WebhookDeliveries(items=[_shown(delivery) for delivery in items], next=following)
+
+    @routes.post(
+        "/webhooks/{webhook}/deliveries/{delivery}/redeliver",
+        status_code=202,
+        responses=answers(409),
+        name=name("redeliver_webhook"),
+    )
+    async def redeliver_webhook(
+        request: Request, principal: SignedIn, owner: Found, webhook: WebhookId, delivery: DeliveryId
+    ) -> WebhookDelivery:
+        """Send an event once more, with the same `webhook-id`. One that waits is sent now."""
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook)
+            found = await deliveries.redeliver(connection, principal, owner.community_id, present, delivery)
+        if found is None:
+            raise problems.not_found()
+        return _shown(found)
+
+    @routes.post("/webhooks/{webhook}/replay", status_code=202, responses=answers(409), name=name("replay_webhook"))
+    async def replay_webhook(
+        request: Request, principal: SignedIn, owner: Found, webhook: WebhookId, body: ReplayAsked
+    ) -> Replayed:
+        """Send all events of a time that the webhook wants, up to 10,000, those that it got already too. Events are
+        kept for 30 days."""
+        async with owner.acting() as connection:
+            present = await owner.read(connection, webhook)
+            count = await deliveries.replay(connection, principal, owner.community_id, present, body.from_, body.until)
+        return Replayed(events=count)
 
 
-@in_community.put("/webhooks/{webhook}", **preconditions.changing())
-async def change_webhook(
-    request: Request, response: Response, principal: SignedIn, member: Staff, webhook: WebhookId, body: WebhookState
-) -> Webhook:
-    """Change where which events are sent, or switch it on or off. Switched on, what waited is sent."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook, lock=True)
-        preconditions.check(request, _version(Webhook.model_validate(present)))
-        wish = Wish(body.url, body.types, list(body.include), body.enabled)
-        changed = Webhook.model_validate(
-            await endpoints.change(connection, principal, member.community_id, present, wish, _settings(request))
-        )
-    preconditions.tag(response, _version(changed))
-    return changed
-
-
-@in_community.delete("/webhooks/{webhook}", **preconditions.deleting())
-async def delete_webhook(request: Request, principal: SignedIn, member: Staff, webhook: WebhookId) -> Response:
-    """Delete a webhook with its deliveries; what waits is not sent."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook, lock=True)
-        preconditions.check(request, _version(Webhook.model_validate(present)))
-        await endpoints.delete(connection, principal, member.community_id, present)
-    return Response(status_code=204)
-
-
-@in_community.post("/webhooks/{webhook}/test", status_code=202, responses=answers(409))
-async def test_webhook(request: Request, principal: SignedIn, member: Staff, webhook: WebhookId) -> WebhookDelivery:
-    """Send an event of the type `webhook.test`, which tells of nothing. The delivery says later what came of it."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook)
-        return _shown(await deliveries.test(connection, principal, member.community_id, present))
-
-
-@in_community.post("/webhooks/{webhook}/rotate-secret")
-async def rotate_webhook_secret(
-    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, body: SecretRotation
-) -> WebhookWithSecret:
-    """Replace the secret. Only this answer contains the new one. Until the overlap ends, requests have two
-    signatures."""
-    overlap = timedelta(hours=body.overlap_hours)
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook, lock=True)
-        changed, secret = await endpoints.rotate(connection, principal, member.community_id, present, overlap)
-    return WebhookWithSecret(**Webhook.model_validate(changed).model_dump(), secret=secret)
-
-
-@in_community.get("/webhooks/{webhook}/deliveries")
-async def list_webhook_deliveries(
-    request: Request,
-    member: Staff,
-    webhook: WebhookId,
-    page: Page,
-    status: Annotated[
-        deliveries.State | None, Query(description="Only those that wait, were taken, or were given up.")
-    ] = None,
-) -> WebhookDeliveries:
-    """List what was and will be sent to a webhook, the latest first. Deliveries are kept for 30 days."""
-    before = page.after(int)
-    async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        await _read(connection, member.community_id, webhook)
-        found = await deliveries.listed(
-            connection,
-            member.community_id,
-            webhook,
-            limit=page.fetch,
-            before=before[0] if before else None,
-            state=status,
-        )
-    items, following = page.cut(found, lambda delivery: (delivery.id,))
-    return WebhookDeliveries(items=[_shown(delivery) for delivery in items], next=following)
-
-
-@in_community.post("/webhooks/{webhook}/deliveries/{delivery}/redeliver", status_code=202, responses=answers(409))
-async def redeliver_webhook(
-    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, delivery: DeliveryId
-) -> WebhookDelivery:
-    """Send an event once more, with the same `webhook-id`. One that waits is sent now."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook)
-        found = await deliveries.redeliver(connection, principal, member.community_id, present, delivery)
-    if found is None:
-        raise problems.not_found()
-    return _shown(found)
-
-
-@in_community.post("/webhooks/{webhook}/replay", status_code=202, responses=answers(409))
-async def replay_webhook(
-    request: Request, principal: SignedIn, member: Staff, webhook: WebhookId, body: ReplayAsked
-) -> Replayed:
-    """Send all events of a time that the webhook wants, up to 10,000, those that it got already too. Events are kept
-    for 30 days."""
-    async with database.in_community(request.app.state.pool, member.community_id) as connection:
-        present = await _read(connection, member.community_id, webhook)
-        count = await deliveries.replay(connection, principal, member.community_id, present, body.from_, body.until)
-    return Replayed(events=count)
+_add(in_community, _of_community, "")
+_add(router, _of_desk, "_desk")
 
 
 class WebhookEvent(BaseModel):

@@ -62,6 +62,7 @@ DESK = (
     Item("/gateways", N_("Gateways"), "pulse"),
     Item("/onboard", N_("Onboard"), "plus"),
     Item("/messages", N_("Messages"), "transfer"),
+    Item("/webhooks", N_("Webhooks"), "send"),
     Item("/audit", N_("Audit"), "shield"),
 )
 

@@ -29,6 +29,7 @@ from parkmesh.server.web.language import Language
 from parkmesh.server.web.pages import forms
 
 PAGE = 50
+UTC_ZONE = ZoneInfo("UTC")
 
 
 class Access(Enum):
@@ -93,7 +94,9 @@ class Visit:
 
     @cached_property
     def zone(self) -> ZoneInfo:
-        """The community's time zone; known after the first ``reading`` or ``acting``."""
+        """The community's time zone, known after the first ``reading`` or ``acting``; UTC at the desk."""
+        if self.place is None:
+            return UTC_ZONE
         assert self.community is not None, "nothing was read of the community yet"
         return ZoneInfo(self.community.time_zone)
 

@@ -1,11 +1,14 @@
 """Webhooks: where events are sent, whether they arrive, and sending them again.
 
-A secret is in the answer to the form that made it: it stands in no address, and no cache may keep that page.
+The pages are a community's, or the desk's for its own webhooks, which get the events of all communities. A secret is in
+the answer to the form that made it: it stands in no address, and no cache may keep that page.
 """
 
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 
 from starlette.responses import Response
+from starlette.routing import Route
 
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
@@ -21,24 +24,47 @@ from parkmesh.server.webhooks.endpoints import Endpoint, Wish
 MAX_URL = 500
 
 
+def _owner(visit: Visit) -> int | None:
+    """Return the community whose webhooks the page shows, None for the desk's."""
+    return None if visit.place is None else visit.place.community_id
+
+
+def _base(visit: Visit) -> str:
+    """Return the address of the list of webhooks."""
+    return "/webhooks" if visit.place is None else f"{visit.base}/webhooks"
+
+
+def _reading(visit: Visit) -> AbstractAsyncContextManager[Connection]:
+    return endpoints.reading(visit.pool, None) if visit.place is None else visit.reading()
+
+
+def _acting(visit: Visit) -> AbstractAsyncContextManager[Connection]:
+    return endpoints.acting(visit.pool, None) if visit.place is None else visit.acting()
+
+
 async def show(visit: Visit) -> Response:
     paged = visit.paged()
     place = paged.after(int)
-    async with visit.reading() as connection:
-        found = await endpoints.listed(
-            connection, visit.member.community_id, limit=paged.fetch, after=place[0] if place else 0
-        )
+    async with _reading(visit) as connection:
+        found = await endpoints.listed(connection, _owner(visit), limit=paged.fetch, after=place[0] if place else 0)
     shown, following = paged.cut(found, lambda endpoint: (endpoint.id,))
-    return render(visit, "webhooks.html", webhooks=shown, types=sorted(events.TYPES), next=visit.following(following))
+    return render(
+        visit,
+        "webhooks.html",
+        webhooks=shown,
+        types=sorted(events.TYPES),
+        base=_base(visit),
+        next=visit.following(following),
+    )
 
 
 async def create(visit: Visit) -> Response:
     wish = _wish(visit)
     if not visit.form.errors:
         try:
-            async with visit.acting() as connection:
+            async with _acting(visit) as connection:
                 endpoint, secret = await endpoints.create(
-                    connection, visit.principal, visit.member.community_id, wish, visit.settings.webhooks
+                    connection, visit.principal, _owner(visit), wish, visit.settings.webhooks
                 )
         except Problem as problem:
             visit.form.refused(problem, "url")
@@ -64,15 +90,14 @@ async def show_one(visit: Visit) -> Response:
 
 async def _show_one(visit: Visit, number: int, secret: str = "") -> Response:
     """Show a webhook with what was sent; ``secret`` is one just made, shown this once."""
-    identity = visit.member.community_id
     state = visit.query("state")
     paged = visit.paged()
     place = paged.after(int)
-    async with visit.reading() as connection:
+    async with _reading(visit) as connection:
         endpoint = await _read(connection, visit, number)
         found = await deliveries.listed(
             connection,
-            identity,
+            _owner(visit),
             endpoint.id,
             limit=paged.fetch,
             before=place[0] if place else None,
@@ -84,6 +109,7 @@ async def _show_one(visit: Visit, number: int, secret: str = "") -> Response:
         "webhook.html",
         webhook=endpoint,
         types=sorted(events.TYPES),
+        base=_base(visit),
         secret=secret,
         seen=preconditions.mark(endpoints.wanted(endpoint)),
         deliveries=shown,
@@ -100,7 +126,7 @@ def _state(text: str) -> deliveries.State | None:
 
 
 async def _read(connection: Connection, visit: Visit, number: int, *, lock: bool = False) -> Endpoint:
-    found = await endpoints.read(connection, visit.member.community_id, number, lock=lock)
+    found = await endpoints.read(connection, _owner(visit), number, lock=lock)
     if found is None:
         raise problems.not_found()
     return found
@@ -111,11 +137,11 @@ async def change(visit: Visit) -> Response:
     wish = _wish(visit, enabled=visit.form.ticked("enabled"))
     if not visit.form.errors:
         try:
-            async with visit.acting() as connection:
+            async with _acting(visit) as connection:
                 present = await _read(connection, visit, number, lock=True)
                 preconditions.check(visit, endpoints.wanted(present))
                 await endpoints.change(
-                    connection, visit.principal, visit.member.community_id, present, wish, visit.settings.webhooks
+                    connection, visit.principal, _owner(visit), present, wish, visit.settings.webhooks
                 )
             return visit.go(_address(visit, number), done="saved")
         except Problem as problem:
@@ -126,9 +152,9 @@ async def change(visit: Visit) -> Response:
 async def rotate(visit: Visit) -> Response:
     """Make a new secret; the previous one is valid for a day beside it."""
     number = visit.number("webhook")
-    async with visit.acting() as connection:
+    async with _acting(visit) as connection:
         present = await _read(connection, visit, number, lock=True)
-        _, secret = await endpoints.rotate(connection, visit.principal, visit.member.community_id, present)
+        _, secret = await endpoints.rotate(connection, visit.principal, _owner(visit), present)
     visit.form.sent = False
     return await _show_one(visit, number, secret)
 
@@ -136,9 +162,9 @@ async def rotate(visit: Visit) -> Response:
 async def test(visit: Visit) -> Response:
     number = visit.number("webhook")
     try:
-        async with visit.acting() as connection:
+        async with _acting(visit) as connection:
             present = await _read(connection, visit, number)
-            await deliveries.test(connection, visit.principal, visit.member.community_id, present)
+            await deliveries.test(connection, visit.principal, _owner(visit), present)
         return visit.go(_address(visit, number), done="webhook-sent")
     except Problem as problem:
         return await _refused(visit, problem, number)
@@ -147,10 +173,10 @@ async def test(visit: Visit) -> Response:
 async def redeliver(visit: Visit) -> Response:
     number = visit.number("webhook")
     try:
-        async with visit.acting() as connection:
+        async with _acting(visit) as connection:
             present = await _read(connection, visit, number)
-            identity, wanted = visit.member.community_id, visit.number("delivery")
-            if await deliveries.redeliver(connection, visit.principal, identity, present, wanted) is None:
+            wanted = visit.number("delivery")
+            if await deliveries.redeliver(connection, visit.principal, _owner(visit), present, wanted) is None:
                 raise problems.not_found()
         return visit.go(_address(visit, number), done="webhook-sent")
     except Problem as problem:
@@ -166,11 +192,11 @@ async def _refused(visit: Visit, problem: Problem, number: int) -> Response:
 async def replay(visit: Visit) -> Response:
     number, form = visit.number("webhook"), visit.form
     try:
-        async with visit.acting() as connection:
+        async with _acting(visit) as connection:
             since, until = form.moment("from", visit.zone), form.moment("until", visit.zone)
             if since is not None and until is not None:
                 present = await _read(connection, visit, number)
-                await deliveries.replay(connection, visit.principal, visit.member.community_id, present, since, until)
+                await deliveries.replay(connection, visit.principal, _owner(visit), present, since, until)
     except Problem as problem:
         form.refused(problem, "until")
     if form.errors:
@@ -179,26 +205,33 @@ async def replay(visit: Visit) -> Response:
 
 
 async def delete(visit: Visit) -> Response:
-    async with visit.acting() as connection:
+    async with _acting(visit) as connection:
         present = await _read(connection, visit, visit.number("webhook"), lock=True)
-        await endpoints.delete(connection, visit.principal, visit.member.community_id, present)
-    return visit.go(f"{visit.base}/webhooks", done="removed")
+        await endpoints.delete(connection, visit.principal, _owner(visit), present)
+    return visit.go(_base(visit), done="removed")
 
 
 def _address(visit: Visit, number: int) -> str:
-    return f"{visit.base}/webhooks/{number}"
+    return f"{_base(visit)}/{number}"
 
 
-_HOOKS = "/communities/{community}/webhooks"
-_HOOK = f"{_HOOKS}/{{webhook}}"
+def _routes(hooks: str, access: Access) -> list[Route]:
+    """Return the routes of the webhooks whose list is at ``hooks``."""
+    hook = f"{hooks}/{{webhook}}"
+    return [
+        page(hooks, access, show),
+        action(hooks, access, create),
+        page(hook, access, show_one),
+        action(hook, access, change),
+        action(f"{hook}/rotate", access, rotate),
+        action(f"{hook}/test", access, test),
+        action(f"{hook}/replay", access, replay),
+        action(f"{hook}/deliveries/{{delivery}}/redeliver", access, redeliver),
+        action(f"{hook}/delete", access, asked("delete-webhook", delete)),
+    ]
+
+
 ROUTES = [
-    page(_HOOKS, Access.STAFF, show),
-    action(_HOOKS, Access.STAFF, create),
-    page(_HOOK, Access.STAFF, show_one),
-    action(_HOOK, Access.STAFF, change),
-    action(f"{_HOOK}/rotate", Access.STAFF, rotate),
-    action(f"{_HOOK}/test", Access.STAFF, test),
-    action(f"{_HOOK}/replay", Access.STAFF, replay),
-    action(f"{_HOOK}/deliveries/{{delivery}}/redeliver", Access.STAFF, redeliver),
-    action(f"{_HOOK}/delete", Access.STAFF, asked("delete-webhook", delete)),
+    *_routes("/communities/{community}/webhooks", Access.STAFF),
+    *_routes("/webhooks", Access.OPERATOR),
 ]
