@@ -8,6 +8,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from mailbox import Mailbox, mailbox
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,19 @@ async def connected(gateway: Callable[[str], httpx.AsyncClient], owner: Any) -> 
     async with gateway("gateway-a") as client, client.stream("GET", "/edge/v1/stream"):
         await listed(owner, "a")
         yield
+
+
+@pytest.fixture
+async def box() -> AsyncIterator[Mailbox]:
+    async with mailbox() as running:
+        yield running
+
+
+@pytest.fixture
+async def mailing(filled: Database, box: Mailbox) -> AsyncIterator[Server]:
+    """Run a server that sends mails."""
+    async with serving(settings(filled.app, **box.settings)) as running:
+        yield running
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from aiosmtpd.controller import Controller
 
+SENDER = "Parking <parking@service.example>"
+
 
 class Mailbox:
     """``answers`` are given to the next mails instead of taking them."""
@@ -23,6 +25,11 @@ class Mailbox:
     @property
     def url(self) -> str:
         return f"smtp://127.0.0.1:{self.port}"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment of a server that sends its mails here, as the service of http://park.test."""
+        return {"PARKMESH_SMTP_URL": self.url, "PARKMESH_MAIL_FROM": SENDER, "PARKMESH_PUBLIC_URL": "http://park.test"}
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
         if self.answers:

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
-from mailbox import Mailbox, html, mailbox, text
+from mailbox import SENDER, Mailbox, html, mailbox, text
 from typing import Any
 
 import httpx
@@ -17,32 +17,13 @@ from parkmesh.server.mail.worker import MailWorker
 from parkmesh.server.outbox import messages
 from parkmesh.server.people import invitations
 from parkmesh.server.settings import MailSettings, SettingError, from_environment, mail_settings
-from running_server import Database, Server, serving, settings
+from running_server import Database, Server
 from two_communities import PASSWORD, rows
 
 SECRET = "a secret of the servers"
 SITE = "https://parking.example"
-SENDER = "Parking <parking@service.example>"
 A = "/communities/a"
 ADMIN, RESIDENT, DESK = "administrator@a.example", "resident@a.example", "desk@parkmesh.example"
-
-
-@pytest.fixture
-async def box() -> AsyncIterator[Mailbox]:
-    async with mailbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def mailing(filled: Database, box: Mailbox) -> AsyncIterator[Server]:
-    """Run a server that sends mails."""
-    environment = {
-        "PARKMESH_SMTP_URL": box.url,
-        "PARKMESH_MAIL_FROM": SENDER,
-        "PARKMESH_PUBLIC_URL": "http://park.test",
-    }
-    async with serving(settings(filled.app, **environment)) as server:
-        yield server
 
 
 @pytest.fixture
@@ -53,11 +34,7 @@ async def pool(filled: Database) -> AsyncIterator[database.Pool]:
 
 @pytest.fixture
 def worker(pool: database.Pool, box: Mailbox) -> MailWorker:
-    environment = {
-        "PARKMESH_SMTP_URL": box.url,
-        "PARKMESH_MAIL_FROM": SENDER,
-        "PARKMESH_MAIL_REPLY_TO": "help@x.example",
-    }
+    environment = {**box.settings, "PARKMESH_MAIL_REPLY_TO": "help@x.example"}
     return MailWorker(pool, mail_settings(environment), SITE, SECRET)
 
 

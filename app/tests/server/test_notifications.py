@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
-from mailbox import Mailbox, mailbox, text
+from mailbox import Mailbox, text
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from parkmesh.server.identity import principals
 from parkmesh.server.notifications import digests, outages, unsubscribing
 from parkmesh.server.notifications.unsubscribing import Unsubscribing
 from parkmesh.server.outbox import messages
-from running_server import Database, Server, serving, settings
+from running_server import Database, Server
 from two_communities import TOKENS, rows
 
 People = Callable[[str], Any]
@@ -29,21 +29,9 @@ ADMIN, RESIDENT, DESK = "administrator@a.example", "resident@a.example", "desk@p
 
 
 @pytest.fixture
-async def box() -> AsyncIterator[Mailbox]:
-    async with mailbox() as running:
-        yield running
-
-
-@pytest.fixture
-async def server(filled: Database, box: Mailbox) -> AsyncIterator[Server]:
-    """Run a server that sends mails, for the clients of the other fixtures."""
-    environment = {
-        "PARKMESH_SMTP_URL": box.url,
-        "PARKMESH_MAIL_FROM": "parking@service.example",
-        "PARKMESH_PUBLIC_URL": "http://park.test",
-    }
-    async with serving(settings(filled.app, **environment)) as running:
-        yield running
+def server(mailing: Server) -> Server:
+    """Return the server that sends mails, for the clients of the other fixtures."""
+    return mailing
 
 
 @pytest.fixture

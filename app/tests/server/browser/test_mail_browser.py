@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from mailbox import Mailbox, mailbox, text
+from mailbox import Mailbox, text
 
 import pytest
 from page_people import People
@@ -11,12 +11,6 @@ from running_server import Database, Server, serving, settings
 from test_browser import violations
 
 ADMIN, RESIDENT = "administrator@a.example", "resident@a.example"
-
-
-@pytest.fixture
-async def box() -> AsyncIterator[Mailbox]:
-    async with mailbox() as running:
-        yield running
 
 
 @pytest.fixture

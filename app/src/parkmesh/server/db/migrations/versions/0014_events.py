@@ -6,6 +6,8 @@ news: the marks start there.
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0014"
 down_revision = "0013"
 branch_labels = None
@@ -46,16 +48,7 @@ SELECT set_config('parkmesh.scope', '', true);
 GRANT SELECT, INSERT, UPDATE ON event TO {APP};
 GRANT SELECT, INSERT, UPDATE ON event_progress TO {APP};
 """  # noqa: S608 - a constant
-ROW_SECURITY = "".join(
-    f"""
-    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
-    CREATE POLICY server ON {table} FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
-    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
-    """
-    for table in ("event", "event_progress")
-)
+ROW_SECURITY = protect("event", "event_progress", server=True)
 
 
 def upgrade() -> None:

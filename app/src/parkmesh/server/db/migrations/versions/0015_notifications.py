@@ -6,6 +6,8 @@ The scope ``mails`` is that of the workers that send mails of every kind. Server
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0015"
 down_revision = "0014"
 branch_labels = None
@@ -50,11 +52,7 @@ GRANT UPDATE (quiet_from, quiet_until) ON app_user TO {APP};
 GRANT SELECT, INSERT, UPDATE, DELETE ON notification_preference, gateway_outage TO {APP};
 GRANT SELECT, INSERT, UPDATE ON digest TO {APP};
 
-ALTER TABLE notification_preference ENABLE ROW LEVEL SECURITY;
-ALTER TABLE notification_preference FORCE ROW LEVEL SECURITY;
 CREATE POLICY identity ON notification_preference USING ((SELECT parkmesh_scope()) = 'identity');
-CREATE POLICY tenant ON notification_preference USING (community_id = (SELECT parkmesh_community()));
-CREATE POLICY retention ON notification_preference TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
 
 CREATE POLICY server ON community FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
 
@@ -63,16 +61,7 @@ CREATE POLICY outbox ON message
     USING (kind IN ('invitation', 'password-link') AND (SELECT parkmesh_scope()) = 'outbox');
 CREATE POLICY mails ON message USING ((SELECT parkmesh_scope()) = 'mails');
 """
-ROW_SECURITY = "".join(
-    f"""
-    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
-    CREATE POLICY server ON {table} FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');
-    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
-    """
-    for table in ("gateway_outage", "digest")
-)
+ROW_SECURITY = protect("notification_preference") + protect("gateway_outage", "digest", server=True)
 
 
 def upgrade() -> None:

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0016"
 down_revision = "0015"
 branch_labels = None
@@ -25,10 +27,6 @@ COMMENT ON COLUMN bar.plate IS 'erased some time after the bar was lifted, as is
 CREATE UNIQUE INDEX bar_of_plate ON bar (community_id, plate) WHERE lifted_at IS NULL;
 COMMENT ON COLUMN access_list_change.credential_id IS 'below 0: a bar, whose id it is without the sign';
 
-ALTER TABLE bar ENABLE ROW LEVEL SECURITY;
-ALTER TABLE bar FORCE ROW LEVEL SECURITY;
-CREATE POLICY tenant ON bar USING (community_id = (SELECT parkmesh_community()));
-CREATE POLICY retention ON bar TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
 GRANT SELECT, INSERT, UPDATE ON bar TO {APP};
 """
 
@@ -36,7 +34,7 @@ GRANT SELECT, INSERT, UPDATE ON bar TO {APP};
 def upgrade() -> None:
     driver = op.get_bind().connection.dbapi_connection
     assert driver is not None
-    driver.run_async(lambda connection: connection.execute(TABLES))
+    driver.run_async(lambda connection: connection.execute(TABLES + protect("bar")))
 
 
 def downgrade() -> None:

@@ -6,6 +6,8 @@ mails are: the servers' own secret is replaced at will, and secrets encrypted wi
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0017"
 down_revision = "0016"
 branch_labels = None
@@ -71,15 +73,12 @@ CREATE INDEX webhook_delivery_created ON webhook_delivery (created_at);
 
 GRANT SELECT, INSERT, UPDATE, DELETE ON webhook_endpoint, webhook_delivery TO {APP};
 """
-ROW_SECURITY = "".join(
-    f"""
-    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
-    CREATE POLICY webhooks ON {table}{access} USING ((SELECT parkmesh_scope()) = 'webhooks');
-    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
-    """
-    for table, access in (("webhook_endpoint", " FOR SELECT"), ("webhook_delivery", ""))
+ROW_SECURITY = (
+    protect("webhook_endpoint", "webhook_delivery")
+    + """
+CREATE POLICY webhooks ON webhook_endpoint FOR SELECT USING ((SELECT parkmesh_scope()) = 'webhooks');
+CREATE POLICY webhooks ON webhook_delivery USING ((SELECT parkmesh_scope()) = 'webhooks');
+"""
 )
 
 

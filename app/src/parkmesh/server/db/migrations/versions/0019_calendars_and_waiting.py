@@ -6,6 +6,8 @@ any other, also against servers of the previous release, which show it as a book
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0019"
 down_revision = "0018"
 branch_labels = None
@@ -82,17 +84,10 @@ ALTER TABLE booking ADD COLUMN no_show boolean NOT NULL DEFAULT false;
 COMMENT ON COLUMN booking.no_show IS 'cancelled because nobody came';
 """
 
-ROW_SECURITY = "".join(
-    f"""
-    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
-    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
-    """
-    for table in ("calendar_feed", "waiting")
-) + "".join(
-    f"CREATE POLICY server ON {table} FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');"
-    for table in ("waiting", "community_rules")
+ROW_SECURITY = (
+    protect("calendar_feed")
+    + protect("waiting", server=True)
+    + "CREATE POLICY server ON community_rules FOR SELECT USING ((SELECT parkmesh_scope()) = 'server');"
 )
 
 

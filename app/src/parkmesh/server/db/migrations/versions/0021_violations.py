@@ -6,6 +6,8 @@ on; those of the release before leave the new columns alone.
 
 from alembic import op
 
+from parkmesh.server.db.migrations.row_security import protect
+
 revision = "0021"
 down_revision = "0020"
 branch_labels = None
@@ -112,15 +114,7 @@ COMMENT ON COLUMN community_rules.visitor_nights_in_28_days IS 'of one plate at 
 GRANT SELECT, INSERT, UPDATE ON violation, violation_step TO {APP};
 GRANT SELECT, INSERT, DELETE ON plate_check, visitor_nights_exception TO {APP};
 """
-ROW_SECURITY = "".join(
-    f"""
-    ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
-    ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
-    CREATE POLICY tenant ON {table} USING (community_id = (SELECT parkmesh_community()));
-    CREATE POLICY retention ON {table} TO CURRENT_USER USING ((SELECT parkmesh_scope()) = 'retention');
-    """
-    for table in ("violation", "violation_step", "plate_check", "visitor_nights_exception")
-)
+ROW_SECURITY = protect("violation", "violation_step", "plate_check", "visitor_nights_exception")
 
 
 def upgrade() -> None:
