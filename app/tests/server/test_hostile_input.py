@@ -134,7 +134,7 @@ async def test_who_is_not_slow_keeps_his_connection(server: Server, monkeypatch:
 
 
 def test_a_page_that_does_not_read_its_updates_takes_no_more_memory() -> None:
-    viewer = live.Viewer(1, None)
+    viewer = live.Viewer(1, None, None)
     viewer.behind = False
     for number in range(live.QUEUE * 10):
         viewer.offer(b"%d" % number)

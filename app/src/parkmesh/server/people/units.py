@@ -5,6 +5,7 @@ Connections are inside ``database.in_community``.
 
 import dataclasses
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +64,16 @@ async def unit_of(connection: Connection, community_id: int, resident_id: int | 
         "SELECT unit_id FROM resident WHERE community_id = $1 AND id = $2", community_id, resident_id
     )
     return found
+
+
+async def units_of(connection: Connection, community_id: int, residents: Collection[int]) -> dict[int, int]:
+    """Return the ids of the units of several residents, without those who belong to none."""
+    rows = await connection.fetch(
+        "SELECT id, unit_id FROM resident WHERE community_id = $1 AND id = ANY($2) AND unit_id IS NOT NULL",
+        community_id,
+        list(residents),
+    )
+    return {row["id"]: row["unit_id"] for row in rows}
 
 
 async def page(

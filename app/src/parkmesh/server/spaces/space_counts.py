@@ -13,7 +13,8 @@ Kind = Literal["every", "assigned", "shared", "visitor", "ev", "accessible"]
 
 @dataclass(frozen=True)
 class Counts:
-    """``unknown``: spaces without a sensor's report, or whose sensor reports that it doesn't know."""
+    """``unknown``: spaces without a sensor's report, or whose sensor reports that it doesn't know, and for residents
+    all spaces that are assigned to others."""
 
     free: int
     occupied: int
@@ -52,8 +53,9 @@ class CommunityCounts:
 
 
 _COUNTS = f"""
-SELECT s.level, k.kind, {spaces.STATUS} AS status, count(*) AS spaces
-FROM space s {spaces.STATE}
+SELECT s.level, k.kind, CASE WHEN o.shown THEN {spaces.STATUS} ELSE 'unknown' END AS status, count(*) AS spaces
+FROM space s {spaces.STATE} {spaces.HELD}
+CROSS JOIN LATERAL (SELECT $2::bigint IS NULL OR {spaces.CATEGORY} <> 'assigned' OR a.unit_id = $2 AS shown) o
 CROSS JOIN LATERAL unnest(
     ARRAY['every', {spaces.CATEGORY}, CASE WHEN {spaces.EV} THEN 'ev' END,
           CASE WHEN {spaces.ACCESSIBLE} THEN 'accessible' END]) AS k(kind)
@@ -64,10 +66,14 @@ _LEVELS = "SELECT name, ordinal FROM level WHERE community_id = $1 ORDER BY ordi
 _Found = defaultdict[tuple[str | None, str, str], int]
 
 
-async def count(connection: Connection, community_id: int) -> CommunityCounts:
-    """Count the spaces of a community; ``connection`` is inside ``database.in_community``."""
+async def count(connection: Connection, community_id: int, *, unit_seen: int | None = None) -> CommunityCounts:
+    """Count the spaces of a community; ``connection`` is inside ``database.in_community``.
+
+    Where ``unit_seen`` is given, spaces whose state ``spaces.get`` would not show count as unknown: a difference of two
+    counts would tell the state of a single one.
+    """
     found: _Found = defaultdict(int)
-    for row in await connection.fetch(_COUNTS, community_id):
+    for row in await connection.fetch(_COUNTS, community_id, unit_seen):
         for level in (row["level"], None):
             found[level, row["kind"], row["status"]] += row["spaces"]
     levels = await connection.fetch(_LEVELS, community_id)

@@ -70,7 +70,8 @@ class Space(Struct, frozen=True):
     by the gateway's clock, None while it is unknown for that reason or never reported; ``reported_at`` is the time of
     the sensor's last report.
 
-    ``unit`` is the unit that it is assigned to now, as far as the asker may know.
+    ``unit`` is the unit that it is assigned to now, as far as the asker may know. Of a space that is assigned to others
+    a neighbour isn't told the state: it says who is at home.
     """
 
     id: int
@@ -116,12 +117,23 @@ STATE = """
 LEFT JOIN space_state t ON t.community_id = s.community_id AND t.space_id = s.id
 LEFT JOIN gateway w ON w.community_id = t.community_id AND w.id = t.gateway_id
 """
-# $2: null for all units' names, else the only unit whose name is shown.
-_UNIT = """
-    (SELECT u.name FROM space_assignment a JOIN unit u ON u.community_id = a.community_id AND u.id = a.unit_id
-     WHERE a.community_id = s.community_id AND a.space_id = s.id AND a.starts_at <= now()
-       AND (a.ends_at IS NULL OR a.ends_at > now()) AND ($2::bigint IS NULL OR a.unit_id = $2)) AS unit
+_NOW = """
+    a.community_id = s.community_id AND a.space_id = s.id AND a.starts_at <= now()
+    AND (a.ends_at IS NULL OR a.ends_at > now())
 """
+HELD = f"LEFT JOIN space_assignment a ON {_NOW}"
+"""The unit that has the space ``s`` now: ``a.unit_id``."""
+# $2: null for all units' names, else the only unit whose name is shown.
+_UNIT = f"""
+    (SELECT u.name FROM space_assignment a JOIN unit u ON u.community_id = a.community_id AND u.id = a.unit_id
+     WHERE {_NOW} AND ($2::bigint IS NULL OR a.unit_id = $2))
+"""  # noqa: S608 - text of this module
+
+
+def shows_state(unit_seen: int | None, category: str, unit_id: int | None) -> bool:
+    """Tell whether one who sees this unit (None: all units, 0: none) is told the state of a space of this category that
+    is assigned to ``unit_id`` now."""
+    return unit_seen is None or category != "assigned" or unit_id == unit_seen
 
 
 def from_row(row: Any) -> Space:
@@ -129,6 +141,14 @@ def from_row(row: Any) -> Space:
     values = dict(row)
     x, y, w, h, rotation = (values.pop(name) for name in ("x", "y", "w", "h", "rotation"))
     return Space(**values, geometry=None if x is None else Geometry(x, y, w, h, rotation))
+
+
+def _seen(row: Any, unit_seen: int | None) -> Space:
+    """Return the space of a row of ``COLUMNS`` and ``_UNIT``, as one who sees this unit is shown it."""
+    space = from_row(row)
+    if unit_seen is None or space.category != "assigned" or space.unit is not None:
+        return space
+    return msgspec.structs.replace(space, status="unknown", since=None, reported_at=None)
 
 
 async def heard_at(connection: Connection, community_id: int) -> datetime | None:
@@ -139,13 +159,18 @@ async def heard_at(connection: Connection, community_id: int) -> datetime | None
     return found
 
 
-async def all_of(connection: Connection, community_id: int) -> list[Space]:
-    """Return all spaces of a community with their states, by level and name."""
+async def all_of(connection: Connection, community_id: int, *, unit_seen: int | None = None) -> list[Space]:
+    """Return all spaces of a community with their states, by level and name; the unit is told only where ``unit_seen``
+    is given (see ``get``)."""
     rows = await connection.fetch(
-        f"SELECT {COLUMNS} FROM space s {STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name",  # noqa: S608
+        f"""
+        SELECT {COLUMNS}, CASE WHEN $2::bigint IS NOT NULL THEN {_UNIT} END AS unit FROM space s {STATE}
+        WHERE s.community_id = $1 ORDER BY s.level, s.name
+        """,  # noqa: S608 - columns of this module
         community_id,
+        unit_seen,
     )
-    return [from_row(row) for row in rows]
+    return [_seen(row, unit_seen) for row in rows]
 
 
 async def page(
@@ -163,7 +188,7 @@ async def page(
     """Return spaces by name; ``after`` is the name of the last one before. ``unit_seen``: see ``get``."""
     rows = await connection.fetch(
         f"""
-        SELECT {COLUMNS}, {_UNIT} FROM space s {STATE}
+        SELECT {COLUMNS}, {_UNIT} AS unit FROM space s {STATE}
         WHERE s.community_id = $1 AND ($3::text IS NULL OR s.name > $3) AND ($4::text IS NULL OR s.level = $4)
           AND ($5::text IS NULL OR {CATEGORY} = $5) AND ($6::boolean IS NULL OR {EV} = $6)
           AND ($7::boolean IS NULL OR {ACCESSIBLE} = $7)
@@ -178,20 +203,24 @@ async def page(
         accessible,
         limit,
     )
-    return [from_row(row) for row in rows]
+    return [_seen(row, unit_seen) for row in rows]
 
 
 async def get(connection: Connection, community_id: int, name: str, *, unit_seen: int | None = None) -> Space:
-    """Return a space; raise ``Problem`` 404. Where ``unit_seen`` is given, no other unit's name is shown."""
+    """Return a space; raise ``Problem`` 404.
+
+    Where ``unit_seen`` is given (0: no unit), no other unit's name is shown, nor the state of a space that is assigned
+    to another unit or to none.
+    """
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS}, {_UNIT} FROM space s {STATE} WHERE s.community_id = $1 AND s.name = $3",  # noqa: S608
+        f"SELECT {COLUMNS}, {_UNIT} AS unit FROM space s {STATE} WHERE s.community_id = $1 AND s.name = $3",  # noqa: S608 - columns of this module
         community_id,
         unit_seen,
         name,
     )
     if row is None:
         raise problems.not_found()
-    return from_row(row)
+    return _seen(row, unit_seen)
 
 
 async def lock(connection: Connection, community_id: int, space: str | int) -> Locked:

@@ -20,6 +20,7 @@ from parkmesh.domain import plate_spacing
 from parkmesh.server.access import passages
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database
+from parkmesh.server.people import units
 from parkmesh.server.spaces import spaces
 from parkmesh.server.telemetry import logs
 from parkmesh.server.web.labels import local_day, local_time, reason_text
@@ -39,7 +40,8 @@ EVENTS = "ps"
 PING = b": still here\n\n"
 
 _SPACES = f"""
-    SELECT s.name, {spaces.STATUS} FROM space s {spaces.STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name
+    SELECT s.name, {spaces.STATUS} AS status, {spaces.CATEGORY} AS category, a.unit_id
+    FROM space s {spaces.STATE} {spaces.HELD} WHERE s.community_id = $1 ORDER BY s.level, s.name
 """  # noqa: S608 - columns of spaces
 
 _log = logging.getLogger(__name__)
@@ -65,9 +67,13 @@ class PassageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     credential: str | None = None
 
 
-class SpaceTile(msgspec.Struct, frozen=True):
+class SpaceTile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``category`` and ``unit_id``, the unit that has the space now, decide who sees it, and go to nobody."""
+
     name: str
     status: str
+    category: str = ""
+    unit_id: int | None = None
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
@@ -121,31 +127,38 @@ def gateway_health(gateway: community_reads.Gateway) -> GatewayHealth:
 def difference(before: State, after: State) -> Update:
     """Return what is new in ``after``."""
     known_passages = {row.id for row in before.passages}
-    known_spaces = {tile.name: tile.status for tile in before.spaces}
+    known_spaces = set(before.spaces)
     return Update(
         passages=[row for row in after.passages if row.id not in known_passages],
-        spaces=[tile for tile in after.spaces if known_spaces.get(tile.name) != tile.status],
+        spaces=[tile for tile in after.spaces if tile not in known_spaces],
         gateways=after.gateways if after.gateways != before.gateways else [],
     )
 
 
-def visible(update: Update, seen: passages.Seen | None) -> Update:
-    """Return the part of an update for a viewer who may see these passages only (None: all)."""
+def visible(update: Update, seen: passages.Seen | None, unit_seen: int | None) -> Update:
+    """Return the part of an update for a viewer who may see only these passages, and of assigned spaces only those of
+    this unit (None: all). A space that isn't theirs to see is left out: even that it changed tells something."""
     shown = [
         msgspec.structs.replace(row, credential=None)
         for row in update.passages
         if seen is None or seen.shows(row.credential, row.plate, datetime.fromtimestamp(row.at / 1000, UTC))
     ]
-    return msgspec.structs.replace(update, passages=shown)
+    tiles = [
+        SpaceTile(tile.name, tile.status)
+        for tile in update.spaces
+        if spaces.shows_state(unit_seen, tile.category, tile.unit_id)
+    ]
+    return msgspec.structs.replace(update, passages=shown, spaces=tiles)
 
 
 @dataclass(eq=False)
 class Viewer:
     """One open page: the frames that wait for it. ``None`` among them ends it. Who doesn't see everything is a
-    resident."""
+    resident: of passages they see ``seen``, of assigned spaces those of the unit ``unit_seen`` (0: of none)."""
 
     user_id: int
     seen: passages.Seen | None
+    unit_seen: int | None
     resident_id: int | None = None
     frames: asyncio.Queue[bytes | None] = field(default_factory=lambda: asyncio.Queue(QUEUE))
     behind: bool = True
@@ -169,14 +182,15 @@ class Frames:
 
     def __init__(self, update: Update) -> None:
         self._update = update
-        self._made: dict[passages.Seen | None, bytes | None] = {}
+        self._made: dict[tuple[passages.Seen | None, int | None], bytes | None] = {}
+        self._assigned = any(tile.category == "assigned" for tile in update.spaces)
 
     def of(self, viewer: Viewer) -> bytes | None:
         """Return the viewer's frame, None where the update holds nothing for the viewer."""
-        # Viewers who may see only some passages get the same frame as the others where the update has no passages.
-        seen = viewer.seen if self._update.passages else None
+        # Viewers who may see only a part get the same frame as the others where the update has nothing of that kind.
+        seen = (viewer.seen if self._update.passages else None, viewer.unit_seen if self._assigned else None)
         if seen not in self._made:
-            part = visible(self._update, seen)
+            part = visible(self._update, *seen)
             encoded = b"event: update\ndata: %s\n\n" % msgspec.json.encode(part)
             self._made[seen] = encoded if part != Update() else None
         return self._made[seen]
@@ -263,9 +277,11 @@ class Feed:
             residents = {viewer.resident_id for viewer in self.viewers if viewer.resident_id is not None}
             if "v" in stale and residents:
                 seen = await passages.seen_by_each(connection, identity, residents)
+                homes = await units.units_of(connection, identity, residents)
                 for viewer in self.viewers:
                     if viewer.resident_id in residents:
                         viewer.seen = seen.get(viewer.resident_id, passages.Seen())
+                        viewer.unit_seen = homes.get(viewer.resident_id, 0)
         return state
 
 
@@ -307,10 +323,16 @@ class Feeds:
                 viewer.end()
 
     async def watch(
-        self, community_id: int, user_id: int, seen: passages.Seen | None, resident_id: int | None = None
+        self,
+        community_id: int,
+        user_id: int,
+        seen: passages.Seen | None,
+        unit_seen: int | None,
+        resident_id: int | None = None,
     ) -> AsyncGenerator[bytes]:
-        """Yield the frames of one page's event stream; ``seen`` is what the resident sees (None: everything)."""
-        viewer = Viewer(user_id, seen, resident_id)
+        """Yield the frames of one page's event stream; ``seen`` and ``unit_seen`` are what the resident sees (None:
+        everything)."""
+        viewer = Viewer(user_id, seen, unit_seen, resident_id)
         feed = self._feeds.setdefault(community_id, Feed(self._pool, community_id))
         feed.viewers.add(viewer)
         if feed.task is None:

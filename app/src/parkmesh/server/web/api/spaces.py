@@ -59,7 +59,8 @@ class GeometryBody(Body):
 
 
 class Space(BaseModel):
-    """``unit`` is the unit that the space is assigned to now: staff see it of all spaces, residents of their own."""
+    """``unit`` is the unit that the space is assigned to now: staff see it of all spaces, residents of their own. Of
+    spaces assigned to other units or to none, residents are told no state."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -69,7 +70,9 @@ class Space(BaseModel):
     ev: bool
     accessible: bool
     geometry: spaces.Geometry | None
-    status: Literal["free", "occupied", "unknown"] = Field(description="unknown while its gateway is silent.")
+    status: Literal["free", "occupied", "unknown"] = Field(
+        description="unknown while its gateway is silent, or if the caller may not know it."
+    )
     since: datetime | None = Field(description="When the state began; null for one that isn't known.")
     reported_at: datetime | None = Field(description="When the space's sensor last reported.")
     unit: str | None
@@ -271,7 +274,7 @@ async def list_spaces(
     ev: bool | None = None,
     accessible: bool | None = None,
 ) -> Spaces:
-    """List the community's spaces with their states, by name."""
+    """List the community's spaces with their states, by name. Residents are told no state of others' spaces."""
     after = page.after(str)
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         found = await spaces.page(
@@ -302,7 +305,8 @@ async def create_space(request: Request, principal: SignedIn, member: Staff, bod
 
 @in_community.get("/spaces/{space}", responses=preconditions.READ)
 async def get_space(request: Request, response: Response, member: Member, space: SpaceInPath) -> Space:
-    """Read a space. Its ETag covers the attributes that staff set, not its state."""
+    """Read a space. Its ETag covers the attributes that staff set, not its state. Residents are told no state of
+    others' spaces."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
         unit = await scope.unit_seen(connection, member)
         found = await spaces.get(connection, member.community_id, space, unit_seen=unit)
@@ -359,9 +363,11 @@ async def delete_space(request: Request, principal: SignedIn, member: Staff, spa
 
 @in_community.get("/space-counts")
 async def count_spaces(request: Request, member: Member) -> space_counts.CommunityCounts:
-    """Count free, occupied and unknown spaces, by level and by kind."""
+    """Count free, occupied and unknown spaces, by level and by kind. To residents, spaces assigned to others are
+    unknown."""
     async with database.in_community(request.app.state.pool, member.community_id, read_only=True) as connection:
-        return await space_counts.count(connection, member.community_id)
+        unit = await scope.unit_seen(connection, member)
+        return await space_counts.count(connection, member.community_id, unit_seen=unit)
 
 
 @in_community.get("/assignments")

@@ -33,12 +33,10 @@ async def show(visit: Visit, status: int = 200) -> Response:
             )
             passes = await visitor_passes.page(connection, identity, limit=50, unit_id=unit_id, ends_after=visit.now)
             quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
-        counts = await space_counts.count(connection, identity)
+        counts = await space_counts.count(connection, identity, unit_seen=unit_id or 0)
         levels = resident_map.seen(
             await spaces.levels(connection, identity, limit=MAX_LEVELS),
-            await spaces.all_of(connection, identity),
-            # Of a space that is theirs only later, the state is still that of the unit that has it now.
-            {space.name for space in own if space.unit},
+            await spaces.all_of(connection, identity, unit_seen=unit_id or 0),
         )
         limits = await rules.read(connection, identity)
         opening = await openings.of(visit, connection)
