@@ -1,5 +1,6 @@
 """Spaces, assignments, sharing and bookings, as people meet them through the API."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -268,6 +269,8 @@ async def test_a_space_is_shared_booked_and_taken_back(
         (True, True)
     ]
     assert not any(same(item["from"], at(5)) or same(item["until"], at(8)) for item in state["open"])
+    # Staff booked it for the unit: no resident did.
+    assert [(item["unit"], item["resident"]) for item in state["booked"]] == [("2B", None)]
     for method, path, body in (
         ("DELETE", f"{sharing}/windows/{shared['id']}", None),
         ("POST", f"{sharing}/take-back", window(6, 7)),
@@ -300,51 +303,39 @@ async def test_a_space_is_shared_booked_and_taken_back(
         await changed(resident, method, f"/spaces/{neighbours_space}/sharing{path}", 404, body)
 
 
-@pytest.mark.parametrize("page", ["book", "visitors", "share/{space}/once"])
-async def test_every_form_asks_about_a_time_that_comes_twice_and_refuses_one_that_is_skipped(
-    administrator: httpx.AsyncClient, own_space: str, server: Server, owner: Any, page: str
+async def test_who_shares_a_space_sees_who_booked_it(
+    resident: httpx.AsyncClient, server: Server, owner: asyncpg.Connection, own_space: str
 ) -> None:
-    await rows(owner, "a", "INSERT INTO community_rules (community_id, booking_days_ahead) VALUES ($1, 730)")
-    action = f"/communities/a/{page.format(space=own_space)}"
-    form = action.removesuffix("/once")
-    # The next change of each kind, so that the test doesn't depend on its day.
-    autumn, spring = changes(datetime.now(UTC))
-    async with visiting(server.web, "resident@a.example") as visitor:
-
-        async def sent(begin: str, end: str, **more: str) -> httpx.Response:
-            fields = {"space": "", "name": "", "plate": "", "from": begin, "until": end} | more
-            if action.endswith("/book"):
-                # Searching asks in the same way as booking.
-                return await visitor.client.get(action, params={"from": begin, "until": end} | more)
-            key = {"idempotency_key": f"key-{begin}-{end}-{len(more)}"}
-            return await visitor.send(action, of=form, **fields, **key)
-
-        skipped = await sent(f"{spring}T02:30", f"{spring}T05:00")
-        assert "The clock skips 02:30 on that day. Choose 01:55 or 03:00." in alerts(skipped)
-        asked = await sent(f"{autumn}T02:30", f"{autumn}T02:45")
-        assert "The clock shows 02:30 twice on that day." in alerts(asked)
-        for offset in ("+02:00", "+01:00"):
-            assert f'<option value="{offset}">' in asked.text
-        # From the first half past two to a quarter to three an hour later; the other way round it would end before.
-        refused = await sent(
-            f"{autumn}T02:45", f"{autumn}T02:30", **{"from-offset": "+01:00", "until-offset": "+02:00"}
+    await send(resident, "POST", f"/spaces/{own_space}/sharing/windows", 201, json=window(1, 20))
+    for start, held in ((5, None), (9, NOW + timedelta(hours=1))):
+        await rows(
+            owner,
+            "a",
+            """
+            INSERT INTO booking (community_id, space_id, unit_id, resident_id, starts_at, ends_at, held_until)
+            SELECT $1, s.id, r.unit_id, r.id, $3, $4, $5 FROM space s, resident r
+            WHERE s.community_id = $1 AND s.name = $2 AND r.community_id = $1 AND r.email = 'luis@a.example'
+            """,
+            own_space,
+            NOW + timedelta(hours=start),
+            NOW + timedelta(hours=start + 1),
+            held,
         )
-        assert "The end must be after the beginning." in alerts(refused)
-        taken = await sent(f"{autumn}T02:45", f"{autumn}T02:30", **{"from-offset": "+02:00", "until-offset": "+01:00"})
-        assert alerts(taken) == ""
-    if action.endswith("/once"):
-        state = await rows(owner, "a", "SELECT starts_at, ends_at FROM sharing_rule WHERE community_id = $1")
-        begin = datetime.fromisoformat(f"{autumn}T02:45+02:00")
-        assert [tuple(row.values()) for row in state] == [(begin, begin + timedelta(minutes=45))]
 
+    async def booked() -> list[tuple[bool, str | None, str | None]]:
+        found = (await send(resident, "GET", f"/spaces/{own_space}/sharing", 200))["booked"]
+        return [(same(item["from"], at(5)), item["unit"], item["resident"]) for item in found]
 
-def changes(now: datetime) -> tuple[str, str]:
-    """Return the next days on which Madrid's clock repeats, and skips, half past two."""
-    found = {}
-    for day in range(1, 500):
-        wall = (now + timedelta(days=day)).replace(hour=2, minute=30, second=0, microsecond=0, tzinfo=None)
-        found.setdefault(len(local_time.moments(wall, MADRID)), wall.date().isoformat())
-    return found[2], found[0]
+    # What the waiting list offers to somebody isn't booked by anybody yet.
+    assert await booked() == [(True, "2B", "Luis"), (False, None, None)]
+    async with visiting(server.web, "resident@a.example") as visitor:
+        page = (await visitor.get(f"/communities/a/share/{own_space}")).text
+        assert re.findall(r'<p class="muted small">([^<]+)</p></div></li>', page) == [
+            "Luis, unit 2B",
+            "Offered to a unit on the waiting list",
+        ]
+    await rows(owner, "a", "UPDATE resident SET unit_id = NULL WHERE community_id = $1 AND email = 'luis@a.example'")
+    assert (await booked())[0] == (True, "2B", None)
 
 
 async def test_a_page_takes_back_what_is_not_booked_and_says_what_stays(

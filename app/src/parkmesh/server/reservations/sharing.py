@@ -58,9 +58,19 @@ class Stretch(Struct, frozen=True):
     until: datetime
 
 
+class Booked(Struct, frozen=True):
+    """When a shared space is booked, and who booked it: the unit, and its resident while they belong to it. Both are
+    None while the time is only offered to a unit that waits, ``resident`` also where staff booked."""
+
+    from_: datetime
+    until: datetime
+    unit: str | None
+    resident: str | None
+
+
 class Sharing(Struct, frozen=True):
     """What a unit said about its space, and what follows: when it is shared from now on (as far ahead as windows are
-    written out), when it is booked, and when it is still free to book (``open``)."""
+    written out), when and by whom it is booked, and when it is still free to book (``open``)."""
 
     space: str
     unit: str
@@ -69,7 +79,7 @@ class Sharing(Struct, frozen=True):
     blocked_days: list[date]
     withheld: list[Stretch]
     shared: list[Stretch]
-    booked: list[Stretch]
+    booked: list[Booked]
     open: list[Stretch]
 
 
@@ -109,6 +119,16 @@ async def _owner(connection: Connection, community_id: int, space_id: int, unit_
     return owner
 
 
+_BOOKED = """
+SELECT b.starts_at AS from_, b.ends_at AS until, CASE WHEN b.held_until IS NULL THEN u.name END AS unit,
+       CASE WHEN b.held_until IS NULL THEN r.name END AS resident
+FROM booking b
+JOIN unit u ON u.community_id = b.community_id AND u.id = b.unit_id
+LEFT JOIN resident r ON r.community_id = b.community_id AND r.id = b.resident_id AND r.unit_id = b.unit_id AND r.active
+WHERE b.community_id = $1 AND b.space_id = $2 AND b.status = 'active' AND b.ends_at > $3 ORDER BY b.starts_at
+"""
+
+
 async def get(connection: Connection, community_id: int, space: str, unit_id: int | None, now: datetime) -> Sharing:
     """Return what a unit shares of its space; None: the unit that has it now or next. Raises ``Problem`` 404."""
     seen = await spaces.get(connection, community_id, space)
@@ -127,7 +147,9 @@ async def get(connection: Connection, community_id: int, space: str, unit_id: in
         *place,
         now,
     )
-    booked = await _bookings(connection, community_id, seen.id, now)
+    rows = await connection.fetch(_BOOKED, community_id, seen.id, now)
+    booked = [Booked(**row) for row in rows]
+    taken = [Window(item.from_, item.until) for item in booked]
     ours = [Window(row["from_"], row["until"]) for row in windows]
     return Sharing(
         space=space,
@@ -137,8 +159,8 @@ async def get(connection: Connection, community_id: int, space: str, unit_id: in
         blocked_days=[row["day"] for row in exceptions if row["day"] is not None],
         withheld=[Stretch(row["starts_at"], row["ends_at"]) for row in exceptions if row["day"] is None],
         shared=[Stretch(**row) for row in windows],
-        booked=[Stretch(item.start, item.end) for item in booked if covers(ours, item)],
-        open=[Stretch(max(item.start, now), item.end) for item in subtract(ours, booked) if item.end > now],
+        booked=[item for item, window in zip(booked, taken, strict=True) if covers(ours, window)],
+        open=[Stretch(max(item.start, now), item.end) for item in subtract(ours, taken) if item.end > now],
     )
 
 

@@ -97,10 +97,19 @@ class BlockedDayBody(Body):
     day: Day
 
 
+class BookedStretch(Stretch):
+    """When a shared space is booked, and by whom. Both names are null while the waiting list only offers that time."""
+
+    unit: str | None = Field(description="Name of the unit that booked it.")
+    resident: str | None = Field(
+        description="Name of the resident who booked it; null where staff did or they left the unit."
+    )
+
+
 class Sharing(BaseModel):
     """``windows``, ``patterns``, ``blocked_days`` and ``withheld`` (windows that were taken back) are the unit's input.
     ``shared`` is the result: when the space is shared, as far ahead as bookings may begin. ``booked`` is when it is
-    booked, ``open`` when it is still free to book."""
+    booked and by whom, ``open`` when it is still free to book."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -111,7 +120,7 @@ class Sharing(BaseModel):
     blocked_days: list[date]
     withheld: list[Stretch]
     shared: list[Stretch]
-    booked: list[Stretch]
+    booked: list[BookedStretch]
     open: list[Stretch]
 
 
