@@ -338,6 +338,70 @@ async def test_who_shares_a_space_sees_who_booked_it(
     assert (await booked())[0] == (True, "2B", None)
 
 
+async def test_what_is_shared_further_ahead_than_people_may_book_is_said(server: Server, own_space: str) -> None:
+    page = f"/communities/a/share/{own_space}"
+
+    def field(days: int) -> str:
+        return (NOW + timedelta(days=days)).astimezone(MADRID).strftime("%Y-%m-%dT%H:%M")
+
+    async with visiting(server.web, "resident@a.example") as visitor:
+        for first, last, said in ((1, 59, False), (55, 90, True)):
+            answer = await visitor.send(f"{page}/once", of=page, **{"from": field(first), "until": field(last)})
+            assert answer.status_code == 303, alerts(answer)
+            shown = await visitor.get(answer.headers["location"])
+            assert ("at most 60 days ahead" in shown.text) is said
+            assert ('data-testid="beyond"' in shown.text) is said
+        spanish = await visitor.get(page, headers={"Accept-Language": "es"})
+        assert "como máximo con 60 días de antelación" in spanish.text
+
+
+@pytest.mark.parametrize("page", ["book", "visitors", "share/{space}/once"])
+async def test_every_form_asks_about_a_time_that_comes_twice_and_refuses_one_that_is_skipped(
+    administrator: httpx.AsyncClient, own_space: str, server: Server, owner: Any, page: str
+) -> None:
+    await rows(owner, "a", "INSERT INTO community_rules (community_id, booking_days_ahead) VALUES ($1, 730)")
+    action = f"/communities/a/{page.format(space=own_space)}"
+    form = action.removesuffix("/once")
+    # The next change of each kind, so that the test doesn't depend on its day.
+    autumn, spring = changes(datetime.now(UTC))
+    async with visiting(server.web, "resident@a.example") as visitor:
+
+        async def sent(begin: str, end: str, **more: str) -> httpx.Response:
+            fields = {"space": "", "name": "", "plate": "", "from": begin, "until": end} | more
+            if action.endswith("/book"):
+                # Searching asks in the same way as booking.
+                return await visitor.client.get(action, params={"from": begin, "until": end} | more)
+            key = {"idempotency_key": f"key-{begin}-{end}-{len(more)}"}
+            return await visitor.send(action, of=form, **fields, **key)
+
+        skipped = await sent(f"{spring}T02:30", f"{spring}T05:00")
+        assert "The clock skips 02:30 on that day. Choose 01:55 or 03:00." in alerts(skipped)
+        asked = await sent(f"{autumn}T02:30", f"{autumn}T02:45")
+        assert "The clock shows 02:30 twice on that day." in alerts(asked)
+        for offset in ("+02:00", "+01:00"):
+            assert f'<option value="{offset}">' in asked.text
+        # From the first half past two to a quarter to three an hour later; the other way round it would end before.
+        refused = await sent(
+            f"{autumn}T02:45", f"{autumn}T02:30", **{"from-offset": "+01:00", "until-offset": "+02:00"}
+        )
+        assert "The end must be after the beginning." in alerts(refused)
+        taken = await sent(f"{autumn}T02:45", f"{autumn}T02:30", **{"from-offset": "+02:00", "until-offset": "+01:00"})
+        assert alerts(taken) == ""
+    if action.endswith("/once"):
+        state = await rows(owner, "a", "SELECT starts_at, ends_at FROM sharing_rule WHERE community_id = $1")
+        begin = datetime.fromisoformat(f"{autumn}T02:45+02:00")
+        assert [tuple(row.values()) for row in state] == [(begin, begin + timedelta(minutes=45))]
+
+
+def changes(now: datetime) -> tuple[str, str]:
+    """Return the next days on which Madrid's clock repeats, and skips, half past two."""
+    found = {}
+    for day in range(1, 500):
+        wall = (now + timedelta(days=day)).replace(hour=2, minute=30, second=0, microsecond=0, tzinfo=None)
+        found.setdefault(len(local_time.moments(wall, MADRID)), wall.date().isoformat())
+    return found[2], found[0]
+
+
 async def test_a_page_takes_back_what_is_not_booked_and_says_what_stays(
     resident: httpx.AsyncClient, administrator: httpx.AsyncClient, own_space: str, units: dict[str, int], server: Server
 ) -> None:

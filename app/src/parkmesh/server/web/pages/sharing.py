@@ -6,6 +6,7 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from parkmesh.domain.sharing import Weekly
+from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem, not_found
 from parkmesh.server.people import units
@@ -33,10 +34,18 @@ async def show(visit: Visit) -> Response:
     async with visit.reading() as connection:
         unit_id = await _unit(visit, connection)
         shared = await sharing.get(connection, visit.member.community_id, visit.path("space"), unit_id, visit.now)
+        limits = await rules.read(connection, visit.member.community_id)
     begin = next_hour(visit)
+    bookable_until = visit.now + timedelta(days=limits.booking_days_ahead)
+    last_day = bookable_until.astimezone(visit.zone).date()
     return render(
         visit,
         "share.html",
+        days_ahead=limits.booking_days_ahead,
+        bookable_until=bookable_until,
+        # Every week goes on for ever: what is said of it would surprise nobody, unless it begins later.
+        beyond=any(item.until > bookable_until for item in shared.windows)
+        or any(item.first_day > last_day for item in shared.patterns),
         shared=shared,
         shown=SHOWN,
         default_from=input_moment(begin, visit),
