@@ -45,7 +45,10 @@ async def one(owner: Any, query: str, *arguments: Any) -> dict[str, Any]:
 
 
 async def test_a_resident_downloads_what_is_kept_of_him(resident: Visitor, owner: Any) -> None:
-    page = await resident.get("/account")
+    # The menu of every page leads there, and the page where the data was before.
+    for before in (A, "/account"):
+        assert 'href="/account/data"' in (await resident.get(before)).text
+    page = await resident.get("/account/data")
     found = re.search(r'href="([^"]+/personal-data)" download="a-personal-data.json"', page.text)
     assert found
     data = (await resident.get(html.unescape(found[1]))).json()
@@ -62,13 +65,13 @@ async def test_a_resident_asks_for_erasure_and_the_administrators_see_it(
     assert "Asks to be erased" not in (await admin.get(f"{A}/people")).text
     # Asking a second time changes nothing.
     for _ in range(2):
-        answer = await resident.send(f"{A}/my-data/erasure", of="/account", wanted="yes")
-        assert answer.headers["location"] == "/account?done=erasure-asked"
-    assert "for your data to be erased" in (await resident.get("/account")).text
+        answer = await resident.send(f"{A}/my-data/erasure", of="/account/data", wanted="yes")
+        assert answer.headers["location"] == "/account/data?done=erasure-asked"
+    assert "for your data to be erased" in (await resident.get("/account/data")).text
     for path in ("people", f"people/{me}"):
         assert "Asks to be erased" in (await admin.get(f"{A}/{path}")).text
-    answer = await resident.send(f"{A}/my-data/erasure", of="/account", wanted="no")
-    assert answer.headers["location"] == "/account?done=erasure-taken-back"
+    answer = await resident.send(f"{A}/my-data/erasure", of="/account/data", wanted="no")
+    assert answer.headers["location"] == "/account/data?done=erasure-taken-back"
     assert "Asks to be erased" not in (await admin.get(f"{A}/people")).text
     acts = await rows(owner, "a", "SELECT action, object FROM audit_entry WHERE community_id = $1 ORDER BY id")
     assert acts == [{"action": f"resident.{act}", "object": f"resident/{me}"} for act in ("ask-erasure", "keep")]

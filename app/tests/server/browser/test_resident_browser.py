@@ -72,7 +72,7 @@ async def test_pages_that_change_something_serve_everybody_on_a_phone(people: Pe
 
 
 async def test_a_resident_asks_for_erasure_with_the_keyboard(people: People) -> None:
-    page = await people.page(RESIDENT, "/account", **PHONE)
+    page = await people.page(RESIDENT, "/account/data", **PHONE)
     data = page.get_by_test_id("own-data")
     await tab_to(page, '[data-testid="own-data"] summary')
     await page.keyboard.press("Enter")

@@ -1,14 +1,9 @@
-"""The user's own account: signed-in devices, the password, passkeys, and the data that communities keep of the user."""
-
-from dataclasses import dataclass
+"""The user's own account: signed-in devices, the password and passkeys."""
 
 from starlette.responses import Response
 
-from parkmesh.server.communities import community_reads
-from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import accounts, devices, passkeys
-from parkmesh.server.people import personal_data, residents
 from parkmesh.server.web import security
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.sessions import passkeys_work
@@ -17,30 +12,10 @@ from parkmesh.server.web.pages.visit import Access, Visit, action, page
 MAX_PASSWORD = 1024
 
 
-@dataclass(frozen=True)
-class Place:
-    """A community that one lives in."""
-
-    community: community_reads.Community
-    resident: residents.Resident
-
-
-async def _places(visit: Visit) -> list[Place]:
-    places = []
-    for member in visit.principal.memberships.values():
-        if member.resident_id is not None:
-            identity = member.community_id
-            async with database.in_community(visit.pool, identity, read_only=True) as connection:
-                community = await community_reads.community(connection, identity)
-                places.append(Place(community, await residents.get(connection, identity, member.resident_id)))
-    return places
-
-
 async def show(visit: Visit) -> Response:
     return render(
         visit,
         "account.html",
-        places=await _places(visit),
         sessions=await accounts.sessions(visit.pool, visit.principal),
         passkeys=await passkeys.owned(visit.pool, visit.principal),
         passkeys_work=passkeys_work(visit),
@@ -84,23 +59,10 @@ async def change_password(visit: Visit) -> Response:
     return response
 
 
-async def ask_for_erasure(visit: Visit) -> Response:
-    """Ask the administrators to erase one's data, or take that back."""
-    wanted = visit.form.value("wanted") == "yes"
-    member = visit.member
-    assert member.resident_id is not None, "only residents come here"
-    async with visit.acting() as connection:
-        await personal_data.ask_for_erasure(
-            connection, visit.principal, member.community_id, member.resident_id, wanted
-        )
-    return visit.go("/account", done="erasure-asked" if wanted else "erasure-taken-back")
-
-
 ROUTES = [
     page("/account", Access.SIGNED_IN, show),
     action("/account/sessions/end-others", Access.SIGNED_IN, end_other_sessions),
     action("/account/sessions/{session}/end", Access.SIGNED_IN, end_session),
     action("/account/passkeys/remove", Access.SIGNED_IN, remove_passkey),
     action("/account/password", Access.SIGNED_IN, change_password),
-    action("/communities/{community}/my-data/erasure", Access.RESIDENT, ask_for_erasure),
 ]
