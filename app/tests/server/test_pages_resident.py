@@ -68,11 +68,19 @@ async def test_a_resident_asks_for_erasure_and_the_administrators_see_it(
         answer = await resident.send(f"{A}/my-data/erasure", of="/account/data", wanted="yes")
         assert answer.headers["location"] == "/account/data?done=erasure-asked"
     assert "for your data to be erased" in (await resident.get("/account/data")).text
+    # Nobody has to look for it: it is on the first page that administrators open, and above every page of the list.
+    live = await admin.get(A)
+    assert "1 person asks for their data to be erased." in live.text
+    for query in ("", "?q=nobody-of-this-name"):
+        page = (await admin.get(f"{A}/people{query}")).text
+        section = page[page.index('data-testid="erasure-requests"') : page.index('role="search"')]
+        assert f'href="{A}/people/{me}/data"' in section
     for path in ("people", f"people/{me}"):
         assert "Asks to be erased" in (await admin.get(f"{A}/{path}")).text
     answer = await resident.send(f"{A}/my-data/erasure", of="/account/data", wanted="no")
     assert answer.headers["location"] == "/account/data?done=erasure-taken-back"
     assert "Asks to be erased" not in (await admin.get(f"{A}/people")).text
+    assert 'data-testid="erasure' not in (await admin.get(f"{A}/people")).text + (await admin.get(A)).text
     acts = await rows(owner, "a", "SELECT action, object FROM audit_entry WHERE community_id = $1 ORDER BY id")
     assert acts == [{"action": f"resident.{act}", "object": f"resident/{me}"} for act in ("ask-erasure", "keep")]
 

@@ -71,6 +71,14 @@ async def page(
     return [_resident(row) for row in rows]
 
 
+async def asking_for_erasure(connection: Connection, community_id: int) -> list[Resident]:
+    """Return those who ask for the erasure of their data, who asked first before the others."""
+    rows = await connection.fetch(
+        f"{_SELECT} AND r.erasure_asked_at IS NOT NULL ORDER BY r.erasure_asked_at, r.id", community_id
+    )
+    return [_resident(row) for row in rows]
+
+
 async def without_account(connection: Connection, community_id: int) -> int:
     """Return how many people of the community have neither an account nor an open invitation."""
     count: int = await connection.fetchval(

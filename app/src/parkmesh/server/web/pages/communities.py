@@ -13,7 +13,7 @@ from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import second_factor
 from parkmesh.server.identity.principals import Role
-from parkmesh.server.people import units
+from parkmesh.server.people import residents, units
 from parkmesh.server.spaces import spaces as places
 from parkmesh.server.web import authentication, labels, live
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
@@ -57,6 +57,7 @@ async def show_live(visit: Visit, status: int = 200) -> Response:
         opening = await openings.of(visit, connection)
         gateways = [gateway for _, gateway in await community_reads.gateways(connection, identity)]
         heard_at = await places.heard_at(connection, identity)
+        erasures = await residents.asking_for_erasure(connection, identity)
     return render(
         visit,
         "community.html",
@@ -67,6 +68,8 @@ async def show_live(visit: Visit, status: int = 200) -> Response:
         counts={status: sum(space.status == status for space in spaces) for status in labels.STATUS},
         passages=latest,
         heard_at=heard_at,
+        # For those who can erase somebody.
+        erasures=0 if visit.member.reads_only else len(erasures),
         gateways=[(gateway, live.gateway_health(gateway)) for gateway in gateways],
         today=visit.language.day(datetime.now(UTC), visit.zone),
         gate_opening=opening,

@@ -32,6 +32,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
         suggested = await unit_choice.suggested(visit, connection)
         invited = await invitations.page(connection, identity, limit=SHOWN)
         without_account = await residents.without_account(connection, identity)
+        erasures = await residents.asking_for_erasure(connection, identity)
     shown, following = paged.cut(found, lambda item: (item.name, item.id))
     return render(
         visit,
@@ -46,6 +47,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
         invited_address=invited_address,
         mails=visit.settings.mail is not None,
         without_account=without_account,
+        erasures=erasures,
         link=links.absolute(visit.request, links.JOIN, opening.token) if opening else "",
         next=visit.following(following),
     )
