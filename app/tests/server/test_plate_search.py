@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parkmesh.domain.retention import PASSAGES_KEPT
 from parkmesh.server.access import passage_events, passages, plate_search
 from parkmesh.server.commands import retention
 from parkmesh.server.db import database
@@ -69,7 +70,7 @@ async def test_the_key_is_used_below_row_level_security(filled: Database, owner:
 
 
 async def test_a_plate_is_forgotten_with_its_last_passage(filled: Database, owner: Any) -> None:
-    old, new = retention.PASSAGES_KEPT + timedelta(days=2), timedelta(hours=1)
+    old, new = PASSAGES_KEPT + timedelta(days=2), timedelta(hours=1)
     await passed(filled, owner, "a", 1, ["OLD111", "BOTH22"], old)
     await passed(filled, owner, "a", 2, ["BOTH22", "NEW333"], new)
     assert await known(owner) == ["BOTH22", "NEW333", "OLD111"]

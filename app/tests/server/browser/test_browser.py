@@ -24,7 +24,7 @@ MAIN_PAGES = [
     (RESIDENT, "/communities/a"), (RESIDENT, "/communities/a/book"), (RESIDENT, "/communities/a/visitors"),
     (RESIDENT, "/communities/a/vehicles"), (RESIDENT, "/communities/a/history"),
     (RESIDENT, "/communities/a/share/a-01"), (RESIDENT, "/account"),
-    (RESIDENT, "/account/data"), (RESIDENT, "/account/e-mails"),
+    (RESIDENT, "/account/data"), (RESIDENT, "/account/e-mails"), (RESIDENT, "/communities/a/privacy"),
     (ADMIN, "/communities/a"), (ADMIN, "/communities/a/map"), (ADMIN, "/communities/a/passages"),
     (ADMIN, "/communities/a/stays"), (ADMIN, "/communities/a/reports"), (ADMIN, "/communities/a/reports?report=gates"),
     (ADMIN, "/communities/a/people"), (ADMIN, "/communities/a/people/accounts"), (ADMIN, "/communities/a/people/1"),

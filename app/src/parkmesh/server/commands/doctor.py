@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from parkmesh.domain.retention import PASSAGES_KEPT
 from parkmesh.server import servers, settings
-from parkmesh.server.commands import retention, run
+from parkmesh.server.commands import run
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database, migrations
 
@@ -191,11 +192,11 @@ def judge_partitions(until: datetime | None, strays: bool, now: datetime) -> Fin
 
 def judge_retention(oldest: datetime | None, now: datetime) -> Finding:
     """``oldest``: the end of the oldest partition of passages, which a daily retention drops when its time is over."""
-    if oldest is not None and now - oldest > retention.PASSAGES_KEPT + RETENTION_LATE:
+    if oldest is not None and now - oldest > PASSAGES_KEPT + RETENTION_LATE:
         text = f"passages older than {oldest:%Y-%m-%d} are still there"
         mend = "run parkmesh retention run, and look at its timer: personal data are kept for too long"
         return Finding("retention", "fail", text, mend)
-    return ok("retention", f"no passages are older than {retention.PASSAGES_KEPT.days} days")
+    return ok("retention", f"no passages are older than {PASSAGES_KEPT.days} days")
 
 
 def judge_servers(found: Sequence[servers.Server]) -> list[Finding]:

@@ -42,17 +42,19 @@ from msgspec import Struct
 
 from parkmesh.domain import stays
 from parkmesh.domain.passages import UNMATCHED
+from parkmesh.domain.retention import (
+    ANSWERS_KEPT,
+    CHANGES_KEPT,
+    COUNTERS_KEPT,
+    OBSERVATIONS_KEPT,
+    PASSAGES_KEPT,
+    PEOPLE_KEPT,
+    UNMATCHED_KEPT,
+    VIOLATIONS_KEPT,
+)
 from parkmesh.server.commands import deletion
 from parkmesh.server.db import database
 from parkmesh.server.identity import limits
-
-UNMATCHED_KEPT = timedelta(hours=72)
-PASSAGES_KEPT = timedelta(days=30)
-OBSERVATIONS_KEPT = timedelta(days=30)
-PEOPLE_KEPT = timedelta(days=30)
-COUNTERS_KEPT = timedelta(days=1)
-ANSWERS_KEPT = timedelta(hours=24)
-CHANGES_KEPT = timedelta(days=30)
 
 LOCK_S, LOCK_TRIES = 2, 20
 
@@ -73,6 +75,8 @@ class _DryRun(Exception):
     """Roll back what was counted."""
 
 
+# How many days longer a violation stays that nobody closed.
+_LONGER = (VIOLATIONS_KEPT - PEOPLE_KEPT).days
 # $1 is the moment before which things go; the command's tag counts them.
 _STEPS: tuple[tuple[str, timedelta, str], ...] = (
     ("presence", PASSAGES_KEPT, "DELETE FROM presence WHERE NOT inside AND at < $1"),
@@ -90,13 +94,13 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
     (
         "violation",
         PEOPLE_KEPT,
-        """
+        f"""
         DELETE FROM violation v
         WHERE NOT EXISTS (SELECT FROM violation_step s WHERE s.community_id = v.community_id AND s.violation_id = v.id
                             AND s.at >= $1::timestamptz
-                                - CASE v.state WHEN 'closed' THEN interval '0' ELSE interval '150 days' END)
+                                - CASE v.state WHEN 'closed' THEN interval '0' ELSE interval '{_LONGER} days' END)
           AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = v.community_id AND s.id = v.stay_id)
-        """,
+        """,  # noqa: S608 - a constant
     ),
     ("plate_check", PASSAGES_KEPT, "DELETE FROM plate_check WHERE asked_at < $1"),
     ("visitor_nights_exception", PEOPLE_KEPT, "DELETE FROM visitor_nights_exception WHERE until < $1"),

@@ -81,6 +81,7 @@ class Offer(Struct, frozen=True):
 
     kind: Kind
     email: str
+    community_id: int
     community: str
     title: str
     role: Role | None
@@ -436,6 +437,7 @@ async def look(pool: database.Pool, claim: Claim, address: IPv4Address | IPv6Add
     return Offer(
         kind=row["kind"],
         email=row["email"],
+        community_id=found.community_id,
         community=place["name"],
         title=place["title"],
         role=Role(row["role"]) if row["role"] else None,

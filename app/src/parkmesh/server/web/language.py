@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zoneinfo import ZoneInfo
 
 from starlette.requests import HTTPConnection
@@ -106,14 +106,14 @@ class Language:
             return f"{self.moment(begin, zone)}-{self.clock(end, zone)}"
         return f"{self.moment(begin, zone)} - {self.moment(end, zone)}"
 
-    def duration(self, length: timedelta) -> str:
-        """Return a length of time in its two largest units, such as ``2 days 5 hr``."""
+    def duration(self, length: timedelta, *, form: Literal["short", "long"] = "short") -> str:
+        """Return a length of time in its two largest units, such as ``2 days 5 hr``; ``long`` writes them out."""
         from babel.units import format_unit
 
         minutes = max(int(length.total_seconds()) // 60, 0)
         parts = [("day", minutes // 1440), ("hour", minutes // 60 % 24), ("minute", minutes % 60)]
         shown = [part for part in parts if part[1]][:2] or [("minute", 0)]
-        return " ".join(format_unit(number, unit, "short", locale=self._locale) for unit, number in shown)
+        return " ".join(format_unit(number, unit, form, locale=self._locale) for unit, number in shown)
 
     def ago(self, moment: datetime | None) -> str:
         """Return how long ago something was, in the largest fitting unit."""

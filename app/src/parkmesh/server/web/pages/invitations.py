@@ -8,6 +8,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import devices, principals
 from parkmesh.server.people import invitations
 from parkmesh.server.web import security
+from parkmesh.server.web.pages import privacy
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.sessions import start_session
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -37,7 +38,8 @@ async def _offer(visit: Visit, claim: invitations.Claim) -> Response:
         visit.form.wrong("", visit.language.say(problem.detail))
         return render(visit, "join_code.html", 404)
     own = visit.asker is not None and visit.asker.email == offer.email
-    return render(visit, "join.html", offer=offer, own=own, claim=claim, next=quote(visit.request.url.path))
+    told = await privacy.of(visit, offer.community_id) if offer.kind == "join" else {}
+    return render(visit, "join.html", offer=offer, own=own, claim=claim, next=quote(visit.request.url.path), **told)
 
 
 async def accept(visit: Visit) -> Response:
