@@ -9,6 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, strategies
+from parkmesh.server.db import keyset
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web import paging
 from running_server import Server
@@ -173,6 +175,42 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
             paging.PageAsked(1, cursor, wrong).after(*form)
     # The same page has the same address.
     assert first.cut(["x", "y"], lambda item: place)[1] == cursor
+
+
+@given(count=strategies.integers(0, 20), limit=strategies.integers(1, 7))
+def test_pages_lead_to_the_end_of_a_list_and_back(count: int, limit: int) -> None:
+    def read(cursor: str | None) -> tuple[list[str], paging.Turns]:
+        page = paging.PageAsked(limit, cursor or None, b"k" * 32)
+        place, listed = page.after(str), names if page.way is keyset.ON else names[::-1]
+        rest = listed[listed.index(place[0]) + 1 :] if place else listed
+        return page.turned(rest[: page.fetch], lambda name: (name,))
+
+    # Also where the place itself looks like the mark of a way.
+    names = ["before", *(f"{n:02}" for n in range(count))]
+    shown, turns = read(None)
+    assert turns.previous is None
+    there = [shown]
+    while turns.next is not None:
+        shown, turns = read(turns.next)
+        there.append(shown)
+    assert [name for page in there for name in page] == names
+    back = [shown]
+    while turns.previous is not None:
+        shown, turns = read(turns.previous)
+        back.append(shown)
+    assert back == there[::-1]
+    assert len(there) == 1 or turns.next is not None
+
+
+def test_a_page_whose_items_are_gone_leads_to_the_beginning() -> None:
+    first = paging.PageAsked(1, None, b"k" * 32)
+    _, beside = first.turned(["x", "y"], lambda name: (name,))
+    second = paging.PageAsked(1, beside.next, b"k" * 32)
+    assert second.turned([], lambda name: (name,)) == ([], paging.Turns(previous="", next=None))
+    _, beside = second.turned(["y"], lambda name: (name,))
+    back = paging.PageAsked(1, beside.previous, b"k" * 32)
+    assert back.turned([], lambda name: (name,)) == ([], paging.Turns(previous=None, next=""))
+    assert first.turned([], lambda name: (name,)) == ([], paging.Turns(previous=None, next=None))
 
 
 @pytest.mark.parametrize("held", ["Ana Garc\u00eda", "1234BCD", "ana@example.com"])

@@ -433,6 +433,17 @@ async def test_other_communities_units_are_neither_suggested_nor_taken(server: S
     assert '<option value="Secret 7"' not in page.text
 
 
+def link(page: httpx.Response, rel: str) -> str:
+    """Return the address of the page beside a page of a list."""
+    found = re.search(rf'rel="{rel}" href="([^"]+)"', page.text)
+    assert found, rel
+    return html.unescape(found[1])
+
+
+def unit_names(page: httpx.Response) -> list[str]:
+    return re.findall(r'data-testid="unit".*?<a [^>]*>([^<]+)<', page.text, re.S)
+
+
 async def test_units_are_found_changed_and_deleted(admin: Visitor, owner: Any) -> None:
     units = f"{A}/people/units"
     for n in range(60):
@@ -442,7 +453,15 @@ async def test_units_are_found_changed_and_deleted(admin: Visitor, owner: Any) -
     assert page.text.count('data-testid="unit"') == 50
     following = re.search(r'rel="next" href="([^"]+)"', page.text)
     assert following
-    assert (await admin.get(html.unescape(following[1]))).text.count('data-testid="unit"') == 12
+    assert 'rel="prev"' not in page.text
+    last = await admin.get(html.unescape(following[1]))
+    assert last.text.count('data-testid="unit"') == 12
+    assert unit_names(await admin.get(link(last, "prev"))) == unit_names(page)
+    # A search is the same search on the pages beside.
+    last = await admin.get(link(await admin.get(f"{units}?q=T&done=added"), "next"))
+    assert (last.text.count('data-testid="unit"'), "done=" in str(last.url)) == (10, False)
+    assert link(last, "prev").startswith(f"{units}?q=T&cursor=")
+    assert 'value="T"' in (await admin.get(link(last, "prev"))).text
     assert (await admin.get(f"{units}?q=t59")).text.count('data-testid="unit"') == 1
     assert (await admin.send(units, of=units, name="T01", plate_limit="5")).status_code == 422
     unit = await one(owner, "a", "SELECT id FROM unit WHERE community_id = $1 AND name = 'T59'")

@@ -13,7 +13,7 @@ from parkmesh.domain.access import decide
 from parkmesh.domain.access_index import AccessIndex
 from parkmesh.protocol import edge
 from parkmesh.server.access import passages
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from running_server import Database
 from two_communities import held_for_long, rows
 
@@ -393,7 +393,7 @@ async def test_a_search_by_plate_reads_an_index_and_lately_leaves_partitions_out
         # Today only: in the first hour of a day an hour back is yesterday's, which is in the partition of the past.
         since = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         arguments = (community["id"], since, passages._END, 0, *([None] * 5), 50, *([None] * 4))
-        lately = await connection.fetch(f"EXPLAIN {passages._QUERY}", *arguments)
+        lately = await connection.fetch(f"EXPLAIN {passages._query(keyset.ON)}", *arguments)
         assert not any("passage_past" in line[0] for line in lately)
         # Row-level security lets the comparison into the index, since it gives nothing away; LIKE it would not.
         by_plate = await connection.fetch(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import OUTSIDE, Connection, Pool
 from parkmesh.server.outbox import events
 
@@ -152,19 +152,25 @@ EVERYTHING = Filter()
 
 
 async def entries(
-    connection: Connection, community_id: int, *, limit: int, before: int | None = None, only: Filter = EVERYTHING
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    before: int | None = None,
+    way: keyset.Way = keyset.ON,
+    only: Filter = EVERYTHING,
 ) -> list[Entry]:
     """Return entries, latest first; ``before`` is the id of the last one of the page before."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT e.id, l.seq, e.at, e.actor, e.user_id, e.action, e.object, e.detail, l.hash
         FROM audit_entry e JOIN audit_link l ON l.community_id = e.community_id AND l.entry_id = e.id
-        WHERE e.community_id = $1 AND ($2::bigint IS NULL OR e.id < $2)
+        WHERE e.community_id = $1 AND ($2::bigint IS NULL OR e.id {way.below} $2)
           AND ($3::text IS NULL OR e.action = $3 OR right($3, 1) = '.' AND starts_with(e.action, $3))
           AND ($4::text IS NULL OR e.actor = $4) AND ($5::text IS NULL OR e.object = $5)
           AND ($6::timestamptz IS NULL OR e.at >= $6) AND ($7::timestamptz IS NULL OR e.at < $7)
-        ORDER BY e.id DESC LIMIT $8
-        """,
+        ORDER BY e.id {way.down} LIMIT $8
+        """,  # noqa: S608 - words of a way
         community_id,
         before,
         only.action,

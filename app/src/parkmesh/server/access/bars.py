@@ -12,6 +12,7 @@ import asyncpg
 
 from parkmesh.domain import plates
 from parkmesh.server import audit
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
@@ -32,14 +33,20 @@ _SELECT = "SELECT id, plate, reason, made_at FROM bar WHERE community_id = $1 AN
 
 
 async def page(
-    connection: Connection, community_id: int, *, limit: int, after: tuple[str] | None = None, search: str = ""
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: tuple[str] | None = None,
+    way: keyset.Way = keyset.ON,
+    search: str = "",
 ) -> list[Bar]:
     """Return the bars that stand, by plate; those whose plate or reason contains ``search``."""
     rows = await connection.fetch(
         f"""
-        {_SELECT} AND ($2::text IS NULL OR plate > $2)
+        {_SELECT} AND ($2::text IS NULL OR plate {way.above} $2)
           AND ($3 = '' OR strpos(plate, $4) > 0 OR strpos(lower(reason), lower($3)) > 0)
-        ORDER BY plate LIMIT $5
+        ORDER BY plate {way.up} LIMIT $5
         """,
         community_id,
         after[0] if after else None,

@@ -11,6 +11,7 @@ from parkmesh.domain.checks import By, Reason, Right
 from parkmesh.server.access import violations
 from parkmesh.server.audit import Actor
 from parkmesh.server.communities import rules
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.spaces import spaces
 
@@ -123,17 +124,18 @@ async def page(
     *,
     limit: int,
     before: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     plate: str | None = None,
 ) -> list[Check]:
     """Return stored checks, latest first; ``plate`` is the normalised part of one."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT k.id, k.plate, s.name AS space, k.at, k.asked_at, k.asked_by, k.allowed, k.until, k.by, k.grace, k.reason
         FROM plate_check k LEFT JOIN space s ON s.community_id = k.community_id AND s.id = k.space_id
-        WHERE k.community_id = $1 AND ($2::timestamptz IS NULL OR (k.asked_at, k.id) < ($2, $3))
+        WHERE k.community_id = $1 AND ($2::timestamptz IS NULL OR (k.asked_at, k.id) {way.below} ($2, $3))
           AND ($4::text IS NULL OR strpos(k.plate, $4) > 0)
-        ORDER BY k.asked_at DESC, k.id DESC LIMIT $5
-        """,
+        ORDER BY k.asked_at {way.down}, k.id {way.down} LIMIT $5
+        """,  # noqa: S608 - words of a way
         community_id,
         *(before or (None, None)),
         plate,

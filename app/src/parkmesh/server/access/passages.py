@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 
 from parkmesh.server.access import plate_search
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 
 LATELY = timedelta(days=2)
@@ -134,25 +135,43 @@ _NAMES = """
 JOIN gateway w ON w.community_id = p.community_id AND w.id = p.gateway_id
 LEFT JOIN gate k ON k.community_id = p.community_id AND k.name = p.gate
 """
-_WANTED = f"""
-p.community_id = $1
-  AND p.received_at >= $2 AND p.received_at <= $3 AND (p.received_at, p.id) < ($3, $4)
-  AND {shown(11)}
-  AND ($6::text IS NULL OR strpos(p.plate, $6) > 0 AND p.plate NOT LIKE '~%')
-  AND ($7::text IS NULL OR p.gate = $7) AND ($8::text IS NULL OR p.direction = $8)
-  AND ($9::text IS NULL OR p.decision = $9)
-"""
-_ORDER = "ORDER BY p.received_at DESC, p.id DESC LIMIT $10"
-_QUERY = f"{_COLUMNS} FROM passage p {_NAMES} WHERE {_WANTED} AND $5::text[] IS NULL {_ORDER}"
-# Each plate's latest passages, by the index of plates: looked for in the order of time, a rare plate would be found
-# after all others.
-_OF_PLATES = f"""
-{_COLUMNS} FROM unnest($5::text[]) AS named(plate)
-CROSS JOIN LATERAL (SELECT p.* FROM passage p WHERE {_WANTED} AND p.plate = named.plate {_ORDER}) p {_NAMES} {_ORDER}
-"""  # noqa: S608 - text of this module
-# The bounds are always there: with them the partitions outside are left out when the statement starts.
+# $2 and $3 bound the time, $4 is the id at the bound that the page begins from. The bounds are always there: with them
+# the partitions outside are left out when the statement starts.
+_BOUNDS = {
+    keyset.ON: "p.received_at >= $2 AND p.received_at <= $3 AND (p.received_at, p.id) < ($3, $4)",
+    keyset.BACK: "p.received_at >= $2 AND p.received_at < $3 AND (p.received_at, p.id) > ($2, $4)",
+}
 _BEGINNING = datetime.fromisoformat("0001-01-02T00:00:00+00:00")
 _END = datetime.fromisoformat("9999-12-30T00:00:00+00:00")
+
+
+def _query(way: keyset.Way) -> str:
+    return f"{_COLUMNS} FROM passage p {_NAMES} WHERE {_wanted(way)} AND $5::text[] IS NULL {_order(way)}"
+
+
+def _of_plates(way: keyset.Way) -> str:
+    # Each plate's latest passages, by the index of plates: looked for in the order of time, a rare plate would be found
+    # after all others.
+    order = _order(way)
+    return f"""
+        {_COLUMNS} FROM unnest($5::text[]) AS named(plate)
+        CROSS JOIN LATERAL (SELECT p.* FROM passage p WHERE {_wanted(way)} AND p.plate = named.plate {order}) p
+        {_NAMES} {order}
+    """  # noqa: S608 - text of this module
+
+
+def _order(way: keyset.Way) -> str:
+    return f"ORDER BY p.received_at {way.down}, p.id {way.down} LIMIT $10"
+
+
+def _wanted(way: keyset.Way) -> str:
+    return f"""
+        p.community_id = $1 AND {_BOUNDS[way]}
+          AND {shown(11)}
+          AND ($6::text IS NULL OR strpos(p.plate, $6) > 0 AND p.plate NOT LIKE '~%')
+          AND ($7::text IS NULL OR p.gate = $7) AND ($8::text IS NULL OR p.direction = $8)
+          AND ($9::text IS NULL OR p.decision = $9)
+    """
 
 
 async def search(
@@ -161,15 +180,14 @@ async def search(
     *,
     limit: int,
     before: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     seen: Seen | None = None,
     only: Filter | None = None,
 ) -> list[Passage]:
     """Return passages, latest first, those that are ``seen`` where given; ``before`` is the last one of the page
-    before."""
+    before, or on the way back the first one of the page after."""
     only = only or Filter()
-    until, last_id = before or (_END, 0)
-    if only.until is not None and (before is None or only.until <= before[0]):
-        until, last_id = only.until, 0
+    since, until, last_id = _bounds(before, way, only)
     named = await plate_search.few_with(connection, community_id, only.plate) if only.plate else None
     arguments = (
         named,
@@ -182,8 +200,7 @@ async def search(
     )
     if named == []:
         return []
-    query = _QUERY if named is None else _OF_PLATES
-    since = only.since or _BEGINNING
+    query = _query(way) if named is None else _of_plates(way)
     if before is None and only.since is None and only.until is None:
         lately = await connection.fetchval("SELECT now()") - LATELY
         rows = await connection.fetch(query, community_id, lately, until, last_id, *arguments)
@@ -193,10 +210,22 @@ async def search(
     return [Passage(**row) for row in rows]
 
 
+def _bounds(place: tuple[datetime, int] | None, way: keyset.Way, only: Filter) -> tuple[datetime, datetime, int]:
+    """Return ``$2`` to ``$4`` of the statement."""
+    since, until = only.since or _BEGINNING, only.until or _END
+    if way is keyset.BACK and place is not None:
+        return (since, until, 0) if since > place[0] else (place[0], until, place[1])
+    if place is not None and until > place[0]:
+        return since, place[0], place[1]
+    return since, until, 0
+
+
 async def of_plate(connection: Connection, community_id: int, plate: str, limit: int) -> list[Passage]:
     """Return the passages of one normalised plate, latest first."""
     bounds = (community_id, _BEGINNING, _END, 0)
-    rows = await connection.fetch(_OF_PLATES, *bounds, [plate], None, None, None, None, limit, *columns(None))
+    rows = await connection.fetch(
+        _of_plates(keyset.ON), *bounds, [plate], None, None, None, None, limit, *columns(None)
+    )
     return [Passage(**row) for row in rows]
 
 

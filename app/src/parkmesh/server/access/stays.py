@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from parkmesh.domain.stays import ClosedBy
 from parkmesh.server.access import plate_search
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 
 
@@ -46,20 +47,34 @@ SELECT s.id, s.plate, u.name AS unit, s.visitor_pass_id, s.entered_at, s.entered
        s.closed_by
 """
 _UNIT = "LEFT JOIN unit u ON u.community_id = s.community_id AND u.id = s.unit_id"
-_WANTED = """
-s.community_id = $1 AND ($2::timestamptz IS NULL OR (s.entered_at, s.id) < ($2, $3))
-  AND ($4::text IS NULL OR strpos(s.plate, $4) > 0 AND s.plate NOT LIKE '~%')
-  AND ($5::boolean IS NULL OR (s.left_at IS NULL) = $5)
-  AND ($6::timestamptz IS NULL OR s.left_at IS NULL OR s.left_at > $6)
-  AND ($7::timestamptz IS NULL OR s.entered_at < $7)
-"""
-_ORDER = "ORDER BY s.entered_at DESC, s.id DESC LIMIT $8"
-_QUERY = f"{_COLUMNS} FROM stay s {_UNIT} WHERE {_WANTED} AND $9::text[] IS NULL {_ORDER}"
-# Each plate's latest stays, as in ``passages``.
-_OF_PLATES = f"""
-{_COLUMNS} FROM unnest($9::text[]) AS named(plate)
-CROSS JOIN LATERAL (SELECT s.* FROM stay s WHERE {_WANTED} AND s.plate = named.plate {_ORDER}) s {_UNIT} {_ORDER}
-"""  # noqa: S608 - text of this module
+
+
+def _query(way: keyset.Way) -> str:
+    return f"{_COLUMNS} FROM stay s {_UNIT} WHERE {_wanted(way)} AND $9::text[] IS NULL {_order(way)}"
+
+
+def _of_plates(way: keyset.Way) -> str:
+    # Each plate's latest stays, as in ``passages``.
+    order = _order(way)
+    return f"""
+        {_COLUMNS} FROM unnest($9::text[]) AS named(plate)
+        CROSS JOIN LATERAL (SELECT s.* FROM stay s WHERE {_wanted(way)} AND s.plate = named.plate {order}) s
+        {_UNIT} {order}
+    """  # noqa: S608 - text of this module
+
+
+def _order(way: keyset.Way) -> str:
+    return f"ORDER BY s.entered_at {way.down}, s.id {way.down} LIMIT $8"
+
+
+def _wanted(way: keyset.Way) -> str:
+    return f"""
+        s.community_id = $1 AND ($2::timestamptz IS NULL OR (s.entered_at, s.id) {way.below} ($2, $3))
+          AND ($4::text IS NULL OR strpos(s.plate, $4) > 0 AND s.plate NOT LIKE '~%')
+          AND ($5::boolean IS NULL OR (s.left_at IS NULL) = $5)
+          AND ($6::timestamptz IS NULL OR s.left_at IS NULL OR s.left_at > $6)
+          AND ($7::timestamptz IS NULL OR s.entered_at < $7)
+    """
 
 
 async def page(
@@ -68,13 +83,14 @@ async def page(
     *,
     limit: int,
     before: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     only: Filter | None = None,
 ) -> list[Stay]:
     """Return stays, latest entry first; ``before`` is the last one of the page before."""
     only = only or Filter()
     named = await plate_search.few_with(connection, community_id, only.plate) if only.plate else None
     rows = await connection.fetch(
-        _QUERY if named is None else _OF_PLATES,
+        _query(way) if named is None else _of_plates(way),
         community_id,
         *(before or (None, None)),
         only.plate if named is None else None,
@@ -89,5 +105,7 @@ async def page(
 
 async def of_plate(connection: Connection, community_id: int, plate: str, limit: int) -> list[Stay]:
     """Return the stays of one normalised plate, latest entry first."""
-    rows = await connection.fetch(_OF_PLATES, community_id, None, None, None, None, None, None, limit, [plate])
+    rows = await connection.fetch(
+        _of_plates(keyset.ON), community_id, None, None, None, None, None, None, limit, [plate]
+    )
     return [Stay(**row) for row in rows]

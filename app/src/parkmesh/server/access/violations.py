@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from parkmesh.server import audit
 from parkmesh.server.audit import Actor
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
@@ -151,6 +152,7 @@ async def page(
     *,
     limit: int,
     before: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     seen: Seen | None = None,
     only: Filter | None = None,
 ) -> list[Violation]:
@@ -159,10 +161,10 @@ async def page(
     only = only or Filter()
     rows = await connection.fetch(
         f"""
-        {_SELECT} AND ($4::timestamptz IS NULL OR (v.opened_at, v.id) < ($4, $5))
+        {_SELECT} AND ($4::timestamptz IS NULL OR (v.opened_at, v.id) {way.below} ($4, $5))
           AND ($6::text IS NULL OR v.state = $6) AND ($7::text IS NULL OR v.kind = $7)
           AND ($8::text IS NULL OR strpos(v.plate, $8) > 0)
-        ORDER BY v.opened_at DESC, v.id DESC LIMIT $9
+        ORDER BY v.opened_at {way.down}, v.id {way.down} LIMIT $9
         """,
         community_id,
         *_seen(seen),

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct
 from parkmesh.server import audit
 from parkmesh.server.communities import desired, provision
 from parkmesh.server.communities.community_reads import HEALTH, ONLINE_WITHIN, Community, Health
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import OUTSIDE, Connection
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
@@ -90,6 +90,7 @@ async def gateways(
     *,
     limit: int,
     after: tuple[str, str] | None = None,
+    way: keyset.Way = keyset.ON,
     state: State | Literal["ok"] | None = None,
     search: str | None = None,
 ) -> list[GatewayHealth]:
@@ -100,10 +101,10 @@ async def gateways(
     rows = await connection.fetch(
         f"""
         SELECT * FROM ({_GATEWAYS}) h
-        WHERE ($4::text IS NULL OR (h.community, h.name) > ($4, $5))
+        WHERE ($4::text IS NULL OR (h.community, h.name) {way.above} ($4, $5))
           AND ($6::text IS NULL OR $6 = ANY(h.states) OR $6 = 'ok' AND h.states = '{{}}')
           AND ($7::text IS NULL OR strpos(lower(h.community || ' ' || h.community_title || ' ' || h.name), $7) > 0)
-        ORDER BY h.community, h.name LIMIT $8
+        ORDER BY h.community {way.up}, h.name {way.up} LIMIT $8
         """,  # noqa: S608 - text of this module
         *_BOUNDS,
         *(after or (None, None)),
@@ -128,15 +129,21 @@ async def summary(connection: Connection) -> Summary:
 
 
 async def communities(
-    connection: Connection, *, limit: int, after: str | None = None, search: str | None = None
+    connection: Connection,
+    *,
+    limit: int,
+    after: str | None = None,
+    way: keyset.Way = keyset.ON,
+    search: str | None = None,
 ) -> list[Community]:
     """Return communities by name, those that were offboarded too."""
     rows = await connection.fetch(
-        """
+        f"""
         SELECT id, name, title, time_zone, offboarded_at FROM community
-        WHERE ($1::text IS NULL OR name > $1) AND ($2::text IS NULL OR strpos(lower(name || ' ' || title), $2) > 0)
-        ORDER BY name LIMIT $3
-        """,
+        WHERE ($1::text IS NULL OR name {way.above} $1)
+          AND ($2::text IS NULL OR strpos(lower(name || ' ' || title), $2) > 0)
+        ORDER BY name {way.up} LIMIT $3
+        """,  # noqa: S608 - words of this module
         after,
         search and search.lower(),
         limit,

@@ -7,7 +7,7 @@ import asyncpg
 from msgspec import Struct
 
 from parkmesh.server import audit
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Membership, Principal, Role, digest
@@ -51,10 +51,15 @@ async def identify(pool: database.Pool, token: str) -> Principal | None:
     )
 
 
-async def listed(connection: Connection, community_id: int, *, limit: int, after: int) -> list[ApiKey]:
+async def listed(
+    connection: Connection, community_id: int, *, limit: int, after: int, way: keyset.Way = keyset.ON
+) -> list[ApiKey]:
     """Return keys with ids above ``after``, oldest first."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM api_key WHERE community_id = $1 AND id > $2 ORDER BY id LIMIT $3",  # noqa: S608
+        f"""
+        SELECT {_COLUMNS} FROM api_key
+        WHERE community_id = $1 AND id {way.above} $2 ORDER BY id {way.up} LIMIT $3
+        """,  # noqa: S608 - columns of this module
         community_id,
         after,
         limit,

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from parkmesh.domain import retries
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection, Pool
 
 LEASE = timedelta(minutes=2)
@@ -193,16 +193,17 @@ async def next_due_s(pool: Pool) -> float | None:
     return found
 
 
-async def dead(pool: Pool, *, limit: int, after: int | None = None) -> list[DeadMessage]:
+async def dead(pool: Pool, *, limit: int, after: int | None = None, way: keyset.Way = keyset.ON) -> list[DeadMessage]:
     """Return messages that were given up, the latest first; ``after`` is the id of the last one of the page before."""
     async with database.at_desk(pool) as connection:
         rows = await connection.fetch(
-            """
+            f"""
             SELECT m.id, m.kind, m.recipient, c.name AS community, m.created_at, m.dead_at, m.attempts,
-                   coalesce(m.last_error, '') AS last_error, m.payload <> '{}' AS repeatable
+                   coalesce(m.last_error, '') AS last_error, m.payload <> '{{}}' AS repeatable
             FROM message m LEFT JOIN community c ON c.id = m.community_id
-            WHERE m.dead_at IS NOT NULL AND ($1::bigint IS NULL OR m.id < $1) ORDER BY m.id DESC LIMIT $2
-            """,
+            WHERE m.dead_at IS NOT NULL AND ($1::bigint IS NULL OR m.id {way.below} $1)
+            ORDER BY m.id {way.down} LIMIT $2
+            """,  # noqa: S608 - words of a way
             after,
             limit,
         )

@@ -12,6 +12,7 @@ import asyncpg
 from msgspec import Struct, structs
 
 from parkmesh.server import audit
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
@@ -52,15 +53,17 @@ async def page(
     *,
     limit: int,
     after: tuple[str, int] | None = None,
+    way: keyset.Way = keyset.ON,
     unit_id: int | None = None,
     search: str = "",
 ) -> list[Resident]:
     """Return residents by name; of one unit, or whose name, e-mail or unit contains ``search``, where given."""
     rows = await connection.fetch(
         f"""
-        {_SELECT} AND ($2::text IS NULL OR (r.name, r.id) > ($2, $3)) AND ($4::bigint IS NULL OR r.unit_id = $4)
+        {_SELECT} AND ($2::text IS NULL OR (r.name, r.id) {way.above} ($2, $3))
+          AND ($4::bigint IS NULL OR r.unit_id = $4)
           AND ($5 = '' OR strpos(lower(concat_ws(' ', r.name, r.email, u.name)), lower($5)) > 0)
-        ORDER BY r.name, r.id LIMIT $6
+        ORDER BY r.name {way.up}, r.id {way.up} LIMIT $6
         """,
         community_id,
         *(after or (None, 0)),

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from parkmesh.server import audit
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
@@ -77,15 +78,21 @@ async def units_of(connection: Connection, community_id: int, residents: Collect
 
 
 async def page(
-    connection: Connection, community_id: int, *, limit: int, after: tuple[str, int] | None = None, search: str = ""
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    way: keyset.Way = keyset.ON,
+    search: str = "",
 ) -> list[Unit]:
     """Return units by name, those whose name contains ``search``; ``after`` is the place of the last one before."""
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM unit u
-        WHERE u.community_id = $1 AND ($2::text IS NULL OR (u.name, u.id) > ($2, $3))
+        WHERE u.community_id = $1 AND ($2::text IS NULL OR (u.name, u.id) {way.above} ($2, $3))
           AND ($4 = '' OR strpos(lower(u.name), lower($4)) > 0)
-        ORDER BY u.name, u.id LIMIT $5
+        ORDER BY u.name {way.up}, u.id {way.up} LIMIT $5
         """,  # noqa: S608 - columns of this module
         community_id,
         *(after or (None, 0)),

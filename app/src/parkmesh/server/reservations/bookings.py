@@ -15,6 +15,7 @@ from parkmesh.domain.community_rules import Rules
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.communities import rules
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
@@ -73,6 +74,7 @@ async def page(
     *,
     limit: int,
     after: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     unit_id: int | None = None,
     space: str | None = None,
     status: Status | None = None,
@@ -88,7 +90,7 @@ async def page(
     asked for), or a part of the visitor's plate; ``state`` is that of ``now``."""
     rows = await connection.fetch(
         f"""
-        {_BOOKING} AND ($2::timestamptz IS NULL OR (b.starts_at, b.id) < ($2, $3))
+        {_BOOKING} AND ($2::timestamptz IS NULL OR (b.starts_at, b.id) {way.below} ($2, $3))
           AND ($4::bigint IS NULL OR b.unit_id = $4) AND ($5::text IS NULL OR s.name = $5)
           AND ($6::text IS NULL OR b.status = $6) AND ($7::timestamptz IS NULL OR b.ends_at > $7)
           AND ($8::timestamptz IS NULL OR b.starts_at < $8)
@@ -97,7 +99,7 @@ async def page(
                OR strpos(lower(concat_ws(' ', s.name, u.name, v.name, CASE WHEN $4 IS NULL THEN r.name END)),
                          lower($11)) > 0)
           AND {states.in_state("b", 13)}
-        ORDER BY b.starts_at DESC, b.id DESC LIMIT $9
+        ORDER BY b.starts_at {way.down}, b.id {way.down} LIMIT $9
         """,
         community_id,
         *(after or (None, 0)),

@@ -12,6 +12,7 @@ from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.audit import Actor
 from parkmesh.server.communities import rules
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
@@ -155,11 +156,14 @@ async def get(connection: Connection, community_id: int, exception_id: int) -> N
 
 
 async def page(
-    connection: Connection, community_id: int, *, limit: int, after: int | None = None
+    connection: Connection, community_id: int, *, limit: int, after: int | None = None, way: keyset.Way = keyset.ON
 ) -> list[NightsException]:
     """Return exceptions, latest first; ``after`` is the id of the last one of the page before."""
     rows = await connection.fetch(
-        f"{_SELECT} AND ($2::bigint IS NULL OR e.id < $2) ORDER BY e.id DESC LIMIT $3", community_id, after, limit
+        f"{_SELECT} AND ($2::bigint IS NULL OR e.id {way.below} $2) ORDER BY e.id {way.down} LIMIT $3",
+        community_id,
+        after,
+        limit,
     )
     return [NightsException(**row) for row in rows]
 

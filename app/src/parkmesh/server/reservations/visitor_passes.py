@@ -22,7 +22,7 @@ from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.access import gate_commands
 from parkmesh.server.communities import rules
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
@@ -107,6 +107,7 @@ async def page(
     *,
     limit: int,
     after: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     unit_id: int | None = None,
     ends_after: datetime | None = None,
     starts_before: datetime | None = None,
@@ -120,7 +121,7 @@ async def page(
     or a part of the plate; ``state`` is that of ``now``."""
     rows = await connection.fetch(
         f"""
-        {_SELECTED} AND ($2::timestamptz IS NULL OR (p.starts_at, p.id) < ($2, $3))
+        {_SELECTED} AND ($2::timestamptz IS NULL OR (p.starts_at, p.id) {way.below} ($2, $3))
           AND ($4::bigint IS NULL OR p.unit_id = $4) AND ($5::timestamptz IS NULL OR p.ends_at > $5)
           AND ($6::timestamptz IS NULL OR p.starts_at < $6)
           AND ($8::bigint IS NULL OR p.resident_id = $8)
@@ -130,7 +131,7 @@ async def page(
                           WHERE b.community_id = p.community_id AND b.visitor_pass_id = p.id
                             AND strpos(s.name, lower($9)) > 0))
           AND {states.in_state("p", 11)}
-        ORDER BY p.starts_at DESC, p.id DESC LIMIT $7
+        ORDER BY p.starts_at {way.down}, p.id {way.down} LIMIT $7
         """,
         community_id,
         *(after or (None, 0)),

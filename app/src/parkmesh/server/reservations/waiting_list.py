@@ -11,6 +11,7 @@ from msgspec import Struct
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.communities import rules
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
@@ -67,15 +68,16 @@ async def page(
     *,
     limit: int,
     after: tuple[datetime, int] | None = None,
+    way: keyset.Way = keyset.ON,
     unit_id: int | None = None,
     open_only: bool = False,
 ) -> list[Waiting]:
     """Return who waits, the first come first; ``after`` is ``(created_at, id)`` of the last one before."""
     rows = await connection.fetch(
         f"""
-        {_WAITING} AND ($3::timestamptz IS NULL OR (w.created_at, w.id) > ($3, $4))
+        {_WAITING} AND ($3::timestamptz IS NULL OR (w.created_at, w.id) {way.above} ($3, $4))
           AND (NOT $5 OR w.state IN ('waiting', 'offered'))
-        ORDER BY w.created_at, w.id LIMIT $6
+        ORDER BY w.created_at {way.up}, w.id {way.up} LIMIT $6
         """,
         community_id,
         unit_id,

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from parkmesh.server import audit
+from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
@@ -179,6 +180,7 @@ async def page(
     *,
     limit: int,
     after: str | None = None,
+    way: keyset.Way = keyset.ON,
     unit_seen: int | None = None,
     level: str | None = None,
     category: Category | None = None,
@@ -189,10 +191,10 @@ async def page(
     rows = await connection.fetch(
         f"""
         SELECT {COLUMNS}, {_UNIT} AS unit FROM space s {STATE}
-        WHERE s.community_id = $1 AND ($3::text IS NULL OR s.name > $3) AND ($4::text IS NULL OR s.level = $4)
+        WHERE s.community_id = $1 AND ($3::text IS NULL OR s.name {way.above} $3) AND ($4::text IS NULL OR s.level = $4)
           AND ($5::text IS NULL OR {CATEGORY} = $5) AND ($6::boolean IS NULL OR {EV} = $6)
           AND ($7::boolean IS NULL OR {ACCESSIBLE} = $7)
-        ORDER BY s.name LIMIT $8
+        ORDER BY s.name {way.up} LIMIT $8
         """,  # noqa: S608 - columns of this module
         community_id,
         unit_seen,

@@ -2,8 +2,10 @@
 
 A route takes ``page: paging.Page``, reads ``page.fetch`` items that come after ``page.after(…)`` in its order, and
 answers with ``items, next = page.cut(found, place)``. The place is a key that orders the list without ties, for example
-``(received_at, id)``. A cursor is encrypted: places hold names and plates, and addresses of pages end up in logs. It
-belongs to one list: a cursor that was altered, made up or taken from another list is 422.
+``(received_at, id)``. Pages for people also lead back: they read in the direction ``page.way`` and cut with ``turned``.
+
+A cursor is encrypted: places hold names and plates, and addresses of pages end up in logs. It belongs to one list: a
+cursor that was altered, made up or taken from another list is 422.
 """
 
 import base64
@@ -19,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 from fastapi import Depends, Query, Request
 
+from parkmesh.server.db import keyset
 from parkmesh.server.http.problems import Problem
 
 PAGE = 50
@@ -26,8 +29,18 @@ MAX_PAGE = 200
 MAX_CURSOR = 512
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_BEFORE = "before"
+"""The name of a cursor's place that its page ends before; other cursors are the list of their place alone."""
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """The cursors of the pages beside a page: None where there is none, "" for the first page of the list."""
+
+    previous: str | None
+    next: str | None
 
 
 @dataclass(frozen=True)
@@ -43,30 +56,63 @@ class PageAsked:
         """How many items to read: one more than the page shows tells whether there is another page."""
         return self.limit + 1
 
+    @property
+    def way(self) -> keyset.Way:
+        """Whether the page is read on from its place or back from it."""
+        return keyset.BACK if self.cursor is not None and isinstance(self._given(self.cursor), dict) else keyset.ON
+
     def after(self, *form: type) -> tuple[Any, ...] | None:
-        """Return the place of the last item of the page before, or None for the first page.
+        """Return the place of the last item of the page before, or None for the first page; on the way back the place
+        of the first item of the page after.
 
         ``form`` gives the types of the place: ``int``, ``str`` and ``datetime``. Raises ``Problem`` 422 for a cursor
         that this list did not give out.
         """
         if self.cursor is None:
             return None
+        given = self._given(self.cursor)
         try:
-            raw = base64.b64decode(self.cursor + "=" * (-len(self.cursor) % 4), altchars=b"-_", validate=True)
-            place = json.loads(AESSIV(self._key).decrypt(raw, None))
+            place = given[_BEFORE] if isinstance(given, dict) else given
             return tuple(_read(value, kind) for value, kind in zip(place, form, strict=True))
-        except (binascii.Error, InvalidTag, ValueError, TypeError, OverflowError):
-            raise Problem(422, "cursor: not one that this list gave out", kind="invalid") from None
+        except (ValueError, TypeError, OverflowError):
+            raise _unknown() from None
 
     def cut(self, found: Sequence[T], place: Callable[[T], tuple[Any, ...]]) -> tuple[list[T], str | None]:
         """Return the items of this page and the cursor of the next one (None: this is the last page)."""
         items = list(found[: self.limit])
         return items, self._encode(place(items[-1])) if len(found) > self.limit else None
 
-    def _encode(self, place: tuple[Any, ...]) -> str:
-        text = json.dumps([_written(value) for value in place], separators=(",", ":")).encode()
+    def turned(self, found: Sequence[T], place: Callable[[T], tuple[Any, ...]]) -> tuple[list[T], Turns]:
+        """Return the items of this page in the list's order, and where the pages beside it begin."""
+        items, more = list(found[: self.limit]), len(found) > self.limit
+        back = self.way is keyset.BACK
+        if not items:
+            # What was here is gone: the way out is the beginning of the list.
+            return [], Turns(previous=None if self.cursor is None or back else "", next="" if back else None)
+        if back:
+            items.reverse()
+        # A page that was turned to lies beside the page that it was turned from.
+        return items, Turns(
+            previous=self._encode(place(items[0]), back=True) if (more if back else self.cursor is not None) else None,
+            next=self._encode(place(items[-1])) if back or more else None,
+        )
+
+    def _given(self, cursor: str) -> Any:
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            return json.loads(AESSIV(self._key).decrypt(raw, None))
+        except (binascii.Error, InvalidTag, ValueError):
+            raise _unknown() from None
+
+    def _encode(self, place: tuple[Any, ...], *, back: bool = False) -> str:
+        written = [_written(value) for value in place]
+        text = json.dumps({_BEFORE: written} if back else written, separators=(",", ":")).encode()
         # The same place is always the same cursor: a page that didn't change keeps its ETag.
         return base64.urlsafe_b64encode(AESSIV(self._key).encrypt(text, None)).decode().rstrip("=")
+
+
+def _unknown() -> Problem:
+    return Problem(422, "cursor: not one that this list gave out", kind="invalid")
 
 
 def _written(value: Any) -> int | str:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from parkmesh.domain import webhooks
 from parkmesh.server import audit
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.outbox import messages
@@ -277,15 +277,16 @@ async def listed(
     *,
     limit: int,
     before: int | None = None,
+    way: keyset.Way = keyset.ON,
     state: State | None = None,
 ) -> list[Delivery]:
     """Return an endpoint's deliveries, the latest first; ``before`` is the id of the last one of the page before."""
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM webhook_delivery
-        WHERE community_id IS NOT DISTINCT FROM $1 AND endpoint_id = $2 AND ($3::bigint IS NULL OR id < $3)
+        WHERE community_id IS NOT DISTINCT FROM $1 AND endpoint_id = $2 AND ($3::bigint IS NULL OR id {way.below} $3)
           AND {_STATES[state] if state else "true"}
-        ORDER BY id DESC LIMIT $4
+        ORDER BY id {way.down} LIMIT $4
         """,  # noqa: S608 - constants
         community_id,
         endpoint_id,

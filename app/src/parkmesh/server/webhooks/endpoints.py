@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from parkmesh.domain import webhooks
 from parkmesh.server import audit
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import OUTSIDE, Connection, Pool
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
@@ -105,13 +105,15 @@ async def wants_passages(connection: Connection, community_id: int) -> bool:
     return wants
 
 
-async def listed(connection: Connection, community_id: int | None, *, limit: int, after: int) -> list[Endpoint]:
+async def listed(
+    connection: Connection, community_id: int | None, *, limit: int, after: int, way: keyset.Way = keyset.ON
+) -> list[Endpoint]:
     """Return endpoints with ids above ``after``, the oldest first."""
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM webhook_endpoint
-        WHERE community_id IS NOT DISTINCT FROM $1 AND id > $2 ORDER BY id LIMIT $3
-        """,  # noqa: S608
+        WHERE community_id IS NOT DISTINCT FROM $1 AND id {way.above} $2 ORDER BY id {way.up} LIMIT $3
+        """,  # noqa: S608 - columns of this module
         community_id,
         after,
         limit,

@@ -32,6 +32,7 @@ async def show(visit: Visit) -> Response:
             connection,
             visit.member.community_id,
             limit=paged.fetch,
+            way=paged.way,
             after=(place[0], place[1]) if place else None,
             search=visit.query("q", 60),
             state=next((state for state in get_args(State) if state == asked), None),
@@ -39,13 +40,13 @@ async def show(visit: Visit) -> Response:
             ends_after=begin,
             starts_before=end,
         )
-    shown, following = paged.cut(read, lambda item: (item.from_, item.id))
+    shown, turns = visit.turned(paged, read, lambda item: (item.from_, item.id))
     return render(
         visit,
         "all_visitor_passes.html",
         found=[(item, state_of(item.status, item.from_, item.until, visit.now)) for item in shown],
         export=exports.link(visit, "visitor-passes", since=begin, until=end),
-        next=visit.following(following),
+        **turns,
     )
 
 

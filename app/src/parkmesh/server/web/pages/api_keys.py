@@ -24,9 +24,9 @@ async def show(visit: Visit, made: tuple[api_keys.ApiKey, str] | None = None) ->
     place = paged.after(int)
     async with visit.reading() as connection:
         found = await api_keys.listed(
-            connection, visit.member.community_id, limit=paged.fetch, after=place[0] if place else 0
+            connection, visit.member.community_id, limit=paged.fetch, way=paged.way, after=place[0] if place else 0
         )
-    shown, following = paged.cut(found, lambda key: (key.id,))
+    shown, turns = visit.turned(paged, found, lambda key: (key.id,))
     return render(
         visit,
         "api_keys.html",
@@ -34,7 +34,7 @@ async def show(visit: Visit, made: tuple[api_keys.ApiKey, str] | None = None) ->
         made=made[0] if made else None,
         token=made[1] if made else "",
         today=visit.now.astimezone(visit.zone).date().isoformat(),
-        next=visit.following(following),
+        **turns,
     )
 
 

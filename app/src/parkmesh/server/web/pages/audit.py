@@ -42,9 +42,14 @@ async def _show(visit: Visit, connection: database.Connection, community_id: int
     paged = visit.paged()
     place = paged.after(int)
     found = await audit.entries(
-        connection, community_id, limit=paged.fetch, before=place[0] if place else None, only=_filter(visit)
+        connection,
+        community_id,
+        limit=paged.fetch,
+        way=paged.way,
+        before=place[0] if place else None,
+        only=_filter(visit),
     )
-    entries, following = paged.cut(found, lambda entry: (entry.id,))
+    entries, turns = visit.turned(paged, found, lambda entry: (entry.id,))
     called = await audit.names(visit.pool, community_id, entries)
     return render(
         visit,
@@ -54,7 +59,7 @@ async def _show(visit: Visit, connection: database.Connection, community_id: int
         kind=visit.query("kind"),
         export=exports.link(visit, "audit", action=_filter(visit).action) if visit.place else "",
         zone=visit.zone if visit.community else None,
-        next=visit.following(following),
+        **turns,
     )
 
 

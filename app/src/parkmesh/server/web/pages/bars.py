@@ -18,10 +18,15 @@ async def show(visit: Visit) -> Response:
     after = asked.after(str)
     async with visit.reading() as connection:
         found = await bars.page(
-            connection, visit.member.community_id, limit=asked.fetch, after=after, search=visit.query("q", 60)
+            connection,
+            visit.member.community_id,
+            limit=asked.fetch,
+            way=asked.way,
+            after=after,
+            search=visit.query("q", 60),
         )
-    items, cursor = asked.cut(found, lambda bar: (bar.plate,))
-    return render(visit, "bars.html", bars=items, next=visit.following(cursor), search=visit.query("q", 60))
+    items, turns = visit.turned(asked, found, lambda bar: (bar.plate,))
+    return render(visit, "bars.html", bars=items, search=visit.query("q", 60), **turns)
 
 
 async def create(visit: Visit) -> Response:

@@ -1,5 +1,7 @@
 """Check a plate: may this car be here? For staff who stand in front of it, with a phone."""
 
+from datetime import datetime
+
 from starlette.responses import Response
 
 from parkmesh.server import audit
@@ -13,12 +15,20 @@ MAX_SPACE = 63
 
 
 async def show(visit: Visit, answer: checks.Check | None = None) -> Response:
-    """Show the form, the ``answer`` where something was asked, and the last checks."""
-    identity = visit.member.community_id
+    """Show the form, the ``answer`` where something was asked, and checks by pages."""
+    identity, paged = visit.member.community_id, visit.paged(SHOWN)
+    place = paged.after(datetime, int)
     async with visit.reading() as connection:
-        latest = await checks.page(connection, identity, limit=SHOWN)
+        found = await checks.page(
+            connection,
+            identity,
+            limit=paged.fetch,
+            way=paged.way,
+            before=(place[0], place[1]) if place else None,
+        )
+    latest, turns = visit.turned(paged, found, lambda item: (item.asked_at, item.id))
     called = await audit.called_now(visit.pool, identity, {item.asked_by for item in latest})
-    return render(visit, "check.html", answer=answer, latest=latest, called=called)
+    return render(visit, "check.html", answer=answer, latest=latest, called=called, **turns)
 
 
 async def check(visit: Visit) -> Response:

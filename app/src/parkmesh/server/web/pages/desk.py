@@ -16,7 +16,6 @@ from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 MAX_LINES = 500
-_AFTER_ALL = "\U0010ffff"
 
 
 async def show(visit: Visit) -> Response:
@@ -24,15 +23,15 @@ async def show(visit: Visit) -> Response:
     search = visit.query("q")
     paged = visit.paged()
     place = paged.after(str)
-    after = place[0] if place else None
     async with database.at_desk(visit.pool) as connection:
         summary = await desk.summary(connection)
-        found = await desk.communities(connection, limit=paged.fetch, after=after, search=search or None)
-        communities, following = paged.cut(found, lambda item: (item.name,))
+        found = await desk.communities(
+            connection, limit=paged.fetch, way=paged.way, after=place[0] if place else None, search=search or None
+        )
+        communities, turns = visit.turned(paged, found, lambda item: (item.name,))
         gateways: dict[str, list[desk.GatewayHealth]] = {}
-        for item in await desk.gateways(
-            connection, limit=200, after=(after, _AFTER_ALL) if after else None, search=search or None
-        ):
+        first = (communities[0].name, "") if communities else None
+        for item in await desk.gateways(connection, limit=200, after=first, search=search or None):
             gateways.setdefault(item.community, []).append(item)
     return render(
         visit,
@@ -41,7 +40,7 @@ async def show(visit: Visit) -> Response:
         communities=communities,
         gateways=gateways,
         search=search,
-        next=visit.following(following),
+        **turns,
     )
 
 
@@ -57,11 +56,12 @@ async def show_gateways(visit: Visit) -> Response:
         found = await desk.gateways(
             connection,
             limit=paged.fetch,
+            way=paged.way,
             after=(place[0], place[1]) if place else None,
             state=known,
             search=search or None,
         )
-    gateways, following = paged.cut(found, lambda item: (item.community, item.name))
+    gateways, turns = visit.turned(paged, found, lambda item: (item.community, item.name))
     return render(
         visit,
         "desk_gateways.html",
@@ -70,7 +70,7 @@ async def show_gateways(visit: Visit) -> Response:
         search=search,
         state=known or "",
         states=("ok", *desk.STATES),
-        next=visit.following(following),
+        **turns,
     )
 
 
@@ -78,14 +78,14 @@ async def show_messages(visit: Visit) -> Response:
     """Show messages that could not be sent."""
     paged = visit.paged()
     place = paged.after(int)
-    found = await messages.dead(visit.pool, limit=paged.fetch, after=place[0] if place else None)
-    shown, following = paged.cut(found, lambda item: (item.id,))
+    found = await messages.dead(visit.pool, limit=paged.fetch, way=paged.way, after=place[0] if place else None)
+    shown, turns = visit.turned(paged, found, lambda item: (item.id,))
     return render(
         visit,
         "desk_messages.html",
         messages=shown,
         mails=visit.settings.mail is not None,
-        next=visit.following(following),
+        **turns,
     )
 
 

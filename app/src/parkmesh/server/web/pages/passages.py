@@ -26,7 +26,9 @@ async def show(visit: Visit) -> Response:
             found = []
         else:
             before = (place[0], place[1]) if place else None
-            found = await passages.search(connection, identity, limit=paged.fetch, before=before, only=only)
+            found = await passages.search(
+                connection, identity, limit=paged.fetch, way=paged.way, before=before, only=only
+            )
         whose = await holders.of_credentials(connection, identity, (item.credential for item in found))
     return _list(visit, paged, found, "passages.html", gates=known, holders=whose, export=_export(visit, only))
 
@@ -74,16 +76,16 @@ async def show_history(visit: Visit) -> Response:
     async with visit.reading() as connection:
         own = await passages.seen_by(connection, identity, visit.member.resident_id)
         before = (place[0], place[1]) if place else None
-        found = await passages.search(connection, identity, limit=paged.fetch, before=before, seen=own)
+        found = await passages.search(connection, identity, limit=paged.fetch, way=paged.way, before=before, seen=own)
     return _list(visit, paged, found, "history.html")
 
 
 def _list(
     visit: Visit, paged: paging.PageAsked, found: list[passages.Passage], template: str, **context: Any
 ) -> Response:
-    shown, following = paged.cut(found, lambda item: (item.received_at, item.id))
+    shown, turns = visit.turned(paged, found, lambda item: (item.received_at, item.id))
     today = visit.language.day(visit.now, visit.zone)
-    return render(visit, template, passages=shown, today=today, next=visit.following(following), **context)
+    return render(visit, template, passages=shown, today=today, **turns, **context)
 
 
 ROUTES = [

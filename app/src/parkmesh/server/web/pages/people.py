@@ -26,14 +26,19 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
     place = paged.after(str, int)
     async with visit.reading() as connection:
         found = await residents.page(
-            connection, identity, limit=paged.fetch, after=(place[0], place[1]) if place else None, search=search
+            connection,
+            identity,
+            limit=paged.fetch,
+            way=paged.way,
+            after=(place[0], place[1]) if place else None,
+            search=search,
         )
         first_units = await units.page(connection, identity, limit=UNITS_SHOWN)
         suggested = await unit_choice.suggested(visit, connection)
         invited = await invitations.page(connection, identity, limit=SHOWN)
         without_account = await residents.without_account(connection, identity)
         erasures = await residents.asking_for_erasure(connection, identity)
-    shown, following = paged.cut(found, lambda item: (item.name, item.id))
+    shown, turns = visit.turned(paged, found, lambda item: (item.name, item.id))
     return render(
         visit,
         "people.html",
@@ -49,7 +54,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
         without_account=without_account,
         erasures=erasures,
         link=links.absolute(visit.request, links.JOIN, opening.token) if opening else "",
-        next=visit.following(following),
+        **turns,
     )
 
 

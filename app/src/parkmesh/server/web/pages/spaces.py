@@ -53,12 +53,13 @@ async def show_spaces(visit: Visit) -> Response:
             connection,
             identity,
             limit=paged.fetch,
+            way=paged.way,
             after=place[0] if place else None,
             level=level or None,
             category=known,
         )
         levels = await spaces.levels(connection, identity, limit=MAX_SHOWN)
-    shown, following = paged.cut(found, lambda space: (space.name,))
+    shown, turns = visit.turned(paged, found, lambda space: (space.name,))
     return render(
         visit,
         "spaces.html",
@@ -68,7 +69,7 @@ async def show_spaces(visit: Visit) -> Response:
         categories=CATEGORIES,
         category=known or "",
         export=exports.link(visit, "spaces", level=level, category=known),
-        next=visit.following(following),
+        **turns,
     )
 
 

@@ -24,9 +24,11 @@ async def show(visit: Visit) -> Response:
         found = []
         if only is not None:
             before = (place[0], place[1]) if place else None
-            found = await stays.page(connection, visit.member.community_id, limit=paged.fetch, before=before, only=only)
-    shown, following = paged.cut(found, lambda stay: (stay.entered_at, stay.id))
-    return render(visit, "stays.html", stays=shown, next=visit.following(following))
+            found = await stays.page(
+                connection, visit.member.community_id, limit=paged.fetch, way=paged.way, before=before, only=only
+            )
+    shown, turns = visit.turned(paged, found, lambda stay: (stay.entered_at, stay.id))
+    return render(visit, "stays.html", stays=shown, **turns)
 
 
 def _filter(visit: Visit) -> stays.Filter | None:

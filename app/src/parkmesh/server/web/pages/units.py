@@ -19,17 +19,18 @@ async def show(visit: Visit) -> Response:
             connection,
             visit.member.community_id,
             limit=paged.fetch,
+            way=paged.way,
             after=(place[0], place[1]) if place else None,
             search=search,
         )
-    shown, following = paged.cut(found, lambda unit: (unit.name, unit.id))
+    shown, turns = visit.turned(paged, found, lambda unit: (unit.name, unit.id))
     return render(
         visit,
         "units.html",
         units=shown,
         search=search,
         export=exports.link(visit, "units", q=search),
-        next=visit.following(following),
+        **turns,
     )
 
 

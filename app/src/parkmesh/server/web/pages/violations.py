@@ -37,11 +37,12 @@ async def show(visit: Visit) -> Response:
                 connection,
                 visit.member.community_id,
                 limit=paged.fetch,
+                way=paged.way,
                 before=(place[0], place[1]) if place else None,
                 seen=_seen(visit),
                 only=only,
             )
-    shown, following = paged.cut(found, lambda violation: (violation.opened_at, violation.id))
+    shown, turns = visit.turned(paged, found, lambda violation: (violation.opened_at, violation.id))
     return render(
         visit,
         "violations.html",
@@ -49,7 +50,7 @@ async def show(visit: Visit) -> Response:
         kinds=labels.VIOLATION,
         states=STATES,
         most=violations.MAX_TEXT,
-        next=visit.following(following),
+        **turns,
     )
 
 

@@ -5,12 +5,13 @@ place the user has in the community of the path, and check the token of every fo
 """
 
 import hmac
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from functools import cached_property, wraps
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
@@ -30,6 +31,8 @@ from parkmesh.server.web.pages import forms
 
 PAGE = 50
 UTC_ZONE = ZoneInfo("UTC")
+
+T = TypeVar("T")
 
 
 class Access(Enum):
@@ -144,11 +147,21 @@ class Visit:
         return paging.PageAsked(limit, self.query("cursor", paging.MAX_CURSOR) or None, key)
 
     def following(self, cursor: str | None) -> str:
-        """Return the address of the next page of a list, nothing after the last one."""
+        """Return the address of another page of a list, nothing where there is none."""
         if cursor is None:
             return ""
         query = {name: value for name, value in self.request.query_params.items() if name not in ("cursor", "done")}
-        return f"{self.request.url.path}?{urlencode({**query, 'cursor': cursor})}"
+        if cursor:
+            query["cursor"] = cursor
+        return f"{self.request.url.path}?{urlencode(query)}" if query else self.request.url.path
+
+    def turned(
+        self, paged: paging.PageAsked, found: Sequence[T], place: Callable[[T], tuple[Any, ...]]
+    ) -> tuple[list[T], dict[str, Any]]:
+        """Return the items of a page of a list, and what its ``parts.pager`` takes: the addresses of the pages beside
+        it as ``previous`` and ``next``."""
+        items, turns = paged.turned(found, place)
+        return items, {"previous": self.following(turns.previous), "next": self.following(turns.next)}
 
     def go(self, path: str, **query: str) -> Response:
         """Send the browser on to a page after a form was accepted. ``done`` names what the page says was done."""

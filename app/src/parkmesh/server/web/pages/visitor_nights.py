@@ -20,13 +20,13 @@ async def show(visit: Visit) -> Response:
     identity, paged = visit.member.community_id, visit.paged()
     place = paged.after(int)
     async with visit.reading() as connection:
-        found = await visitor_nights.page(connection, identity, limit=paged.fetch, after=place[0] if place else None)
+        found = await visitor_nights.page(
+            connection, identity, limit=paged.fetch, way=paged.way, after=place[0] if place else None
+        )
         limit = (await rules.read(connection, identity)).visitor_nights_in_28_days
         suggested = await unit_choice.suggested(visit, connection)
-    shown, following = paged.cut(found, lambda item: (item.id,))
-    return render(
-        visit, "visitor_nights.html", exceptions=shown, limit=limit, units=suggested, next=visit.following(following)
-    )
+    shown, turns = visit.turned(paged, found, lambda item: (item.id,))
+    return render(visit, "visitor_nights.html", exceptions=shown, limit=limit, units=suggested, **turns)
 
 
 async def create(visit: Visit) -> Response:

@@ -19,11 +19,12 @@ async def show(visit: Visit) -> Response:
             connection,
             visit.member.community_id,
             limit=paged.fetch,
+            way=paged.way,
             after=(place[0], place[1]) if place else None,
             open_only=True,
         )
-    shown, following = paged.cut(found, lambda item: (item.created_at, item.id))
-    return render(visit, "waiting.html", waiting=shown, next=visit.following(following))
+    shown, turns = visit.turned(paged, found, lambda item: (item.created_at, item.id))
+    return render(visit, "waiting.html", waiting=shown, **turns)
 
 
 async def remove(visit: Visit) -> Response:

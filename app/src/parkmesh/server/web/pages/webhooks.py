@@ -46,16 +46,11 @@ async def show(visit: Visit) -> Response:
     paged = visit.paged()
     place = paged.after(int)
     async with _reading(visit) as connection:
-        found = await endpoints.listed(connection, _owner(visit), limit=paged.fetch, after=place[0] if place else 0)
-    shown, following = paged.cut(found, lambda endpoint: (endpoint.id,))
-    return render(
-        visit,
-        "webhooks.html",
-        webhooks=shown,
-        types=sorted(events.TYPES),
-        base=_base(visit),
-        next=visit.following(following),
-    )
+        found = await endpoints.listed(
+            connection, _owner(visit), limit=paged.fetch, way=paged.way, after=place[0] if place else 0
+        )
+    shown, turns = visit.turned(paged, found, lambda endpoint: (endpoint.id,))
+    return render(visit, "webhooks.html", webhooks=shown, types=sorted(events.TYPES), base=_base(visit), **turns)
 
 
 async def create(visit: Visit) -> Response:
@@ -100,10 +95,11 @@ async def _show_one(visit: Visit, number: int, secret: str = "") -> Response:
             _owner(visit),
             endpoint.id,
             limit=paged.fetch,
+            way=paged.way,
             before=place[0] if place else None,
             state=_state(state),
         )
-    shown, following = paged.cut(found, lambda delivery: (delivery.id,))
+    shown, turns = visit.turned(paged, found, lambda delivery: (delivery.id,))
     return render(
         visit,
         "webhook.html",
@@ -116,7 +112,7 @@ async def _show_one(visit: Visit, number: int, secret: str = "") -> Response:
         state=state if _state(state) else "",
         default_from=f"{visit.now.astimezone(visit.zone) - timedelta(hours=1):%Y-%m-%dT%H:%M}",
         default_until=f"{visit.now.astimezone(visit.zone):%Y-%m-%dT%H:%M}",
-        next=visit.following(following),
+        **turns,
     )
 
 
