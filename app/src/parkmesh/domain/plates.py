@@ -26,7 +26,9 @@ _SEPARATOR_CATEGORIES: Final = frozenset({"Zs", "Zl", "Zp", "Pd", "Pc", "Cf", "M
 _NO_PLATE: Final = frozenset({"UNKNOWN", "NOPLATE"})
 
 _CONFUSED: Final = ("0ODQ", "1I", "2Z", "5S", "8B", "6G")
-_SKELETON: Final = str.maketrans({letter: group[0] for group in _CONFUSED for letter in group})
+CONFUSED_WITH: Final = ("".join(_CONFUSED), "".join(group[0] * len(group) for group in _CONFUSED))
+"""The letters that cameras confuse, and to each the first of its group: what ``skeleton`` replaces, for a database."""
+_SKELETON: Final = str.maketrans(*CONFUSED_WITH)
 MAX_CONFUSIONS: Final = 2
 """Characters in which a read may differ from a plate and still fit it."""
 

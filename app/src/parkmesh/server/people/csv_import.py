@@ -9,7 +9,7 @@ left, of refused plates and of visitors' plates are left out.
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
@@ -19,13 +19,14 @@ from msgspec import structs
 
 from parkmesh.domain import plates
 from parkmesh.server import audit
+from parkmesh.server.access import alike
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
 from parkmesh.server.people import csv_tables, table_places
 from parkmesh.server.people.csv_tables import Column, Encoding, Row, Table
-from parkmesh.server.people.mistakes import Mistake, Wrong
+from parkmesh.server.people.mistakes import Confusion, Mistake, Wrong
 from parkmesh.server.people.table_places import Placed
 from parkmesh.server.spaces import spaces
 
@@ -53,7 +54,8 @@ class ImportReport:
     plates. ``ignored`` names columns of which nothing is taken. ``encoding`` is what the file was read as; where it is
     windows-1252, which almost any file could be, ``sample`` has cells by which a person sees whether that is right.
     ``missing_units`` has the first units that rows of residents name and the community doesn't have; the import makes
-    them if it was asked to.
+    them if it was asked to. ``warnings`` has the first of ``warning_count`` new plates that gates may confuse with
+    another; the import takes them.
     """
 
     applied: bool
@@ -68,6 +70,8 @@ class ImportReport:
     encoding: Encoding
     sample: list[str]
     missing_units: list[str]
+    warning_count: int = 0
+    warnings: list[Confusion] = field(default_factory=list)
 
 
 class _Done:
@@ -79,6 +83,7 @@ class _Done:
         self.updated = 0
         self.mistakes: list[Mistake] = []
         self.missing_units: list[str] = []
+        self.confusions: list[Confusion] = []
 
 
 class _DryRun(Exception):
@@ -228,6 +233,8 @@ async def run(
         encoding=table.encoding,
         sample=table.sample,
         missing_units=done.missing_units[:MAX_MISTAKES],
+        warning_count=0 if done.mistakes else len(done.confusions),
+        warnings=[] if done.mistakes else done.confusions[:MAX_MISTAKES],
     )
 
 
@@ -407,6 +414,10 @@ async def _plates(
         )
     done.created, done.updated = len(new), len(changes)
     await _check_room(connection, community_id, [row for row, _ in new], people, touched, done)
+    others = await alike.each(connection, community_id, (row["plate"] for row, _ in new))
+    done.confusions = [
+        Confusion(row.line, row["plate"], list(others[row["plate"]])) for row, _ in new if row["plate"] in others
+    ]
 
 
 async def _check_room(

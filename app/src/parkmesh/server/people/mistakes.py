@@ -22,6 +22,16 @@ class Mistake:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """A plate of a table that gates may confuse with ``plates`` of the community or of the table itself; the import
+    takes it all the same."""
+
+    line: int
+    plate: str
+    plates: list[str]
+
+
 class Unreadable(Exception):
     """A file that is no table, or of which a part is lost."""
 

@@ -382,6 +382,16 @@ DONE = {
     "key-revoked": N_("The key is revoked. It no longer works."),
 }
 
+ALSO = {
+    "reads-alike": N_("Another plate of the community reads alike. A gate may confuse the two."),
+    "reads-alike-which": N_(
+        "Another plate of the community reads alike. Gates may confuse them. The page of the plate shows which."
+    ),
+    "same-letters": N_("Another unit has a plate of the same letters and digits. A gate can't tell the two apart."),
+    "import-alike": N_("Some of the new plates read like others. Gates may confuse them. Their pages show which."),
+}
+"""What a page says beside what was done."""
+
 STATUS_CODE = {
     404: N_("This doesn't exist, or you may not see it."),
     405: N_("This can't be done here."),

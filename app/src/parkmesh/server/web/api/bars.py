@@ -1,5 +1,7 @@
 """Bars: plates that may not pass, whoever holds them. For staff."""
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Request, Response
@@ -10,7 +12,7 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.answers import answers
-from parkmesh.server.web.api import creating
+from parkmesh.server.web.api import creating, plate_warnings
 from parkmesh.server.web.api.caller import SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.fields import Body, IdInPath, Plate, Reason, Search
@@ -23,6 +25,13 @@ class Bars(BaseModel):
 
     items: list[bars.Bar] = Field(description="The bars of this page.")
     next: str | None = Field(description="The cursor of the next page; null on the last one.")
+
+
+@dataclass(frozen=True, slots=True)
+class MadeBar(bars.Bar):
+    """A bar that was just made, with what to know of its plate."""
+
+    warnings: plate_warnings.Warnings = None
 
 
 class NewBar(Body):
@@ -44,14 +53,16 @@ async def list_bars(request: Request, member: Staff, page: paging.Page, search: 
     return Bars(items=items, next=following)
 
 
-@in_community.post("/bars", **creating.documented(bars.Bar, 403, 409))
+@in_community.post("/bars", **creating.documented(MadeBar, 403, 409))
 async def create_bar(request: Request, principal: SignedIn, member: Staff, body: NewBar) -> Response:
     """Bar a plate, whoever holds it. Gateways that are online refuse it within seconds."""
     plate = credentials.spelled(body.plate)
 
     async def make(connection: Connection) -> Made:
         made = await bars.create(connection, principal, member.community_id, plate, body.reason)
-        return Made(made, made.id)
+        warnings = await plate_warnings.of_barred(connection, member, made.plate)
+        shown = MadeBar(**dataclasses.asdict(made), warnings=warnings)
+        return Made(shown, made.id, version=made, secret={"warnings"})
 
     return await creating.in_community(request, principal, member, body, make)
 

@@ -1,5 +1,7 @@
 """All plates of a community, for its staff, and vehicles: the plates that residents registered."""
 
+import dataclasses
+from dataclasses import dataclass
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -15,7 +17,7 @@ from parkmesh.server.identity.principals import Membership, Role
 from parkmesh.server.people import units
 from parkmesh.server.web import paging, preconditions
 from parkmesh.server.web.answers import answers
-from parkmesh.server.web.api import creating
+from parkmesh.server.web.api import creating, plate_warnings
 from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
 from parkmesh.server.web.fields import Body, Id, IdAsked, IdInPath, Label, Plate, Search
@@ -37,6 +39,13 @@ class CredentialStatus(Body):
 class CredentialState(BaseModel):
     plate: str
     status: Status
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredVehicle(credentials.Credential):
+    """A vehicle that was just written, with what to know of its plate."""
+
+    warnings: plate_warnings.Warnings = None
 
 
 class NewVehicle(Body):
@@ -141,7 +150,7 @@ async def list_vehicles(request: Request, member: Member, page: paging.Page) -> 
     return CredentialList(items=items, next=following)
 
 
-@in_community.post("/vehicles", **creating.documented(credentials.Credential, 403, 409))
+@in_community.post("/vehicles", **creating.documented(RegisteredVehicle, 403, 409))
 async def add_vehicle(request: Request, principal: SignedIn, member: Member, body: NewVehicle) -> Response:
     """Register a plate. Residents register their own plates, as many as the unit may hold."""
     staff = _by_staff(member)
@@ -162,7 +171,8 @@ async def add_vehicle(request: Request, principal: SignedIn, member: Member, bod
             valid_until=body.valid_until,
             by_staff=staff,
         )
-        return Made(made, made.id)
+        shown = await _registered(connection, member, made)
+        return Made(shown, made.id, version=made, secret={"warnings"})
 
     return await creating.in_community(request, principal, member, body, make)
 
@@ -181,7 +191,7 @@ async def get_vehicle(
 @in_community.patch("/vehicles/{vehicle}", **preconditions.changing(403, 409))
 async def change_vehicle(
     request: Request, response: Response, principal: SignedIn, member: Member, vehicle: IdInPath, body: VehicleChange
-) -> credentials.Credential:
+) -> RegisteredVehicle:
     """Change a vehicle's plate or label; staff also its status and validity. Residents change their own vehicles."""
     staff = _by_staff(member)
     if not staff:
@@ -193,8 +203,9 @@ async def change_vehicle(
         present = await _visible(connection, member, vehicle, lock=True)
         preconditions.check(request, present)
         changed = await credentials.change(connection, principal, member.community_id, present, changes, by_staff=staff)
+        shown = await _registered(connection, member, changed, new_plate=changed.plate != present.plate)
     preconditions.tag(response, changed)
-    return changed
+    return shown
 
 
 @in_community.delete("/vehicles/{vehicle}", **preconditions.deleting(403, 409))
@@ -205,6 +216,14 @@ async def remove_vehicle(request: Request, principal: SignedIn, member: Member, 
         preconditions.check(request, present)
         await credentials.remove(connection, principal, member.community_id, present, by_staff=_by_staff(member))
     return Response(status_code=204)
+
+
+async def _registered(
+    connection: Connection, member: Membership, vehicle: credentials.Credential, *, new_plate: bool = True
+) -> RegisteredVehicle:
+    plate = vehicle.plate if new_plate else None
+    warnings = await plate_warnings.of(connection, member, plate, vehicle.unit_id)
+    return RegisteredVehicle(**dataclasses.asdict(vehicle), warnings=warnings)
 
 
 def _forbid_others(member: Membership, resident_id: int | None) -> None:

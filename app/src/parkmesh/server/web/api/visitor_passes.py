@@ -16,7 +16,7 @@ from parkmesh.server.reservations import visitor_passes
 from parkmesh.server.reservations.states import State
 from parkmesh.server.web import links, paging, preconditions, security
 from parkmesh.server.web.answers import answers
-from parkmesh.server.web.api import creating, scope
+from parkmesh.server.web.api import creating, plate_warnings, scope
 from parkmesh.server.web.api.bookings import Cancellation, needed_reason
 from parkmesh.server.web.api.caller import Member, SignedIn, Staff
 from parkmesh.server.web.api.creating import Made
@@ -47,7 +47,13 @@ class VisitorPass(Shown):
     resident: str | None = Field(description="Name of the resident who invited. For staff, null for others.")
 
 
-class IssuedPass(VisitorPass):
+class WrittenPass(VisitorPass):
+    """A visitor pass that was just written, with what to know of its plate."""
+
+    warnings: plate_warnings.Warnings
+
+
+class IssuedPass(WrittenPass):
     """``link`` shows the visitor pass to each person who has it. Only the first answer contains it."""
 
     link: str | None
@@ -189,8 +195,10 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
             now=now,
         )
         shown = _shown(member, made)
-        issued = IssuedPass(**shown.model_dump(), link=links.absolute(request, links.VISIT, token))
-        return Made(issued, made.id, version=shown, secret={"link"})
+        warnings = await plate_warnings.of(connection, member, made.plate, made.unit_id)
+        link = links.absolute(request, links.VISIT, token)
+        issued = IssuedPass(**shown.model_dump(), link=link, warnings=warnings)
+        return Made(issued, made.id, version=shown, secret={"link", "warnings"})
 
     return await creating.in_community(request, principal, member, body, make)
 
@@ -213,7 +221,7 @@ async def put_visitor_pass(
     member: Member,
     visitor_pass: IdInPath,
     body: VisitorPassBody,
-) -> VisitorPass:
+) -> WrittenPass:
     """Change name and plate of a visitor pass that isn't over."""
     plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
@@ -224,8 +232,10 @@ async def put_visitor_pass(
             member,
             await visitor_passes.change(connection, principal, member.community_id, present, body.name, plate, now),
         )
+        new_plate = plate if plate != present.plate else None
+        warnings = await plate_warnings.of(connection, member, new_plate, changed.unit_id)
     preconditions.tag(response, changed)
-    return changed
+    return WrittenPass(**changed.model_dump(), warnings=warnings)
 
 
 @in_community.post("/visitor-passes/{visitor_pass}/link", responses=answers(409))

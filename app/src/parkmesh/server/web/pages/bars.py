@@ -8,7 +8,7 @@ from parkmesh.domain import access, plates
 from parkmesh.server.access import bars, gates
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
-from parkmesh.server.web.pages import idempotency
+from parkmesh.server.web.pages import idempotency, plate_notices
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -39,7 +39,9 @@ async def create(visit: Visit) -> Response:
                 if attempt.answer is not None:
                     return idempotency.again(attempt.answer)
                 await bars.create(connection, visit.principal, identity, plate, reason)
-                return await idempotency.finish(attempt, f"{visit.base}/bars?done=barred")
+                also = await plate_notices.of_barred(visit, connection, plate)
+                location = f"{visit.base}/bars?done=barred{'&also=' * bool(also)}{also}"
+                return await idempotency.finish(attempt, location)
         except Problem as problem:
             form.refused(problem, "plate")
     return await show(visit)

@@ -7,7 +7,7 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.web.pages import preconditions
+from parkmesh.server.web.pages import plate_notices, preconditions
 from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -33,7 +33,7 @@ async def add(visit: Visit) -> Response:
     if plate and not form.errors:
         try:
             async with visit.acting() as connection:
-                await credentials.add(
+                made = await credentials.add(
                     connection,
                     visit.principal,
                     member.community_id,
@@ -42,7 +42,8 @@ async def add(visit: Visit) -> Response:
                     label=label,
                     by_staff=False,
                 )
-            return visit.go(f"{visit.base}/vehicles", done="vehicle-added")
+                also = await plate_notices.of(visit, connection, plate, made.unit_id)
+            return visit.go(f"{visit.base}/vehicles", done="vehicle-added", also=also)
         except Problem as problem:
             form.refused(problem, "plate")
     return await show(visit)
@@ -70,10 +71,12 @@ async def change(visit: Visit) -> Response:
             async with visit.acting() as connection:
                 present = await _own(visit, connection)
                 preconditions.check(visit, present)
-                await credentials.change(
+                changed = await credentials.change(
                     connection, visit.principal, visit.member.community_id, present, changes, by_staff=False
                 )
-            return visit.go(f"{visit.base}/vehicles", done="vehicle-changed")
+                new_plate = changed.plate if changed.plate != present.plate else None
+                also = await plate_notices.of(visit, connection, new_plate, changed.unit_id)
+            return visit.go(f"{visit.base}/vehicles", done="vehicle-changed", also=also)
         except Problem as problem:
             preconditions.refused(visit, problem, "plate")
     return await show_one(visit)

@@ -63,7 +63,9 @@ async def take(visit: Visit) -> Response:
                     make_units=form.ticked("make_units"),
                 )
             if report.applied:
-                return visit.go(f"{visit.base}/transfer", done="imported")
+                return visit.go(
+                    f"{visit.base}/transfer", done="imported", also="import-alike" if report.warnings else ""
+                )
             return await show(visit, report, data)
         except Problem as problem:
             form.refused(problem, "file")

@@ -9,7 +9,7 @@ from parkmesh.server.people import invitations, members, residents, units
 from parkmesh.server.reservations import bookings, visitor_passes
 from parkmesh.server.reservations.states import state_of
 from parkmesh.server.web import links
-from parkmesh.server.web.pages import exports, preconditions, unit_choice
+from parkmesh.server.web.pages import exports, plate_notices, preconditions, unit_choice
 from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -175,7 +175,7 @@ async def add_plate(visit: Visit) -> Response:
     if plate and not form.errors:
         try:
             async with visit.acting() as connection:
-                await credentials.add(
+                made = await credentials.add(
                     connection,
                     visit.principal,
                     identity,
@@ -184,7 +184,8 @@ async def add_plate(visit: Visit) -> Response:
                     label=label,
                     by_staff=True,
                 )
-            return visit.go(_person(visit), done="vehicle-added")
+                also = await plate_notices.of(visit, connection, plate, made.unit_id)
+            return visit.go(_person(visit), done="vehicle-added", also=also)
         except Problem as problem:
             form.refused(problem, "plate")
     return await show_person(visit)

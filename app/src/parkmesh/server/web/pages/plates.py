@@ -5,7 +5,7 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from parkmesh.domain import plates
-from parkmesh.server.access import holders, passages, presence, stays
+from parkmesh.server.access import alike, holders, passages, presence, stays
 from parkmesh.server.http import problems
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
@@ -25,6 +25,7 @@ async def show(visit: Visit) -> Response:
         where = await presence.get(connection, identity, plate)
         seen = await passages.of_plate(connection, identity, plate, SHOWN)
         stayed = await stays.of_plate(connection, identity, plate, SHOWN)
+        others = await alike.reading_as(connection, identity, plate)
         whose = await holders.of_credentials(connection, identity, (item.credential for item in seen))
     today = visit.language.day(visit.now, visit.zone)
     return render(
@@ -36,6 +37,7 @@ async def show(visit: Visit) -> Response:
         passages=seen,
         stays=stayed,
         holders=whose,
+        alike=others,
         today=today,
     )
 

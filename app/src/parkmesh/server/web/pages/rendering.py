@@ -87,6 +87,7 @@ def render(visit: Visit, template: str, status: int = 200, **context: Any) -> HT
         csrf=security.csrf_token(visit.settings, bound_to),
         idempotency_key=idempotency.new_key(),
         done=labels.DONE.get(visit.query("done"), ""),
+        also=[labels.ALSO[code] for code in (visit.also or visit.query("also")).split(",") if code in labels.ALSO],
         **context,
     )
     if cookie:
@@ -125,6 +126,7 @@ def error_page(request: Request, error: HTTPException) -> Response:
         csrf="",
         navigation=navigation.NOTHING,
         done="",
+        also=(),
     )
     page.headers.update(error.headers or {})
     return page

@@ -31,6 +31,8 @@ from parkmesh.server.web.pages import forms
 
 PAGE = 50
 UTC_ZONE = ZoneInfo("UTC")
+_SAID = ("cursor", "done", "also")
+"""Parameters of an address that belong to one page of a list alone."""
 
 T = TypeVar("T")
 
@@ -59,6 +61,8 @@ class Visit:
     place: Membership | None = None
     community: community_reads.Community | None = None
     lacks_factor: bool = False
+    also: str = ""
+    """What the page says beside what was done, as codes of ``labels.ALSO``; the address may have it too."""
 
     @property
     def principal(self) -> Principal:
@@ -150,7 +154,7 @@ class Visit:
         """Return the address of another page of a list, nothing where there is none."""
         if cursor is None:
             return ""
-        query = {name: value for name, value in self.request.query_params.items() if name not in ("cursor", "done")}
+        query = {name: value for name, value in self.request.query_params.items() if name not in _SAID}
         if cursor:
             query["cursor"] = cursor
         return f"{self.request.url.path}?{urlencode(query)}" if query else self.request.url.path
@@ -164,7 +168,9 @@ class Visit:
         return items, {"previous": self.following(turns.previous), "next": self.following(turns.next)}
 
     def go(self, path: str, **query: str) -> Response:
-        """Send the browser on to a page after a form was accepted. ``done`` names what the page says was done."""
+        """Send the browser on to a page after a form was accepted. ``done`` names what the page says was done, ``also``
+        what it says beside. Empty parameters are left out."""
+        query = {name: value for name, value in query.items() if value}
         return RedirectResponse(f"{path}?{urlencode(query)}" if query else path, 303)
 
 

@@ -17,7 +17,7 @@ from parkmesh.server.people import units
 from parkmesh.server.reservations import free_spaces, visitor_passes
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web import links, security
-from parkmesh.server.web.pages import drawing, idempotency, openings, preconditions, privacy
+from parkmesh.server.web.pages import drawing, idempotency, openings, plate_notices, preconditions, privacy
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.levels import MAX_LEVELS
@@ -81,6 +81,7 @@ async def create(visit: Visit) -> Response:
                     space=space if space != "any" else await _any_space(visit, connection, unit_id, wanted),
                     now=visit.now,
                 )
+                visit.also = await plate_notices.of(visit, connection, plate, unit_id)
                 await idempotency.finish(attempt, f"{visit.base}/visitors")
     except Problem as problem:
         form.refused(problem, zone=visit.zone)
@@ -139,7 +140,9 @@ async def change(visit: Visit) -> Response:
                 await visitor_passes.change(
                     connection, visit.principal, visit.member.community_id, present, name or None, plate, visit.now
                 )
-            return visit.go(f"{visit.base}/visitors", done="pass-changed")
+                new_plate = plate if plate != present.plate else None
+                also = await plate_notices.of(visit, connection, new_plate, present.unit_id)
+            return visit.go(f"{visit.base}/visitors", done="pass-changed", also=also)
         except Problem as problem:
             preconditions.refused(visit, problem, "plate" if problem.kind == "plate" else "")
     return await show_one(visit)
