@@ -63,6 +63,29 @@ async def test_a_link_makes_an_account_once(people: People, guest: httpx.AsyncCl
     assert [act["action"] for act in acts] == ["invitation.create", "invitation.accept"]
 
 
+async def test_an_invitation_names_its_unit_and_makes_it_where_asked(people: People, owner: Any) -> None:
+    admin = await people("administrator@a.example")
+    assert (await _invite(admin, "one@home.example", unit="1A"))["unit"] == "1A"
+    wish = {"email": "two@home.example", "unit": "9Z"}
+    refused = await admin.post(f"{A}/invitations", json=wish)
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:parkmesh:problem:no-such-unit")
+    assert "make_unit" in refused.json()["detail"]
+    for wrong in ({"unit_id": 1, "unit": "1A"}, {"make_unit": True}, {"unit": " "}, {"unit": "x" * 61}):
+        answer = await admin.post(f"{A}/invitations", json={"email": "two@home.example"} | wrong)
+        assert answer.status_code == 422, wrong
+    assert (await admin.post(f"{A}/invitations", json=wish | {"role": "auditor", "make_unit": True})).status_code == 422
+    # An invitation that is refused makes no unit.
+    taken = await admin.post(f"{A}/invitations", json={**wish, "email": "one@home.example", "make_unit": True})
+    assert taken.status_code == 409
+    made = "SELECT name, plate_limit FROM unit WHERE community_id = $1 AND name = '9Z'"
+    assert await rows(owner, "a", made) == []
+    assert (await _invite(admin, "two@home.example", unit="9Z", make_unit=True))["unit"] == "9Z"
+    assert (await _invite(admin, "three@home.example", unit="9Z", make_unit=True))["unit"] == "9Z"
+    assert await rows(owner, "a", made) == [{"name": "9Z", "plate_limit": 10}]
+    acts = await rows(owner, "a", "SELECT action FROM audit_entry WHERE community_id = $1 AND action = 'unit.create'")
+    assert len(acts) == 1
+
+
 async def test_the_database_keeps_neither_link_nor_code(people: People, owner: Any) -> None:
     made = await _invite(await people("administrator@a.example"))
     stored = str(await rows(owner, "a", "SELECT * FROM invitation WHERE community_id = $1"))

@@ -402,6 +402,35 @@ async def test_a_unit_is_chosen_by_its_name_among_thousands(admin: Visitor, owne
     assert await one(owner, "a", "SELECT unit_id FROM resident WHERE community_id = $1 AND id = $2", person) is None
 
 
+async def test_an_invitation_to_a_unit_that_is_not_there_offers_to_make_it(admin: Visitor, owner: Any) -> None:
+    people, invite = f"{A}/people", f"{A}/people/invite"
+    form = {"email": "eva@a.example", "role": "resident", "unit": " 7Z "}
+    offered = await admin.send(invite, of=people, **form)
+    assert (offered.status_code, "No unit is called 7Z." in alerts(offered)) == (422, True)
+    assert 'name="make_unit" value="7Z"' in offered.text
+    assert 'value="eva@a.example"' in offered.text
+    # The button makes the unit that it named, no other that was entered since.
+    other = await admin.send(invite, of=people, **{**form, "unit": "7Y"}, make_unit="7Z")
+    assert (other.status_code, 'name="make_unit" value="7Y"' in other.text) == (422, True)
+    # What is wrong beside keeps the unit from being made.
+    assert (await admin.send(invite, of=people, **{**form, "email": "eva"}, make_unit="7Z")).status_code == 422
+    member = await admin.send(invite, of=people, **{**form, "email": "resident@a.example"}, make_unit="7Z")
+    assert "belongs to a member" in alerts(member)
+    made = "SELECT name FROM unit WHERE community_id = $1 AND name LIKE '7%'"
+    assert await rows(owner, "a", made) == []
+    done = await admin.send(invite, of=people, **form, make_unit="7Z")
+    assert 'data-testid="invitation-link"' in done.text
+    assert await rows(owner, "a", made) == [{"name": "7Z"}]
+    unit_of = "SELECT u.name FROM invitation i JOIN unit u ON u.id = i.unit_id WHERE i.community_id = $1"
+    assert await one(owner, "a", unit_of) == "7Z"
+    # Nothing is offered beside a unit that differs in capitals only, or to somebody who belongs to no unit.
+    for name in ("ab", "AB"):
+        await admin.send(f"{A}/people/units", of=people, name=name, plate_limit="5")
+    for role, unit in (("resident", "Ab"), ("auditor", "9X")):
+        page = await admin.send(invite, of=people, email="ia@a.example", role=role, unit=unit)
+        assert (page.status_code, 'name="make_unit"' in page.text) == (422, False)
+
+
 async def test_a_unit_is_never_guessed(admin: Visitor, owner: Any) -> None:
     for name in ("10a", "10A", "11B"):
         await admin.send(f"{A}/people/units", of=f"{A}/people", name=name, plate_limit="5")

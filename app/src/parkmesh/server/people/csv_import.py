@@ -28,13 +28,12 @@ from parkmesh.server.people import csv_tables, table_places
 from parkmesh.server.people.csv_tables import Column, Encoding, Row, Table
 from parkmesh.server.people.mistakes import Confusion, Mistake, Wrong
 from parkmesh.server.people.table_places import Placed
+from parkmesh.server.people.units import PLATE_LIMIT
 from parkmesh.server.spaces import spaces
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_ROWS = 10_000
 MAX_MISTAKES = 200
-PLATE_LIMIT = 10
-"""How many plates a unit may hold where its table doesn't say."""
 LEAST_EXTENT = 0.001
 """The smallest width of a space that a table takes: it has three decimals."""
 MAX_LEVELS = 1000

@@ -33,7 +33,7 @@ from parkmesh.server.identity import limits, passwords, principals
 from parkmesh.server.identity.accounts import refuse_weak
 from parkmesh.server.identity.principals import Membership, Principal, Role
 from parkmesh.server.outbox import messages
-from parkmesh.server.people import members
+from parkmesh.server.people import members, units
 from parkmesh.server.people.residents import no_such_unit
 from parkmesh.server.telemetry import logs
 
@@ -152,16 +152,17 @@ async def invite(
     member: Membership,
     email: str,
     role: Role,
-    unit_id: int | None,
+    unit: int | units.Named | None,
     *,
     mailed: bool,
 ) -> tuple[Invitation, Secrets]:
-    """Invite an address into a community, and mail link and code to it where ``mailed``.
+    """Invite an address into a community and a ``unit``, by its id or its name, and mail link and code to it where
+    ``mailed``.
 
     Raises ``Problem`` 409 where the address belongs to a member or to a person who is invited already; 422 for an
-    unknown unit, and for an auditor with any.
+    unknown unit that isn't to be made, and for an auditor with any. A unit is made only if the invitation is.
     """
-    if role is Role.AUDITOR and unit_id is not None:
+    if role is Role.AUDITOR and unit is not None:
         raise Problem(422, "unit_id: an auditor belongs to no unit", kind="invalid")
     made = _new_secrets()
     code_hash = await passwords.hash_new(_plain(made.code))
@@ -169,6 +170,9 @@ async def invite(
     async with members.with_accounts(pool, community_id) as connection:
         if await _is_member(connection, community_id, email):
             raise Problem(409, "This address belongs to a member of the community already.", kind="member")
+        unit_id = (
+            await units.id_of(connection, principal, community_id, unit) if isinstance(unit, units.Named) else unit
+        )
         await connection.execute(
             """
             UPDATE invitation SET revoked_at = now() WHERE community_id = $1 AND kind = 'join' AND email = $2

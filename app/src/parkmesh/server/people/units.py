@@ -18,6 +18,17 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
 
+PLATE_LIMIT = 10
+"""How many plates a unit may hold where nobody said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A unit by its name; with ``make`` it is made where the community has none of that name."""
+
+    name: str
+    make: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class UnitResident:
@@ -157,6 +168,19 @@ async def create(
         {"lots": lots, "plate_limit": plate_limit},
     )
     return await get(connection, community_id, unit_id)
+
+
+async def id_of(connection: Connection, principal: Principal, community_id: int, unit: Named) -> int:
+    """Return the id of the unit of exactly this name, made here if it may be; raise ``Problem`` 422 where there is
+    none."""
+    query = "SELECT id FROM unit WHERE community_id = $1 AND name = $2"
+    found: int | None = await connection.fetchval(query, community_id, unit.name)
+    if found is not None:
+        return found
+    if not unit.make:
+        text = "unit: the community has no such unit: make it first, or ask for it to be made with make_unit"
+        raise Problem(422, text, kind="no-such-unit")
+    return (await create(connection, principal, community_id, unit.name, None, PLATE_LIMIT)).id
 
 
 async def change(

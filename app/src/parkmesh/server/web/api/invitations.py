@@ -9,12 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from parkmesh.server.db import database
 from parkmesh.server.identity import devices
 from parkmesh.server.identity.principals import Role
-from parkmesh.server.people import invitations
+from parkmesh.server.people import invitations, units
 from parkmesh.server.web import language, links, paging, preconditions, security
 from parkmesh.server.web.answers import answers
 from parkmesh.server.web.api.caller import PersonStaff, SignedIn, Staff
 from parkmesh.server.web.api.sessions import Session
-from parkmesh.server.web.fields import Body, Email, Id, IdInPath, Password, Title
+from parkmesh.server.web.fields import Body, Email, Id, IdInPath, Password, Title, Word
 
 router = APIRouter(tags=["invitations"])
 in_community = APIRouter(tags=["invitations"])
@@ -46,7 +46,22 @@ class NewInvitation(Body):
     email: Email
     role: InvitedRole = "resident"
     unit_id: Id | None = None
+    unit: Word | None = Field(default=None, description="Instead of `unit_id`: the unit's name, exactly.")
+    make_unit: bool = Field(default=False, description="Make the unit of this name where the community has none.")
     send_mail: bool = Field(default=True, description="Whether link and code are mailed, where the service can.")
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> Self:
+        if self.unit is not None and self.unit_id is not None:
+            raise ValueError("give unit_id, or unit")
+        if self.make_unit and self.unit is None:
+            raise ValueError("make_unit needs the name of a unit")
+        return self
+
+    @property
+    def wanted(self) -> int | units.Named | None:
+        """The unit by id or name."""
+        return self.unit_id if self.unit is None else units.Named(self.unit, self.make_unit)
 
 
 class Opening(BaseModel):
@@ -160,7 +175,7 @@ async def create_invitation(
     """
     mailed = body.send_mail and request.app.state.settings.mail is not None
     invitation, made = await invitations.invite(
-        request.app.state.pool, principal, member, body.email, Role(body.role), body.unit_id, mailed=mailed
+        request.app.state.pool, principal, member, body.email, Role(body.role), body.wanted, mailed=mailed
     )
     response.headers["Location"] = f"/api/v1/communities/{member.community}/invitations/{invitation.id}"
     return _made(request, invitation, made, mailed=mailed)

@@ -18,7 +18,6 @@ from parkmesh.server.web.fields import Body, IdInPath, Search, Word
 
 in_community = APIRouter(tags=["units"])
 
-DEFAULT_PLATE_LIMIT = 10
 Lots = Annotated[int, Field(ge=0, le=1000)]
 
 
@@ -30,7 +29,7 @@ class Units(BaseModel):
 class NewUnit(Body):
     name: Word
     lots: Lots | None = None
-    plate_limit: Lots = DEFAULT_PLATE_LIMIT
+    plate_limit: Lots = units.PLATE_LIMIT
 
 
 class UnitChange(Body):

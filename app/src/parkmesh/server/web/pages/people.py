@@ -19,8 +19,11 @@ UNITS_SHOWN = 12
 LATEST = 20
 
 
-async def show(visit: Visit, opening: invitations.Secrets | None = None, invited_address: str = "") -> Response:
-    """Show residents by pages; ``opening`` is the link and code just made, shown this once."""
+async def show(
+    visit: Visit, opening: invitations.Secrets | None = None, invited_address: str = "", new_unit: str = ""
+) -> Response:
+    """Show residents by pages; ``opening`` is the link and code just made, shown this once. ``new_unit`` is the name of
+    a unit that the invitation's form offers to make."""
     identity, search = visit.member.community_id, visit.query("q")
     paged = visit.paged()
     place = paged.after(str, int)
@@ -50,6 +53,7 @@ async def show(visit: Visit, opening: invitations.Secrets | None = None, invited
         export=exports.link(visit, "people", q=search),
         opening=opening,
         invited_address=invited_address,
+        new_unit=new_unit,
         mails=visit.settings.mail is not None,
         without_account=without_account,
         erasures=erasures,
@@ -69,9 +73,10 @@ async def invite(visit: Visit) -> Response:
         else Role.RESIDENT
     )
     async with visit.reading() as connection:
-        unit_id = await unit_choice.chosen(visit, connection)
-    if role is Role.AUDITOR and unit_id is not None:
-        form.wrong("unit", visit.language.gettext("An auditor belongs to no unit."))
+        unit = await unit_choice.chosen_or_new(visit, connection)
+    if role is Role.AUDITOR and form.value(unit_choice.FIELD).strip():
+        unit = unit_choice.Chosen()
+        form.errors[unit_choice.FIELD] = visit.language.gettext("An auditor belongs to no unit.")
     if not form.errors:
         try:
             _, opening = await invitations.invite(
@@ -80,7 +85,7 @@ async def invite(visit: Visit) -> Response:
                 visit.member,
                 email,
                 role,
-                unit_id,
+                units.Named(unit.new, make=True) if unit.new else unit.id,
                 mailed=visit.settings.mail is not None,
             )
         except Problem as problem:
@@ -88,7 +93,7 @@ async def invite(visit: Visit) -> Response:
         else:
             form.sent = False
             return await show(visit, opening, email)
-    return await show(visit)
+    return await show(visit, new_unit=unit.new)
 
 
 async def resend(visit: Visit) -> Response:

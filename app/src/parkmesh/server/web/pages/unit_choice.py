@@ -3,14 +3,26 @@
 The field suggests some names; the server finds the unit by what was entered, and never guesses one.
 """
 
+from dataclasses import dataclass
+
 from parkmesh.server.db.database import Connection
 from parkmesh.server.people import units
 from parkmesh.server.web.pages.visit import Visit
 
 FIELD = "unit"
+MAKE = "make_unit"
+"""The field of a button that makes the unit of this name with the form."""
 SUGGESTED = 200
 NAMED = 5
 """How many names an error offers instead of one that no unit has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A unit's ``id``, or the name of one that could be made: ``new``."""
+
+    id: int | None = None
+    new: str = ""
 
 
 async def suggested(visit: Visit, connection: Connection) -> list[str]:
@@ -22,17 +34,31 @@ async def suggested(visit: Visit, connection: Connection) -> list[str]:
 
 async def chosen(visit: Visit, connection: Connection, *, required: bool = False) -> int | None:
     """Return the unit that was entered, None where none was; note an error where there is no unit of that name."""
+    return (await _found(visit, connection, required=required)).id
+
+
+async def chosen_or_new(visit: Visit, connection: Connection) -> Chosen:
+    """Return the unit that was entered, as ``chosen`` does; where there is none of that name, the name that a form may
+    ask for to be made (``MAKE``). Where it did ask, there is no error."""
+    found = await _found(visit, connection)
+    if found.new and visit.form.value(MAKE) == found.new:
+        visit.form.errors.pop(FIELD)
+    return found
+
+
+async def _found(visit: Visit, connection: Connection, *, required: bool = False) -> Chosen:
     form, _ = visit.form, visit.language.gettext
     name = form.text(FIELD, least=1 if required else 0, most=60)
     if not name or form.errors.get(FIELD):
-        return None
+        return Chosen()
     found = await units.named(connection, visit.member.community_id, name, limit=NAMED)
     alike = [unit for unit in found if unit[1].lower() == name.lower()]
     if found and (found[0][1] == name or len(alike) == 1):
-        return found[0][0]
+        return Chosen(found[0][0])
     if found:
         names = ", ".join(unit[1] for unit in found)
         form.wrong(FIELD, _("No unit is called exactly %(name)s. Similar: %(names)s.", name=name, names=names))
     else:
         form.wrong(FIELD, _("No unit is called %(name)s.", name=name))
-    return None
+    # Names that differ from it in capitals only are units that somebody means.
+    return Chosen(new="" if alike else name)
