@@ -379,7 +379,15 @@ async def test_a_unit_is_chosen_by_its_name_among_thousands(admin: Visitor, owne
     imported = await admin.send(f"{A}/transfer", of=f"{A}/transfer", kind="units", table=table, act="apply")
     assert imported.status_code == 303
     page = await admin.get(f"{A}/people")
-    assert page.text.count("<option value=") < 250
+    # Nothing is suggested by counting: what is typed is searched.
+    assert f'data-search="{A}/unit-names"' in page.text
+    assert page.text.count("<option value=") < 10
+    for typed, names in (
+        ("t29", ["T2900", "T2901"]), ("T0299", ["T0299"]), ("299", ["T0299", "T1299"]), ("", []), ("nothing", []),
+    ):  # fmt: skip
+        found = (await admin.get(f"{A}/unit-names", params={"q": typed})).json()
+        assert found[:2] == names
+        assert len(found) <= 20
     person = await one(owner, "a", "SELECT id FROM resident WHERE community_id = $1 AND name = 'Luis'")
     address = f"{A}/people/{person}"
     unit_of = "SELECT u.name FROM resident r JOIN unit u ON u.id = r.unit_id WHERE r.community_id = $1 AND r.id = $2"
@@ -396,6 +404,7 @@ async def test_a_unit_is_chosen_by_its_name_among_thousands(admin: Visitor, owne
     # What was entered stays, and the field now suggests the units like it.
     assert 'value="T299"' in unknown.text
     assert unknown.text.count('<option value="T299') == 10
+    assert 'data-search="' in unknown.text
     assert "No unit is called nothing." in alerts(await save("nothing"))
     assert await one(owner, "a", unit_of, person) == "T2999"
     assert (await save("")).status_code == 303
@@ -460,6 +469,11 @@ async def test_other_communities_units_are_neither_suggested_nor_taken(server: S
     )
     assert page.status_code == 422
     assert '<option value="Secret 7"' not in page.text
+    # So few units are suggested at once.
+    assert '<option value="1A"' in page.text
+    assert "data-search=" not in page.text
+    assert (await admin.get(f"{A}/unit-names?q=Secret")).json() == []
+    assert (await admin.get("/communities/b/unit-names?q=Secret")).status_code == 404
 
 
 def link(page: httpx.Response, rel: str) -> str:

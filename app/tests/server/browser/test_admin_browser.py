@@ -94,6 +94,31 @@ async def test_a_unit_of_many_is_chosen_by_its_name(people: People) -> None:
     await expect(page.get_by_test_id("invitation-link")).to_be_visible()
 
 
+async def test_a_unit_of_thousands_is_searched_while_one_types_and_made_where_there_is_none(people: People) -> None:
+    page = await people.page(ADMIN, "/communities/a/transfer")
+    await page.get_by_label("List").select_option("units")
+    await page.get_by_text("Paste lines instead").click()
+    await page.get_by_label("Lines of the file").fill("name\n" + "".join(f"T{n:03}\n" for n in range(120)))
+    await page.get_by_test_id("try-import").click()
+    await page.get_by_test_id("apply-import").click()
+    await page.goto("/communities/a/people")
+    unit = page.get_by_label("Unit", exact=True)
+    suggested = page.locator("#units option")
+    await expect(suggested).to_have_count(0)
+    await unit.press_sequentially("T11")
+    await expect(suggested).to_have_count(11)
+    await expect(suggested.first).to_have_attribute("value", "T011")
+    await unit.press_sequentially("9")
+    await expect(suggested).to_have_count(1)
+    await unit.fill("T777")
+    await page.get_by_label("E-mail", exact=True).fill("new@a.example")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_test_id("make-unit")).to_have_text("Make unit T777 and invite")
+    assert await violations(page) == []
+    await page.get_by_test_id("make-unit").click()
+    await expect(page.get_by_test_id("invitation-link")).to_be_visible()
+
+
 async def test_the_desk_lets_a_community_go_and_has_it_deleted_with_the_keyboard_alone(people: People) -> None:
     page = await people.page(DESK, "/")
     await tab_to(page, '[data-community="b"] a[href$="/offboard"]')

@@ -1,18 +1,25 @@
 """Choosing a unit by its name: a community may have thousands, too many to choose from a list.
 
-The field suggests some names; the server finds the unit by what was entered, and never guesses one.
+The field suggests all names where there are few. Where there are many its script asks for those like what was typed
+(``find``); without scripts the name is typed. The server finds the unit by what was entered, and never guesses one: it
+says which names are near.
 """
 
 from dataclasses import dataclass
 
+from starlette.responses import JSONResponse, Response
+
 from parkmesh.server.db.database import Connection
 from parkmesh.server.people import units
-from parkmesh.server.web.pages.visit import Visit
+from parkmesh.server.web.pages.visit import Access, Visit, page
 
 FIELD = "unit"
 MAKE = "make_unit"
 """The field of a button that makes the unit of this name with the form."""
-SUGGESTED = 200
+SUGGESTED = 50
+FOUND = 20
+"""How many names a search gives while one types."""
+MAX_NAME = 60
 NAMED = 5
 """How many names an error offers instead of one that no unit has."""
 
@@ -25,11 +32,33 @@ class Chosen:
     new: str = ""
 
 
-async def suggested(visit: Visit, connection: Connection) -> list[str]:
-    """Return the names that the field suggests: units whose names resemble the entered text, else the first ones."""
-    entered = visit.form.value(FIELD).strip()[:60]
-    found = await units.named(connection, visit.member.community_id, entered, limit=SUGGESTED)
-    return [name for _, name in found or await units.named(connection, visit.member.community_id, "", limit=SUGGESTED)]
+@dataclass(frozen=True, slots=True)
+class Suggested:
+    """The ``names`` that the field suggests from the start; with ``more`` the community has others, to be found by a
+    search."""
+
+    names: list[str]
+    more: bool
+
+
+async def suggested(visit: Visit, connection: Connection) -> Suggested:
+    """Return what the field suggests: all units where they are few, else those like what was entered before."""
+    identity, entered = visit.member.community_id, visit.form.value(FIELD).strip()[:MAX_NAME]
+    every = await units.named(connection, identity, "", limit=SUGGESTED + 1)
+    if len(every) <= SUGGESTED:
+        return Suggested([name for _, name in every], more=False)
+    found = await units.named(connection, identity, entered, limit=FOUND) if entered else []
+    return Suggested([name for _, name in found], more=True)
+
+
+async def find(visit: Visit) -> Response:
+    """Answer the script of the field with the names of units that contain what is typed, the nearest first."""
+    text = visit.query("q", MAX_NAME)
+    found: list[tuple[int, str]] = []
+    if text:
+        async with visit.reading() as connection:
+            found = await units.named(connection, visit.member.community_id, text, limit=FOUND)
+    return JSONResponse([name for _, name in found])
 
 
 async def chosen(visit: Visit, connection: Connection, *, required: bool = False) -> int | None:
@@ -48,7 +77,7 @@ async def chosen_or_new(visit: Visit, connection: Connection) -> Chosen:
 
 async def _found(visit: Visit, connection: Connection, *, required: bool = False) -> Chosen:
     form, _ = visit.form, visit.language.gettext
-    name = form.text(FIELD, least=1 if required else 0, most=60)
+    name = form.text(FIELD, least=1 if required else 0, most=MAX_NAME)
     if not name or form.errors.get(FIELD):
         return Chosen()
     found = await units.named(connection, visit.member.community_id, name, limit=NAMED)
@@ -62,3 +91,6 @@ async def _found(visit: Visit, connection: Connection, *, required: bool = False
         form.wrong(FIELD, _("No unit is called %(name)s.", name=name))
     # Names that differ from it in capitals only are units that somebody means.
     return Chosen(new="" if alike else name)
+
+
+ROUTES = [page("/communities/{community}/unit-names", Access.STAFF, find)]

@@ -65,6 +65,21 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// A field that is one of thousands searches while one types: its list holds what the server finds.
+for (const field of document.querySelectorAll("input[data-search]")) {
+  let waiting;
+  field.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(async () => {
+      const text = field.value;
+      const answer = await fetch(`${field.dataset.search}?${new URLSearchParams({ q: text })}`).catch(() => null);
+      const names = answer?.ok ? await answer.json() : [];
+      // An answer to what was typed before comes too late.
+      if (field.value === text) field.list.replaceChildren(...names.map((name) => new Option("", name)));
+    }, 200);
+  });
+}
+
 // Filters that are chosen act at once; without scripts their form has a button.
 for (const select of document.querySelectorAll("select[data-submit]")) {
   select.addEventListener("change", () => select.form.requestSubmit());
