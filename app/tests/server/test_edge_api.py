@@ -464,6 +464,44 @@ async def test_bad_batches_are_problems(gateway: Gateway, owner: Any, subtests: 
     assert await stored(owner) == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"plate": "X" * 5000}, "$.events[2] (seq 3): Expected `str` of length <= 16 - at `$.plate`"),
+        ({"seq": "three"}, "$.events[2]: Expected `int`, got `str` - at `$.seq`"),
+        ({"type": "parade"}, "$.events[2] (seq 3): Invalid value 'parade' - at `$.type`"),
+    ],
+)
+async def test_an_event_that_is_none_is_named_and_the_others_get_through(
+    gateway: Gateway, owner: Any, wrong: dict[str, Any], said: str
+) -> None:
+    events = [passage(1, plate="1111AAA"), state(2, "free"), passage(3) | wrong, passage(4, plate="4444DDD")]
+
+    async with gateway("gateway-a") as client:
+
+        async def send(*sent: dict[str, Any]) -> httpx.Response:
+            return await client.post("/edge/v1/events", json=batch(1, *sent))
+
+        refused = await send(*events)
+        assert (refused.status_code, refused.json()["detail"]) == (422, said)
+        assert "XXX" not in refused.text
+        assert await stored(owner) == []
+        # What a gateway does then: fewer, until it is one, and a gap in the place of that one.
+        assert (await send(*events[:2])).json()["acked"] == 2
+        assert (await send(events[2])).status_code == 422
+        gap = {
+            "type": "gap",
+            "seq": 3,
+            "times": {"received": 1_700_000_000_000},
+            "kind": "refused_passage",
+            "dropped": 1,
+        }
+        assert (await send(gap)).json()["acked"] == 3
+        assert (await send(events[3])).json()["acked"] == 4
+    seen = await rows(owner, "a", "SELECT plate FROM passage WHERE community_id = $1 ORDER BY seq")
+    assert [item["plate"] for item in seen] == ["1111AAA", "4444DDD"]
+
+
 NO_TOKENS = [None, "Bearer", "Bearer short", "Basic dG9rZW4=", "Bearer " + "x" * 40, "Bearer é" * 9]
 CALLS = {
     "events": batch(1, passage(1)),

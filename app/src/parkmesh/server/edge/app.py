@@ -21,7 +21,6 @@ from parkmesh.protocol.edge import (
     FEATURE_RULES,
     MAX_MOVES,
     Command,
-    EventBatch,
     Heartbeat,
     HeartbeatAck,
     ListChanged,
@@ -59,7 +58,6 @@ LIVE_S = 30
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_events = msgspec.json.Decoder(EventBatch)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 _encode = msgspec.json.encode
 
@@ -114,11 +112,11 @@ def token_of(request: Request) -> bytes:
     return hashlib.sha256(token.encode("latin-1")).digest()
 
 
-async def body_of(request: Request, decoder: msgspec.json.Decoder[T]) -> T:
+async def body_of(request: Request, decode: Callable[[bytes], T]) -> T:
     """Return the decoded body; raise ``Problem`` 400 for what is not JSON, 422 for JSON of another form."""
     body = await request.body()
     try:
-        return decoder.decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise Problem(422, str(error), kind="invalid") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -131,7 +129,7 @@ def _json(value: object) -> Response:
 
 async def post_events(request: Request) -> Response:
     token = token_of(request)
-    batch = await body_of(request, _events)
+    batch = await body_of(request, ingest.read)
     try:
         ack = await ingest.store(request.app.state.pool, token, batch, request.app.state.announcements.changed)
     except ingest.NotIdentified:
@@ -141,7 +139,7 @@ async def post_events(request: Request) -> Response:
 
 async def post_heartbeat(request: Request) -> Response:
     token = token_of(request)
-    beat = await body_of(request, _heartbeat)
+    beat = await body_of(request, _heartbeat.decode)
     row = await database.fetchrow(
         request.app.state.pool,
         "SELECT * FROM edge_beat($1, $2, $3, $4, $5, $6)",

@@ -1,6 +1,7 @@
 """Hand a batch of events to the database's ``edge_batch``, in one call."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -27,8 +28,49 @@ _REFUSED = {
 _encoder = msgspec.json.Encoder()
 
 
+class _Unread(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+class _Numbered(msgspec.Struct):
+    seq: int
+
+
+_batch = msgspec.json.Decoder(EventBatch)
+_unread = msgspec.json.Decoder(_Unread)
+_event = msgspec.json.Decoder(Event)
+
+
 class NotIdentified(Exception):
     """No gateway holds the token."""
+
+
+def read(body: bytes) -> EventBatch:
+    """Decode a batch; raise ``Problem`` 422 that names the first event which is none.
+
+    One such event has its batch refused whole: a gateway then sends fewer, until it has found the one that it sets
+    aside, and sends a gap in its place. Raises what ``msgspec`` raises for what is no JSON or no batch.
+    """
+    try:
+        return _batch.decode(body)
+    except msgspec.ValidationError as error:
+        raise Problem(422, _faulty_event(body) or str(error), kind="invalid") from None
+
+
+def _faulty_event(body: bytes) -> str | None:
+    with suppress(msgspec.DecodeError):
+        for place, event in enumerate(_unread.decode(body).events):
+            try:
+                _event.decode(event)
+            except msgspec.ValidationError as error:
+                return f"$.events[{place}]{_numbered(event)}: {error}"
+    return None
+
+
+def _numbered(event: msgspec.Raw) -> str:
+    with suppress(msgspec.DecodeError):
+        return f" (seq {msgspec.json.decode(event, type=_Numbered).seq})"
+    return ""
 
 
 def check_order(batch: EventBatch) -> None:
