@@ -5,6 +5,7 @@ Every function takes a connection from ``database.in_community`` or ``at_desk``.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -60,6 +61,11 @@ class Gateway(Health):
 async def community(connection: Connection, community_id: int) -> Community:
     row = await connection.fetchrow("SELECT id, name, title, time_zone FROM community WHERE id = $1", community_id)
     return Community(**row)
+
+
+async def zone(connection: Connection, community_id: int) -> ZoneInfo:
+    """Return the time zone of the community's clock."""
+    return ZoneInfo(await connection.fetchval("SELECT time_zone FROM community WHERE id = $1", community_id))
 
 
 async def communities(connection: Connection) -> list[Community]:

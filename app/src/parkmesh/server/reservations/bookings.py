@@ -7,6 +7,7 @@ held. The unit's row is held first, so that its bookings are counted one at a ti
 
 from datetime import datetime, timedelta
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -14,7 +15,7 @@ from parkmesh.domain import plates
 from parkmesh.domain.community_rules import Rules
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
-from parkmesh.server.communities import rules
+from parkmesh.server.communities import community_reads, rules
 from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
@@ -139,9 +140,9 @@ async def get(
     return Booking(**row)
 
 
-def check_window(window: Window, limits: Rules, now: datetime) -> None:
+def check_window(window: Window, limits: Rules, now: datetime, zone: ZoneInfo) -> None:
     """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that the rules don't let anyone book."""
-    check_begin(window, limits, now)
+    check_begin(window, limits, now, zone)
     _check_length(window, limits)
 
 
@@ -153,11 +154,15 @@ def _check_length(window: Window, limits: Rules) -> None:
         )
 
 
-def check_begin(window: Window, limits: Rules, now: datetime) -> None:
-    """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that begins in the past or too far in the future."""
+def check_begin(window: Window, limits: Rules, now: datetime, zone: ZoneInfo) -> None:
+    """Raise ``Problem`` 422 of kind ``outside-rules`` for a time that begins in the past or too far in the future.
+
+    Days count by the clock of ``zone``: 60 days from ten o'clock end at ten o'clock, whatever the clock skipped or
+    repeated in between.
+    """
     if window.end <= now or window.start < now - GRACE:
         raise outside_rules(Message("The time would begin in the past."), rule="past", limit=0)
-    if window.start > now + timedelta(days=limits.booking_days_ahead):
+    if window.start > now.astimezone(zone) + timedelta(days=limits.booking_days_ahead):
         days = limits.booking_days_ahead
         raise outside_rules(
             Message("The time may begin at most %(days)s days ahead.", days=days), rule="booking_days_ahead", limit=days
@@ -196,7 +201,7 @@ async def create(
     the booking that is in the way.
     """
     limits = await rules.read(connection, community_id)
-    check_window(window, limits, now)
+    check_window(window, limits, now, await community_reads.zone(connection, community_id))
     await hold_unit(connection, community_id, unit_id)
     running = await offers.running(connection, community_id, unit_id, now)
     if running >= limits.bookings_per_unit:
@@ -302,7 +307,7 @@ async def move(
     limits = await rules.read(connection, community_id)
     begun = booking.from_ <= now and window.start == booking.from_
     if not begun or window.end <= now:
-        check_begin(window, limits, now)
+        check_begin(window, limits, now, await community_reads.zone(connection, community_id))
     _check_length(window, limits)
     await _check_shared(connection, community_id, held, booking.unit_id, window, now)
     await offers.enter(connection, community_id)

@@ -21,7 +21,7 @@ from parkmesh.domain import plates
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
 from parkmesh.server.access import gate_commands
-from parkmesh.server.communities import rules
+from parkmesh.server.communities import community_reads, rules
 from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.http import problems
@@ -212,7 +212,7 @@ async def create(
     one that may not pass, 404 and 409 ``category`` or ``overlap`` for the space.
     """
     allowed = await rules.read(connection, community_id)
-    bookings.check_begin(window, allowed, now)
+    bookings.check_begin(window, allowed, now, await community_reads.zone(connection, community_id))
     hours = allowed.visitor_pass_max_hours
     if window.length > timedelta(hours=hours):
         raise bookings.outside_rules(

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from parkmesh.domain.windows import Window
 from parkmesh.server import audit
-from parkmesh.server.communities import rules
+from parkmesh.server.communities import community_reads, rules
 from parkmesh.server.db import keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
@@ -114,7 +114,8 @@ async def join(
     Raises ``Problem`` 422 ``outside-rules`` as a booking does, 409 ``available`` where a space is free, 409 ``quota``
     where the unit waits for as many times as it may, 409 ``overlap`` where it waits for an overlapping time already.
     """
-    bookings.check_window(window, await rules.read(connection, community_id), now)
+    zone = await community_reads.zone(connection, community_id)
+    bookings.check_window(window, await rules.read(connection, community_id), now, zone)
     free = await free_spaces.available(
         connection,
         community_id,

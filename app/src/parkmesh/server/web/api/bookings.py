@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.domain.windows import Window
-from parkmesh.server.communities import rules
+from parkmesh.server.communities import community_reads, rules
 from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
@@ -119,7 +119,8 @@ async def list_available(
     identity, after = member.community_id, page.after(str)
     # Not read-only: see free_spaces.available.
     async with database.in_community(request.app.state.pool, identity) as connection:
-        bookings.check_window(window, await rules.read(connection, identity), now)
+        zone = await community_reads.zone(connection, identity)
+        bookings.check_window(window, await rules.read(connection, identity), now, zone)
         found = await free_spaces.available(
             connection,
             identity,

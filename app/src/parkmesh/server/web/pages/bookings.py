@@ -57,7 +57,7 @@ async def show(visit: Visit) -> Response:
             wanted = window(visit.form, visit)
             if wanted and asked:
                 try:
-                    bookings.check_window(wanted, limits, visit.now)
+                    bookings.check_window(wanted, limits, visit.now, visit.zone)
                 except Problem as problem:
                     visit.form.refused(problem, "from")
         own = (
