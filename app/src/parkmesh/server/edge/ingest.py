@@ -58,7 +58,8 @@ def read(body: bytes) -> EventBatch:
 
 
 def _faulty_event(body: bytes) -> str | None:
-    with suppress(msgspec.DecodeError):
+    # Another form of batch, which may be too deep to be looked into.
+    with suppress(msgspec.DecodeError, RecursionError):
         for place, event in enumerate(_unread.decode(body).events):
             try:
                 _event.decode(event)
