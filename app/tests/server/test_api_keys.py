@@ -206,7 +206,8 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
     (resident,) = [item for item in members if item["email"] == "resident@a.example"]
     ids = {
         "invitation": invited.json()["id"], "user": resident["id"], "resident": resident["resident_id"],
-        "key": key["id"], "session": "0" * 16, "violation": 1, "passkey": 1, "message": 1,
+        "key": key["id"], "session": "0" * 16, "violation": 1, "passkey": 1, "message": 1, "webhook": 1,
+        "delivery": 1,
     }  # fmt: skip
     bodies = {
         "POST /invitations": {"email": "heir@a.example", "role": "administrator"},

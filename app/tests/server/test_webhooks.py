@@ -585,7 +585,7 @@ async def test_the_life_of_a_webhook_on_pages(place: Server, owner: Any, receive
         assert (await resident.get(hooks)).status_code == 403
 
 
-HOOKS = "/api/v1/webhooks"
+HOOKS = "/api/v1/desk/webhooks"
 
 
 async def names(owner: Any) -> dict[str, int]:

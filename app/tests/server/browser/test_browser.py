@@ -39,6 +39,7 @@ MAIN_PAGES = [
     (ADMIN, "/communities/a/people/1/data"), (DESK, "/communities/a/offboard"),
     (ADMIN, "/communities/a/people/units"), (ADMIN, "/communities/a/people/units/1"),
     (DESK, "/"), (DESK, "/gateways"), (DESK, "/onboard"), (DESK, "/audit"), (DESK, "/messages"),
+    (DESK, "/webhooks"),
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from parkmesh.server.web.paging import Page
 from parkmesh.server.webhooks import deliveries, endpoints
 from parkmesh.server.webhooks.endpoints import Wish
 
-router = APIRouter(tags=["webhooks"], responses=answers(404))
+router = APIRouter(prefix="/desk", tags=["webhooks"], responses=answers(404))
 in_community = APIRouter(tags=["webhooks"], responses=answers(403))
 
 WebhookId = Annotated[Id, Path(description="The webhook's id.")]
