@@ -393,7 +393,7 @@ async def replay(
         SELECT $1::bigint, CASE WHEN $1::bigint IS NULL THEN e.about END, $2, e.event_id, e.event, e.type, e.at
         FROM unnest($3::bigint[], $4::uuid[], $5::bigint[], $6::text[], $7::timestamptz[])
             AS e(about, event_id, event, type, at)
-        ON CONFLICT (endpoint_id, event_id) DO UPDATE
+        ON CONFLICT (community_id, endpoint_id, event_id) DO UPDATE
         SET attempts = 0, due_at = clock_timestamp(), delivered_at = NULL, dead_at = NULL
         WHERE d.delivered_at IS NOT NULL OR d.dead_at IS NOT NULL
         """,

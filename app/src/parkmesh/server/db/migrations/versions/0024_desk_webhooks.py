@@ -27,7 +27,7 @@ ALTER TABLE webhook_delivery
     ALTER COLUMN community_id DROP NOT NULL,
     ADD COLUMN about bigint REFERENCES community ON DELETE CASCADE CHECK (about IS NULL OR community_id IS NULL),
     ADD PRIMARY KEY (endpoint_id, id),
-    ADD UNIQUE (endpoint_id, event_id),
+    ADD UNIQUE NULLS NOT DISTINCT (community_id, endpoint_id, event_id),
     ADD FOREIGN KEY (endpoint_id) REFERENCES webhook_endpoint ON DELETE CASCADE,
     ADD FOREIGN KEY (community_id, endpoint_id) REFERENCES webhook_endpoint (community_id, id) ON DELETE CASCADE;
 COMMENT ON COLUMN webhook_delivery.community_id IS 'the endpoint''s; null: the desk''s';
@@ -36,7 +36,6 @@ DROP INDEX webhook_delivery_due;
 CREATE INDEX webhook_delivery_due ON webhook_delivery (endpoint_id, due_at)
     WHERE delivered_at IS NULL AND dead_at IS NULL;
 CREATE INDEX webhook_delivery_about ON webhook_delivery (about) WHERE about IS NOT NULL;
-CREATE INDEX webhook_delivery_community ON webhook_delivery (community_id);
 """
 ROW_SECURITY = (
     "".join(
