@@ -26,6 +26,32 @@ def entry(
 
 
 ANA = entry("ana", "1234BCD")
+BEGINS, ENDS = entry("visit", "1234BCD", since=NOW + 1), entry("visit", "1234BCD", until=NOW + 1)
+
+
+@pytest.mark.parametrize(
+    ("entries", "decision"),
+    [
+        ([ANA], Decision("granted", Reason.EXACT, "ana")),
+        ([ENDS], Decision("granted", Reason.CLOCK_DOUBTED, "visit")),
+        ([BEGINS], Decision("granted", Reason.CLOCK_DOUBTED, "visit")),
+        ([ENDS, entry("z", "1234BCD")], Decision("granted", Reason.EXACT, "z")),
+        # It is later than now, whatever the clock says: over is over.
+        ([entry("visit", "1234BCD", until=NOW)], Decision("denied", Reason.EXPIRED, "visit")),
+        ([entry("visit", "1234BCD", "revoked", until=NOW + 1)], Decision("denied", Reason.REVOKED, "visit")),
+        ([entry("visit", "1234BC0", until=NOW + 1)], Decision("granted", Reason.CLOCK_DOUBTED, "visit")),
+    ],
+)
+def test_nobody_is_refused_for_a_clock_that_is_known_to_be_wrong(
+    entries: list[AccessEntry], decision: Decision
+) -> None:
+    assert access.decide("1234BCD", AccessIndex(entries), NOW, doubtful=True) == decision
+
+
+def test_by_a_doubtful_clock_presence_only_marks() -> None:
+    rules, inside = GateRules(anti_passback="hard"), {"1234BCD": True}
+    decision = access.judge("1234BCD", AccessIndex([ANA]), NOW, "entry", rules, inside, doubtful=True)
+    assert decision == Decision("granted", Reason.ANTI_PASSBACK, "ana")
 
 
 @pytest.mark.parametrize(

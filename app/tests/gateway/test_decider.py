@@ -57,6 +57,7 @@ class World:
         self.pulses: list[str] = []
         self.broken = False
         self.closed: bool | None = None
+        self.doubtful = False
         self.config = make_config(folder)
         self.folder = folder
         self.pulse: Callable[[Relay], Awaitable[None]] = self._pulse
@@ -87,6 +88,7 @@ class World:
             lambda relay: self.pulse(relay),
             clock=lambda: self.now,
             closed=self._closed,
+            doubtful=lambda: self.doubtful,
         )
         if decider.list_version == 0:
             await decider.activate(LIST)
@@ -601,6 +603,40 @@ async def test_a_camera_whose_clock_is_wrong_still_opens(world: World) -> None:
     async with world.gateway(spool) as decider:  # and it is remembered
         await post(decider, world.shot("5678FGH", ago_s=7_200))
     assert [reason for _, reason, _ in brief(spool)] == ["stale", "exact", "exact"]
+
+
+async def test_nobody_is_refused_for_a_clock_that_is_known_to_be_wrong(world: World) -> None:
+    """Switched on without the line and without the time: it is at least what was known, and no more is certain."""
+    spool = world.spool()
+    visitor = AccessEntry("visit", "7777BCD", "active", NOW + 86_400_000, NOW + 2 * 86_400_000)
+    async with world.gateway(spool) as decider:
+        await decider.activate(msgspec.structs.replace(ruled(8, anti_passback="hard", refusal_hold_s=0)))
+        await decider.activate(AccessList(9, False, [visitor], epoch=5))
+        await drive(world, decider, spool, ("1234BCD", "cam-in"))
+        # Others say when its car came in by a clock that was right, a day later.
+        await decider.apply_presence([PresenceUpdate("5678FGH", True, world.now)])
+        world.doubtful = True
+        for plate in ("1234BCD", "5678FGH", "7777BCD"):
+            await post(decider, world.shot(plate, ago_s=-86_400))  # the camera has the right time
+            await settled(spool)
+            world.now += 60_000
+    assert brief(spool)[1:] == [
+        ("1234BCD", "anti_passback", True),
+        ("5678FGH", "anti_passback", True),
+        ("7777BCD", "clock_doubted", True),
+    ]
+
+
+async def test_cameras_stay_fresh_when_the_gateways_clock_is_set(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await post(decider, world.shot("1234BCD"))
+        await settled(spool)
+        world.now += 3_600_000
+        decider.clock_was_set(3_600_000)
+        await post(decider, world.shot("5678FGH", ago_s=3_600))
+    assert [reason for _, reason, _ in brief(spool)] == ["exact", "exact"]
+    assert abs(decider.camera_clocks()["cam-in"]["behind_ms"] - 3_600_000) < 1_000
 
 
 async def test_a_revocation_acts_at_once(world: World) -> None:

@@ -1,5 +1,8 @@
 """An old read is told from a wrong clock."""
 
+import random
+
+import pytest
 from parkmesh.gateway.freshness import CameraClock
 
 BOUND = 20_000
@@ -52,3 +55,30 @@ def test_slow_drift_is_followed() -> None:
     clock = CameraClock()
     for minute in range(2_000):  # half a second per minute, far beyond the bound in the end
         assert arrive(clock, NOW + minute * 60_000 - minute * 500, NOW + minute * 60_000)
+
+
+@pytest.mark.parametrize("a_day", [5_000, -5_000, 15_000])
+@pytest.mark.parametrize("reads", [1, 3, 40])
+def test_a_drift_is_learned_and_a_silence_survived(a_day: int, reads: int) -> None:
+    chance = random.Random(a_day + reads)
+    clock, days, day = CameraClock(), 60, 86_400_000
+    received = NOW
+    for number in range(days * reads):
+        received = NOW + number * day // reads
+        device = NOW + (received - NOW) * (day - a_day) // day - chance.randrange(2_000)
+        assert arrive(clock, device, received), f"refused on day {number // reads}"
+    assert abs(clock.drift * day - a_day) < abs(a_day) * 0.4
+    received += 14 * day  # a holiday
+    device = NOW + (received - NOW) * (day - a_day) // day
+    assert not arrive(clock, device - 90_000, received - 30_000), "an old read counts as fresh"
+    assert arrive(clock, device, received)
+
+
+def test_the_gateways_own_clock_is_set() -> None:
+    clock = CameraClock()
+    for number in range(30):
+        assert arrive(clock, NOW + number * HOUR, NOW + number * HOUR)
+    clock.moved(HOUR * 5_000)
+    at = NOW + 30 * HOUR
+    assert arrive(clock, at, at + HOUR * 5_000)
+    assert not arrive(clock, at + 60_000, at + HOUR * 5_000 + 120_000)

@@ -286,6 +286,40 @@ def test_heartbeats_tell_the_state(site: GatewaySite, server: EdgeServer) -> Non
     wait_for(lambda: abs(site.status()["server_skew_ms"] - 60_000) < 5_000, "the skew")
 
 
+def test_a_clock_that_is_behind_what_was_trusted_refuses_nobody(site: GatewaySite, server: EdgeServer) -> None:
+    """The server's clock is a year ahead: so is the stored time, beside which the machine's own is a year behind."""
+    year = 365 * 86_400_000
+    server.clock_ahead_ms = year
+    server.change_list([AccessEntry("visit", "7777BCD", "active", None, server.now() + 3_600_000)])
+    wait_for(lambda: site.status()["access_list_version"] == 2, "the visitor")
+    assert site.gateway is not None
+    site.gateway.stop()
+    site.start_gateway()
+    wait_for(lambda: site.status()["server_skew_ms"] > year - 60_000, "the server's time")
+    wait_for(lambda: _stored_time(site) > server.now() - 60_000, "the time on disk")
+    site.gateway.stop()
+    server.fault = lambda _: Response(status_code=503)
+    site.start_gateway()
+    assert site.status()["clock_doubtful"] is True
+    send(site, "7777BCD")
+    wait_for(lambda: site.pulses() == 1, "the barrier")
+    server.fault = lambda _: None
+    wait_for(lambda: len(server.events) == 1, "the passage")
+    [passage] = server.passages()
+    assert passage.reason == "clock_doubted"
+    assert abs(passage.times.received - server.now()) < 60_000
+    assert site.status()["clock_doubtful"] is False
+
+
+def _stored_time(site: GatewaySite) -> int:
+    database = sqlite3.connect(site.config["spool"])
+    try:
+        row = database.execute("SELECT value FROM state WHERE key = 'trusted_time'").fetchone()
+        return int(row[0]) if row else 0
+    finally:
+        database.close()
+
+
 def test_a_wrong_token_keeps_the_gate_working(server: EdgeServer, tmp_path: Path) -> None:
     site = GatewaySite(tmp_path, [server.url], "another-token-of-somebody")
     try:

@@ -5,6 +5,9 @@ plate of the whole list fits and that plate itself would pass now: a doubt never
 plate has is no doubt. A plate that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads
 alike isn't barred with it.
 
+A gateway whose clock is known to be wrong (``doubtful``) refuses nobody for it: ``now`` is then the earliest that it
+can be. What is over by then is over; what may be valid opens, with a reason that says so.
+
 The rules (``admit``), for cars that the list lets in: anti-passback (a car that is inside doesn't come in again) and
 lots (no more cars of a unit inside than it has lots). No rule keeps a car from leaving, and a car of which nothing is
 known may come in: a missed passage must not lock people in or out.
@@ -35,6 +38,7 @@ class Reason(StrEnum):
     ANTI_PASSBACK = "anti_passback"
     LOTS_FULL = "lots_full"
     BARRED = "barred"
+    CLOCK_DOUBTED = "clock_doubted"
 
 
 class Entry(Protocol):
@@ -90,11 +94,11 @@ def is_bar(entry: Entry) -> bool:
     return entry.credential_id.startswith("-")
 
 
-def _standing(entry: Entry, now: int) -> Reason | None:
-    """Return why the entry doesn't open at ``now``, or None if it does."""
+def _standing(entry: Entry, now: int, doubtful: bool) -> Reason | None:
+    """Return why the entry doesn't open at ``now``, or None if it does or, by a doubtful clock, may."""
     if entry.status == "revoked":
         return Reason.REVOKED
-    if entry.valid_from is not None and now < entry.valid_from:
+    if entry.valid_from is not None and now < entry.valid_from and not doubtful:
         return Reason.NOT_YET_VALID
     if entry.valid_until is not None and now >= entry.valid_until:
         return Reason.EXPIRED
@@ -110,7 +114,7 @@ def _age(credential: str) -> tuple[int, str]:
 _GRAVITY = (Reason.REVOKED, Reason.NOT_YET_VALID, Reason.EXPIRED)
 
 
-def decide(plate: str | None, listed: Listed, now: int) -> Decision:
+def decide(plate: str | None, listed: Listed, now: int, *, doubtful: bool = False) -> Decision:
     """Decide on a normalised plate (None: the camera saw none) against a community's list at ``now`` (ms since 1970).
 
     A plate with several credentials opens when any of them is valid: revoking a visitor's pass doesn't lock out the
@@ -119,8 +123,8 @@ def decide(plate: str | None, listed: Listed, now: int) -> Decision:
     if plate is None:
         return Decision("denied", Reason.NO_PLATE)
     if exact := listed.of_plate(plate):
-        return _of_one_plate(exact, now)
-    decisions = [_of_one_plate(entries, now) for entries in listed.alike(plate)]
+        return _of_one_plate(exact, now, doubtful)
+    decisions = [_of_one_plate(entries, now, doubtful) for entries in listed.alike(plate)]
     if not decisions:
         return Decision("denied", Reason.UNKNOWN_PLATE)
     # Which credential or bar refused is told for what was read, not for a guess.
@@ -129,16 +133,21 @@ def decide(plate: str | None, listed: Listed, now: int) -> Decision:
     if len(decisions) > 1:
         return Decision("denied", Reason.AMBIGUOUS)
     [only] = decisions
-    return Decision("granted", Reason.FUZZY, only.credential_id) if only.granted else only
+    return Decision("granted", Reason.FUZZY, only.credential_id) if only.reason is Reason.EXACT else only
 
 
-def _of_one_plate(entries: Sequence[Entry], now: int) -> Decision:
+def _of_one_plate(entries: Sequence[Entry], now: int, doubtful: bool) -> Decision:
     """Decide on a plate by all entries that it has, at least one."""
     if bar := next((entry for entry in entries if is_bar(entry)), None):
         return Decision("denied", Reason.BARRED, bar.credential_id)
-    standings = [(_standing(entry, now), entry.credential_id) for entry in entries]
+    standings = [(_standing(entry, now, doubtful), entry.credential_id) for entry in entries]
     # The oldest decides: who registers a plate later than its holder doesn't take over its passages.
     valid = sorted((credential for refusal, credential in standings if refusal is None), key=_age)
+    if valid and doubtful:
+        bounded = {e.credential_id for e in entries if (e.valid_from or 0) > now or e.valid_until is not None}
+        certain = next((credential for credential in valid if credential not in bounded), None)
+        reason = Reason.EXACT if certain else Reason.CLOCK_DOUBTED
+        return Decision("granted", reason, certain or valid[0])
     if valid:
         return Decision("granted", Reason.EXACT, valid[0])
     gravest = min((refusal for refusal, _ in standings if refusal is not None), key=_GRAVITY.index)
@@ -164,10 +173,13 @@ def admit(
     direction: Literal["entry", "exit"],
     rules: GateRules,
     inside: Mapping[str, bool],
+    *,
+    doubtful: bool = False,
 ) -> Decision:
     """Apply the rules to a read that the list lets pass; ``inside`` says where plates are, as far as it is known.
 
-    A granted passage that contradicts what is known has the reason ``ANTI_PASSBACK``, so that it can be looked at.
+    A granted passage that contradicts what is known has the reason ``ANTI_PASSBACK``, so that it can be looked at. By a
+    doubtful clock nobody knows which of two words on a car is the later: then a contradiction only marks.
     """
     if not decision.granted:
         return decision
@@ -177,7 +189,7 @@ def admit(
     marked = Decision("granted", Reason.ANTI_PASSBACK, decision.credential_id) if contradiction else decision
     if not entering:
         return marked
-    if contradiction and rules.anti_passback == "hard":
+    if contradiction and rules.anti_passback == "hard" and not doubtful:
         return Decision("denied", Reason.ANTI_PASSBACK, decision.credential_id)
     if not inside.get(car) and not _has_lot(car, decision, listed, rules, inside):
         return Decision("denied", Reason.LOTS_FULL, decision.credential_id)
@@ -203,7 +215,9 @@ def judge(
     direction: Literal["entry", "exit"],
     rules: GateRules,
     inside: Mapping[str, bool],
+    *,
+    doubtful: bool = False,
 ) -> Decision:
     """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""
-    decision = decide(plate, listed, now)
-    return decision if plate is None else admit(plate, decision, listed, direction, rules, inside)
+    decision = decide(plate, listed, now, doubtful=doubtful)
+    return decision if plate is None else admit(plate, decision, listed, direction, rules, inside, doubtful=doubtful)

@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,14 +18,17 @@ from parkmesh.gateway.config import Config, Listen
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.sensor_feed import SensorFeed
-from parkmesh.gateway.spool import Counts, Spool
+from parkmesh.gateway.spool import Counts, Spool, SpoolError
 from parkmesh.gateway.strays import Strays
 from parkmesh.gateway.sync import Sync
+from parkmesh.gateway.trusted_clock import TrustedClock
 
 log = logging.getLogger("parkmesh.gateway")
 
 
 _DISK_CHECK_S = 5.0
+_NOTE_TIME_MS = 600_000
+_TRUSTED_TIME = "trusted_time"
 
 
 class ListenError(Exception):
@@ -71,9 +74,17 @@ def status_document(config: Config, counts: Counts, epoch: int, list_version: in
     }
 
 
-async def run(config: Config, token: str, *, clock: Callable[[], int] = now_ms) -> None:
+def elapsed_ms() -> int:
+    """Return a time that only rises, also while the machine sleeps."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms) -> None:
     """Run the gateway until SIGTERM or SIGINT. Raises SpoolError or ListenError where it can't start."""
-    spool = Spool(Path(config.spool), now=clock(), max_bytes=int(config.spool_max_mb * 1024 * 1024))
+    spool = Spool(Path(config.spool), now=machine(), max_bytes=int(config.spool_max_mb * 1024 * 1024))
+    clock = TrustedClock(machine, elapsed_ms, _stored_time(spool))
+    if clock.doubtful:
+        log.error("the clock is wrong: it must be later than %d ms since 1970; nobody is refused for it", clock.highest)
     try:
         with _socket(config.listen) as sock:
             await _run(config, token, spool, sock, clock)
@@ -82,16 +93,27 @@ async def run(config: Config, token: str, *, clock: Callable[[], int] = now_ms) 
     log.info("stopped")
 
 
-async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: Callable[[], int]) -> None:
-    """Bring the spool back to its disk as soon as that takes writes, and keep its reserve."""
+async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: TrustedClock) -> None:
+    """Bring the spool back to its disk as soon as that takes writes, keep its reserve, and note the trusted time."""
+    noted = 0
     while True:
+        if clock.highest - noted >= _NOTE_TIME_MS:
+            noted = clock.highest
+            states = {_TRUSTED_TIME: str(noted).encode()}
+            with suppress(SpoolError):
+                await decider.on_disk(lambda states=states: spool.settle([], None, states))  # type: ignore[misc]
         await asyncio.sleep(_DISK_CHECK_S)
         was_in_memory = spool.in_memory
         if await decider.on_disk(lambda: spool.recover(clock())) and was_in_memory:
             sync.wake()
 
 
-async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, clock: Callable[[], int]) -> None:
+def _stored_time(spool: Spool) -> int:
+    stored = spool.state(_TRUSTED_TIME) or b""
+    return int(stored) if stored.isdigit() and len(stored) < 15 else 0
+
+
+async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, clock: TrustedClock) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -107,6 +129,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
             lambda relay: drivers.RELAYS[relay.kind].pulse(devices, relay),
             clock=clock,
             appended=lambda: sync.wake(),
+            doubtful=lambda: clock.doubtful,
             closed=lambda relay: drivers.RELAYS[relay.kind].closed(devices, relay),
         )
         sync = Sync(config, spool, decider, servers, clock=clock)
@@ -129,6 +152,8 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "access_list_whole": decider.list_whole,
                 "rules_known": decider.rules_known,
                 "server_skew_ms": decider.server_skew_ms,
+                "clock_doubtful": clock.doubtful,
+                "camera_clocks": decider.camera_clocks(),
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_cameras": decider.silent_cameras(),
             }

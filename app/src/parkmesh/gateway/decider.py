@@ -82,7 +82,8 @@ class Decider:
     """Decides on everything that asks to pass.
 
     ``pulse`` opens a barrier or raises RelayError, ``closed`` asks where it is; ``clock`` gives ms since 1970;
-    ``appended`` is called after a record went into the spool.
+    ``appended`` is called after a record went into the spool; ``doubtful`` tells whether the clock is known to be
+    wrong.
     """
 
     def __init__(
@@ -94,7 +95,9 @@ class Decider:
         clock: Callable[[], int],
         appended: Callable[[], None] = lambda: None,
         closed: Closed = _unknown,
+        doubtful: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._doubtful = doubtful
         self._config, self._spool, self._clock, self._appended = config, spool, clock, appended
         # One thread: disk waits don't stop the loop, and writes keep their order.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -212,6 +215,20 @@ class Decider:
         for gate in self._gates.values():
             gate.recent.window_ms = self._rules.same_plate_window_s * 1000
 
+    def clock_was_set(self, by_ms: int) -> None:
+        """Note that the gateway's clock was set: the cameras' offsets to it moved along."""
+        for clock in self._clocks.values():
+            clock.moved(by_ms)
+
+    def camera_clocks(self) -> dict[str, dict[str, int]]:
+        """Return what is known of the cameras' clocks: how far behind they are, and how much more each day, in ms."""
+        now = self._clock()
+        return {
+            name: {"behind_ms": clock.expected(now), "drift_ms_per_day": round(clock.drift * 86_400_000)}
+            for name, clock in self._clocks.items()
+            if clock.last_device is not None
+        }
+
     def silent_cameras(self) -> list[str]:
         """Return the cameras that sent nothing for longer than the configured silence."""
         oldest = self._clock() - int(self._config.camera_silence_s * 1000)
@@ -287,7 +304,7 @@ class Decider:
             await self._abandon(read)
             return
         now, plate = self._clock(), plates.normalise(plate_read.plate or "")
-        decision = access.decide(plate, self._listed, now + self.server_skew_ms)
+        decision = access.decide(plate, self._listed, now + self.server_skew_ms, doubtful=self._doubtful())
         stale = self._stale(camera, plate_read, read, now)
         if stale and decision.granted:
             decision = Decision("denied", Reason.STALE, decision.credential_id)
@@ -340,7 +357,8 @@ class Decider:
 
     def _judge(self, plate: str | None, direction: Direction) -> Decision:
         now = self._clock() + self.server_skew_ms
-        return access.judge(plate, self._listed, now, direction, self._rules, self._inside)
+        doubtful = self._doubtful()
+        return access.judge(plate, self._listed, now, direction, self._rules, self._inside, doubtful=doubtful)
 
     def _joins(self, waiting: _Waiting, plate: str | None, decision: Decision, car: str | None) -> bool:
         """Tell whether a read is another one of the vehicle whose barrier is about to open."""
@@ -398,6 +416,8 @@ class Decider:
         bound, clock = int(self._config.max_event_age_s * 1000), self._clocks[camera.name]
         if plate_read.retransmitted or abs(now - read.received) > bound:
             return True
+        if self._doubtful():  # a camera's time says nothing beside a clock that is wrong
+            return False
         before = clock.age_ms(plate_read.at, read.received)
         clock.learn(plate_read.at, read.received, bound)
         return min(before, clock.age_ms(plate_read.at, read.received)) > bound

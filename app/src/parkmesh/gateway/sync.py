@@ -23,6 +23,7 @@ from parkmesh.gateway.backoff import Backoff, retry_after_s
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.spool import Spool, SpoolError
+from parkmesh.gateway.trusted_clock import TrustedClock
 from parkmesh.protocol.edge import (
     FEATURE_PRESENCE,
     FEATURE_RULES,
@@ -91,7 +92,7 @@ class Sync:
     """Keeps one gateway in step with the servers. ``clock`` gives ms since 1970."""
 
     def __init__(
-        self, config: Config, spool: Spool, decider: Decider, client: httpx.AsyncClient, *, clock: Callable[[], int]
+        self, config: Config, spool: Spool, decider: Decider, client: httpx.AsyncClient, *, clock: TrustedClock
     ) -> None:
         self._config, self._spool, self._decider, self._client, self._clock = config, spool, decider, client, clock
         self._configured = [server.rstrip("/") for server in config.servers]
@@ -342,7 +343,7 @@ class Sync:
 
     async def _send_heartbeat(self, server: str) -> None:
         counts = await self._decider.on_disk(self._spool.counts)
-        sent = self._clock()
+        sent = self._clock.machine()
         beat = Heartbeat(
             sent=sent,
             version=__version__,
@@ -353,7 +354,9 @@ class Sync:
         answer = await self._call("heartbeat", "POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
         ack = msgspec.json.decode(answer, type=HeartbeatAck)
         # The server's clock decides when credentials and commands expire; half the round trip is close enough.
-        self._decider.server_skew_ms = ack.server_time - (sent + self._clock()) // 2
+        self._decider.server_skew_ms = ack.server_time - (sent + self._clock.machine()) // 2
+        if set_by_ms := self._clock.trust(ack.server_time):
+            self._decider.clock_was_set(set_by_ms)
         self._heard_of(ack.access_list_version, ack.access_list_epoch)
         await self._decider.on_disk(lambda: self._spool.forget(self._clock()))
         await asyncio.sleep(self._config.heartbeat_s)

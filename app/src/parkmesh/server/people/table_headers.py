@@ -83,6 +83,7 @@ _WORDS = {
     "anti_passback": "ya dentro",
     "assigned": "asignada",
     "cancelled": "cancelado",
+    "clock_doubted": "hora de la pasarela equivocada",
     "command": "abierta a mano",
     "correction": "corrección",
     "denied": "denegado",

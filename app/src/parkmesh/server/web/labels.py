@@ -23,6 +23,7 @@ REASON = {
     "anti_passback": N_("Already inside"),
     "lots_full": N_("Unit's car limit reached"),
     "barred": N_("Plate barred"),
+    "clock_doubted": N_("Let in while the gateway's clock was wrong"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
