@@ -258,6 +258,38 @@ async def test_the_cameras_own_number_of_a_car_joins_what_no_plate_would(
     assert len(world.pulses) == 1
 
 
+@pytest.mark.parametrize(
+    ("plate", "confidence", "reason"),
+    [
+        ("1234BCD", 5, "unsure"),
+        ("1234BCD", 29, "unsure"),
+        ("1234BCD", 30, "exact"),
+        ("1234BCD", 0, "exact"),  # cameras that don't say how sure they are say 0
+        ("1234BC0", 49, "unsure"),
+        ("1234BC0", 50, "fuzzy"),
+        ("6666JKL", 5, "revoked"),
+        ("9999XYZ", 5, "unknown_plate"),
+    ],
+)
+async def test_a_read_of_which_the_camera_is_not_sure_opens_nothing(
+    world: World, plate: str, confidence: int, reason: str
+) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        await post(decider, world.shot(plate, confidence=confidence))
+    assert [p.reason for p in records(spool)] == [reason]
+    assert len(world.pulses) == (reason in ("exact", "fuzzy"))
+
+
+async def test_a_surer_read_of_the_same_car_opens(world: World) -> None:
+    spool = world.spool()
+    async with world.gateway(spool) as decider:
+        for confidence in (10, 60, 5):
+            await post(decider, world.shot("1234BCD", confidence=confidence))
+            await asyncio.sleep(0.05)
+    assert brief(spool) == [("1234BCD", "exact", True)]
+
+
 async def test_a_refusal_by_name_is_not_hidden_by_a_neighbour(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:

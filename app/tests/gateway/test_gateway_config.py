@@ -70,6 +70,8 @@ def test_the_example_is_accepted() -> None:
         ("same_plate_window_s", 0, "$.same_plate_window_s"),
         ("refusal_hold_s", 601, "$.refusal_hold_s"),
         ("denied_hold_s", 2, "denied_hold_s is now called refusal_hold_s"),
+        ("min_confidence", 1.1, "$.min_confidence"),
+        ("gates.0.input", "toggle", "$.gates[0].input"),
         ("max_event_age_s", 0, "$.max_event_age_s"),
     ],
 )

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     LOTS_FULL = "lots_full"
     BARRED = "barred"
     CLOCK_DOUBTED = "clock_doubted"
+    UNSURE = "unsure"
 
 
 class Entry(Protocol):
@@ -87,6 +88,17 @@ class Decision(Struct, frozen=True):
     @property
     def granted(self) -> bool:
         return self.outcome == "granted"
+
+
+def sure_enough(decision: Decision, confidence: float | None, least: float, least_misread: float) -> Decision:
+    """Return the decision on a read of which its camera was so sure (0 to 1; None or 0: it doesn't say).
+
+    A read below ``least`` opens nothing, and one that opens as a misread must be at least ``least_misread``.
+    """
+    if not decision.granted or not confidence:
+        return decision
+    needed = max(least, least_misread) if decision.reason is Reason.FUZZY else least
+    return decision if confidence >= needed else Decision("denied", Reason.UNSURE)
 
 
 def is_bar(entry: Entry) -> bool:

@@ -22,7 +22,7 @@ BEHIND_MS = 10_000
 """So long after its passage a car can be read from behind, by the camera of the other direction (ms)."""
 _MIN_SIMILAR_LENGTH = 5
 
-UNMATCHED = frozenset({Reason.NO_PLATE, Reason.UNKNOWN_PLATE, Reason.AMBIGUOUS})
+UNMATCHED = frozenset({Reason.NO_PLATE, Reason.UNKNOWN_PLATE, Reason.AMBIGUOUS, Reason.UNSURE})
 """Refusals that may be a misread: no credential was named."""
 
 

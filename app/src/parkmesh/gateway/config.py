@@ -102,6 +102,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """As ``same_plate_window_s``."""
     max_event_age_s: Annotated[float, Meta(gt=0, le=300)] = 20
     """A read that is older than this never opens a gate."""
+    min_confidence: Annotated[float, Meta(ge=0, le=1)] = 0.3
+    """A read of which its camera is less sure opens nothing."""
+    min_confidence_misread: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    """As ``min_confidence``, for a read that fits a plate only as its misreading."""
     heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30
     camera_silence_s: Annotated[float, Meta(ge=10)] = 86_400
     """A camera that sent nothing for this long is reported as silent."""

@@ -305,6 +305,7 @@ class Decider:
             return
         now, plate = self._clock(), plates.normalise(plate_read.plate or "")
         decision = access.decide(plate, self._listed, now + self.server_skew_ms, doubtful=self._doubtful())
+        decision = self._sure_enough(decision, plate_read)
         stale = self._stale(camera, plate_read, read, now)
         if stale and decision.granted:
             decision = Decision("denied", Reason.STALE, decision.credential_id)
@@ -326,7 +327,7 @@ class Decider:
             if same is not None:
                 same.join(plate)
             await self._settle([read.id], None)
-        elif (decision := self._judge(plate, camera.direction)).granted:
+        elif (decision := self._sure_enough(self._judge(plate, camera.direction), plate_read)).granted:
             passage = self._passage(gate, camera, read, plate_read, plate, decision)
             hold_s = self._rules.entry_hold_s if camera.direction == "entry" else self._rules.exit_hold_s
             if hold_s:
@@ -354,6 +355,10 @@ class Decider:
             return same
         inside = self._inside.get(access.vehicle(plate or "", decision, self._listed))
         return same if inside is None or inside is (direction == "entry") else None
+
+    def _sure_enough(self, decision: Decision, plate_read: PlateRead) -> Decision:
+        least, least_misread = self._config.min_confidence, self._config.min_confidence_misread
+        return access.sure_enough(decision, plate_read.confidence, least, least_misread)
 
     def _judge(self, plate: str | None, direction: Direction) -> Decision:
         now = self._clock() + self.server_skew_ms

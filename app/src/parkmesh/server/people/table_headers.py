@@ -107,6 +107,7 @@ _WORDS = {
     "timeout": "sin salida en 30 días",
     "unknown": "desconocido",
     "unknown_plate": "matrícula desconocida",
+    "unsure": "lectura poco segura",
     "visitor": "visitas",
     "yes": "sí",
 }

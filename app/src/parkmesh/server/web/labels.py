@@ -24,6 +24,7 @@ REASON = {
     "lots_full": N_("Unit's car limit reached"),
     "barred": N_("Plate barred"),
     "clock_doubted": N_("Let in while the gateway's clock was wrong"),
+    "unsure": N_("Read not sure enough"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
