@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
-from parkmesh.gateway.drivers import CAMERAS, RELAYS, SENSORS, chirpstack
+from parkmesh.gateway.drivers import CAMERAS, RELAYS, SENSORS, chirpstack, parse_uplink
 from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
 
 CHIRPSTACK: dict[str, Any] = json.loads(
@@ -48,7 +48,25 @@ CHIRPSTACK: dict[str, Any] = json.loads(
         ("nwave_nps405", 1, "78", SensorReading("state", occupied=False, previous_minutes=240)),
         ("nwave_nps405", 1, "7E", SensorReading("state", occupied=False, previous_minutes=600)),
         ("nwave_nps405", 1, "FF", SensorReading("state", occupied=True, previous_minutes=None)),
-        ("nwave_nps405", 2, "00 FA FE", SensorReading("heartbeat", battery_v=3.5, temperature_c=9.0)),
+        ("nwave_nps405", 2, "00 FA FE", SensorReading("heartbeat", occupied=False, battery_v=3.5, temperature_c=9.0)),
+        ("nwave_nps405", 2, "80 FA FE", SensorReading("heartbeat", occupied=True, battery_v=3.5, temperature_c=9.0)),
+        (
+            "nwave_nps405",
+            3,
+            "01 02 03 02 01",
+            SensorReading("startup", occupied=True, firmware="1.2.3", reset_cause="power on"),
+        ),
+        ("nwave_nps405", 6, "01 02", SensorReading("other")),
+        ("nwave_nps405", 10, "80 00 00 00 2A", SensorReading("state", occupied=True)),
+        ("bosch_tps110", 4, "01 02", SensorReading("other")),
+        ("bosch_tps110", 5, "01", SensorReading("other")),
+        ("bosch_tps110", 6, "", SensorReading("other")),
+        (
+            "bosch_tps110",
+            3,
+            "24 F3 00 00 00 00 00 00 00 00 00 00 00 1D 02 01 00",  # debug codes have 12 bits
+            SensorReading("startup", occupied=False, firmware="0.29.2", reset_cause="watchdog", debug_codes=(804,)),
+        ),
     ],
 )
 def test_decoding(kind: SensorKind, f_port: int, payload: str, reading: SensorReading) -> None:
@@ -104,6 +122,39 @@ def test_left_out_fields_are_zero_and_empty() -> None:
 def test_what_is_no_uplink(message: bytes) -> None:
     with pytest.raises(PoisonError, match="not a ChirpStack uplink"):
         chirpstack.parse(message)
+
+
+@pytest.mark.parametrize("dev_eui", ["AQEBAQEBAQE=", "0101010101010101"])
+def test_an_uplink_of_chirpstack_3(dev_eui: str) -> None:
+    message = b"""{"applicationID":"1","applicationName":"p","deviceName":"n","devEUI":"EUI","rxInfo":[],"fCnt":3,
+ "fPort":1,"data":"AQ==","object":{}}"""
+    assert parse_uplink(message.replace(b'"EUI"', f'"{dev_eui}"'.encode())) == Uplink(
+        "0101010101010101", 1, b"\x01", None, ""
+    )
+
+
+def test_an_uplink_of_the_things_stack() -> None:
+    """Zero fields are left out: here the count."""
+    message = b"""{"end_device_ids":{"device_id":"dev1","application_ids":{"application_id":"app1"},
+ "dev_eui":"0004A30B001C0530"},"correlation_ids":["as:up:1"],"received_at":"2020-02-12T15:15:45.787Z",
+ "uplink_message":{"session_key_id":"AXBSH1Pk6Z0G166...","f_port":1,"frm_payload":"gkHe"}}"""
+    once = "0004a30b001c0530/AXBSH1Pk6Z0G166.../0"
+    assert parse_uplink(message) == Uplink("0004a30b001c0530", 1, b"\x82\x41\xde", 1_581_520_545_787, once)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"end_device_ids":{},"uplink_message":{}}',
+        b'{"end_device_ids":{"dev_eui":"0004A30B001C0530"},"uplink_message":{"frm_payload":"!"}}',
+        b'{"end_device_ids":{"dev_eui":"0004A30B001C0530"}}',
+        b'{"devEUI":"AQEB","fPort":1}',
+        b'{"devEUI":"zzzzzzzzzzzzzzzz","fPort":1}',
+    ],
+)
+def test_what_is_no_uplink_of_the_others(message: bytes) -> None:
+    with pytest.raises(PoisonError, match="not a"):
+        parse_uplink(message)
 
 
 @pytest.mark.parametrize("time", [None, "", "yesterday", "1969-12-31T23:59:59Z"])

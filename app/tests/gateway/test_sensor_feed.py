@@ -7,17 +7,26 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from edge_server import TOKEN, EdgeServer
+from parkmesh.gateway.config import Config, Relay
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.sensor_feed import SensorFeed
+from parkmesh.gateway.spool import Spool
 from parkmesh.protocol.edge import SpaceState
 from processes import GatewaySite, Process, free_port, run_simulate, wait_for
 
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
-pytestmark = pytest.mark.skipif(
+needs_broker = pytest.mark.skipif(
     MOSQUITTO is None,
     reason="NO MQTT TEST RAN: there is no mosquitto broker on this machine (Debian package: mosquitto)",
 )
+
+
+async def no_pulse(_: Relay) -> None:
+    raise AssertionError("there is no gate")
 
 
 class Broker:
@@ -76,6 +85,7 @@ def states(server: EdgeServer) -> list[tuple[str, str]]:
     return [(event.space, event.status) for event in server.events if isinstance(event, SpaceState)]
 
 
+@needs_broker
 def test_a_space_becomes_occupied_and_free(site: GatewaySite, server: EdgeServer, broker: Broker) -> None:
     line = sensor(site, "a-01", "occupied")
     assert line == "space a-01: sensor 0101010101010101 (bosch_tps110) reported occupied"
@@ -95,6 +105,7 @@ def test_a_space_becomes_occupied_and_free(site: GatewaySite, server: EdgeServer
         assert site.status()["quarantined"] == 1
 
 
+@needs_broker
 def test_what_comes_while_the_gateway_is_down_is_kept_by_the_broker(site: GatewaySite, server: EdgeServer) -> None:
     assert site.gateway is not None
     site.gateway.stop(signal.SIGKILL)
@@ -105,6 +116,7 @@ def test_what_comes_while_the_gateway_is_down_is_kept_by_the_broker(site: Gatewa
     assert states(server) == [("a-01", "occupied"), ("a-01", "free")]
 
 
+@needs_broker
 def test_the_broker_goes_away_and_comes_back(site: GatewaySite, server: EdgeServer, broker: Broker) -> None:
     broker.process.stop()
     wait_for(lambda: not site.status()["mqtt"], "the loss to be seen")
@@ -112,3 +124,43 @@ def test_the_broker_goes_away_and_comes_back(site: GatewaySite, server: EdgeServ
     wait_for(lambda: site.status()["mqtt"], "the subscription again")
     sensor(site, "a-02", "occupied")
     wait_for(lambda: len(server.events) == 1, "the state")
+
+
+async def test_the_space_of_a_silent_sensor_is_unknown_until_it_is_heard(tmp_path: Path) -> None:
+    now = [1_700_000_000_000]
+    config = msgspec.convert(
+        {
+            "name": "gateway-a",
+            "community": "a",
+            "spool": "spool.db",
+            "token_file": "token",
+            "servers": ["http://127.0.0.1:1"],
+            "mqtt": {},
+            "sensors": [
+                {"dev_eui": f"010101010101010{number}", "kind": "nwave_nps405", "space": f"a-0{number}"}
+                for number in (1, 2)
+            ],
+        },
+        type=Config,
+    )
+    spool = Spool(tmp_path / "spool.db", now=now[0])
+    decider = Decider(config, spool, no_pulse, clock=lambda: now[0])
+    feed = SensorFeed(config, spool, decider, clock=lambda: now[0], appended=lambda: None)
+
+    async def hours_pass(hours: int, *, heard: str | None = None, data: str = "gA==") -> None:
+        now[0] += hours * 3_600_000
+        if heard is not None:
+            await feed.take("up", f'{{"deviceInfo":{{"devEui":"{heard}"}},"fPort":1,"data":"{data}"}}'.encode())
+        await feed.note_silence()
+
+    await hours_pass(24)
+    assert feed.silent_sensors() == []
+    await hours_pass(2, heard="0101010101010101", data="")  # not a state, but a sign of life
+    await hours_pass(1)
+    assert feed.silent_sensors() == ["0101010101010102"]
+    await hours_pass(1, heard="0101010101010102")
+    assert feed.silent_sensors() == []
+    decider.close()
+    found = [msgspec.json.decode(record, type=SpaceState) for record in spool.batch(9)]
+    assert [(event.space, event.status) for event in found] == [("a-02", "unknown"), ("a-02", "occupied")]
+    assert spool.counts().quarantine == 0

@@ -155,6 +155,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "clock_doubtful": clock.doubtful,
                 "camera_clocks": decider.camera_clocks(),
                 "mqtt": feed.connected if config.mqtt else None,
+                "silent_sensors": feed.silent_sensors(),
                 "silent_cameras": decider.silent_cameras(),
             }
 
@@ -176,6 +177,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         background = [asyncio.create_task(sync.run()), asyncio.create_task(_keep_on_disk(spool, decider, sync, clock))]
         if config.mqtt:
             background.append(asyncio.create_task(feed.run(config.mqtt)))
+            background.append(asyncio.create_task(feed.watch()))
         log.info(
             "gateway %s %s: listening on %s:%d", config.name, __version__, config.listen.host, sock.getsockname()[1]
         )

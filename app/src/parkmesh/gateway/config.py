@@ -109,6 +109,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_s: Annotated[float, Meta(ge=1, le=3600)] = 30
     camera_silence_s: Annotated[float, Meta(ge=10)] = 86_400
     """A camera that sent nothing for this long is reported as silent."""
+    sensor_silence_s: Annotated[float, Meta(ge=60)] = 90_000
+    """The space of a sensor that sent nothing for this long is unknown."""
     spool_max_mb: Annotated[float, Meta(gt=0, le=100_000)] = 512
     """Size of waiting records above which sensor states are dropped (with a gap record). Passages never are."""
 

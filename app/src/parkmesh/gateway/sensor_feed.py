@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 import aiomqtt
 
@@ -17,6 +18,7 @@ from parkmesh.protocol.edge import SpaceState, Times
 log = logging.getLogger("parkmesh.gateway")
 
 _MAX_QUARANTINED_TOPIC = 200
+_WATCH_S = 60.0
 
 
 class SensorFeed:
@@ -28,7 +30,35 @@ class SensorFeed:
         self._config, self._spool, self._decider = config, spool, decider
         self._clock, self._appended = clock, appended
         self._sensors = {sensor.dev_eui.lower(): sensor for sensor in config.sensors}
+        self._heard = {sensor.dev_eui: clock() for sensor in config.sensors}
+        self._silent: set[str] = set()
         self.connected = False
+
+    def silent_sensors(self) -> list[str]:
+        """Return the sensors that sent nothing for longer than the configured silence; their spaces are unknown."""
+        return sorted(self._silent)
+
+    async def note_silence(self) -> None:
+        """Say once of each space whose sensor is silent that its state isn't known."""
+        now = self._clock()
+        oldest = now - int(self._config.sensor_silence_s * 1000)
+        for sensor in self._sensors.values():
+            if self._heard[sensor.dev_eui] >= oldest:
+                self._silent.discard(sensor.dev_eui)
+            elif sensor.dev_eui not in self._silent:
+                event = SpaceState(1, Times(now), sensor.space, "unknown", sensor.dev_eui.lower())
+                await self._decider.on_disk(lambda event=event: self._spool.append(event))  # type: ignore[misc]
+                self._silent.add(sensor.dev_eui)
+                log.warning("space %s: its sensor is silent, so its state isn't known", sensor.space)
+                self._appended()
+
+    async def watch(self) -> None:
+        """Look for silent sensors until cancelled. While the broker is away, nobody knows who is silent."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if self.connected:
+                with suppress(SpoolError):
+                    await self.note_silence()
 
     async def take(self, topic: str, payload: bytes) -> None:
         """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
@@ -37,6 +67,9 @@ class SensorFeed:
             uplink = drivers.parse_uplink(payload)
             sensor = self._sensors.get(uplink.dev_eui)
             if sensor is None:
+                return
+            self._heard[sensor.dev_eui] = now
+            if not uplink.payload:  # the network's own messages
                 return
             reading = drivers.SENSORS[sensor.kind].decode(uplink.f_port, uplink.payload)
         except PoisonError as error:

@@ -6,7 +6,8 @@ _RESET_CAUSES = {1: "watchdog", 2: "power on", 3: "system request", 4: "other"}
 
 
 def decode(f_port: int, payload: bytes) -> SensorReading:
-    """Decode port 1 (state), 2 (heartbeat: state, temperature) and 3 (startup: debug codes, firmware, cause, state)."""
+    """Decode port 1 (state), 2 (heartbeat: state, temperature), 3 (startup: debug codes, firmware, cause, state), and
+    4 to 6 (device information, usage, debug: no state)."""
     match f_port, len(payload):
         case 1, 1:
             return SensorReading("state", occupied=bool(payload[0] & 1))
@@ -16,7 +17,7 @@ def decode(f_port: int, payload: bytes) -> SensorReading:
         case 2, 1:  # firmware before 0.21 sends no temperature
             return SensorReading("heartbeat", occupied=bool(payload[0] & 1))
         case 3, 17:
-            codes = tuple(int.from_bytes(payload[at : at + 2], "little") for at in range(0, 12, 4))
+            codes = tuple(int.from_bytes(payload[at : at + 2], "little") & 0x0FFF for at in range(0, 12, 4))
             major, minor, patch, cause, state = payload[12:17]
             return SensorReading(
                 "startup",
@@ -25,5 +26,7 @@ def decode(f_port: int, payload: bytes) -> SensorReading:
                 reset_cause=_RESET_CAUSES.get(cause, f"unknown ({cause})"),
                 debug_codes=tuple(code for code in codes if code),
             )
+        case 4 | 5 | 6, _:
+            return SensorReading("other")
         case _:
             raise PoisonError(f"Bosch TPS110: no message of {len(payload)} bytes on port {f_port}")

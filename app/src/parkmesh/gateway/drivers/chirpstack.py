@@ -1,13 +1,17 @@
-"""ChirpStack v4, the LoRaWAN network server: its uplink message, purely parsed."""
+"""ChirpStack, the LoRaWAN network server, versions 3 and 4: its uplink message, purely parsed.
+
+Version 4 names the device in ``deviceInfo``; version 3 has ``devEUI``, in hexadecimal or, by its protobuf marshaler, in
+base64, and no deduplication id.
+"""
 
 import base64
 import binascii
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct
 
+from parkmesh.gateway.drivers.lorawan_time import millis
 from parkmesh.gateway.drivers.types import PoisonError, Uplink
 
 
@@ -16,34 +20,34 @@ class _DeviceInfo(Struct):
 
 
 class _ChirpStackUplink(Struct):
-    device_info: _DeviceInfo = msgspec.field(name="deviceInfo")
+    device_info: _DeviceInfo | None = msgspec.field(name="deviceInfo", default=None)
+    dev_eui: str = msgspec.field(name="devEUI", default="")
     deduplication_id: str = msgspec.field(name="deduplicationId", default="")
     time: str | None = None
     # Protobuf's JSON leaves out zero and empty.
     f_port: int = msgspec.field(name="fPort", default=0)
-    data: str = ""
+    data: str | None = ""
 
 
 def parse(message: bytes) -> Uplink:
-    """Read ChirpStack v4's ``event/up`` JSON."""
+    """Read the JSON of ``event/up``."""
     try:
         uplink = msgspec.json.decode(message, type=_ChirpStackUplink)
-        payload = base64.b64decode(uplink.data, validate=True)
+        payload = base64.b64decode(uplink.data or "", validate=True)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PoisonError(f"not a ChirpStack uplink: {error}") from None
     except (binascii.Error, ValueError):
         raise PoisonError("not a ChirpStack uplink: data isn't base64") from None
-    return Uplink(
-        uplink.device_info.dev_eui.lower(), uplink.f_port, payload, _millis(uplink.time), uplink.deduplication_id[:100]
-    )
+    device = uplink.device_info.dev_eui if uplink.device_info else _version_3(uplink.dev_eui)
+    return Uplink(device.lower(), uplink.f_port, payload, millis(uplink.time), uplink.deduplication_id[:100])
 
 
-def _millis(text: str | None) -> int | None:
-    if not text:
-        return None
+def _version_3(dev_eui: str) -> str:
+    """Return version 3's device id in hexadecimal."""
     try:
-        moment = msgspec.convert(text, type=datetime)
-    except msgspec.ValidationError:
-        return None
-    millis = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    return millis if millis >= 0 else None
+        raw = bytes.fromhex(dev_eui) if len(dev_eui) == 16 else base64.b64decode(dev_eui, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != 8:
+        raise PoisonError("not a ChirpStack uplink: it names no device")
+    return raw.hex()

@@ -60,7 +60,7 @@ class SensorReading(Struct, frozen=True):
     ``previous_minutes`` is how long the previous state lasted (None: unknown or more than can be told).
     """
 
-    message: Literal["state", "heartbeat", "startup"]
+    message: Literal["state", "heartbeat", "startup", "other"]
     occupied: bool | None = None
     temperature_c: float | None = None
     battery_v: float | None = None
