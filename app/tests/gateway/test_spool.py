@@ -476,7 +476,12 @@ def test_a_list_that_an_earlier_release_wrote_is_no_damaged_one(spool: Spool) ->
     with spool._transaction() as db:  # it knows of no check
         db.execute("INSERT INTO access_list VALUES ('c3', '3333BCD', 'active', NULL, NULL)")
         db.execute("UPDATE meta SET value = 4 WHERE key = 'list_version'")
-    assert held_by(reopen(spool)) == (4, [ONE, THREE], True)
+    spool = reopen(spool)
+    assert held_by(spool) == (4, [ONE, THREE], True)
+    with spool._transaction() as db:
+        db.execute("DELETE FROM access_list")
+        db.execute("UPDATE meta SET value = 0 WHERE key = 'list_version'")
+    assert held_by(spool) == (4, [ONE, THREE], False)  # its copy was made at the start
 
 
 def test_a_broken_spool_leaves_the_copy_of_its_list(tmp_path: Path) -> None:

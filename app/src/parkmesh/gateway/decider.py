@@ -97,7 +97,7 @@ class Decider:
         closed: Closed = _unknown,
         doubtful: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._doubtful = doubtful
+        self._doubtful, self._ahead = doubtful, 0
         self._config, self._spool, self._clock, self._appended = config, spool, clock, appended
         # One thread: disk waits don't stop the loop, and writes keep their order.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -421,8 +421,12 @@ class Decider:
         bound, clock = int(self._config.max_event_age_s * 1000), self._clocks[camera.name]
         if plate_read.retransmitted or abs(now - read.received) > bound:
             return True
-        if self._doubtful():  # a camera's time says nothing beside a clock that is wrong
-            return False
+        if self._doubtful():
+            # It is this time at least. A camera that is ahead may be right; what is older than it, or than what a
+            # camera said before, is old.
+            ahead = 0 if plate_read.at is None else plate_read.at + clock.expected(read.received) - read.received
+            self._ahead = max(self._ahead, ahead)
+            return plate_read.at is not None and ahead < max(0, self._ahead) - bound
         before = clock.age_ms(plate_read.at, read.received)
         clock.learn(plate_read.at, read.received, bound)
         return min(before, clock.age_ms(plate_read.at, read.received)) > bound

@@ -218,8 +218,8 @@ class Spool:
             self._db = self._disk
             self._note_lost_memory(now)
             self._reserve.take()
-        if not self.in_memory and not self.list_copy.exists():
-            self._copy_list(self._read(self._stored_list))
+        if not self.in_memory:
+            self._catch_up_copy()
         self.epoch = self._meta("epoch")
         self._weigh()
 
@@ -818,6 +818,13 @@ class Spool:
         self._list_damaged = False
         entries = [AccessEntry(*row) for row in rows]
         self._copy_list(HeldList(update.version, update.epoch, entries, _decoded(rules, GateRules)))
+
+    def _catch_up_copy(self) -> None:
+        """Write the list's copy where it isn't the stored list's: a crash came between, or an earlier release ran."""
+        with suppress(SpoolError):
+            held, copy = self._read(self._stored_list), list_copy.read(self.list_copy)
+            if held is not None and (copy is None or (copy.version, copy.epoch) != (held.version, held.epoch)):
+                self._copy_list(held)
 
     def _copy_list(self, held: HeldList | None) -> None:
         """Write a list's copy. Where that fails the earlier copy stays: an old list is better than none."""
