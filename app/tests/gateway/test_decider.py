@@ -246,7 +246,7 @@ async def test_the_cameras_own_number_of_a_car_joins_what_no_plate_would(
     monkeypatch.setattr(drivers, "CAMERAS", {"hikvision": SimpleNamespace(parse=parse, extract=hikvision.extract)})
     spool = world.spool()
     async with world.gateway(spool) as decider:
-        for plate, car in (("9XK", 1), ("1234BCD", 1), ("77777", 1), ("5678FGH", 1), ("6666JKL", 1), ("8WW", 2)):
+        for plate, car in (("9XK", 91), ("1234BCD", 91), ("77777", 91), ("5678FGH", 91), ("6666JKL", 91), ("8WW", 92)):
             await post(decider, world.shot(plate, confidence=car))
             await asyncio.sleep(0.05)
     # A refusal by name isn't hidden by what was seen before.

@@ -511,6 +511,16 @@ def test_damaged_rows_keep_nothing_from_starting(spool: Spool) -> None:
     assert (gap, getattr(record, "plate", "")) == (Gap(1, Times(NOW + 1), "damaged_record", 2), "0001BCD")
 
 
+def test_a_damaged_schema_whose_text_is_none_is_set_aside(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    spool.activate(AccessList(3, True, [ONE]))
+    spool.close()
+    content = spool.path.read_bytes()
+    spool.path.write_bytes(content.replace(b"CREATE INDEX known_at", b"CREATE IN\xce\xce\xce known_at"))
+    assert spool.path.read_bytes() != content
+    assert held_by(Spool(spool.path, now=NOW + 5)) == (3, [ONE], False)
+
+
 def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:
     listed = [AccessEntry(f"c{i}", f"{i:04d}BCD", "active" if i % 3 else "revoked", None, NOW + i) for i in range(90)]
     spool = Spool(tmp_path / "spool.db", now=NOW)

@@ -150,6 +150,12 @@ def _entries(rows: list[tuple[Any, ...]]) -> list[AccessEntry] | None:
         return None
 
 
+def _corrupt(text: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(text)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
 _DISK_FAILED = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -369,19 +375,19 @@ class Spool:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                corrupt = sqlite3.DatabaseError("quick_check failed")
-                corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                raise corrupt
+                raise _corrupt("quick_check failed")
             db.text_factory = readable
             db.executescript(SCHEMA)
             if not has_all_columns(db):
-                corrupt = sqlite3.DatabaseError("a table has lost a column")
-                corrupt.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                raise corrupt
+                raise _corrupt("a table has lost a column")
             # The epoch is the creation's time: a new spool's is larger than any before it.
             db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (now,))
             db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0), ('list_epoch', 0)")
             self._mend_numbers(db, now)
+        except UnicodeDecodeError:
+            # SQLite quotes the damaged schema in what it says, and that isn't text any more.
+            db.close()
+            raise _corrupt("what is damaged isn't text any more") from None
         except BaseException:
             db.close()
             raise
@@ -436,6 +442,8 @@ class Spool:
                 self._bytes = held
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
+                if isinstance(error, UnicodeDecodeError):
+                    raise self._error(_corrupt("what is damaged isn't text any more")) from None
                 if isinstance(error, sqlite3.Error):
                     raise self._error(error) from None
                 raise
@@ -455,6 +463,8 @@ class Spool:
         with self._mutex:
             try:
                 return query(self._db)
+            except UnicodeDecodeError:
+                raise self._error(_corrupt("what is damaged isn't text any more")) from None
             except sqlite3.Error as error:
                 raise self._error(error) from None
 
