@@ -40,7 +40,16 @@ def test_without_settings_the_gateway_s_own_defaults_hold() -> None:
 
 
 def test_each_setting_reaches_the_configuration() -> None:
-    given = {"refusal_hold_s": 1, "max_event_age_s": 11, "heartbeat_s": 12, "camera_silence_s": 13, "spool_max_mb": 14}
+    given = {
+        "refusal_hold_s": 1,
+        "max_event_age_s": 11,
+        "min_confidence": 0.2,
+        "min_confidence_misread": 0.4,
+        "heartbeat_s": 12,
+        "camera_silence_s": 13,
+        "sensor_silence_s": 60,
+        "spool_max_mb": 14,
+    }
     assert set(given) == set(optional_settings())
     made = written(parking_gateway_settings=given)
     assert {key: getattr(made, key) for key in given} == given
