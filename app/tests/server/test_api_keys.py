@@ -182,7 +182,7 @@ ALLOWED = {
     "DELETE /spaces/{space}/sharing/blocked-days/{day}", "POST /spaces/{space}/sharing/take-back",
     "POST /bookings", "PUT /bookings/{booking}", "POST /bookings/{booking}/cancel",
     "POST /visitor-passes", "PUT /visitor-passes/{visitor_pass}", "POST /visitor-passes/{visitor_pass}/link",
-    "POST /visitor-passes/{visitor_pass}/cancel", "PUT /visitor-directions",
+    "POST /visitor-passes/{visitor_pass}/cancel", "PUT /visitor-directions", "PUT /privacy-contact",
     "POST /gates", "PUT /gates/{gate}", "DELETE /gates/{gate}", "POST /gates/{gate}/open",
     "POST /waiting", "POST /waiting/{waiting}/claim", "POST /waiting/{waiting}/leave",
     "PUT /presence/{plate}", "PUT /rules", "PUT /credentials/{plate}",

@@ -84,3 +84,35 @@ async def test_other_systems_that_get_data_are_told(resident: Visitor, admin: Vi
     made = await admin.send(f"{A}/api-keys", of=f"{A}/api-keys", name="signs", role="reader", expires_at="")
     assert made.status_code in (200, 201, 303), alerts(made)
     assert "other systems, which get data of the community, plates too" in notice(await resident.get(f"{A}/privacy"))
+
+
+async def test_the_community_names_its_contact(
+    server: Server, resident: Visitor, admin: Visitor, people: Callable[[str], Any], visit_link: str
+) -> None:
+    page = f"{A}/privacy"
+    assert 'name="contact"' not in (await resident.get(page)).text
+    assert (await resident.send(page, of="/account", contact="me", seen="*")).status_code == 403
+    old = await admin.seen(page)
+    answer = await admin.send(page, of=page, seen=old, contact="privacy@a.example, +34 600 000 000")
+    assert answer.status_code == 303, alerts(answer)
+    async with visiting(server.web) as stranger:
+        told = [notice(await stranger.get(visit_link)), notice(await resident.get(page))]
+    for said in told:
+        assert "Contact: privacy@a.example, +34 600 000 000" in said
+        assert ADMIN not in said
+    # Somebody else changed it since; and no text is lost that doesn't fit.
+    stale = await admin.send(page, of=page, seen=old, contact="x")
+    assert "Somebody changed this in the meantime" in alerts(stale)
+    long = await admin.send(page, of=page, seen=await admin.seen(page), contact="y" * 201)
+    assert (long.status_code, "y" * 201 in long.text) == (422, True)
+
+    client, address = await people(ADMIN), f"/api/v1{A}/privacy-contact"
+    read = await client.get(address)
+    assert read.json() == {"contact": "privacy@a.example, +34 600 000 000"}
+    cleared = await client.put(address, json={"contact": ""}, headers={"If-Match": read.headers["etag"]})
+    assert (cleared.status_code, cleared.json()) == (200, {"contact": ""})
+    again = await client.put(address, json={"contact": "x"}, headers={"If-Match": read.headers["etag"]})
+    assert again.status_code == 412
+    member = await people("resident@a.example")
+    assert (await member.put(address, json={"contact": "x"}, headers={"If-Match": "*"})).status_code == 403
+    assert ADMIN in notice(await resident.get(page))

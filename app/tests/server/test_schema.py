@@ -62,6 +62,7 @@ PRIVILEGES = {
     "space_state": "SIUD",
     "unit": "SIUD",
     "unknown_space": "SIU",
+    "privacy_contact": "SIUD",
     "visitor_directions": "SIU",
     "visitor_pass": "SIU",
     "presence": "SIUD",
