@@ -67,13 +67,17 @@ class PassageRow(msgspec.Struct, frozen=True, omit_defaults=True):
     credential: str | None = None
 
 
-class SpaceTile(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``category`` and ``unit_id``, the unit that has the space now, decide who sees it, and go to nobody."""
-
+class SpaceTile(msgspec.Struct, frozen=True):
     name: str
     status: str
-    category: str = ""
-    unit_id: int | None = None
+
+
+class PlacedTile(msgspec.Struct, frozen=True):
+    """A tile, with what decides who sees it: the space's category, and the unit that has it now."""
+
+    tile: SpaceTile
+    category: str
+    unit_id: int | None
 
 
 class GatewayHealth(msgspec.Struct, frozen=True):
@@ -89,7 +93,7 @@ class State:
     """What the page shows."""
 
     passages: list[PassageRow] = field(default_factory=list)
-    spaces: list[SpaceTile] = field(default_factory=list)
+    spaces: list[PlacedTile] = field(default_factory=list)
     gateways: list[GatewayHealth] = field(default_factory=list)
 
 
@@ -99,6 +103,14 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     passages: list[PassageRow] = []
     spaces: list[SpaceTile] = []
     gateways: list[GatewayHealth] = []
+
+
+class News(msgspec.Struct, frozen=True):
+    """What is new for all viewers together, before each gets the part that is theirs to see."""
+
+    passages: list[PassageRow]
+    spaces: list[PlacedTile]
+    gateways: list[GatewayHealth]
 
 
 def passage_row(passage: passages.Passage, zone: ZoneInfo) -> PassageRow:
@@ -124,31 +136,27 @@ def gateway_health(gateway: community_reads.Gateway) -> GatewayHealth:
     return GatewayHealth(gateway.name, int(seen.timestamp() * 1000) if seen else None, gateway.backlog)
 
 
-def difference(before: State, after: State) -> Update:
+def difference(before: State, after: State) -> News:
     """Return what is new in ``after``."""
     known_passages = {row.id for row in before.passages}
     known_spaces = set(before.spaces)
-    return Update(
+    return News(
         passages=[row for row in after.passages if row.id not in known_passages],
         spaces=[tile for tile in after.spaces if tile not in known_spaces],
         gateways=after.gateways if after.gateways != before.gateways else [],
     )
 
 
-def visible(update: Update, seen: passages.Seen | None, unit_seen: int | None) -> Update:
-    """Return the part of an update for a viewer who may see only these passages, and of assigned spaces only those of
+def visible(news: News, seen: passages.Seen | None, unit_seen: int | None) -> Update:
+    """Return the part of the news for a viewer who may see only these passages, and of assigned spaces only those of
     this unit (None: all). A space that isn't theirs to see is left out: even that it changed tells something."""
     shown = [
         msgspec.structs.replace(row, credential=None)
-        for row in update.passages
+        for row in news.passages
         if seen is None or seen.shows(row.credential, row.plate, datetime.fromtimestamp(row.at / 1000, UTC))
     ]
-    tiles = [
-        SpaceTile(tile.name, tile.status)
-        for tile in update.spaces
-        if spaces.shows_state(unit_seen, tile.category, tile.unit_id)
-    ]
-    return msgspec.structs.replace(update, passages=shown, spaces=tiles)
+    tiles = [placed.tile for placed in news.spaces if spaces.shows_state(unit_seen, placed.category, placed.unit_id)]
+    return Update(shown, tiles, news.gateways)
 
 
 @dataclass(eq=False)
@@ -177,20 +185,20 @@ class Viewer:
 
 
 class Frames:
-    """One update as frames for viewers who may see different parts of it. Each frame is made once: thousands of viewers
-    share it."""
+    """News as frames for viewers who may see different parts of it. Each frame is made once: thousands of viewers share
+    it."""
 
-    def __init__(self, update: Update) -> None:
-        self._update = update
+    def __init__(self, news: News) -> None:
+        self._news = news
         self._made: dict[tuple[passages.Seen | None, int | None], bytes | None] = {}
-        self._assigned = any(tile.category == "assigned" for tile in update.spaces)
+        self._assigned = any(placed.category == "assigned" for placed in news.spaces)
 
     def of(self, viewer: Viewer) -> bytes | None:
-        """Return the viewer's frame, None where the update holds nothing for the viewer."""
-        # Viewers who may see only a part get the same frame as the others where the update has nothing of that kind.
-        seen = (viewer.seen if self._update.passages else None, viewer.unit_seen if self._assigned else None)
+        """Return the viewer's frame, None where the news hold nothing for the viewer."""
+        # Viewers who may see only a part get the same frame as the others where there is no news of that kind.
+        seen = (viewer.seen if self._news.passages else None, viewer.unit_seen if self._assigned else None)
         if seen not in self._made:
-            part = visible(self._update, *seen)
+            part = visible(self._news, *seen)
             encoded = b"event: update\ndata: %s\n\n" % msgspec.json.encode(part)
             self._made[seen] = encoded if part != Update() else None
         return self._made[seen]
@@ -246,7 +254,7 @@ class Feed:
     async def _publish(self, stale: str) -> None:
         before, self._state = self._state, await self._read(stale)
         state = self._state
-        news, whole = Frames(difference(before, state)), Frames(Update(state.passages, state.spaces, state.gateways))
+        news, whole = Frames(difference(before, state)), Frames(News(state.passages, state.spaces, state.gateways))
         for viewer in self.viewers:
             catches_up = viewer.behind and viewer.frames.empty()
             if viewer.behind and not catches_up:
@@ -269,7 +277,10 @@ class Feed:
                 latest = await passages.search(connection, identity, limit=PASSAGES)
                 state.passages = [passage_row(passage, zone) for passage in latest]
             if "s" in stale:
-                state.spaces = [SpaceTile(*row) for row in await connection.fetch(_SPACES, identity)]
+                state.spaces = [
+                    PlacedTile(SpaceTile(name, status), category, unit_id)
+                    for name, status, category, unit_id in await connection.fetch(_SPACES, identity)
+                ]
             if "g" in stale:
                 state.gateways = [
                     gateway_health(item) for _, item in await community_reads.gateways(connection, identity)
