@@ -36,8 +36,9 @@ async def show(visit: Visit) -> Response:
         shared = await sharing.get(connection, visit.member.community_id, visit.path("space"), unit_id, visit.now)
         limits = await rules.read(connection, visit.member.community_id)
     begin = next_hour(visit)
-    bookable_until = visit.now + timedelta(days=limits.booking_days_ahead)
-    last_day = bookable_until.astimezone(visit.zone).date()
+    # By the community's clock, as a booking is judged.
+    bookable_until = visit.now.astimezone(visit.zone) + timedelta(days=limits.booking_days_ahead)
+    last_day = bookable_until.date()
     return render(
         visit,
         "share.html",
