@@ -82,7 +82,7 @@ async def test_a_resident_asks_for_erasure_with_the_keyboard(people: People) -> 
     await expect(data).to_contain_text("Solicitó que se borraran sus datos")
     await serves_everybody(page)
     async with page.expect_download() as download:
-        await data.get_by_role("link").click()
+        await data.get_by_role("link", name="Descargar").click()
     assert (await download.value).suggested_filename == "a-personal-data.json"
 
 
