@@ -11,7 +11,7 @@ from parkmesh.server.communities import desk
 from parkmesh.server.db import database, keyset
 from parkmesh.server.identity import api_keys
 from parkmesh.server.outbox import messages
-from parkmesh.server.people import residents, units
+from parkmesh.server.people import members, residents, units
 from parkmesh.server.reservations import bookings, visitor_nights, visitor_passes, waiting_list
 from parkmesh.server.spaces import spaces
 from parkmesh.server.webhooks import deliveries, endpoints
@@ -138,6 +138,29 @@ async def test_lists_of_a_community_are_read_on_and_back(filled: Database, owner
 
         endpoint = (await endpoints.listed(connection, community, limit=1, after=0))[0].id
         await check(sent, "before", lambda item: item.id)
+
+
+async def test_accounts_are_read_on_and_back(filled: Database, owner: Any, community: int) -> None:
+    async with owner.transaction():
+        await database.set_scope(owner, "identity")
+        await database.set_community(owner, community)
+        await owner.execute(
+            """
+            WITH made AS (INSERT INTO app_user (email, name, password_hash)
+                          SELECT n || '@a.example', 'Ana', '!' FROM generate_series(1, 5) n RETURNING id)
+            INSERT INTO membership (community_id, user_id, role) SELECT $1, id, 'administrator' FROM made
+            """,
+            community,
+        )
+    async with (
+        database.create_pool(filled.app, "test", 1) as pool,
+        members.with_accounts(pool, community) as connection,
+    ):
+
+        async def accounts(**options: Any) -> list[Any]:
+            return await members.page(connection, community, **options)
+
+        await check(accounts, "after", lambda item: (item.email, item.id))
 
 
 async def test_lists_of_the_desk_are_read_on_and_back(filled: Database, owner: Any, community: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from parkmesh.server import audit
-from parkmesh.server.db import database
+from parkmesh.server.db import database, keyset
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.identity.principals import Principal, Role
@@ -48,11 +48,19 @@ def _member(row: Any) -> Member:
 
 
 async def page(
-    connection: Connection, community_id: int, *, limit: int, after: tuple[str, int] | None = None
+    connection: Connection,
+    community_id: int,
+    *,
+    limit: int,
+    after: tuple[str, int] | None = None,
+    way: keyset.Way = keyset.ON,
 ) -> list[Member]:
     """Return members by e-mail address. ``connection`` is from ``with_accounts``, as below."""
     rows = await connection.fetch(
-        f"{_SELECT} AND ($2::text IS NULL OR (u.email, u.id) > ($2, $3)) ORDER BY u.email, u.id LIMIT $4",
+        f"""
+        {_SELECT} AND ($2::text IS NULL OR (u.email, u.id) {way.above} ($2, $3))
+        ORDER BY u.email {way.up}, u.id {way.up} LIMIT $4
+        """,
         community_id,
         *(after or (None, 0)),
         limit,

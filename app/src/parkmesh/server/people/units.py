@@ -178,8 +178,11 @@ async def id_of(connection: Connection, principal: Principal, community_id: int,
     if found is not None:
         return found
     if not unit.make:
-        text = "unit: the community has no such unit: make it first, or ask for it to be made with make_unit"
-        raise Problem(422, text, kind="no-such-unit")
+        raise Problem(
+            422,
+            "unit: the community has no such unit: make it first, or ask for it to be made with make_unit",
+            kind="no-such-unit",
+        )
     return (await create(connection, principal, community_id, unit.name, None, PLATE_LIMIT)).id
 
 

@@ -4,8 +4,7 @@ from starlette.routing import BaseRoute
 
 from parkmesh.server.web.pages import (
     account,
-    all_bookings,
-    all_visitor_passes,
+    all_reservations,
     api_keys,
     arrangements,
     audit,
@@ -74,8 +73,7 @@ ROUTES: list[BaseRoute] = [
     *passages.ROUTES,
     *stays.ROUTES,
     *plates.ROUTES,
-    *all_bookings.ROUTES,
-    *all_visitor_passes.ROUTES,
+    *all_reservations.ROUTES,
     *checks.ROUTES,
     *violations.ROUTES,
     *visitor_nights.ROUTES,

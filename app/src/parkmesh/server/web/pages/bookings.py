@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from starlette.responses import Response
 
@@ -12,7 +13,7 @@ from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
 from parkmesh.server.reservations import bookings, free_spaces, no_shows, waiting_list
 from parkmesh.server.spaces import spaces
-from parkmesh.server.web.pages import forms, idempotency, preconditions
+from parkmesh.server.web.pages import forms, idempotency, list_filters, preconditions
 from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
@@ -49,7 +50,7 @@ async def show(visit: Visit) -> Response:
     free: list[spaces.Space] | None = None
     async with visit.reading() as connection:
         if asked:
-            visit.form = forms.Form(visit.language, {name: query.getlist(name) for name in query}, sent=True)
+            list_filters.read(visit)
         unit_id = await units.unit_of(connection, identity, visit.member.resident_id)
         limits = await rules.read(connection, identity)
         wanted = None
@@ -110,6 +111,18 @@ async def _free(visit: Visit, unit_id: int, wanted: Window) -> list[spaces.Space
 
 
 async def book(visit: Visit) -> Response:
+    space = visit.form.text("space", most=100)
+    return await _in_time(visit, partial(bookings.create, space=space), "booked")
+
+
+async def wait(visit: Visit) -> Response:
+    """Join the waiting list for a time in which nothing is free."""
+    ev, accessible = visit.form.ticked("ev"), visit.form.ticked("accessible")
+    return await _in_time(visit, partial(waiting_list.join, ev=ev, accessible=accessible, level=None), "waiting")
+
+
+async def _in_time(visit: Visit, act: Callable[..., Awaitable[object]], done: str) -> Response:
+    """Do once what the form asks for in its time, for the unit of who asks."""
     form, member = visit.form, visit.member
     try:
         async with visit.acting() as connection:
@@ -118,52 +131,21 @@ async def book(visit: Visit) -> Response:
                 return idempotency.again(attempt.answer)
             unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
             wanted = window(form, visit)
-            space = form.text("space", most=100)
             if unit_id is None:
                 form.wrong(
                     "", visit.language.gettext("You belong to no unit yet. Your administrators can change that.")
                 )
             elif wanted and not form.errors:
-                await bookings.create(
-                    connection,
-                    visit.principal,
-                    member.community_id,
-                    space=space,
-                    unit_id=unit_id,
-                    resident_id=member.resident_id,
-                    window=wanted,
-                    now=visit.now,
-                )
-                return await idempotency.finish(attempt, f"{visit.base}/book?done=booked")
-    except Problem as problem:
-        form.refused(problem, zone=visit.zone)
-    return await show(visit)
-
-
-async def wait(visit: Visit) -> Response:
-    """Join the waiting list for a time in which nothing is free."""
-    form, member = visit.form, visit.member
-    try:
-        async with visit.acting() as connection:
-            attempt = await idempotency.begin(visit, connection)
-            if attempt.answer is not None:
-                return idempotency.again(attempt.answer)
-            unit_id = await units.unit_of(connection, member.community_id, member.resident_id)
-            wanted = window(form, visit)
-            if unit_id and wanted and not form.errors:
-                await waiting_list.join(
+                await act(
                     connection,
                     visit.principal,
                     member.community_id,
                     unit_id=unit_id,
                     resident_id=member.resident_id,
                     window=wanted,
-                    ev=form.ticked("ev"),
-                    accessible=form.ticked("accessible"),
-                    level=None,
                     now=visit.now,
                 )
-                return await idempotency.finish(attempt, f"{visit.base}/book?done=waiting")
+                return await idempotency.finish(attempt, f"{visit.base}/book?done={done}")
     except Problem as problem:
         form.refused(problem, zone=visit.zone)
     return await show(visit)

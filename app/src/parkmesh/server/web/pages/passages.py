@@ -1,13 +1,14 @@
 """Passages: searched by staff, and a resident's own history."""
 
-from datetime import datetime, time, timedelta
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 
-from parkmesh.server.access import gates, holders, passages, plate_search
+from parkmesh.server.access import gates, holders, passages
 from parkmesh.server.web import labels, paging
-from parkmesh.server.web.pages import exports, forms
+from parkmesh.server.web.pages import exports, list_filters
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, page
 
@@ -15,16 +16,14 @@ from parkmesh.server.web.pages.visit import Access, Visit, page
 async def show(visit: Visit) -> Response:
     """Show passages by pages, those that fit the filters of the address."""
     identity = visit.member.community_id
-    query = visit.request.query_params
-    visit.form = forms.Form(visit.language, {name: query.getlist(name) for name in query}, sent=True)
+    list_filters.read(visit)
     paged = visit.paged()
     place = paged.after(datetime, int)
     async with visit.reading() as connection:
         known = await gates.all_of(connection, identity)
-        only = _filter(visit)
-        if only is None:
-            found = []
-        else:
+        found, only = [], None
+        with suppress(list_filters.NothingFits):
+            only = _filter(visit)
             before = (place[0], place[1]) if place else None
             found = await passages.search(
                 connection, identity, limit=paged.fetch, way=paged.way, before=before, only=only
@@ -35,8 +34,7 @@ async def show(visit: Visit) -> Response:
 
 def _export(visit: Visit, only: passages.Filter | None) -> str:
     # A plate that no passage can have is asked for as it was entered: the file is as empty as the page.
-    entered = visit.form.value("plate").strip()[:40]
-    only = only or passages.Filter(plate=entered if entered.isprintable() else "?")
+    only = only or passages.Filter(plate=list_filters.entered_plate(visit) or "?")
     return exports.link(
         visit,
         "passages",
@@ -49,22 +47,17 @@ def _export(visit: Visit, only: passages.Filter | None) -> str:
     )
 
 
-def _filter(visit: Visit) -> passages.Filter | None:
-    """Return what the address asks for; None where no passage can fit. The day until which counts whole."""
+def _filter(visit: Visit) -> passages.Filter:
     form = visit.form
-    text = form.value("plate").strip()[:40]
-    plate = plate_search.part_of_plate(text) if text else None
-    if text and plate is None:
-        return None
-    since, until = form.optional_day("from"), form.optional_day("until")
+    since, until = list_filters.days(visit)
     decision, direction = form.value("decision"), form.value("direction")
     return passages.Filter(
-        plate=plate,
+        plate=list_filters.plate(visit),
         gate=form.value("gate")[:100].replace("\x00", "") or None,
         direction=direction if direction in labels.PASSED else None,
         decision=decision if decision in labels.DECISION else None,
-        since=datetime.combine(since, time(), visit.zone) if since else None,
-        until=datetime.combine(until + timedelta(days=1), time(), visit.zone) if until else None,
+        since=since,
+        until=until,
     )
 
 

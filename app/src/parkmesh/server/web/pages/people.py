@@ -233,11 +233,21 @@ async def offer_reset(visit: Visit) -> Response:
 
 
 async def show_accounts(visit: Visit) -> Response:
+    """Show accounts by pages."""
+    paged = visit.paged()
+    place = paged.after(str, int)
     async with visit.reading():
         pass
     async with members.with_accounts(visit.pool, visit.member.community_id) as connection:
-        found = await members.page(connection, visit.member.community_id, limit=200)
-    return render(visit, "accounts.html", members=found)
+        found = await members.page(
+            connection,
+            visit.member.community_id,
+            limit=paged.fetch,
+            way=paged.way,
+            after=(place[0], place[1]) if place else None,
+        )
+    shown, turns = visit.turned(paged, found, lambda item: (item.email, item.id))
+    return render(visit, "accounts.html", members=shown, **turns)
 
 
 async def change_account(visit: Visit) -> Response:

@@ -1,14 +1,15 @@
 """Violations: listed, opened by hand or reported, and followed to their end."""
 
+from contextlib import suppress
 from datetime import datetime
 
 from starlette.responses import Response
 
 from parkmesh.server import audit
-from parkmesh.server.access import plate_search, violations
+from parkmesh.server.access import violations
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.web import labels
-from parkmesh.server.web.pages import forms, idempotency, preconditions
+from parkmesh.server.web.pages import idempotency, list_filters, preconditions
 from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
@@ -23,16 +24,13 @@ def _seen(visit: Visit) -> violations.Seen | None:
 
 async def show(visit: Visit) -> Response:
     """Show violations by pages, those that fit the filters of the address, and the form for another."""
-    query = visit.request.query_params
-    sent = visit.form
-    if not sent.sent:
-        visit.form = forms.Form(visit.language, {name: query.getlist(name) for name in query}, sent=True)
+    if not visit.form.sent:
+        list_filters.read(visit)
     paged = visit.paged()
     place = paged.after(datetime, int)
-    only = _filter(visit)
     found = []
     async with visit.reading() as connection:
-        if only is not None:
+        with suppress(list_filters.NothingFits):
             found = await violations.page(
                 connection,
                 visit.member.community_id,
@@ -40,7 +38,7 @@ async def show(visit: Visit) -> Response:
                 way=paged.way,
                 before=(place[0], place[1]) if place else None,
                 seen=_seen(visit),
-                only=only,
+                only=_filter(visit),
             )
     shown, turns = visit.turned(paged, found, lambda violation: (violation.opened_at, violation.id))
     return render(
@@ -54,17 +52,12 @@ async def show(visit: Visit) -> Response:
     )
 
 
-def _filter(visit: Visit) -> violations.Filter | None:
-    """Return what the address asks for; None where no violation can fit."""
-    text = visit.query("search", forms.MAX_PLATE)
-    plate = plate_search.part_of_plate(text) if text else None
-    if text and plate is None:
-        return None
+def _filter(visit: Visit) -> violations.Filter:
     state, kind = visit.query("state"), visit.query("only")
     return violations.Filter(
         state=next((item for item in STATES if item == state), None),
         kind=kind if kind in labels.VIOLATION else None,  # type: ignore[arg-type]  # the labels are those of the kinds
-        plate=plate,
+        plate=list_filters.plate(visit, "search"),
     )
 
 
