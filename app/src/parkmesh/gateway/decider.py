@@ -424,9 +424,11 @@ class Decider:
         if self._doubtful():
             # It is this time at least. A camera that is ahead may be right; what is older than it, or than what a
             # camera said before, is old.
-            ahead = 0 if plate_read.at is None else plate_read.at + clock.expected(read.received) - read.received
+            if plate_read.at is None or clock.last_device is None:  # nothing is known of its clock
+                return False
+            ahead = plate_read.at + clock.expected(read.received) - read.received
             self._ahead = max(self._ahead, ahead)
-            return plate_read.at is not None and ahead < max(0, self._ahead) - bound
+            return ahead < self._ahead - bound
         before = clock.age_ms(plate_read.at, read.received)
         clock.learn(plate_read.at, read.received, bound)
         return min(before, clock.age_ms(plate_read.at, read.received)) > bound
