@@ -189,6 +189,7 @@ ALLOWED = {
     "POST /vehicles", "PATCH /vehicles/{vehicle}", "DELETE /vehicles/{vehicle}",
     "POST /units", "PATCH /units/{unit}", "DELETE /units/{unit}",
     "POST /residents", "PATCH /residents/{resident}", "DELETE /residents/{resident}",
+    "PUT /residents/{resident}/permit", "DELETE /residents/{resident}/permit",
     "POST /imports/{kind}",
     "POST /webhooks", "PUT /webhooks/{webhook}", "DELETE /webhooks/{webhook}", "POST /webhooks/{webhook}/test",
     "POST /webhooks/{webhook}/rotate-secret", "POST /webhooks/{webhook}/deliveries/{delivery}/redeliver",

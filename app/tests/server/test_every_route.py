@@ -194,6 +194,7 @@ MEANINGFUL = {
     "day": moment(20)[:10],
     "first_day": moment(20)[:10],
     "last_day": None,
+    "valid_until": moment(20)[:10],
     "starts": "09:00",
     "ends": "17:00",
     "plate": "1234ZZZ",

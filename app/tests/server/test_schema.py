@@ -48,6 +48,7 @@ PRIVILEGES = {
     "observation": "SI",
     "passkey": "SIuD",
     "passkey_challenge": "SID",
+    "permit": "SIUD",
     "plate_part": "SI",
     "password_link": "SIUD",
     "resident": "SIUD",

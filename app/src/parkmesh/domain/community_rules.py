@@ -93,6 +93,13 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Whether people with the link of a visitor pass may open gates while the pass is valid.",
         ),
     ] = False
+    accessible_needs_permit: Annotated[
+        bool,
+        Meta(
+            title=N_("Accessible spaces only with a permit"),
+            description="Whether a unit may book accessible spaces only while one of its people has a permit for them.",
+        ),
+    ] = False
     visitor_passes_per_unit: Annotated[
         int, _count(0, 10000, N_("Visitor passes for a unit in a month"), "Visitor passes of one unit in a month.")
     ] = 10

@@ -9,6 +9,7 @@
 | stays | 30 days after they ended; an open one ends 30 days after the entry | deleted |
 | violations | 30 days after they were closed, 180 after their last step; as long as their stay | deleted |
 | checks of plates | 30 days | deleted |
+| permits for accessible spaces | 30 days after their last day | deleted |
 | exceptions of visitors' nights | 30 days after their end | deleted |
 | visitors' plates on the access list | 30 days after their validity | deleted |
 | names and plates on visitor passes, reasons of their cancellation | 30 days after their validity | erased |
@@ -103,6 +104,7 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         """,  # noqa: S608 - a constant
     ),
     ("plate_check", PASSAGES_KEPT, "DELETE FROM plate_check WHERE asked_at < $1"),
+    ("permit", PEOPLE_KEPT, "DELETE FROM permit WHERE valid_until < ($1::timestamptz AT TIME ZONE 'UTC')::date"),
     ("visitor_nights_exception", PEOPLE_KEPT, "DELETE FROM visitor_nights_exception WHERE until < $1"),
     (
         "visitor_credential",

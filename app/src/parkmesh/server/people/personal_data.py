@@ -1,8 +1,8 @@
 """One person's data in a community: exported whole, or erased.
 
 The export holds the person, their account and plates, the passages, stays, violations and checks of those plates while
-they held them, visits and bookings that they made, invitations to their address, and the entries of the audit trail
-that mention them.
+they held them, their permit, visits and bookings that they made, invitations to their address, and the entries of the
+audit trail that mention them.
 The account's sessions and passkeys are given to the account's owner alone: the account may serve other communities
 too.
 
@@ -29,7 +29,8 @@ from parkmesh.server.identity import principals
 from parkmesh.server.identity.principals import Principal
 from parkmesh.server.people import members, residents
 from parkmesh.server.people.residents import Resident
-from parkmesh.server.reservations import visitor_passes
+from parkmesh.server.reservations import permits, visitor_passes
+from parkmesh.server.reservations.permits import Permit
 
 MAX_PASSAGES = 50_000
 MAX_PLATES = 10_000
@@ -58,6 +59,7 @@ class PersonalData(Struct, frozen=True):
     messages: Rows
     e_mails: Rows
     waiting: Rows
+    permit: Permit | None
     bars: Rows
     audit: Rows
 
@@ -103,7 +105,7 @@ class _Person(Struct, frozen=True):
     @property
     def objects(self) -> list[str]:
         """Return the audit trail's names of the person and of what belongs to them."""
-        names = [f"resident/{self.resident.id}"]
+        names = [f"resident/{self.resident.id}", f"permit/{self.resident.id}"]
         names += [f"user/{self.user_id}"] if self.user_id else []
         names += [f"credential/{item}" for item in self.credential_ids]
         names += [f"visitor-pass/{item}" for item in self.pass_ids]
@@ -278,6 +280,7 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             community_id,
             person.resident.id,
         ),
+        permit=await permits.find(connection, community_id, person.resident.id),
         bars=await _rows(
             connection,
             "SELECT plate, reason, made_at, lifted_at FROM bar WHERE community_id = $1 AND plate = ANY($2) ORDER BY id",
@@ -352,9 +355,12 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
         await connection.execute(
             "DELETE FROM message WHERE community_id = $1 AND recipient = $2", community_id, person.resident.email
         )
-        await connection.execute(
-            "DELETE FROM membership WHERE community_id = $1 AND resident_id = $2", community_id, resident_id
-        )
+        for table in ("membership", "permit"):
+            await connection.execute(
+                f"DELETE FROM {table} WHERE community_id = $1 AND resident_id = $2",  # noqa: S608 - names from here
+                community_id,
+                resident_id,
+            )
         await connection.execute(
             """
             UPDATE resident SET email = $3, name = $4, unit_id = NULL, active = false, erased_at = now(),

@@ -201,7 +201,7 @@ async def delete(connection: Connection, principal: Principal, community_id: int
 
 
 async def _leave(connection: Connection, principal: Principal, community_id: int, resident: Resident) -> None:
-    """Take from a resident who leaves what lets them in: plates, the account's membership, invitations.
+    """Take from a resident who leaves what lets them in: plates, the account's membership, permit, invitations.
 
     Raises ``Problem`` 403 where a program would take away a person's account, 409 where administrators would take away
     their own.
@@ -214,9 +214,12 @@ async def _leave(connection: Connection, principal: Principal, community_id: int
         community_id,
         resident.id,
     )
-    await connection.execute(
-        "DELETE FROM membership WHERE community_id = $1 AND resident_id = $2", community_id, resident.id
-    )
+    for table in ("membership", "permit"):
+        await connection.execute(
+            f"DELETE FROM {table} WHERE community_id = $1 AND resident_id = $2",  # noqa: S608 - names from here
+            community_id,
+            resident.id,
+        )
     await connection.execute(
         """
         UPDATE invitation SET revoked_at = now()

@@ -22,7 +22,7 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import offers, overlaps, sharing, states
+from parkmesh.server.reservations import offers, overlaps, permits, sharing, states
 from parkmesh.server.spaces import spaces
 
 GRACE = timedelta(hours=1)
@@ -198,7 +198,7 @@ async def create(
 
     Raises ``Problem``: 404 for a space that there isn't, 422 ``outside-rules``, 409 ``quota`` where the unit has as
     many bookings as it may, 409 ``not-available`` where the space isn't shared for the whole time, 409 ``overlap`` with
-    the booking that is in the way.
+    the booking that is in the way, 409 ``permit`` for an accessible space that the unit may not have.
     """
     limits = await rules.read(connection, community_id)
     check_window(window, limits, now, await community_reads.zone(connection, community_id))
@@ -216,6 +216,7 @@ async def create(
     if held.category == "visitor":
         raise Problem(409, "A visitors' space is booked with a visitor pass.", kind="category")
     await _check_shared(connection, community_id, held, unit_id, window, now)
+    await _check_permit(connection, community_id, held, unit_id, window)
     return await place(
         connection, principal, community_id, held, unit_id=unit_id, resident_id=resident_id, window=window
     )
@@ -242,6 +243,14 @@ async def _check_shared(
         raise Problem(409, "The space isn't shared for the whole of that time.", kind="not-available")
     if owner == unit_id:
         raise Problem(409, "The space is your own; take it back instead of booking it.", kind="not-available")
+
+
+async def _check_permit(
+    connection: Connection, community_id: int, held: spaces.Locked, unit_id: int, window: Window
+) -> None:
+    """Raise ``Problem`` 409 ``permit`` for an accessible space that the unit may not have until the end."""
+    if held.accessible:
+        await permits.check(connection, community_id, unit_id, window.end)
 
 
 async def place(
@@ -310,6 +319,7 @@ async def move(
         check_begin(window, limits, now, await community_reads.zone(connection, community_id))
     _check_length(window, limits)
     await _check_shared(connection, community_id, held, booking.unit_id, window, now)
+    await _check_permit(connection, community_id, held, booking.unit_id, window)
     await offers.enter(connection, community_id)
     async with overlaps.refused(
         connection,

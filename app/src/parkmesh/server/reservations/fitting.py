@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from parkmesh.domain.windows import Window
 from parkmesh.server.db.database import Connection
+from parkmesh.server.reservations import permits
 from parkmesh.server.spaces import spaces
 
 FREE = f"""
@@ -20,10 +21,12 @@ FREE = f"""
       AND CASE WHEN $5::text IS NULL THEN {spaces.CATEGORY} <> 'visitor' ELSE {spaces.CATEGORY} = $5 END
       AND ($6::boolean IS NULL OR {spaces.EV} = $6) AND ($7::boolean IS NULL OR {spaces.ACCESSIBLE} = $7)
       AND ($8::text IS NULL OR s.level = $8)
+      AND ($10 OR NOT {spaces.ACCESSIBLE})
       AND NOT coalesce($2 <= now() AND t.status = 'occupied' AND t.received_at > now() - $9::interval, false)
 """  # noqa: S608 - columns of spaces
 """A condition on spaces ``s``: community, from, until, the unit that asks, category, charger, accessible, level,
-and how long a sensor's report counts ($1 to $9). Windows that aren't written out yet count as not shared."""
+how long a sensor's report counts, and whether the unit may have accessible ones ($1 to $10). Windows that aren't
+written out yet count as not shared."""
 
 
 async def take_first(
@@ -45,6 +48,7 @@ async def take_first(
     passed = set(busy)
     arguments = (
         community_id, window.start, window.end, unit_id, None, ev, accessible, level, spaces.FRESH,
+        await permits.covers(connection, community_id, unit_id, window.end),
     )  # fmt: skip
     order = f"ORDER BY {spaces.ACCESSIBLE}, {spaces.EV}, s.name"
     for row in await connection.fetch(f"SELECT s.id {FREE} {order}", *arguments):
@@ -59,6 +63,6 @@ async def take_first(
         # Whoever held it until a moment ago may have taken it: asked again, now that nobody else can.
         if held is None:
             passed.add(space_id)
-        elif await connection.fetchval(f"SELECT s.id {FREE} AND s.id = $10", *arguments, space_id):
+        elif await connection.fetchval(f"SELECT s.id {FREE} AND s.id = $11", *arguments, space_id):
             return space_id, passed
     return None, passed

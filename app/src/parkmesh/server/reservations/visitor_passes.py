@@ -29,7 +29,7 @@ from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import limits, principals
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import bookings, states, visitor_nights
+from parkmesh.server.reservations import bookings, permits, states, visitor_nights
 from parkmesh.server.spaces import spaces
 
 MAX_DIRECTIONS = 2000
@@ -205,11 +205,13 @@ async def create(
     plate: str | None,
     space: str | None,
     now: datetime,
+    permit_seen: bool = False,
 ) -> tuple[VisitorPass, str]:
     """Make a pass, with a visitors' space booked for it where ``space`` names one; return it and its link's token.
 
-    ``plate`` is normalised. Raises ``Problem``: 422 ``outside-rules``, 409 ``quota``, 409 ``nights``, 409 ``plate`` for
-    one that may not pass, 404 and 409 ``category`` or ``overlap`` for the space.
+    ``plate`` is normalised. ``permit_seen``: staff make it, who know of the visitor's permit what the application
+    doesn't. Raises ``Problem``: 422 ``outside-rules``, 409 ``quota``, 409 ``nights``, 409 ``plate`` for one that may
+    not pass, 404 and 409 ``category``, ``permit`` or ``overlap`` for the space.
     """
     allowed = await rules.read(connection, community_id)
     bookings.check_begin(window, allowed, now, await community_reads.zone(connection, community_id))
@@ -251,6 +253,8 @@ async def create(
         held = await spaces.lock(connection, community_id, space)
         if held.category != "visitor":
             raise Problem(409, "Only a visitors' space can be booked with a pass.", kind="category")
+        if held.accessible and not permit_seen:
+            await permits.check(connection, community_id, unit_id, window.end)
         await bookings.place(
             connection,
             principal,

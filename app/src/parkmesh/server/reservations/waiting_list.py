@@ -17,7 +17,8 @@ from parkmesh.server.http import problems
 from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import bookings, free_spaces, offers
+from parkmesh.server.reservations import bookings, free_spaces, offers, permits
+from parkmesh.server.spaces import spaces
 
 MOST_PER_UNIT = 5
 
@@ -60,6 +61,13 @@ _WAITING = """
     LEFT JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
     WHERE w.community_id = $1 AND ($2::bigint IS NULL OR w.unit_id = $2)
 """
+
+_OFFERED_ACCESSIBLE = f"""
+    SELECT {spaces.ACCESSIBLE} FROM waiting w
+    JOIN booking b ON b.community_id = w.community_id AND b.id = w.offer_id
+    JOIN space s ON s.community_id = b.community_id AND s.id = b.space_id
+    WHERE w.community_id = $1 AND w.id = $2
+"""  # noqa: S608 - a column of spaces
 
 
 async def page(
@@ -112,10 +120,13 @@ async def join(
     """Have a unit wait for a space in a time.
 
     Raises ``Problem`` 422 ``outside-rules`` as a booking does, 409 ``available`` where a space is free, 409 ``quota``
-    where the unit waits for as many times as it may, 409 ``overlap`` where it waits for an overlapping time already.
+    where the unit waits for as many times as it may, 409 ``overlap`` where it waits for an overlapping time already,
+    409 ``permit`` where only an accessible space would do and the unit may have none.
     """
     zone = await community_reads.zone(connection, community_id)
     bookings.check_window(window, await rules.read(connection, community_id), now, zone)
+    if accessible:
+        await permits.check(connection, community_id, unit_id, window.end)
     free = await free_spaces.available(
         connection,
         community_id,
@@ -164,6 +175,12 @@ async def join(
     return await get(connection, community_id, waiting_id)
 
 
+async def _entered(connection: Connection, community_id: int, waiting_id: int, unit_id: int | None) -> Waiting:
+    """Return a place on the list that nobody else changes until the end; raise ``Problem`` 404."""
+    await offers.enter(connection, community_id)
+    return await get(connection, community_id, waiting_id, unit_id=unit_id)
+
+
 async def claim(
     connection: Connection,
     principal: Principal,
@@ -173,13 +190,16 @@ async def claim(
     *,
     unit_id: int | None = None,
 ) -> Waiting:
-    """Make an offer a booking of the unit. Raises ``Problem`` 404, 409 ``over`` where there is no offer (any more)."""
-    await offers.enter(connection, community_id)
-    found = await get(connection, community_id, waiting_id, unit_id=unit_id)
+    """Make an offer a booking of the unit. Raises ``Problem`` 404, 409 ``over`` where there is no offer (any more), 409
+    ``permit`` where the unit had a permit when the space was offered and has none now."""
+    found = await _entered(connection, community_id, waiting_id, unit_id)
     if found.state == "claimed":
         return found
     if found.state != "offered" or found.claim_until is None or found.claim_until <= now:
         raise Problem(409, "There is no offer any more.", kind="over")
+    accessible = await connection.fetchval(_OFFERED_ACCESSIBLE, community_id, waiting_id)
+    if accessible:
+        await permits.check(connection, community_id, found.unit_id, found.until)
     booking_id: int = await connection.fetchval(
         """
         UPDATE waiting SET state = 'claimed', ended_at = $3 WHERE community_id = $1 AND id = $2 RETURNING offer_id
@@ -206,8 +226,7 @@ async def leave(
     unit_id: int | None = None,
 ) -> Waiting:
     """Wait no longer; an offer is declined by it, and goes to the next. Raises ``Problem`` 404, 409 ``over``."""
-    await offers.enter(connection, community_id)
-    found = await get(connection, community_id, waiting_id, unit_id=unit_id)
+    found = await _entered(connection, community_id, waiting_id, unit_id)
     if found.state == "left":
         return found
     if found.state not in ("waiting", "offered"):

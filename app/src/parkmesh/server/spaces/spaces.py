@@ -98,6 +98,7 @@ class Locked(Struct, frozen=True):
     id: int
     name: str
     category: Category
+    accessible: bool
 
 
 # The desired state of a community may use a kind of space as its category: words of releases before this one.
@@ -233,7 +234,7 @@ async def lock(connection: Connection, community_id: int, space: str | int) -> L
     """
     row = await connection.fetchrow(
         f"""
-        SELECT s.id, s.name, {CATEGORY} AS category FROM space s
+        SELECT s.id, s.name, {CATEGORY} AS category, {ACCESSIBLE} AS accessible FROM space s
         WHERE s.community_id = $1 AND {"s.name" if isinstance(space, str) else "s.id"} = $2 FOR NO KEY UPDATE
         """,  # noqa: S608 - columns of this module
         community_id,

@@ -69,6 +69,7 @@ OBJECT = {
     "member": N_("Accounts"),
     "passkey": N_("Passkeys"),
     "password": N_("Passwords"),
+    "permit": N_("Permits"),
     "presence": N_("Presence"),
     "report": N_("Reports"),
     "resident": N_("Residents"),
@@ -325,6 +326,7 @@ QUESTIONS = {
     "remove-lane": N_("Remove this lane?"),
     "new-pass-link": N_("Make a new link? The old link will stop working."),
     "cancel-pass": N_("Cancel this pass?"),
+    "remove-permit": N_("Remove this permit?"),
     "remove-exception": N_("Remove this exception?"),
     "delete-webhook": N_("Delete this webhook? Nothing more is sent to it."),
 }

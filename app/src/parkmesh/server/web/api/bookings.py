@@ -182,7 +182,8 @@ async def list_bookings(
 @in_community.post("/bookings", **creating.documented(Booking, 403, 409))
 async def create_booking(request: Request, principal: SignedIn, member: Member, body: NewBooking) -> Response:
     """Book a space. 409 `overlap` names the booking that is in the way. 409 `not-available`: the space isn't shared for
-    the whole window. 409 `quota`: the unit has as many bookings as it may. 422 `outside-rules`."""
+    the whole window. 409 `quota`: the unit has as many bookings as it may. 409 `permit`: the space is accessible
+    and nobody of the unit has a permit that is valid for the whole window. 422 `outside-rules`."""
     now = datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -224,7 +225,8 @@ async def move_booking(
     body: BookingTime,
 ) -> Booking:
     """Move a booking to another window on the same space. 409 `overlap` names the booking that is in the way. 409
-    `not-available`, 409 `over`. 409 `visitor`: the booking belongs to a visitor pass. 422 `outside-rules`."""
+    `not-available`, 409 `over`, 409 `permit`. 409 `visitor`: the booking belongs to a visitor pass. 422
+    `outside-rules`."""
     now = datetime.now(UTC)
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)

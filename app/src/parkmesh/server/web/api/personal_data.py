@@ -1,10 +1,10 @@
 """One person's data: the person and staff can export it; staff erase it; the person can ask them to."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from parkmesh.domain.stays import ClosedBy
 from parkmesh.server.db import database
@@ -164,6 +164,13 @@ class PersonalWaiting(_Part):
     ended_at: datetime | None
 
 
+class PersonalPermit(_Part):
+    """The person's permit for accessible spaces."""
+
+    number: str | None = Field(description="What is printed on it; null: not entered.")
+    valid_until: date = Field(description="Its last day, by the community's clock.")
+
+
 class PersonalBar(_Part):
     """A bar of one of the person's plates."""
 
@@ -202,6 +209,7 @@ class PersonalData(_Part):
     messages: list[PersonalMessage]
     e_mails: list[PersonalEmails]
     waiting: list[PersonalWaiting]
+    permit: PersonalPermit | None = Field(description="The person's permit for accessible spaces; null: none.")
     bars: list[PersonalBar]
     audit: list[AuditMention]
 

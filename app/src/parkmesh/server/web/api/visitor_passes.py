@@ -178,7 +178,8 @@ async def get_visitor_quota(
 @in_community.post("/visitor-passes", **creating.documented(IssuedPass, 403, 409))
 async def create_visitor_pass(request: Request, principal: SignedIn, member: Member, body: NewVisitorPass) -> Response:
     """Issue a visitor pass. 409 `quota`: the unit has used its visitor passes of the month. 409 `plate`: the plate
-    can't have a visitor pass. 409 `overlap`: the space is booked. 422 `outside-rules`."""
+    can't have a visitor pass. 409 `overlap`: the space is booked. 409 `permit`: it is accessible and the
+    unit has no permit; staff, who know of the visitor's, may book it. 422 `outside-rules`."""
     plate, now = body.plate and credentials.spelled(body.plate), datetime.now(UTC)
 
     async def make(connection: Connection) -> Made:
@@ -193,6 +194,7 @@ async def create_visitor_pass(request: Request, principal: SignedIn, member: Mem
             plate=plate,
             space=body.space,
             now=now,
+            permit_seen=member.role is not Role.RESIDENT,
         )
         shown = _shown(member, made)
         warnings = await plate_warnings.of(connection, member, made.plate, made.unit_id)

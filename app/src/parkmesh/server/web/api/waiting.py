@@ -84,7 +84,7 @@ async def list_waiting(
 @in_community.post("/waiting", **creating.documented(Waiting, 403, 409, changeable=False))
 async def join_waiting(request: Request, principal: SignedIn, member: Member, body: NewWaiting) -> Response:
     """Wait for a space in a time in which nothing is free. What becomes free is offered to whoever came first, and held
-    for 15 minutes. 409 `available`: a space is free. 409 `quota`, `overlap`. 422 `outside-rules`."""
+    for 15 minutes. 409 `available`: a space is free. 409 `quota`, `overlap`, `permit`. 422 `outside-rules`."""
 
     async def make(connection: Connection) -> Made:
         made = await waiting_list.join(
@@ -114,7 +114,8 @@ async def get_waiting(request: Request, member: Member, waiting: IdInPath) -> Wa
 
 @in_community.post("/waiting/{waiting}/claim", responses=answers(403, 409))
 async def claim_waiting(request: Request, principal: SignedIn, member: Member, waiting: IdInPath) -> Waiting:
-    """Book the space that is offered. 409 `over`: there is no offer any more."""
+    """Book the space that is offered. 409 `over`: there is no offer any more. 409 `permit`: the space is accessible and
+    the unit has no permit any more."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
         unit = await scope.unit_seen(connection, member)
         found = await waiting_list.claim(

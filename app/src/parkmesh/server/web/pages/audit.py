@@ -17,7 +17,7 @@ HASH = re.compile("[0-9a-f]{64}")
 
 KINDS = (
     "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",
-    "presence", "report", "resident", "rules", "session", "sharing", "space", "unit", "violation",
+    "permit", "presence", "report", "resident", "rules", "session", "sharing", "space", "unit", "violation",
     "visitor-nights", "visitor-pass",
 )  # fmt: skip
 """What acts are about, as they are filtered by."""

@@ -11,7 +11,7 @@ from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.reservations import bookings, free_spaces, no_shows, waiting_list
+from parkmesh.server.reservations import bookings, free_spaces, no_shows, permits, waiting_list
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web.pages import forms, idempotency, list_filters, preconditions
 from parkmesh.server.web.pages.confirming import asked
@@ -48,6 +48,7 @@ async def show(visit: Visit) -> Response:
     query = visit.request.query_params
     asked = "from" in query and not visit.form.sent
     free: list[spaces.Space] | None = None
+    kept: list[str] = []
     async with visit.reading() as connection:
         if asked:
             list_filters.read(visit)
@@ -71,17 +72,20 @@ async def show(visit: Visit) -> Response:
             if unit_id
             else []
         )
+        asker = visit.member.resident_id
+        permit = await permits.find(connection, identity, asker) if asker and limits.accessible_needs_permit else None
         released = await no_shows.recent(connection, identity, unit_id, visit.now) if unit_id else []
     if unit_id and wanted and "from" not in visit.form.errors:
-        free = await _free(visit, unit_id, wanted)
-        # The space that was chosen on the drawing of the start page comes first.
-        free.sort(key=lambda space: space.name != visit.query("space"))
+        free, kept = await _free(visit, unit_id, wanted)
+        # The space that was chosen on the drawing of the start page comes first, accessible ones last.
+        free.sort(key=lambda space: (space.name != visit.query("space"), space.accessible))
     own = sorted((item for item in own if item.visitor_pass is None), key=lambda item: item.from_)
     begin = next_hour(visit)
     return render(
         visit,
         "bookings.html",
         free=free,
+        kept=kept,
         chosen=visit.query("space") if free is not None else "",
         window=wanted,
         has_unit=unit_id is not None,
@@ -93,21 +97,27 @@ async def show(visit: Visit) -> Response:
         default_from=input_moment(begin, visit),
         default_until=input_moment(begin + USUAL, visit),
         limits=limits,
+        permit=permit,
     )
 
 
-async def _free(visit: Visit, unit_id: int, wanted: Window) -> list[spaces.Space]:
+async def _free(visit: Visit, unit_id: int, wanted: Window) -> tuple[list[spaces.Space], list[str]]:
+    """Return the spaces that are free, and the names of those that are kept for people with a permit."""
+    identity, ev = visit.member.community_id, True if visit.form.ticked("ev") else None
     # Not read-only: the windows of shared spaces are written out as far as the question reaches.
     async with visit.acting() as connection:
-        return await free_spaces.available(
-            connection,
-            visit.member.community_id,
-            wanted,
-            limit=SHOWN,
-            unit_id=unit_id,
-            ev=True if visit.form.ticked("ev") else None,
-            accessible=True if visit.form.ticked("accessible") else None,
-        )
+        permitted = await permits.covers(connection, identity, unit_id, wanted.end)
+
+        async def free(*, accessible: bool | None, permitted: bool) -> list[spaces.Space]:
+            return await free_spaces.available(
+                connection, identity, wanted, limit=SHOWN, unit_id=unit_id, ev=ev, accessible=accessible,
+                permitted=permitted,
+            )  # fmt: skip
+
+        asked = True if visit.form.ticked("accessible") else None
+        found = await free(accessible=asked, permitted=permitted)
+        kept = [] if permitted else await free(accessible=True, permitted=True)
+    return found, [space.name for space in kept]
 
 
 async def book(visit: Visit) -> Response:

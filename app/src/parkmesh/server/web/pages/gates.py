@@ -63,6 +63,7 @@ async def change_rules(visit: Visit) -> Response:
                         "anti_passback": passback,
                         "residents_open_gates": form.ticked("residents_open_gates"),
                         "visitors_open_gates": form.ticked("visitors_open_gates"),
+                        "accessible_needs_permit": form.ticked("accessible_needs_permit"),
                     },
                     Rules,
                 )

@@ -6,7 +6,7 @@ from parkmesh.server.access import credentials
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Role
 from parkmesh.server.people import invitations, members, residents, units
-from parkmesh.server.reservations import bookings, visitor_passes
+from parkmesh.server.reservations import bookings, permits, visitor_passes
 from parkmesh.server.reservations.states import state_of
 from parkmesh.server.web import links
 from parkmesh.server.web.pages import exports, plate_notices, preconditions, unit_choice
@@ -139,11 +139,13 @@ async def show_person(visit: Visit) -> Response:
         vehicles = await credentials.page(connection, identity, limit=200, resident_id=resident_id, visitors=False)
         invited = await visitor_passes.page(connection, identity, limit=LATEST, resident_id=resident_id)
         booked = await bookings.page(connection, identity, limit=LATEST, resident_id=resident_id)
+        permit = await permits.find(connection, identity, resident_id)
         suggested = await unit_choice.suggested(visit, connection)
     return render(
         visit,
         "person.html",
         person=person,
+        permit=permit,
         vehicles=vehicles,
         passes=[(item, state_of(item.status, item.from_, item.until, visit.now)) for item in invited],
         bookings=[(item, state_of(item.status, item.from_, item.until, visit.now)) for item in booked],
