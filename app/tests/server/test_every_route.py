@@ -89,6 +89,7 @@ async def fill(
         "waiting": await made(
             resident, "waiting", {"from": moment(2), "until": moment(2, 14), "level": "a level without spaces"}
         ),
+        "space_request": await made(administrator, "space-requests", {"unit_id": units["2B"]}),
         "window": await made(
             resident,
             f"spaces/space-of-{community}/sharing/windows",

@@ -76,6 +76,8 @@ PRIVILEGES = {
     "stay": "SIUD",
     "stay_progress": "SIU",
     "waiting": "SIUD",
+    "space_request": "SIU",
+    "space_request_pass": "SIU",
     "violation": "SIU",
     "violation_step": "SIU",
     "plate_check": "SID",

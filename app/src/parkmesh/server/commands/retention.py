@@ -16,6 +16,7 @@
 | reasons of bookings' cancellation | 30 days after the booked time | erased |
 | what webhooks were sent | 30 days | deleted |
 | places on the waiting list | 30 days after they ended | deleted |
+| requests for a space of one's own | 30 days after they ended | deleted |
 | events, from which mails and webhooks are made | 30 days | deleted |
 | plates and reasons of bars | 30 days after the bar was lifted | erased |
 | invitations | 30 days after they were accepted, revoked or expired | deleted |
@@ -125,6 +126,7 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         "UPDATE booking SET cancel_reason = NULL WHERE ends_at < $1 AND cancel_reason IS NOT NULL",
     ),
     ("waiting", PEOPLE_KEPT, "DELETE FROM waiting WHERE ended_at < $1"),
+    ("space_request", PEOPLE_KEPT, "DELETE FROM space_request WHERE ended_at < $1"),
     (
         "invitation",
         PEOPLE_KEPT,

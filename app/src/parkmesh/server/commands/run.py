@@ -31,7 +31,7 @@ from parkmesh.server.http.http_protocol import BoundedProtocol
 from parkmesh.server.mail.worker import MailWorker
 from parkmesh.server.notifications import routing
 from parkmesh.server.outbox import messages
-from parkmesh.server.reservations import no_shows, offers
+from parkmesh.server.reservations import no_shows, offers, space_requests
 from parkmesh.server.web import app as web_app
 from parkmesh.server.web import live
 from parkmesh.server.web.pages import rendering
@@ -136,6 +136,7 @@ async def serve(
         watching = asyncio.create_task(routing.watch(web_pool, mails=config.mail is not None), name="watch")
         projecting = asyncio.create_task(stays.run(), name="stays")
         offering = asyncio.create_task(offers.worker(web_pool).run(), name="waiting lists")
+        lapsing = asyncio.create_task(space_requests.worker(web_pool).run(), name="space requests")
         releasing = asyncio.create_task(no_shows.worker(web_pool).run(), name="no-shows")
         present = asyncio.create_task(presence.run(), name="presence")
         applications = [
@@ -164,8 +165,8 @@ async def serve(
         opening.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
         for task in (
-            listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, offering, releasing,
-            present,
+            listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, offering, lapsing,
+            releasing, present,
         ):  # fmt: skip
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -87,6 +87,8 @@ def _booking_cancelled(payload: Payload, reader: Language, site: str) -> Content
 
 def _space_offered(payload: Payload, reader: Language, site: str) -> Content:
     until = _at(payload, "held_until", reader)
+    if "space_request" in payload:
+        return _own_space_offered(payload, reader, site, until)
     return Content(
         subject=reader.gettext("A space is free for you: %(space)s", space=payload["space"]),
         paragraphs=(
@@ -96,6 +98,21 @@ def _space_offered(payload: Payload, reader: Language, site: str) -> Content:
             reader.gettext("It is held for you until %(moment)s. Then it is offered to the next.", moment=until),
         ),
         link=(reader.gettext("Take the space"), f"{site}{payload['path']}/book"),
+    )
+
+
+def _own_space_offered(payload: Payload, reader: Language, site: str, until: str) -> Content:
+    return Content(
+        subject=reader.gettext("A space of your own is offered to you: %(space)s", space=payload["space"]),
+        paragraphs=(
+            reader.gettext(
+                "You wait for a space of your own in %(community)s. This one is offered to your unit:",
+                community=payload["community"],
+            ),
+            _where(payload, reader),
+            reader.gettext("Answer until %(moment)s. Then it is offered to the next.", moment=until),
+        ),
+        link=(reader.gettext("Answer the offer"), f"{site}{payload['path']}/own-space"),
     )
 
 

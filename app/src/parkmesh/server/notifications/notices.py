@@ -133,6 +133,34 @@ async def _offers(connection: Connection, place: Place, found: Sequence[Event], 
     ]
 
 
+async def _own_spaces(connection: Connection, place: Place, found: Sequence[Event], now: datetime) -> list[Notice]:
+    rows = await connection.fetch(
+        """
+        SELECT r.id, s.name AS space, s.level, r.offered_until, r.resident_id FROM space_request r
+        JOIN space s ON s.community_id = r.community_id AND s.id = r.space_id
+        WHERE r.community_id = $1 AND r.id = ANY($2) AND r.state = 'offered' AND r.offered_until > $3
+          AND r.resident_id IS NOT NULL
+        """,
+        place.id,
+        [_number(event) for event in found],
+        now,
+    )
+    return [
+        Notice(
+            "space-offered",
+            {
+                "space_request": row["id"],
+                "space": row["space"],
+                "level": row["level"],
+                "held_until": row["offered_until"].isoformat(),
+            },
+            row["resident_id"],
+            useless_at=row["offered_until"],
+        )
+        for row in rows
+    ]
+
+
 async def _arrivals(connection: Connection, place: Place, found: Sequence[Event], now: datetime) -> list[Notice]:
     rows = await connection.fetch(
         "SELECT id, name, plate, resident_id FROM visitor_pass WHERE community_id = $1 AND id = ANY($2)",
@@ -229,6 +257,7 @@ _Maker = Callable[[Connection, Place, Sequence[Event], datetime], Awaitable[list
 MAKERS: Sequence[tuple[frozenset[str], _Maker]] = (
     (frozenset({"booking.created", "booking.moved", "booking.cancelled", "booking.no_show"}), _bookings),
     (frozenset({"waiting.offered"}), _offers),
+    (frozenset({"space_request.offered"}), _own_spaces),
     (frozenset({"visitor_pass.first_used"}), _arrivals),
     (frozenset({"passage.denied"}), _refusals),
     (frozenset({"resident.erasure_asked"}), _erasures),

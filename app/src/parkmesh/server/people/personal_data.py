@@ -59,6 +59,7 @@ class PersonalData(Struct, frozen=True):
     messages: Rows
     e_mails: Rows
     waiting: Rows
+    space_requests: Rows
     permit: Permit | None
     bars: Rows
     audit: Rows
@@ -280,6 +281,18 @@ async def _collect(connection: Connection, community_id: int, person: _Person, h
             community_id,
             person.resident.id,
         ),
+        space_requests=await _rows(
+            connection,
+            """
+            SELECT r.ev, r.accessible, r.level, r.state, s.name AS space, r.created_at, r.ended_at,
+                   (SELECT string_agg(p.reason, E'\\n' ORDER BY p.id) FROM space_request_pass p
+                    WHERE p.community_id = r.community_id AND p.request_id = r.id) AS reasons
+            FROM space_request r LEFT JOIN space s ON s.community_id = r.community_id AND s.id = r.space_id
+            WHERE r.community_id = $1 AND r.resident_id = $2 ORDER BY r.id
+            """,
+            community_id,
+            person.resident.id,
+        ),
         permit=await permits.find(connection, community_id, person.resident.id),
         bars=await _rows(
             connection,
@@ -325,10 +338,19 @@ async def erase(pool: database.Pool, principal: Principal, community_id: int, re
             person.booking_ids,
         )
         await connection.execute(
-            "UPDATE waiting SET resident_id = NULL WHERE community_id = $1 AND resident_id = $2",
+            """
+            UPDATE space_request_pass p SET reason = NULL FROM space_request r
+            WHERE p.community_id = $1 AND r.community_id = $1 AND r.id = p.request_id AND r.resident_id = $2
+            """,
             community_id,
             resident_id,
         )
+        for table in ("waiting", "space_request"):
+            await connection.execute(
+                f"UPDATE {table} SET resident_id = NULL WHERE community_id = $1 AND resident_id = $2",  # noqa: S608
+                community_id,
+                resident_id,
+            )
         passages: int = await connection.fetchval(
             "SELECT erase_passages($1, $2)", person.plates, [str(item) for item in person.credential_ids]
         )

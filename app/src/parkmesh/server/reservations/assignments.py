@@ -13,7 +13,8 @@ from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import overlaps, sharing
+from parkmesh.server.reservations import overlaps, sharing, space_turns
+from parkmesh.server.reservations.space_turns import Turn
 from parkmesh.server.spaces import spaces
 
 
@@ -93,8 +94,13 @@ async def create(
     from_: datetime,
     until: datetime | None,
     now: datetime,
+    turn: Turn | None = None,
 ) -> Assignment:
-    """Give a space to a unit; raise ``Problem`` 409 where it has it, or another one, in that time."""
+    """Give a space to a unit; raise ``Problem`` 409 where it has it, or another one, in that time.
+
+    ``turn`` is how the unit comes to it by the waiting list; without one, ``space_turns.given`` refuses what would jump
+    the line.
+    """
     held = await spaces.lock(connection, community_id, space)
     if held.category != "assigned":
         raise Problem(409, "Only a space of the category assigned can belong to a unit.", kind="category")
@@ -113,6 +119,7 @@ async def create(
     await sharing.rewrite(connection, community_id, held.id, now, strict=True)
     made = await get(connection, community_id, assignment_id)
     await _record(connection, principal, community_id, "create", made)
+    await space_turns.given(connection, principal, community_id, held.id, unit_id, turn, now, for_good=until is None)
     return made
 
 
@@ -132,8 +139,8 @@ async def change(
     until: datetime | None,
     now: datetime,
 ) -> Assignment:
-    """Change the time of an assignment that is held; raise ``Problem`` 409 where it overlaps another, or where there is
-    a booking in the time that is given up."""
+    """Change the time of an assignment that is held; raise ``Problem`` 409 where it overlaps another, where there is a
+    booking in the time that is given up, or as ``create`` does."""
     held = await spaces.lock(connection, community_id, assignment.space)
     async with overlaps.refused(connection, _CONFLICTING, community_id, held.id, from_, until, assignment.id):
         await connection.execute(
@@ -146,6 +153,10 @@ async def change(
     await sharing.rewrite(connection, community_id, held.id, now, strict=True)
     changed = await get(connection, community_id, assignment.id)
     await _record(connection, principal, community_id, "change", changed)
+    if until is None or until > now:
+        await space_turns.given(
+            connection, principal, community_id, held.id, changed.unit_id, None, now, for_good=until is None
+        )
     return changed
 
 

@@ -325,6 +325,7 @@ async def _check_unused(connection: Connection, community_id: int, space_id: int
                                                       AND (ends_at IS NULL OR ends_at > $3))
             OR EXISTS (SELECT FROM booking WHERE community_id = $1 AND space_id = $2 AND status = 'active'
                                              AND ends_at > $3)
+            OR EXISTS (SELECT FROM space_request WHERE community_id = $1 AND space_id = $2 AND state = 'offered')
         """,
         community_id,
         space_id,
@@ -332,7 +333,7 @@ async def _check_unused(connection: Connection, community_id: int, space_id: int
     )
     if used:
         raise Problem(
-            409, "The space is assigned or booked; its category can't change before that ends.", kind="in-use"
+            409, "The space is assigned, booked or offered; its category can't change before that ends.", kind="in-use"
         )
 
 

@@ -164,6 +164,19 @@ class PersonalWaiting(_Part):
     ended_at: datetime | None
 
 
+class PersonalSpaceRequest(_Part):
+    """A request of the person for a space of their unit's own."""
+
+    ev: bool
+    accessible: bool
+    level: str | None
+    state: str
+    space: str | None = Field(description="The space that is offered or was assigned; null: none.")
+    created_at: datetime
+    ended_at: datetime | None = Field(description="When it ended; null: not yet.")
+    reasons: str | None = Field(description="Why staff passed it over, a line each; null: it wasn't.")
+
+
 class PersonalPermit(_Part):
     """The person's permit for accessible spaces."""
 
@@ -209,6 +222,7 @@ class PersonalData(_Part):
     messages: list[PersonalMessage]
     e_mails: list[PersonalEmails]
     waiting: list[PersonalWaiting]
+    space_requests: list[PersonalSpaceRequest] = Field(description="The person's requests for a space of their own.")
     permit: PersonalPermit | None = Field(description="The person's permit for accessible spaces; null: none.")
     bars: list[PersonalBar]
     audit: list[AuditMention]

@@ -30,7 +30,7 @@ TAGS = {
     "violations": "What was noticed against the rules of parking, and checks of plates.",
     "visitor passes": "Passes for visitors' cars.",
     "visits": "A visitor's own view of a pass.",
-    "waiting list": "Who waits for a space in a time in which nothing is free.",
+    "waiting list": "Who waits for a space in a time in which nothing is free, and who for a space of their own.",
     "webhooks": "Where events are sent, what was sent, and the calls that parkmesh makes.",
 }
 
@@ -63,6 +63,7 @@ PARAMETERS = {
     "resident_id": "Only those of this resident.",
     "session": "Id of the session.",
     "space": "Name of the space.",
+    "space_request": "Id of the place on the list for a space of one's own.",
     "starts_before": "Only those that begin before this time.",
     "status": "Only those in this state.",
     "unit": "Id of the unit.",

@@ -17,8 +17,8 @@ HASH = re.compile("[0-9a-f]{64}")
 
 KINDS = (
     "api-key", "booking", "community", "credential", "gate", "invitation", "level", "member", "passkey", "password",
-    "permit", "presence", "report", "resident", "rules", "session", "sharing", "space", "unit", "violation",
-    "visitor-nights", "visitor-pass",
+    "permit", "presence", "report", "resident", "rules", "session", "sharing", "space", "space-request", "unit",
+    "violation", "visitor-nights", "visitor-pass",
 )  # fmt: skip
 """What acts are about, as they are filtered by."""
 

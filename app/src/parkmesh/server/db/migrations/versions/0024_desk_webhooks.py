@@ -7,7 +7,7 @@ number alone is its key, and a delivery to the desk says which community its eve
 from alembic import op
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 
