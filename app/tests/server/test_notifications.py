@@ -91,6 +91,24 @@ async def settled(owner: Any) -> None:
     raise AssertionError("events are still waiting")
 
 
+async def test_a_resident_is_told_of_a_space_that_is_offered_to_be_their_own(
+    people: People, box: Mailbox, owner: Any
+) -> None:
+    admin, resident = await people(ADMIN), await people(RESIDENT)
+    asked = await resident.post(f"{A}/space-requests", json={})
+    assert asked.status_code == 201, asked.text
+    given = await admin.post(f"{A}/space-offers", json={"space": "a-02"})
+    assert given.status_code == 200, given.text
+    (offered,) = await box.received(1)
+    assert (offered["To"], offered["Subject"]) == (RESIDENT, "A space of your own is offered to you: a-02")
+    assert "http://park.test/communities/a/own-space" in text(offered)
+    # Who declines knows it: nothing more is sent.
+    declined = await resident.post(f"{A}/space-requests/{asked.json()['id']}/decline")
+    assert declined.json()["state"] == "waiting", declined.text
+    await settled(owner)
+    assert len(box.mails) == 1
+
+
 async def test_a_resident_is_told_of_their_booking_and_of_its_end_by_others(
     people: People, booking: dict[str, Any], box: Mailbox, owner: Any
 ) -> None:

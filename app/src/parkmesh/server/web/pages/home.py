@@ -6,7 +6,7 @@ from parkmesh.server.access import gate_commands, gates
 from parkmesh.server.communities import rules
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.people import units
-from parkmesh.server.reservations import assignments, bookings, visitor_passes
+from parkmesh.server.reservations import assignments, bookings, space_requests, visitor_passes
 from parkmesh.server.spaces import space_counts, spaces
 from parkmesh.server.web.pages import openings, resident_map
 from parkmesh.server.web.pages.bookings import USUAL, input_moment, next_hour
@@ -23,7 +23,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
     async with visit.reading() as connection:
         unit_id = await units.unit_of(connection, identity, member.resident_id)
         unit = await units.get(connection, identity, unit_id) if unit_id else None
-        own, upcoming, passes, quota = [], [], [], None
+        own, upcoming, passes, asks, quota = [], [], [], [], None
         if unit_id:
             given = await assignments.page(connection, identity, limit=50, unit_id=unit_id)
             names = sorted({item.space for item in given if item.until is None or item.until > visit.now})
@@ -32,6 +32,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
                 connection, identity, limit=50, unit_id=unit_id, status="active", ends_after=visit.now
             )
             passes = await visitor_passes.page(connection, identity, limit=50, unit_id=unit_id, ends_after=visit.now)
+            asks = await space_requests.page(connection, identity, limit=1, unit_id=unit_id, open_only=True)
             quota = await visitor_passes.quota(connection, identity, unit_id, visit.now)
         counts = await space_counts.count(connection, identity, unit_seen=unit_id or 0)
         levels = resident_map.seen(
@@ -48,6 +49,7 @@ async def show(visit: Visit, status: int = 200) -> Response:
         status,
         unit=unit,
         spaces=own,
+        offered=next((item for item in asks if item.state == "offered"), None),
         counts=counts.community,
         levels=levels,
         booking_from=input_moment(begin, visit),
