@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 from _deployment import Database, postgres, report
-from parkmesh.server.access import passage_events, passages, plate_search
+from parkmesh.server.access import passages, plate_search
 from parkmesh.server.db import database
 
 DAYS, REGULAR, VISITORS = 60, 2_200, 40_000
@@ -69,7 +69,7 @@ async def fill(connection: asyncpg.Connection, count: int) -> int:
     for first in range(1, count + 1, step):
         await connection.execute(FILL, community, gateway, first, min(count, first + step - 1), float(count))
     async with connection.transaction():
-        await plate_search.add(connection, community, passage_events.PROGRESS, {gateway: (1, count)})
+        await plate_search.add(connection, community, {gateway: (1, count)})
     await connection.execute("VACUUM ANALYZE")
     return community
 

@@ -416,7 +416,9 @@ async def test_a_page_takes_back_what_is_not_booked_and_says_what_stays(
         assert (answer.status_code, "done=share-rest-stopped" in answer.headers["location"]) == (303, True)
         open_next = (await visitor.get(page)).text.partition('id="next-title"')[2]
         assert open_next.count("<li>") == 0
-        assert (await visitor.get(page)).text.partition('id="booked-title"')[2].partition("</ul>")[0].count("<li>") == 1
+        assert (await visitor.get(page)).text.partition('id="booked-title"')[2].partition("</ul>")[0].count(
+            "booked-by"
+        ) == 1
     state = await send(resident, "GET", sharing, 200)
     assert [(item["from"], item["until"]) for item in state["shared"]] == [(booked["from"], booked["until"])]
     assert state["open"] == []

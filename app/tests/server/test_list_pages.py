@@ -24,6 +24,7 @@ MADE = (
        SELECT $1, w.id, 1, n, now() - (n / 3) * interval '1 minute', now(), 'main-in', 'entry', 'PL8' || n, 'denied',
               'unknown_plate', 0
        FROM gateway w, generate_series(1, 7) n WHERE w.community_id = $1""",
+    """UPDATE gateway SET epoch = 1, acked = 7 WHERE community_id = $1""",
     """INSERT INTO stay (community_id, plate, entered_at, entered_gateway, entered_epoch, entered_seq)
        SELECT $1, 'PL8' || n, now() - (n / 3) * interval '1 minute', 1, 1, n FROM generate_series(1, 7) n""",
     """INSERT INTO violation (community_id, kind, since, opened_at, noticed_by, opened_by)

@@ -225,7 +225,8 @@ async def test_staff_set_validity_and_search(people: People, owner: Any) -> None
     assert wrong.status_code == 422
     made = await admin.post(f"{A}/vehicles", json=body, headers={"Idempotency-Key": "k"})
     again = await admin.post(f"{A}/vehicles", json=body, headers={"Idempotency-Key": "k"})
-    assert (made.status_code, again.status_code, again.json()) == (201, 201, made.json())
+    # Warnings may name other people's plates, so they aren't stored for an answer that is repeated.
+    assert (made.status_code, again.status_code, again.json()) == (201, 201, made.json() | {"warnings": None})
     assert made.json()["valid_from"] == "2026-01-01T23:00:00Z"
     for query, plates in (
         ("7777-kkk", ["7777KKK"]),

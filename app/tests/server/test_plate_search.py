@@ -35,6 +35,16 @@ async def passed(db: Database, owner: Any, community: str, epoch: int, plates: l
         assert not await passage_events.project(connection, place["id"])
 
 
+async def test_a_plate_is_found_before_a_server_has_looked_at_it(filled: Database, owner: Any) -> None:
+    await rows(owner, "a", PASS, ["NEWCAR1", "~NEWCAR2"], timedelta())
+    mark = "UPDATE gateway SET epoch = 1, acked = 2 WHERE community_id = $1 RETURNING community_id AS id"
+    (place,) = await rows(owner, "a", mark)
+    async with database.create_pool(filled.app, "test", 1) as pool, database.in_community(pool, place["id"]) as looking:
+        for _ in range(2):
+            assert await plate_search.few_with(looking, place["id"], "WCAR") == ["NEWCAR1"]
+            await passage_events.project(looking, place["id"])
+
+
 async def known(owner: Any) -> list[str]:
     return [row["plate"] for row in await rows(owner, "a", KNOWN)]
 

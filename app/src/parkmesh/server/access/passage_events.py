@@ -17,7 +17,6 @@ from parkmesh.server.db import database
 from parkmesh.server.db.database import Connection, Pool
 from parkmesh.server.outbox import events
 
-PROGRESS = "event_progress"
 BATCH = 500
 """How many passages of a gateway one transaction takes."""
 
@@ -34,7 +33,7 @@ CASE WHEN p.decision = 'denied' THEN NULL
 END
 """  # noqa: S608 - constants
 _NEW = unread_passages.unread(
-    PROGRESS,
+    unread_passages.EVENTS,
     f"""
     p.id AS passage, p.gate, p.direction, p.decision, p.reason, p.opened, p.received_at,
     CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END AS credential, {_PASS} AS pass
@@ -57,7 +56,7 @@ async def behind(pool: Pool, communities: Collection[int] | None) -> list[int]:
     """Return which of the communities (None: of all) have passages that weren't looked at."""
     async with database.as_server(pool) as connection:
         rows = await connection.fetch(
-            unread_passages.behind(PROGRESS), None if communities is None else list(communities)
+            unread_passages.behind(unread_passages.EVENTS), None if communities is None else list(communities)
         )
     return [row["community_id"] for row in rows]
 
@@ -79,8 +78,8 @@ async def project(connection: Connection, community_id: int, *, everything: bool
     made += [_arrival(first[row["id"]]) for row in arrived]
     await events.record_all(connection, community_id, [event for event in made if event is not None])
     read = unread_passages.marks(rows)
-    await plate_search.add(connection, community_id, PROGRESS, read)
-    await unread_passages.mark(connection, PROGRESS, community_id, read)
+    await plate_search.add(connection, community_id, read)
+    await unread_passages.mark(connection, unread_passages.EVENTS, community_id, read)
     return any(row["more"] for row in rows)
 
 

@@ -8,6 +8,7 @@ their passages (``passage_events``), because ingestion must not wait for them.
 from collections.abc import Mapping
 
 from parkmesh.domain import plates
+from parkmesh.server.access.unread_passages import EVENTS
 from parkmesh.server.db.database import Connection
 
 MANY = 300
@@ -16,13 +17,13 @@ full after a short look at what was latest."""
 
 # A stay has the credential's plate where the camera misread it: see stay_projection.py. Nearly all plates are there:
 # one look by key for each, before it is taken apart, because a join would read all parts each time.
-_ADD = """
+_ADD = f"""
 INSERT INTO plate_part (community_id, part, plate)
 SELECT $1, substr(p.plate, n), p.plate
 FROM (SELECT a.plate
       FROM (SELECT DISTINCT unnest(ARRAY[p.plate, c.plate]) AS plate
             FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(gateway_id, epoch, seq)
-            LEFT JOIN {progress} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
+            LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
             JOIN passage p ON p.community_id = $1 AND p.gateway_id = m.gateway_id
                 AND (p.epoch, p.seq) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
                 AND (p.epoch, p.seq) <= (m.epoch, m.seq)
@@ -33,16 +34,16 @@ FROM (SELECT a.plate
              WHERE k.community_id = $1 AND k.part = a.plate AND k.plate = a.plate) IS NULL
       OFFSET 0) p, generate_series(1, length(p.plate)) n
 ON CONFLICT DO NOTHING
-"""
+"""  # noqa: S608 - a name of this package
 
 
-async def add(connection: Connection, community_id: int, progress: str, read: Mapping[int, tuple[int, int]]) -> None:
-    """Add the plates of the gateways' passages between their marks in the table ``progress`` and those in ``read``
-    (as of ``unread_passages.marks``). The transaction holds a lock of the community that ``erase_passages`` takes."""
+async def add(connection: Connection, community_id: int, read: Mapping[int, tuple[int, int]]) -> None:
+    """Add the plates of the gateways' passages between their marks and those in ``read`` (as of
+    ``unread_passages.marks``). The transaction holds a lock of the community that ``erase_passages`` takes."""
     if not read:
         return
     epochs, seqs = zip(*read.values(), strict=True)
-    await connection.execute(_ADD.format(progress=progress), community_id, list(read), epochs, seqs)
+    await connection.execute(_ADD, community_id, list(read), epochs, seqs)
 
 
 def part_of_plate(text: str) -> str | None:
@@ -51,15 +52,21 @@ def part_of_plate(text: str) -> str | None:
     return kept if len(kept) == 1 and kept.isascii() and kept.isalnum() else plates.normalise(text)
 
 
+# What was stored a moment ago and isn't added yet is looked through as it is.
+_FEW = f"""
+SELECT plate FROM plate_part WHERE community_id = $1 AND part >= $2 AND part < $3
+UNION
+SELECT p.plate FROM gateway g
+LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = g.id
+JOIN passage p ON p.community_id = $1 AND p.gateway_id = g.id
+    AND (p.epoch, p.seq) > (coalesce(s.epoch, 0), coalesce(s.seq, 0)) AND (p.epoch, p.seq) <= (g.epoch, g.acked)
+WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
+    AND strpos(p.plate, $2) > 0 AND p.plate NOT LIKE '~%'
+LIMIT $4
+"""  # noqa: S608 - a name of this package
+
+
 async def few_with(connection: Connection, community_id: int, part: str) -> list[str] | None:
     """Return the plates that contain ``part`` (as of ``part_of_plate``), in no order; None where they are many."""
-    rows = await connection.fetch(
-        """
-        SELECT DISTINCT plate FROM plate_part WHERE community_id = $1 AND part >= $2 AND part < $3 LIMIT $4
-        """,
-        community_id,
-        part,
-        part[:-1] + chr(ord(part[-1]) + 1),
-        MANY + 1,
-    )
+    rows = await connection.fetch(_FEW, community_id, part, part[:-1] + chr(ord(part[-1]) + 1), MANY + 1)
     return [row["plate"] for row in rows] if len(rows) <= MANY else None

@@ -13,6 +13,9 @@ from typing import Any
 
 from parkmesh.server.db.database import Connection
 
+EVENTS = "event_progress"
+"""The marks of passage_events, which adds plates to the search as well."""
+
 
 def behind(progress: str) -> str:
     """Return the query of the communities with unread events; ``$1`` are the communities to look at (null: all). The
