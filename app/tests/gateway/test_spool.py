@@ -3,8 +3,10 @@
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -358,6 +360,7 @@ def test_peek_beside_a_running_gateway(spool: Spool) -> None:
 
 _APPEND_FOR_EVER = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from parkmesh.gateway.spool import Spool
 from parkmesh.protocol.edge import Passage, Times
@@ -519,6 +522,31 @@ def test_a_damaged_schema_whose_text_is_none_is_set_aside(tmp_path: Path) -> Non
     spool.path.write_bytes(content.replace(b"CREATE INDEX known_at", b"CREATE IN\xce\xce\xce known_at"))
     assert spool.path.read_bytes() != content
     assert held_by(Spool(spool.path, now=NOW + 5)) == (3, [ONE], False)
+
+
+@pytest.mark.parametrize(
+    "flip",
+    [
+        "UPDATE numbered SET seq = 4 WHERE seq = 2",
+        "UPDATE numbered SET seq = seq + 1024 WHERE seq = 1",
+        "UPDATE meta SET value = 1 WHERE key = 'next_seq'",
+        "UPDATE meta SET value = 67 WHERE key = 'next_seq'",
+        "UPDATE meta SET key = 'next_seQ' WHERE key = 'next_seq'",
+    ],
+)
+def test_numbers_that_are_no_run_any_more_begin_anew_and_lose_no_record(tmp_path: Path, flip: str) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    for i in range(5):
+        spool.append(passage(i))
+    spool.batch(2)
+    spool.close()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        db.execute(flip)
+    again = Spool(spool.path, now=NOW + 5)
+    events = [msgspec.json.decode(raw, type=dict) for raw in again.batch(100, NOW + 5)]
+    assert again.epoch == NOW + 5
+    assert [event["seq"] for event in events] == [1, 2, 3, 4, 5, 6]
+    assert sorted(event["type"] for event in events) == ["gap", *["passage"] * 5]
 
 
 def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:

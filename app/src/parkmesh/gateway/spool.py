@@ -403,7 +403,7 @@ class Spool:
         damaged = {key for key, value in db.execute("SELECT key, value FROM meta").fetchall() if not _is_moment(value)}
         if damaged:
             db.executemany("UPDATE meta SET value = 0 WHERE key = ?", [(key,) for key in damaged])
-        if damaged & {"epoch", "next_seq"}:
+        if damaged & {"epoch", "next_seq"} or not self._is_run(db):
             # What the server has isn't known any more: everything that waits goes into a new epoch.
             rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
@@ -411,6 +411,13 @@ class Spool:
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (now,))
             db.execute("UPDATE meta SET value = 1 WHERE key = 'next_seq'")
             db.execute(ADD_GAP, ("damaged_record", 1, now))
+
+    @staticmethod
+    def _is_run(db: sqlite3.Connection) -> bool:
+        """Tell whether the numbered records are one run that ends before the next number, as they are written."""
+        first, last, count = db.execute("SELECT min(seq), max(seq), count(*) FROM numbered").fetchone()
+        following = db.execute("SELECT value FROM meta WHERE key = 'next_seq'").fetchone()[0]
+        return not count or bool(last == following - 1 and count == last - first + 1)
 
     def close(self, now: int | None = None) -> None:
         """End. With ``now`` (ms), what is only in memory is put on disk first, if the disk takes it."""
