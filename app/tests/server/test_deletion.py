@@ -121,7 +121,8 @@ async def test_everything_of_it_goes_and_nothing_of_others(
     await due(owner)
     planned = await retention.run(owner, datetime.now(UTC), dry_run=True)
     assert planned.communities_deleted == {"a": 0}
-    assert (await everything(owner, a)).keys() == held.keys()
+    # Servers may go on to make stays of its passages.
+    assert held.keys() <= (await everything(owner, a)).keys()
 
     done = await retention.run(owner, datetime.now(UTC))
     assert list(done.communities_deleted) == ["a"]
