@@ -549,6 +549,39 @@ def test_numbers_that_are_no_run_any_more_begin_anew_and_lose_no_record(tmp_path
     assert sorted(event["type"] for event in events) == ["gap", *["passage"] * 5]
 
 
+@pytest.mark.parametrize("kind", ["NULL", "7", "0.5", "'text'"])
+@pytest.mark.parametrize("table", ["waiting", "numbered"])
+def test_a_record_whose_type_is_damaged_is_set_aside_or_refused_alone(tmp_path: Path, table: str, kind: str) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    for i in range(4):
+        spool.append(passage(i))
+    spool.batch(2)
+    spool.close()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        # As the disk does it: the rule that it isn't null doesn't hold.
+        db.execute("PRAGMA writable_schema = on")
+        db.execute("UPDATE sqlite_master SET sql = replace(sql, 'body BLOB NOT NULL', 'body BLOB')")
+        db.commit()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        db.execute(f"UPDATE {table} SET body = {kind} WHERE rowid = (SELECT min(rowid) FROM {table})")  # noqa: S608
+    again = Spool(spool.path, now=NOW + 5)
+    assert len(again.batch(100, NOW + 5)) == 4
+    if table == "numbered":
+        assert again.stand_in(1, NOW + 5).kind == "damaged_record"
+
+
+@pytest.mark.parametrize("flip", ["dropped = 'x'", "dropped = -1", "since = -5", "since = 'x'", "since = 0.5"])
+def test_a_damaged_gap_is_still_told(tmp_path: Path, flip: str) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    spool.close()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        db.execute("INSERT INTO gaps VALUES ('space_state', 3, 5)")
+        db.execute(f"UPDATE gaps SET {flip}")  # noqa: S608
+    (raw,) = Spool(spool.path, now=NOW + 5).batch(100, NOW + 5)
+    gap = msgspec.json.decode(raw, type=Gap)
+    assert (gap.kind, gap.dropped) == ("space_state", 1 if "dropped" in flip else 3)
+
+
 def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:
     listed = [AccessEntry(f"c{i}", f"{i:04d}BCD", "active" if i % 3 else "revoked", None, NOW + i) for i in range(90)]
     spool = Spool(tmp_path / "spool.db", now=NOW)

@@ -30,7 +30,7 @@ from msgspec import Struct
 from parkmesh.domain.community_rules import GateRules
 from parkmesh.gateway import list_copy, spool_memory
 from parkmesh.gateway.reserve import Reserve
-from parkmesh.gateway.spool_schema import ADD_GAP, SCHEMA, has_all_columns, readable
+from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, has_all_columns, readable
 from parkmesh.protocol.edge import (
     AccessEntry,
     AccessList,
@@ -56,6 +56,11 @@ _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
 _NOT_KEPT = 0
 """The id of a message that even the memory had no room for; no row has it."""
+
+_NUMBERED = f"SELECT {BODY} FROM numbered"  # noqa: S608 -- a constant, here and below
+_WAITING = f"SELECT id, {BODY} FROM waiting ORDER BY lane, id LIMIT ?"  # noqa: S608
+_WEIGHT = f"SELECT coalesce(sum(length({BODY})), 0) FROM waiting"  # noqa: S608
+_WEIGHT_OF_EACH = f"SELECT id, length({BODY}) FROM waiting WHERE lane = ? ORDER BY id"  # noqa: S608
 
 
 class SpoolError(Exception):
@@ -230,7 +235,7 @@ class Spool:
         self._weigh()
 
     def _weigh(self) -> None:
-        self._bytes = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()[0]
+        self._bytes = self._db.execute(_WEIGHT).fetchone()[0]
 
     # opening
 
@@ -405,7 +410,7 @@ class Spool:
             db.executemany("UPDATE meta SET value = 0 WHERE key = ?", [(key,) for key in damaged])
         if damaged & {"epoch", "next_seq"} or not self._is_run(db):
             # What the server has isn't known any more: everything that waits goes into a new epoch.
-            rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
+            rows = db.execute(f"{_NUMBERED} ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
             db.executemany("INSERT INTO waiting (lane, body) VALUES (?, ?)", [(_LANE_ACCESS, body) for (body,) in rows])
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (now,))
@@ -608,9 +613,7 @@ class Spool:
 
     def _make_room(self, db: sqlite3.Connection, now: int) -> None:
         dropped = 0
-        for i, length in db.execute(
-            "SELECT id, length(body) FROM waiting WHERE lane = ? ORDER BY id", (_LANE_SPACE,)
-        ).fetchall():
+        for i, length in db.execute(_WEIGHT_OF_EACH, (_LANE_SPACE,)).fetchall():
             if self._bytes <= self.max_bytes:
                 break
             db.execute("DELETE FROM waiting WHERE id = ?", (i,))
@@ -636,7 +639,7 @@ class Spool:
             have = db.execute("SELECT count(*) FROM numbered").fetchone()[0]
             if have < limit:
                 self._number(db, limit - have, now)
-            rows = db.execute("SELECT body FROM numbered ORDER BY seq LIMIT ?", (limit,)).fetchall()
+            rows = db.execute(f"{_NUMBERED} ORDER BY seq LIMIT ?", (limit,)).fetchall()
         self._lost.clear()  # they are gaps now
         return [msgspec.Raw(body) for (body,) in rows]
 
@@ -649,7 +652,7 @@ class Spool:
     @_carried_on
     def stand_in(self, seq: int, now: int) -> Gap:
         """Return the gap that can be sent in the place of a numbered record which the server refuses."""
-        body = self._read(lambda db: db.execute("SELECT body FROM numbered WHERE seq = ?", (seq,)).fetchone()[0])
+        body = self._read(lambda db: db.execute(f"{_NUMBERED} WHERE seq = ?", (seq,)).fetchone()[0])
         event = _event(body)
         kind = f"refused_{event.__struct_config__.tag}" if event is not None else "damaged_record"
         return Gap(seq, Times(now), kind, 1)
@@ -658,7 +661,7 @@ class Spool:
     def replaced(self, seq: int, error: str, now: int) -> None:
         """Set a numbered record aside for a person to look at, because the server took its ``stand_in`` instead."""
         with self._transaction() as db:
-            [(body,)] = db.execute("SELECT body FROM numbered WHERE seq = ?", (seq,)).fetchall()
+            [(body,)] = db.execute(f"{_NUMBERED} WHERE seq = ?", (seq,)).fetchall()
             self._set_aside(db, error, body, now)
             db.execute("DELETE FROM numbered WHERE seq <= ?", (seq,))
 
@@ -666,9 +669,10 @@ class Spool:
         seq = self._meta("next_seq")
         events: list[Event] = []
         for kind, dropped, since in db.execute("SELECT kind, dropped, since FROM gaps LIMIT ?", (count,)).fetchall():
-            events.append(Gap(1, Times(since), kind, dropped))
+            count_of = dropped if _is_moment(dropped) and dropped else 1
+            events.append(Gap(1, Times(since if _is_moment(since) else now), str(kind), count_of))
             db.execute("DELETE FROM gaps WHERE kind = ?", (kind,))
-        rows = db.execute("SELECT id, body FROM waiting ORDER BY lane, id LIMIT ?", (count - len(events),)).fetchall()
+        rows = db.execute(_WAITING, (count - len(events),)).fetchall()
         for i, body in rows:
             event = _event(body)
             if event is None:
@@ -710,7 +714,7 @@ class Spool:
         """
         epoch = max(now, self.epoch + 1, above + 1)
         with self._transaction() as db:
-            rows = db.execute("SELECT body FROM numbered ORDER BY seq").fetchall()
+            rows = db.execute(f"{_NUMBERED} ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
             for number, (body,) in enumerate(rows, 1):
                 event = _event(body)

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 
-from parkmesh.gateway.spool_schema import ADD_GAP, SCHEMA, readable
+from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, readable
 
 MOST_PAGES = 4_096
 """Pages of 4 KiB that the memory takes beyond what it begins with: about 40,000 passages."""
@@ -28,6 +28,11 @@ _COLUMNS = {
     "access_unit": "credential_id, unit, lots",
     "presence": "plate, inside, at",
 }
+# Before what waits already, in its order.
+_NUMBERED_AGAIN = f"""
+INSERT INTO waiting (id, lane, body)
+SELECT (SELECT coalesce(min(id), 1) FROM waiting) - (SELECT max(seq) + 1 FROM numbered) + seq, 0, {BODY} FROM numbered
+"""  # noqa: S608 -- a constant
 
 
 def begin(disk: sqlite3.Connection | None, now: int) -> tuple[sqlite3.Connection, bool]:
@@ -100,10 +105,7 @@ def _put_back(
         disk.execute("DELETE FROM inbox")
     elif meta["next_seq"] > 1:
         # The server is in the memory's epoch: what waits on the disk gets new numbers, in its order.
-        disk.execute(
-            "INSERT INTO waiting (id, lane, body) SELECT (SELECT coalesce(min(id), 1) FROM waiting) - "
-            "(SELECT max(seq) + 1 FROM numbered) + seq, 0, body FROM numbered"
-        )
+        disk.execute(_NUMBERED_AGAIN)
     if fork or meta["next_seq"] > 1:
         disk.execute("DELETE FROM numbered")
         _insert(disk, "numbered", rows("numbered"))

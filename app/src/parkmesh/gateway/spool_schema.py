@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS quarantine (
 
 ADD_GAP = "INSERT INTO gaps VALUES (?, ?, ?) ON CONFLICT (kind) DO UPDATE SET dropped = dropped + excluded.dropped"
 
+BODY = "coalesce(CAST(body AS BLOB), x'')"
+"""A stored record as bytes, whatever a damaged disk makes of its type."""
+
 
 def readable(text: bytes) -> str:
     """Decode a stored text. One that the disk has damaged must not raise: what reads it finds that it is nothing."""
