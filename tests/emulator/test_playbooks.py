@@ -153,6 +153,78 @@ def test_a_check_of_a_built_environment_is_quiet(
     assert (run.status, run.changed) == (0, 0), run.output
 
 
+CHANGED_BY_HAND = {
+    "Load_balancer | Say what is different about the target group": ("/hand", "'77'"),
+    "Load_balancer | Make the load balancer": (),
+    "Role | Make the role": (),
+    "Role | Let it read its secrets and lease a slot": (),
+    "Role | Remove those that are not of this role": ("everything",),
+    "Group | Make the group": (),
+}
+"""What says in a check that something was changed by hand, and what it names of it."""
+
+
+def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws: Aws, built: dict[str, Run]) -> None:
+    elb, iam, scaling, name = aws.client("elbv2"), aws.client("iam"), aws.client("autoscaling"), "parkmesh-test-app"
+    everything = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
+    }
+
+    def state() -> dict[str, Any]:
+        (target_group,) = elb.describe_target_groups(Names=[name])["TargetGroups"]
+        attributes = elb.describe_target_group_attributes(TargetGroupArn=target_group["TargetGroupArn"])["Attributes"]
+        balancer = target_group["LoadBalancerArns"][0]
+        found = group(aws)
+        policies = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        return {
+            "target group": {key: target_group[key] for key in target_group if key.startswith(("Health", "Unhealthy"))},
+            "attributes": {each["Key"]: each["Value"] for each in attributes},
+            "listeners": sorted(each["Port"] for each in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]),
+            "managed policies": iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"],
+            "policies": {
+                each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in policies
+            },
+            "group": (found["MaxSize"], found["HealthCheckGracePeriod"]),
+        }
+
+    as_built = state()
+    (target_group,) = elb.describe_target_groups(Names=[name])["TargetGroups"]
+    arn = target_group["TargetGroupArn"]
+    elb.modify_target_group(TargetGroupArn=arn, HealthCheckPath="/hand")
+    elb.modify_target_group_attributes(
+        TargetGroupArn=arn, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "77"}]
+    )
+    elb.create_listener(
+        LoadBalancerArn=target_group["LoadBalancerArns"][0],
+        Protocol="HTTP",
+        Port=8080,
+        DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
+    )
+    managed = iam.create_policy(PolicyName="by-hand", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=managed)
+    for policy in ("app", "everything"):
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(everything))
+    scaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=77, HealthCheckGracePeriod=7)
+
+    by_hand = state()
+    assert {key for key in as_built if as_built[key] != by_hand[key]} == set(as_built)
+    checked = aws.play(SERVICE, "--check")
+    assert checked.status == 0, checked.output
+    tasks = {task.partition("]")[0]: task for task in checked.output.split("TASK [")}
+    said = {task.partition(" : ")[2]: text for task, text in tasks.items() if "changed: [aws]" in text}
+    assert set(said) == set(CHANGED_BY_HAND), checked.output
+    for task, words in CHANGED_BY_HAND.items():
+        assert all(word in said[task] for word in words), said[task]
+    assert state() == by_hand
+
+    run = aws.play(SERVICE)
+    assert run.status == 0, run.output
+    assert state() == as_built
+    iam.delete_policy(PolicyArn=managed)
+    assert aws.play(SERVICE, "--check").changed == 0
+
+
 def test_no_run_prints_a_secret(aws: Aws, built: dict[str, Run]) -> None:
     manager = aws.client("secretsmanager")
     texts = [manager.get_secret_value(SecretId=each)["SecretString"] for each in resources(aws)["secret"]]
@@ -342,78 +414,6 @@ def test_with_a_certificate_all_is_encrypted_and_the_api_is_not_redirected(aws: 
     assert api["Actions"][0]["FixedResponseConfig"]["StatusCode"] == "403"
     run = aws.play(SERVICE, *encrypted)
     assert (run.status, run.changed) == (0, 0), run.output
-
-
-CHANGED_BY_HAND = {
-    "Load_balancer | Say what is different about the target group": ("/hand", "'77'"),
-    "Load_balancer | Make the load balancer": (),
-    "Role | Make the role": (),
-    "Role | Let it read its secrets and lease a slot": (),
-    "Role | Remove those that are not of this role": ("everything",),
-    "Group | Make the group": (),
-}
-"""What says in a check that something was changed by hand, and what it names of it."""
-
-
-def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws: Aws, built: dict[str, Run]) -> None:
-    elb, iam, scaling, name = aws.client("elbv2"), aws.client("iam"), aws.client("autoscaling"), "parkmesh-test-app"
-    everything = {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
-    }
-
-    def state() -> dict[str, Any]:
-        (target_group,) = elb.describe_target_groups(Names=[name])["TargetGroups"]
-        attributes = elb.describe_target_group_attributes(TargetGroupArn=target_group["TargetGroupArn"])["Attributes"]
-        balancer = target_group["LoadBalancerArns"][0]
-        found = group(aws)
-        policies = iam.list_role_policies(RoleName=name)["PolicyNames"]
-        return {
-            "target group": {key: target_group[key] for key in target_group if key.startswith(("Health", "Unhealthy"))},
-            "attributes": {each["Key"]: each["Value"] for each in attributes},
-            "listeners": sorted(each["Port"] for each in elb.describe_listeners(LoadBalancerArn=balancer)["Listeners"]),
-            "managed policies": iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"],
-            "policies": {
-                each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in policies
-            },
-            "group": (found["MaxSize"], found["HealthCheckGracePeriod"]),
-        }
-
-    as_built = state()
-    (target_group,) = elb.describe_target_groups(Names=[name])["TargetGroups"]
-    arn = target_group["TargetGroupArn"]
-    elb.modify_target_group(TargetGroupArn=arn, HealthCheckPath="/hand")
-    elb.modify_target_group_attributes(
-        TargetGroupArn=arn, Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": "77"}]
-    )
-    elb.create_listener(
-        LoadBalancerArn=target_group["LoadBalancerArns"][0],
-        Protocol="HTTP",
-        Port=8080,
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
-    )
-    managed = iam.create_policy(PolicyName="by-hand", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]
-    iam.attach_role_policy(RoleName=name, PolicyArn=managed)
-    for policy in ("app", "everything"):
-        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(everything))
-    scaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=77, HealthCheckGracePeriod=7)
-
-    by_hand = state()
-    assert {key for key in as_built if as_built[key] != by_hand[key]} == set(as_built)
-    checked = aws.play(SERVICE, "--check")
-    assert checked.status == 0, checked.output
-    tasks = {task.partition("]")[0]: task for task in checked.output.split("TASK [")}
-    said = {task.partition(" : ")[2]: text for task, text in tasks.items() if "changed: [aws]" in text}
-    assert set(said) == set(CHANGED_BY_HAND), checked.output
-    for task, words in CHANGED_BY_HAND.items():
-        assert all(word in said[task] for word in words), said[task]
-    assert state() == by_hand
-
-    run = aws.play(SERVICE)
-    assert run.status == 0, run.output
-    assert state() == as_built
-    iam.delete_policy(PolicyArn=managed)
-    assert aws.play(SERVICE, "--check").changed == 0
 
 
 def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[str, Run]) -> None:
