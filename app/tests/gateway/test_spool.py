@@ -582,6 +582,16 @@ def test_a_damaged_gap_is_still_told(tmp_path: Path, flip: str) -> None:
     assert (gap.kind, gap.dropped) == ("space_state", 1 if "dropped" in flip else 3)
 
 
+def test_a_file_of_an_unknown_format_is_set_aside(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool.db", now=NOW).close()
+    content = bytearray((tmp_path / "spool.db").read_bytes())
+    content[47] ^= 8  # the schema's format number
+    (tmp_path / "spool.db").write_bytes(content)
+    (raw,) = Spool(tmp_path / "spool.db", now=NOW + 5).batch(100, NOW + 5)
+    assert msgspec.json.decode(raw, type=Gap).kind == "spool"
+    assert (tmp_path / f"spool.db.corrupt-{NOW + 5}").exists()
+
+
 def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:
     listed = [AccessEntry(f"c{i}", f"{i:04d}BCD", "active" if i % 3 else "revoked", None, NOW + i) for i in range(90)]
     spool = Spool(tmp_path / "spool.db", now=NOW)

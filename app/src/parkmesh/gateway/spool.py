@@ -161,6 +161,8 @@ def _corrupt(text: str) -> sqlite3.DatabaseError:
     return error
 
 
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
+"""What SQLite says at the opening of a damaged file; SQLITE_ERROR of one whose header names an unknown format."""
 _DISK_FAILED = frozenset(
     {
         sqlite3.SQLITE_FULL,
@@ -277,7 +279,7 @@ class Spool:
             try:
                 return self._connect(now)
             except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
                     raise
             # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
             for suffix in ("", "-wal", "-shm"):
