@@ -64,7 +64,7 @@ async def behind(pool: Pool, communities: Collection[int] | None) -> list[int]:
 async def project(connection: Connection, community_id: int, *, everything: bool = False) -> bool:
     """Write the events of a community's next unread passages, with ``everything`` of all of them, and add all their
     plates to the search; tell whether there are more. The transaction is in the community."""
-    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('events', $1::bigint))", community_id)
+    await unread_passages.enter(connection, "events", community_id)
     rows = await connection.fetch(_NEW, community_id, BATCH, everything)
     found = sorted((row for row in rows if row["seq"] is not None), key=lambda row: row["received_at"])
     first: dict[int, Any] = {}

@@ -15,18 +15,26 @@ MANY = 300
 """Up to so many plates with a part in common, an index finds what each did. More of them pass so often that a page is
 full after a short look at what was latest."""
 
+# Of each gateway by the key of its events: planned as a join, all its passages could be read.
+_UNREAD = """
+SELECT p.plate, p.reason, p.credential_id FROM passage p
+WHERE p.community_id = $1 AND p.gateway_id = m.gateway_id
+  AND (p.epoch, p.seq) > (m.old_epoch, m.old_seq) AND (p.epoch, p.seq) <= (m.epoch, m.seq)
+OFFSET 0
+"""
 # A stay has the credential's plate where the camera misread it: see stay_projection.py. Nearly all plates are there:
 # one look by key for each, before it is taken apart, because a join would read all parts each time.
 _ADD = f"""
+WITH m AS MATERIALIZED (
+    SELECT m.*, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
+    FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(gateway_id, epoch, seq)
+    LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
+)
 INSERT INTO plate_part (community_id, part, plate)
 SELECT $1, substr(p.plate, n), p.plate
 FROM (SELECT a.plate
       FROM (SELECT DISTINCT unnest(ARRAY[p.plate, c.plate]) AS plate
-            FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(gateway_id, epoch, seq)
-            LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
-            JOIN passage p ON p.community_id = $1 AND p.gateway_id = m.gateway_id
-                AND (p.epoch, p.seq) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
-                AND (p.epoch, p.seq) <= (m.epoch, m.seq)
+            FROM m CROSS JOIN LATERAL ({_UNREAD}) p
             LEFT JOIN credential c ON c.community_id = $1 AND p.reason <> 'exact'
                 AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END) a
       WHERE a.plate <> '' AND a.plate NOT LIKE '~%'
@@ -34,7 +42,7 @@ FROM (SELECT a.plate
              WHERE k.community_id = $1 AND k.part = a.plate AND k.plate = a.plate) IS NULL
       OFFSET 0) p, generate_series(1, length(p.plate)) n
 ON CONFLICT DO NOTHING
-"""  # noqa: S608 - a name of this package
+"""  # noqa: S608 - text of this module
 
 
 async def add(connection: Connection, community_id: int, read: Mapping[int, tuple[int, int]]) -> None:
@@ -54,16 +62,16 @@ def part_of_plate(text: str) -> str | None:
 
 # What was stored a moment ago and isn't added yet is looked through as it is.
 _FEW = f"""
+WITH m AS MATERIALIZED (
+    SELECT g.id AS gateway_id, g.epoch, g.acked AS seq, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
+    FROM gateway g LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = g.id
+    WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
+)
 SELECT plate FROM plate_part WHERE community_id = $1 AND part >= $2 AND part < $3
 UNION
-SELECT p.plate FROM gateway g
-LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = g.id
-JOIN passage p ON p.community_id = $1 AND p.gateway_id = g.id
-    AND (p.epoch, p.seq) > (coalesce(s.epoch, 0), coalesce(s.seq, 0)) AND (p.epoch, p.seq) <= (g.epoch, g.acked)
-WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
-    AND strpos(p.plate, $2) > 0 AND p.plate NOT LIKE '~%'
+SELECT p.plate FROM m CROSS JOIN LATERAL ({_UNREAD}) p WHERE strpos(p.plate, $2) > 0 AND p.plate NOT LIKE '~%'
 LIMIT $4
-"""  # noqa: S608 - a name of this package
+"""  # noqa: S608 - text of this module
 
 
 async def few_with(connection: Connection, community_id: int, part: str) -> list[str] | None:

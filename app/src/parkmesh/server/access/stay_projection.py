@@ -118,9 +118,7 @@ async def project(pool: database.Pool, community_id: int, now: datetime) -> None
     more = True
     while more:
         async with database.in_community(pool, community_id) as connection:
-            await connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('stays', $1::bigint))", community_id
-            )
+            await unread_passages.enter(connection, "stays", community_id)
             more = await _project_some(connection, community_id, now)
 
 

@@ -17,6 +17,21 @@ EVENTS = "event_progress"
 """The marks of passage_events, which adds plates to the search as well."""
 
 
+async def enter(connection: Connection, projection: str, community_id: int) -> None:
+    """Let no other server do the same projection of the community until the transaction ends; ``erase_passages`` waits
+    too."""
+    # Planning the queries of passages, for each partition of them, takes several times as long as a small batch does.
+    # They are always read by the same index, so a plan is made once for each connection.
+    await connection.execute(
+        """
+        SELECT set_config('plan_cache_mode', 'force_generic_plan', true),
+               pg_advisory_xact_lock(hashtextextended($1, $2::bigint))
+        """,
+        projection,
+        community_id,
+    )
+
+
 def behind(progress: str) -> str:
     """Return the query of the communities with unread events; ``$1`` are the communities to look at (null: all). The
     transaction is in the scope ``server``."""
