@@ -77,9 +77,9 @@ async def fill(connection: asyncpg.Connection, count: int) -> int:
 async def measure(options: argparse.Namespace, base: Database) -> None:
     async with superuser(base) as connection:
         community = await fill(connection, options.passages)
-        rows = await connection.fetchval("SELECT count(*) FROM plate_part")
-        size = await connection.fetchval("SELECT pg_total_relation_size('plate_part') / 1e6")
-        print(f"{options.passages} passages; plate_part has {rows} rows, {size:.1f} MB", flush=True)
+        rows = await connection.fetchval("SELECT count(*) FROM seen_plate")
+        size = await connection.fetchval("SELECT pg_total_relation_size('seen_plate') / 1e6")
+        print(f"{options.passages} passages; seen_plate has {rows} rows, {size:.1f} MB", flush=True)
         async with database.create_pool(base.addresses.app, "bench", 1) as pool:
             for what, part in PARTS.items():
                 times = []

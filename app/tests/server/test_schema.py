@@ -49,7 +49,7 @@ PRIVILEGES = {
     "passkey": "SIuD",
     "passkey_challenge": "SID",
     "permit": "SIUD",
-    "plate_part": "SI",
+    "seen_plate": "SI",
     "password_link": "SIUD",
     "resident": "SIUD",
     "server": "SIUD",

@@ -1,8 +1,7 @@
 """Plates by any part of them, of passages and stays.
 
-``plate_part`` holds each plate under each of its endings: a part is the beginning of an ending, so a range of its key
-finds it. Comparisons are leakproof, so the key serves below row-level security. New plates are added a moment after
-their passages (``passage_events``), because ingestion must not wait for them.
+``seen_plate`` holds each plate of a community once; all of them, some ten thousand, are looked through in milliseconds.
+New plates are added a moment after their passages (``passage_events``), because ingestion must not wait for them.
 """
 
 from collections.abc import Mapping
@@ -22,25 +21,20 @@ WHERE p.community_id = $1 AND p.gateway_id = m.gateway_id
   AND (p.epoch, p.seq) > (m.old_epoch, m.old_seq) AND (p.epoch, p.seq) <= (m.epoch, m.seq)
 OFFSET 0
 """
-# A stay has the credential's plate where the camera misread it: see stay_projection.py. Nearly all plates are there:
-# one look by key for each, before it is taken apart, because a join would read all parts each time.
+# A stay has the credential's plate where the camera misread it: see stay_projection.py.
 _ADD = f"""
 WITH m AS MATERIALIZED (
     SELECT m.*, coalesce(s.epoch, 0) AS old_epoch, coalesce(s.seq, 0) AS old_seq
     FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS m(gateway_id, epoch, seq)
     LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = m.gateway_id
 )
-INSERT INTO plate_part (community_id, part, plate)
-SELECT $1, substr(p.plate, n), p.plate
-FROM (SELECT a.plate
-      FROM (SELECT DISTINCT unnest(ARRAY[p.plate, c.plate]) AS plate
-            FROM m CROSS JOIN LATERAL ({_UNREAD}) p
-            LEFT JOIN credential c ON c.community_id = $1 AND p.reason <> 'exact'
-                AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END) a
-      WHERE a.plate <> '' AND a.plate NOT LIKE '~%'
-        AND (SELECT true FROM plate_part k
-             WHERE k.community_id = $1 AND k.part = a.plate AND k.plate = a.plate) IS NULL
-      OFFSET 0) p, generate_series(1, length(p.plate)) n
+INSERT INTO seen_plate (community_id, plate)
+SELECT $1, a.plate
+FROM (SELECT DISTINCT unnest(ARRAY[p.plate, c.plate]) AS plate
+      FROM m CROSS JOIN LATERAL ({_UNREAD}) p
+      LEFT JOIN credential c ON c.community_id = $1 AND p.reason <> 'exact'
+          AND c.id = CASE WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN p.credential_id::bigint END) a
+WHERE a.plate <> '' AND a.plate NOT LIKE '~%'
 ON CONFLICT DO NOTHING
 """  # noqa: S608 - text of this module
 
@@ -67,14 +61,14 @@ WITH m AS MATERIALIZED (
     FROM gateway g LEFT JOIN {EVENTS} s ON s.community_id = $1 AND s.gateway_id = g.id
     WHERE g.community_id = $1 AND (g.epoch, g.acked) > (coalesce(s.epoch, 0), coalesce(s.seq, 0))
 )
-SELECT plate FROM plate_part WHERE community_id = $1 AND part >= $2 AND part < $3
+SELECT plate FROM seen_plate WHERE community_id = $1 AND strpos(plate, $2) > 0
 UNION
 SELECT p.plate FROM m CROSS JOIN LATERAL ({_UNREAD}) p WHERE strpos(p.plate, $2) > 0 AND p.plate NOT LIKE '~%'
-LIMIT $4
+LIMIT $3
 """  # noqa: S608 - text of this module
 
 
 async def few_with(connection: Connection, community_id: int, part: str) -> list[str] | None:
     """Return the plates that contain ``part`` (as of ``part_of_plate``), in no order; None where they are many."""
-    rows = await connection.fetch(_FEW, community_id, part, part[:-1] + chr(ord(part[-1]) + 1), MANY + 1)
+    rows = await connection.fetch(_FEW, community_id, part, MANY + 1)
     return [row["plate"] for row in rows] if len(rows) <= MANY else None

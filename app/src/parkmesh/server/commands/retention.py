@@ -175,7 +175,7 @@ ON CONFLICT (community_id, day, gate, direction, decision, reason)
 """
 # A plate is found for as long as there are passages or stays of it.
 _PLATES = """
-DELETE FROM plate_part k
+DELETE FROM seen_plate k
 WHERE NOT EXISTS (
     SELECT FROM passage p WHERE p.community_id = k.community_id AND p.plate = k.plate AND p.received_at >= $1)
   AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = k.community_id AND s.plate = k.plate)
@@ -204,7 +204,7 @@ async def run(connection: database.Connection, now: datetime, *, dry_run: bool =
     rows["passage_unmatched"] = await _delete_passages(
         connection, now - UNMATCHED_KEPT, unmatched=True, dry_run=dry_run, since=over if dry_run else None
     )
-    rows["plate_part"] = await _step(connection, "retention", _PLATES, over, dry_run=dry_run)
+    rows["seen_plate"] = await _step(connection, "retention", _PLATES, over, dry_run=dry_run)
     over = now - OBSERVATIONS_KEPT
     rows["observation"], days = await _drop_partitions(connection, "observation", over, dry_run=dry_run)
     rows["observation"] += await _step(

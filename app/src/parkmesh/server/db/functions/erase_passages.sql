@@ -46,10 +46,9 @@ BEGIN
     )
     SELECT (SELECT count(*) FROM passages), (SELECT array_agg(plate) FROM pseudonym) INTO v_erased, v_plates;
     -- A misread may be another car's plate, whose passages stay.
-    DELETE FROM plate_part k USING unnest(v_plates) x(plate), generate_series(1, length(x.plate)) n
-    WHERE k.community_id = v_community AND k.part = substr(x.plate, n) AND k.plate = x.plate
-        AND NOT EXISTS (SELECT FROM passage p WHERE p.community_id = v_community AND p.plate = x.plate)
-        AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = v_community AND s.plate = x.plate);
+    DELETE FROM seen_plate k WHERE k.community_id = v_community AND k.plate = ANY(v_plates)
+        AND NOT EXISTS (SELECT FROM passage p WHERE p.community_id = v_community AND p.plate = k.plate)
+        AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = v_community AND s.plate = k.plate);
     RETURN v_erased;
 END $function$;
 
