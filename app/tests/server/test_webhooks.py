@@ -498,6 +498,15 @@ async def test_webhooks_are_staffs(people: Callable[[str], Any], owner: Any) -> 
     assert (await admin.post(f"{A}/webhooks", json={"url": "https://x.example/", "types": ["x.y"]})).status_code == 422
 
 
+def granted(seq: int, *, opened: bool = True) -> dict[str, object]:
+    """Return a passage of now, as a gateway reports it."""
+    return {
+        "type": "passage", "seq": seq, "times": {"received": int(datetime.now(UTC).timestamp() * 1000)},
+        "gate": "main-in", "direction": "entry", "plate": "1234BCD", "decision": "granted", "reason": "exact",
+        "opened": opened,
+    }  # fmt: skip
+
+
 async def test_passages_are_events_where_somebody_wants_them(
     pool: Any,
     owner: Any,
@@ -506,15 +515,12 @@ async def test_passages_are_events_where_somebody_wants_them(
     gateway: Callable[[str], httpx.AsyncClient],
 ) -> None:
     async def passed(seq: int) -> list[str]:
-        read = {
-            "type": "passage", "seq": seq, "times": {"received": int(datetime.now(UTC).timestamp() * 1000)},
-            "gate": "main-in", "direction": "entry", "plate": "1234BCD", "decision": "granted", "reason": "exact",
-            "opened": seq < 3,
-        }  # fmt: skip
         async with gateway("gateway-a") as client:
+            read = granted(seq, opened=seq < 3)
             answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [read]})
         assert answer.status_code == 200, answer.text
-        await routing.route(pool, community, mails=False)
+        everything = community in await webhooks.that_want_passages(pool)
+        await routing.route(pool, community, everything=everything, mails=False)
         kept = await rows(owner, "a", "SELECT type FROM event WHERE community_id = $1 ORDER BY id")
         return [row["type"] for row in kept]
 
@@ -761,16 +767,25 @@ async def test_the_life_of_the_desk_s_webhook_on_pages(place: Server, owner: Any
 
 
 async def test_passages_become_events_where_the_desk_wants_them(
-    pool: Any, owner: Any, here: WebhookSettings, receiver: Receiver
+    pool: Any,
+    owner: Any,
+    here: WebhookSettings,
+    receiver: Receiver,
+    gateway: Callable[[str], httpx.AsyncClient],
 ) -> None:
-    communities = await names(owner)
-    async with database.in_community(pool, communities["a"]) as connection:
-        assert not await webhooks.wants_passages(connection, communities["a"])
+    """The server under test has a worker that asks by itself who wants passages."""
+
+    async def made() -> list[Any]:
+        return await rows(owner, "a", "SELECT FROM event WHERE community_id = $1 AND type = 'passage.granted'")
+
     await for_desk(pool, owner, here, receiver.url)
-    async with database.in_community(pool, communities["a"]) as connection:
-        assert await webhooks.wants_passages(connection, communities["a"])
-        # The scope before holds again: nothing of the desk's is seen.
-        assert await connection.fetchval("SELECT count(*) FROM webhook_endpoint") == 0
+    assert await webhooks.that_want_passages(pool) == {None}
+    async with gateway("gateway-a") as client:
+        answer = await client.post("/edge/v1/events", json={"epoch": 1, "events": [granted(1)]})
+        assert answer.status_code == 200, answer.text
+    async with asyncio.timeout(20):
+        while not await made():  # noqa: ASYNC110 -- it becomes true in another process
+            await asyncio.sleep(0.1)
 
 
 async def test_the_desk_has_no_more_webhooks_than_it_may(pool: Any, here: WebhookSettings, receiver: Receiver) -> None:

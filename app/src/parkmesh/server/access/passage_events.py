@@ -66,16 +66,18 @@ async def project(connection: Connection, community_id: int, *, everything: bool
     plates to the search; tell whether there are more. The transaction is in the community."""
     await unread_passages.enter(connection, "events", community_id)
     rows = await connection.fetch(_NEW, community_id, BATCH, everything)
+    if not rows:
+        return False
     found = sorted((row for row in rows if row["seq"] is not None), key=lambda row: row["received_at"])
     first: dict[int, Any] = {}
     for row in found:
         if row["pass"] is not None and row["opened"] and row["direction"] != "exit":
             first.setdefault(row["pass"], row)
-    arrived = await connection.fetch(
-        _ARRIVED, community_id, list(first), [row["received_at"] for row in first.values()]
-    )
     made = [_event(row, everything=everything) for row in found]
-    made += [_arrival(first[row["id"]]) for row in arrived]
+    if first:
+        times = [row["received_at"] for row in first.values()]
+        arrived = await connection.fetch(_ARRIVED, community_id, list(first), times)
+        made += [_arrival(first[row["id"]]) for row in arrived]
     await events.record_all(connection, community_id, [event for event in made if event is not None])
     read = unread_passages.marks(rows)
     await plate_search.add(connection, community_id, read)

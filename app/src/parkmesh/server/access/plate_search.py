@@ -42,8 +42,6 @@ ON CONFLICT DO NOTHING
 async def add(connection: Connection, community_id: int, read: Mapping[int, tuple[int, int]]) -> None:
     """Add the plates of the gateways' passages between their marks and those in ``read`` (as of
     ``unread_passages.marks``). The transaction holds a lock of the community that ``erase_passages`` takes."""
-    if not read:
-        return
     epochs, seqs = zip(*read.values(), strict=True)
     await connection.execute(_ADD, community_id, list(read), epochs, seqs)
 

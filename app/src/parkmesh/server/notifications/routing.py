@@ -25,16 +25,15 @@ WATCH_S = 45.0
 _log = logging.getLogger(__name__)
 
 
-async def route(pool: database.Pool, community_id: int, *, mails: bool) -> None:
-    """Make the mails and webhooks of all events of a community that have none yet. Without ``mails`` the deployment
-    sends none, and none are made."""
+async def route(pool: database.Pool, community_id: int, *, everything: bool, mails: bool) -> None:
+    """Make the mails and webhooks of all events of a community that have none yet. With ``everything`` each passage is
+    an event. Without ``mails`` the deployment sends none, and none are made."""
     more = True
     while more:
         async with database.in_community(pool, community_id) as connection:
-            everything = await webhooks.wants_passages(connection, community_id)
             more = await passage_events.project(connection, community_id, everything=everything)
-    more = True
-    while more:
+            wait = await events.some_wait(connection, community_id)
+    while wait:
         async with database.in_identity(pool) as connection:
             await database.set_community(connection, community_id)
             found = await events.take(connection, community_id, BATCH)
@@ -44,25 +43,36 @@ async def route(pool: database.Pool, community_id: int, *, mails: bool) -> None:
                     now = datetime.now(UTC)
                     await notices.write(connection, place, await notices.of(connection, place, found, now), now)
             await events.routed(connection, community_id, [event.id for event in found])
-            more = len(found) == BATCH
+            wait = len(found) == BATCH
 
 
-async def behind(pool: database.Pool, communities: Collection[int] | None) -> list[int]:
-    """Return which of the communities (None: of all) have events without messages, or passages to look at."""
-    waiting = await events.waiting(pool, communities)
-    return list({*waiting, *await passage_events.behind(pool, communities)})
+class _Work:
+    """One server's part of the work: each time it looks which communities are behind, it asks once for all of them who
+    wants passages."""
+
+    def __init__(self, pool: database.Pool, *, mails: bool) -> None:
+        self._pool = pool
+        self._mails = mails
+        self._want_passages: set[int | None] = set()
+
+    async def behind(self, communities: Collection[int] | None) -> list[int]:
+        """Return which of the communities (None: of all) have events without messages, or passages to look at."""
+        waiting = await events.waiting(self._pool, communities)
+        found = list({*waiting, *await passage_events.behind(self._pool, communities)})
+        if found:
+            self._want_passages = await webhooks.that_want_passages(self._pool)
+        return found
+
+    async def of(self, community_id: int) -> None:
+        """Make one community's messages."""
+        everything = not self._want_passages.isdisjoint((community_id, None))
+        await route(self._pool, community_id, everything=everything, mails=self._mails)
 
 
 def worker(pool: database.Pool, *, mails: bool) -> CommunityWorker:
     """Return this server's part of the work."""
-
-    async def of_some(communities: Collection[int] | None) -> list[int]:
-        return await behind(pool, communities)
-
-    async def work(community_id: int) -> None:
-        await route(pool, community_id, mails=mails)
-
-    return CommunityWorker("events", of_some, work)
+    work = _Work(pool, mails=mails)
+    return CommunityWorker("events", work.behind, work.of)
 
 
 async def watch(pool: database.Pool, *, mails: bool) -> None:

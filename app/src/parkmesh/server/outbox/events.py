@@ -113,6 +113,14 @@ async def waiting(pool: Pool, communities: Collection[int] | None) -> list[int]:
     return [row["community_id"] for row in rows]
 
 
+async def some_wait(connection: Connection, community_id: int) -> bool:
+    """Tell whether messages of some event of the community are still to be made."""
+    wait: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM event WHERE community_id = $1 AND routed_at IS NULL)", community_id
+    )
+    return wait
+
+
 async def take(connection: Connection, community_id: int, limit: int) -> list[Event]:
     """Return events to make messages of, the oldest first. No other transaction takes them while this one lasts."""
     rows = await connection.fetch(

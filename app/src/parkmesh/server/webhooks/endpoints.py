@@ -91,18 +91,15 @@ def part_of_trail(community_id: int | None) -> int:
     return OUTSIDE if community_id is None else community_id
 
 
-async def wants_passages(connection: Connection, community_id: int) -> bool:
-    """Tell whether some endpoint of the community or of the desk, on or off, gets events of passages."""
-    async with database.in_scope(connection, "webhooks"):
-        wants: bool = await connection.fetchval(
-            """
-            SELECT EXISTS (SELECT FROM webhook_endpoint
-                           WHERE (community_id = $1 OR community_id IS NULL) AND (types IS NULL OR types && $2::text[]))
-            """,
-            community_id,
+async def that_want_passages(pool: Pool) -> set[int | None]:
+    """Return the communities of which some endpoint, on or off, gets events of passages; None is the desk."""
+    async with database.acquired(pool) as connection, connection.transaction():
+        await database.set_scope(connection, "webhooks")
+        rows = await connection.fetch(
+            "SELECT DISTINCT community_id FROM webhook_endpoint WHERE types IS NULL OR types && $1::text[]",
             list(PASSAGES),
         )
-    return wants
+    return {row["community_id"] for row in rows}
 
 
 async def listed(
