@@ -14,8 +14,6 @@ from datetime import date, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import openpyxl
-
 from parkmesh.server.http.messages import Message
 from parkmesh.server.people.mistakes import Mistake, Unreadable, lost
 
@@ -110,6 +108,9 @@ def _rows(data: bytes, formulas: bool) -> Iterator[tuple[_Cells, _Cells]]:
 
 
 def _sheet(data: bytes, *, values: bool) -> Iterator[_Cells]:
+    # A server starts without it: importing it takes as long as making forty routes.
+    import openpyxl
+
     book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=values, keep_links=False)
     sheet = book.worksheets[0]
     # What the sheet says of its own size may be wrong.
