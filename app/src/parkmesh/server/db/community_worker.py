@@ -15,11 +15,11 @@ from parkmesh.server.telemetry import logs
 
 GATHER_S = 1.0
 """Seconds in which what changed is gathered, more or less: servers that hear of the same don't work in step."""
-WORK_SHARE = 0.1
-"""Share of its time that a worker works: the longer it took, the longer what changed is gathered, so that fewer
-transactions do the work."""
-LONGEST_S = 4.0
-"""Seconds in which it is gathered at most, more or less."""
+REST = 9
+"""How many times as long as its work took a worker rests after each community: people's requests wait for the same
+database, and what happens meanwhile is gathered, so that fewer transactions do the work."""
+ROUND_S = 4.0
+"""Seconds of rest at most while all communities that are behind have their turn."""
 LOOK_S = 60.0
 """Seconds after which a server looks for communities that are behind without having heard of them."""
 
@@ -55,24 +55,23 @@ class CommunityWorker:
 
     async def run(self) -> None:
         """Work until cancelled. What failed is found again by the next look."""
-        gather = GATHER_S
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S * random.uniform(0.8, 1.2)):  # noqa: S311
                     await self._woken.wait()
             self._look = self._look or not self._woken.is_set()
-            await asyncio.sleep(gather * random.uniform(0.5, 1.5))  # noqa: S311
+            await asyncio.sleep(GATHER_S * random.uniform(0.5, 1.5))  # noqa: S311
             self._woken.clear()
             heard, self._changed = self._changed, set()
             everywhere, self._look = self._look, False
-            began = time.monotonic()
             try:
                 found = await self._behind(None if everywhere else heard)
                 # Servers begin at different communities, so that they rarely wait for each other.
                 random.shuffle(found)
                 for community_id in found:
+                    began = time.monotonic()
                     await self._work(community_id)
+                    await asyncio.sleep(min(REST * (time.monotonic() - began), ROUND_S / len(found)))
             except Exception as error:  # noqa: BLE001 - whatever it was, the next try must not depend on it
                 _log.warning("%s are behind", self._what, extra={"fields": {"cause": logs.describe(error)}})
                 self._look = True
-            gather = min(LONGEST_S, max(GATHER_S, (time.monotonic() - began) / WORK_SHARE))
