@@ -42,8 +42,8 @@ WEB_CONNECTIONS = 6
 EDGE_CONNECTIONS = 4
 LISTENERS = 1
 COLLECT_AFTER = (2_000, 20, 50)
-"""Objects made and not freed before the youngest are looked at, and how many such looks before one at older ones. A look
-at 10,000 took 10 to 20 ms, in which no request is answered."""
+"""Objects made and not freed before the youngest are looked at, and how many such looks before one at older ones. A
+look at 10,000 took 10 to 20 ms, in which no request is answered."""
 KEEP_ALIVE_S = 150
 """Seconds that a quiet connection stays open: longer than a load balancer keeps it (``aws_service_idle_timeout_s``),
 which otherwise sends a request just as its connection is closed."""
