@@ -1,5 +1,6 @@
 """The waiting list for spaces of one's own as staff see it: who asks since when, and whom a free space goes to."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from starlette.responses import Response
@@ -96,30 +97,23 @@ async def give(visit: Visit) -> Response:
 
 
 async def withdraw(visit: Visit) -> Response:
-    try:
-        async with visit.acting() as connection:
-            await space_requests.withdraw(
-                connection, visit.principal, visit.member.community_id, visit.number("request"), visit.now
-            )
-    except Problem as problem:
-        visit.form.refused(problem)
-        visit.form.sent = False
-        return await show(visit)
-    return visit.go(f"{visit.base}/space-requests", done="space-withdrawn")
+    return await _of_request(visit, space_requests.withdraw, "space-withdrawn")
 
 
 async def remove(visit: Visit) -> Response:
     """Take a unit off the list; what is offered to it goes to the next."""
+    return await _of_request(visit, space_requests.leave, "removed")
+
+
+async def _of_request(visit: Visit, act: Callable[..., Awaitable[object]], done: str) -> Response:
     try:
         async with visit.acting() as connection:
-            await space_requests.leave(
-                connection, visit.principal, visit.member.community_id, visit.number("request"), visit.now
-            )
+            await act(connection, visit.principal, visit.member.community_id, visit.number("request"), visit.now)
     except Problem as problem:
         visit.form.refused(problem)
         visit.form.sent = False
         return await show(visit)
-    return visit.go(f"{visit.base}/space-requests", done="removed")
+    return visit.go(f"{visit.base}/space-requests", done=done)
 
 
 _LIST = "/communities/{community}/space-requests"
