@@ -183,6 +183,30 @@ def test_a_spool_that_was_put_back_loses_nothing_that_comes_after(site: GatewayS
         assert [(event.kind, event.dropped) for event in new if isinstance(event, Gap)] == [("spool_put_back", 1)]
 
 
+def test_a_log_that_lost_its_end_is_told_with_its_number(site: GatewaySite, server: EdgeServer) -> None:
+    log = site.folder / "spool" / "spool.db-wal"
+    send(site, "1111KKK")
+    wait_for(lambda: len(server.events) == 1 and site.status()["backlog"] == 0, "a passage at the server")
+    server.fault = lambda _: Response(status_code=503)
+    server.end_streams()
+    send(site, "2222LLL")
+    wait_for(lambda: site.status()["backlog"] == 1 and site.status()["undecided"] == 0, "a passage that waits")
+    reached_the_disk = log.stat().st_size
+    for plate in ("3333MMM", "4444NNN", "5555PPP"):
+        send(site, plate)
+    wait_for(lambda: site.status()["backlog"] == 4 and site.status()["undecided"] == 0, "three more")
+    assert site.gateway is not None
+    site.gateway.stop(signal.SIGKILL)
+    with log.open("r+b") as file:
+        file.truncate(reached_the_disk)
+    site.start_gateway()
+    send(site, "6666RRR")
+    server.fault = lambda _: None
+    wait_for(lambda: len(server.events) >= 4 and site.status()["backlog"] == 0, "what is left, and the gap")
+    assert [event.plate for event in server.passages()] == ["1111KKK", "2222LLL", "6666RRR"]
+    assert [(event.kind, event.dropped) for event in server.events if isinstance(event, Gap)] == [("spool_end_lost", 3)]
+
+
 def test_a_lost_answer_doubles_nothing(site: GatewaySite, server: EdgeServer) -> None:
     faults = iter([Response(status_code=500), Response(b"<html>proxy</html>", 200), Response(b"{}", 200)])
     server.fault = lambda call: next(faults, None) if call == "after-events" else None

@@ -246,7 +246,7 @@ def test_a_broken_file_is_set_aside_and_a_new_epoch_starts(tmp_path: Path, damag
     assert spool.epoch == NOW + 5
     [gap] = events(spool)
     assert isinstance(gap, Gap)
-    assert gap.kind == "spool"
+    assert (gap.kind, gap.dropped) == ("spool_lost", 200)
     assert (tmp_path / f"spool.db.corrupt-{NOW + 5}").exists()
 
 
@@ -336,7 +336,7 @@ def test_numbering_anew_in_a_spool_that_was_put_back(spool: Spool) -> None:
         spool.append(passage(i))
     events(spool)
     spool.acknowledge(spool.epoch, 2)
-    spool.renumber(above=spool.epoch, lost=0, now=NOW, put_back=True)
+    spool.renumber(above=spool.epoch, lost=0, now=NOW, put_back=3)
     first, gap = events(spool)
     assert isinstance(first, Passage)
     assert first.plate == "0002BCD"

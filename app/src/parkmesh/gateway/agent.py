@@ -28,6 +28,8 @@ log = logging.getLogger("parkmesh.gateway")
 
 _DISK_CHECK_S = 5.0
 _NOTE_TIME_MS = 600_000
+_MARKS_S = 60.0
+"""Seconds after which the disk has the spool's marks: an SD card wears with each write."""
 _TRUSTED_TIME = "trusted_time"
 
 
@@ -94,9 +96,13 @@ async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms
 
 
 async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: TrustedClock) -> None:
-    """Bring the spool back to its disk as soon as that takes writes, keep its reserve, and note the trusted time."""
-    noted = 0
+    """Bring the spool back to its disk as soon as that takes writes, keep its reserve and its marks, and note the
+    trusted time."""
+    noted, flushed = 0, time.monotonic()
     while True:
+        if time.monotonic() - flushed >= _MARKS_S:
+            flushed = time.monotonic()
+            await asyncio.to_thread(spool.flush_marks)
         if clock.highest - noted >= _NOTE_TIME_MS:
             noted = clock.highest
             states = {_TRUSTED_TIME: str(noted).encode()}

@@ -28,10 +28,16 @@ import msgspec
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.gateway import list_copy, spool_memory
+from parkmesh.gateway import list_copy, spool_marks, spool_memory
 from parkmesh.gateway.reserve import Reserve
+from parkmesh.gateway.spool_marks import Marks, MarksFile
 from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, has_all_columns, readable
 from parkmesh.protocol.edge import (
+    GAP_MEMORY_LOST,
+    GAP_SPOOL,
+    GAP_SPOOL_END_LOST,
+    GAP_SPOOL_LOST,
+    GAP_SPOOL_PUT_BACK,
     AccessEntry,
     AccessList,
     Event,
@@ -54,12 +60,14 @@ _NEVER = 2**62
 """A moment (ms) that doesn't come."""
 _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
+_TOLD = "loss_told"
+"""The state with the marks up to which a loss has been told."""
 _NOT_KEPT = 0
 """The id of a message that even the memory had no room for; no row has it."""
 
 _NUMBERED = f"SELECT {BODY} FROM numbered"  # noqa: S608 -- a constant, here and below
 _WAITING = f"SELECT id, {BODY} FROM waiting ORDER BY lane, id LIMIT ?"  # noqa: S608
-_WEIGHT = f"SELECT coalesce(sum(length({BODY})), 0) FROM waiting"  # noqa: S608
+_WEIGHT = f"SELECT coalesce(sum(length({BODY})), 0), count(*) FROM waiting"  # noqa: S608
 _WEIGHT_OF_EACH = f"SELECT id, length({BODY}) FROM waiting WHERE lane = ? ORDER BY id"  # noqa: S608
 
 
@@ -214,7 +222,8 @@ class Spool:
         self.disk_error: str | None = None
         self.in_memory = self._fork = self._list_damaged = False
         self._lost: Counter[str] = Counter()
-        self._waiting_on_disk = self._bytes = 0
+        self._marks = MarksFile(path.with_name(path.name + ".marks"))
+        self._waiting_on_disk = self._bytes = self._waiting = 0
         self._disk: sqlite3.Connection | None = None
         self._lock_file = self._lock()
         try:
@@ -229,15 +238,27 @@ class Spool:
             raise
         else:
             self._db = self._disk
+            self._weigh()
             self._note_lost_memory(now)
             self._reserve.take()
         if not self.in_memory:
             self._catch_up_copy()
         self.epoch = self._meta("epoch")
         self._weigh()
+        self._note_marks()
 
     def _weigh(self) -> None:
-        self._bytes = self._db.execute(_WEIGHT).fetchone()[0]
+        self._bytes, self._waiting = self._db.execute(_WEIGHT).fetchone()
+
+    def _note_marks(self) -> None:
+        """Note how far the spool on the disk has come. What is only in memory is told by the marker, if it is lost."""
+        if not self.in_memory:
+            with suppress(sqlite3.Error):
+                self._marks.note(spool_marks.of(self._db, self._waiting))
+
+    def flush_marks(self) -> None:
+        """Bring the marks to the disk, if they have changed since they were there."""
+        self._marks.flush()
 
     # opening
 
@@ -275,26 +296,55 @@ class Spool:
             return self._open(now)
 
     def _open(self, now: int) -> sqlite3.Connection:
+        noted = self._marks.read()
+        # The epoch is the creation's time: a new spool's is larger than any before it, also where the clock is behind.
+        new_epoch = max(now, noted.epoch + 1 if noted is not None else 0)
+        set_aside = False
         try:
             try:
-                return self._connect(now)
+                db = self._connect(now, new_epoch)
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF not in _DAMAGED:
                     raise
-            # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
-            for suffix in ("", "-wal", "-shm"):
-                broken = self.path.with_name(self.path.name + suffix)
-                if broken.exists():
-                    broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
-            db = self._connect(now)
-            with db:
-                db.execute("BEGIN IMMEDIATE")
-                db.execute("INSERT INTO gaps VALUES ('spool', 1, ?)", (now,))
+                set_aside = True
+            if set_aside:
+                # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
+                for suffix in ("", "-wal", "-shm"):
+                    broken = self.path.with_name(self.path.name + suffix)
+                    if broken.exists():
+                        broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
+                db = self._connect(now, new_epoch)
+            self._tell_loss(db, noted, now, set_aside=set_aside)
         except sqlite3.Error as error:
             raise self._error(error) from None
         except OSError as error:
             raise SpoolError(f"{self.path}: {error.strerror}", sqlite3.SQLITE_IOERR) from None
         return db
+
+    @staticmethod
+    def _tell_loss(db: sqlite3.Connection, noted: Marks | None, now: int, *, set_aside: bool) -> None:
+        """Tell by a gap what a spool misses: one that was set aside or is gone, or whose log has lost its end.
+
+        The gap comes after all that waits, so that this gets the numbers again under which the server may have it.
+        """
+        found = spool_marks.of(db, 0)
+        missing = spool_marks.lost(noted, found) if noted is not None else 0
+        is_behind = noted is not None and found.is_behind(noted)
+        if not set_aside and not is_behind:
+            return
+        is_new = not found.records and not found.messages
+        with db:
+            db.execute("BEGIN IMMEDIATE")
+            if missing:
+                gap = Gap(1, Times(now), GAP_SPOOL_LOST if is_new else GAP_SPOOL_END_LOST, missing)
+                db.execute("INSERT INTO waiting (lane, body) VALUES (?, ?)", (_LANE_ACCESS, _encode(gap)))
+            elif set_aside:
+                db.execute(ADD_GAP, (GAP_SPOOL, 1, now))
+            if noted is not None and is_behind:
+                spool_marks.catch_up(db, noted)
+                db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (_TOLD, msgspec.json.encode(noted)))
+        if missing:
+            log.error("the spool has lost %d records, or fewer", missing)
 
     def _go_to_memory(self, why: str, now: int) -> None:
         """Go on in memory: in the numbering of the disk's spool if that can still be read."""
@@ -340,7 +390,7 @@ class Spool:
         """Tell by a gap what a process had only in memory when it died."""
         if self._marker.exists():
             with suppress(SpoolError, OSError), self._transaction() as db:
-                db.execute(ADD_GAP, ("memory_lost", 1, now))
+                db.execute(ADD_GAP, (GAP_MEMORY_LOST, 1, now))
                 self._marker.unlink()
 
     def recover(self, now: int) -> bool:
@@ -369,6 +419,7 @@ class Spool:
             memory.close()
             self.epoch = self._meta("epoch")
             self._weigh()
+            self._note_marks()
             with suppress(OSError):
                 self._marker.unlink(missing_ok=True)
             self._copy_list(self._read(self._stored_list))
@@ -376,7 +427,7 @@ class Spool:
         log.warning("%s takes writes again: what was in memory is on disk", self.path)
         return True
 
-    def _connect(self, now: int) -> sqlite3.Connection:
+    def _connect(self, now: int, new_epoch: int) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
             db.execute("PRAGMA journal_mode = WAL")
@@ -387,10 +438,11 @@ class Spool:
             db.executescript(SCHEMA)
             if not has_all_columns(db):
                 raise _corrupt("a table has lost a column")
-            # The epoch is the creation's time: a new spool's is larger than any before it.
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (now,))
+            db.execute(
+                "INSERT OR IGNORE INTO meta VALUES ('epoch', ?), ('next_seq', 1), ('list_version', 0)", (new_epoch,)
+            )
             db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0), ('list_epoch', 0)")
-            self._mend_numbers(db, now)
+            self._mend_numbers(db, now, new_epoch)
         except UnicodeDecodeError:
             # SQLite quotes the damaged schema in what it says, and that isn't text any more.
             db.close()
@@ -405,7 +457,7 @@ class Spool:
             os.close(directory)
         return db
 
-    def _mend_numbers(self, db: sqlite3.Connection, now: int) -> None:
+    def _mend_numbers(self, db: sqlite3.Connection, now: int, new_epoch: int) -> None:
         """Put right the numbers that a damaged disk has made none: without them nothing could start."""
         damaged = {key for key, value in db.execute("SELECT key, value FROM meta").fetchall() if not _is_moment(value)}
         if damaged:
@@ -415,7 +467,7 @@ class Spool:
             rows = db.execute(f"{_NUMBERED} ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
             db.executemany("INSERT INTO waiting (lane, body) VALUES (?, ?)", [(_LANE_ACCESS, body) for (body,) in rows])
-            db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (now,))
+            db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (new_epoch,))
             db.execute("UPDATE meta SET value = 1 WHERE key = 'next_seq'")
             db.execute(ADD_GAP, ("damaged_record", 1, now))
 
@@ -434,6 +486,7 @@ class Spool:
             self._db.close()
             if self._disk is not None:
                 self._disk.close()
+            self._marks.close()
             self._let_go()
 
     # transactions
@@ -447,13 +500,13 @@ class Spool:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._mutex:
-            held = self._bytes
+            held = self._bytes, self._waiting
             try:
                 self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException as error:
-                self._bytes = held
+                self._bytes, self._waiting = held
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, UnicodeDecodeError):
@@ -461,6 +514,7 @@ class Spool:
                 if isinstance(error, sqlite3.Error):
                     raise self._error(error) from None
                 raise
+            self._note_marks()
 
     @contextmanager
     def _bounded(self, event: Event | None = None) -> Iterator[None]:
@@ -610,6 +664,7 @@ class Spool:
         body, lane = _encode(event), _LANE_SPACE if isinstance(event, SpaceState) else _LANE_ACCESS
         db.execute("INSERT INTO waiting (lane, body) VALUES (?, ?)", (lane, body))
         self._bytes += len(body)
+        self._waiting += 1
         if self._bytes > self.max_bytes:
             self._make_room(db, event.times.received)
 
@@ -620,6 +675,7 @@ class Spool:
                 break
             db.execute("DELETE FROM waiting WHERE id = ?", (i,))
             self._bytes -= length
+            self._waiting -= 1
             dropped += 1
         if dropped:
             db.execute(
@@ -683,6 +739,7 @@ class Spool:
             events.append(event)
             db.execute("DELETE FROM waiting WHERE id = ?", (i,))
             self._bytes -= len(body)
+            self._waiting -= 1
         if not events:
             return
         for number, event in enumerate(events, seq):
@@ -706,13 +763,14 @@ class Spool:
         return self._read(lambda _: acked < self._meta("next_seq"))
 
     @_carried_on
-    def renumber(self, *, above: int, lost: int, now: int, put_back: bool = False) -> None:
+    def renumber(self, *, above: int, lost: int, now: int, put_back: int | None = None) -> None:
         """Start a new epoch, larger than ``above``, with everything that isn't acknowledged.
 
         For a server that can't go on with the present one: a database restored from a backup misses ``lost`` records
         that were acknowledged and deleted here, or a wrong clock gave us too small an epoch. Or this spool was
-        ``put_back`` to an earlier state: what it held between then and now, and nobody else has, is lost, at least one
-        record. A gap record says so.
+        put back to an earlier state: ``put_back`` is the first number of epoch ``above`` under which the server has, or
+        may have, another record. What the spool held between then and now, and nobody else has, is lost; how much isn't
+        known, unless the marks told it. A gap record says so.
         """
         epoch = max(now, self.epoch + 1, above + 1)
         with self._transaction() as db:
@@ -727,11 +785,17 @@ class Spool:
                     "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
                 )
             gaps = [("lost_by_server", lost, now)] if lost > 0 else []
-            gaps += [("spool_put_back", 1, now)] if put_back else []
+            if put_back is not None and not self._was_told(db, above, put_back):
+                gaps += [(GAP_SPOOL_PUT_BACK, 1, now)]
             db.executemany(ADD_GAP, gaps)
             db.execute("UPDATE meta SET value = ? WHERE key = 'next_seq'", (len(rows) + 1,))
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
         self.epoch = epoch
+
+    def _was_told(self, db: sqlite3.Connection, epoch: int, seq: int) -> bool:
+        """Tell whether the number ``seq`` belongs to a loss that the marks told."""
+        told = _decoded(self._state(db, _TOLD), Marks)
+        return told is not None and told.epoch == epoch and seq < told.next_seq
 
     @_carried_on
     def counts(self) -> Counts:

@@ -273,7 +273,7 @@ class Sync:
             return
         now = self._clock()
         # An epoch in which the server had acknowledged something is over only where a later spool has begun another.
-        put_back = not same_epoch and first > 1
+        put_back = conflict.expected_seq if not same_epoch and first > 1 else None
         await self._decider.on_disk(
             lambda: self._spool.renumber(above=conflict.expected_epoch, lost=lost, now=now, put_back=put_back)
         )
@@ -286,7 +286,7 @@ class Sync:
 
         def start_over() -> None:
             self._spool.acknowledge(epoch, same)
-            self._spool.renumber(above=epoch, lost=0, now=now, put_back=True)
+            self._spool.renumber(above=epoch, lost=0, now=now, put_back=same + 1)
 
         await self._decider.on_disk(start_over)
         log.error("the spool was put back to an earlier state; the server has newer records. Started a new epoch")

@@ -49,6 +49,18 @@ MAX_BATCH = 1000
 FEATURE_RULES = "rules"
 FEATURE_PRESENCE = "presence"
 MAX_MOVES = 400
+GAP_SPOOL = "spool"
+"""A broken spool was set aside; how many records it held isn't known."""
+GAP_SPOOL_LOST = "spool_lost"
+"""A spool was set aside or is gone; it held so many records that no server had acknowledged, by its marks."""
+GAP_SPOOL_END_LOST = "spool_end_lost"
+"""A spool has lost its last records, at most so many, by its marks."""
+GAP_SPOOL_PUT_BACK = "spool_put_back"
+"""A spool was put back to an earlier state; how many records are lost isn't known."""
+GAP_MEMORY_LOST = "memory_lost"
+"""A gateway whose disk took nothing ended; how many records were only in its memory isn't known."""
+UNCOUNTED_GAPS = frozenset({GAP_SPOOL, GAP_SPOOL_PUT_BACK, GAP_MEMORY_LOST})
+"""Kinds of gaps that stand for an unknown number of records: ``dropped`` is 1, and says nothing."""
 
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]
 Name = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")]
@@ -102,7 +114,12 @@ class SpaceState(Struct, frozen=True, tag="space_state", tag_field="type", forbi
 
 
 class Gap(Struct, frozen=True, tag="gap", tag_field="type", forbid_unknown_fields=True):
-    """The spool overflowed and dropped ``dropped`` records of ``kind``: an explicit record instead of silence."""
+    """Records are lost: an explicit record instead of silence.
+
+    ``dropped`` tells how many, unless ``kind`` is one of ``UNCOUNTED_GAPS``. Other kinds: ``space_state`` (the spool
+    overflowed), ``refused_*`` and ``damaged_record`` (set aside), ``unstored_*`` (the memory was full) and
+    ``lost_by_server`` (its database was restored).
+    """
 
     seq: Sequence
     times: Times

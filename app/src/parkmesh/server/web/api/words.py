@@ -162,7 +162,7 @@ PROPERTIES = {
     "directions": "How visitors find the place.",
     "done_at": "When a server learned the outcome; null before.",
     "draining": "Whether the server is about to stop.",
-    "dropped": "Events that the gateway had to drop.",
+    "dropped": "Events that the gateway had to drop or has lost. A loss of which nobody knows the size counts as 1.",
     "edge_url": "Where gateways reach the server.",
     "email": "E-mail address.",
     "encoding": "Encoding that the file was read in.",
