@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 
 from parkmesh import __version__
-from parkmesh.gateway import drivers
+from parkmesh.gateway import drivers, watchdog
 from parkmesh.gateway.config import Config, Listen
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.listener import application
@@ -31,6 +31,10 @@ _NOTE_TIME_MS = 600_000
 _MARKS_S = 60.0
 """Seconds after which the disk has the spool's marks: an SD card wears with each write."""
 _TRUSTED_TIME = "trusted_time"
+_ANSWER_S = 10.0
+"""Seconds in which the agent's own listener must answer it."""
+_BUSY_S = 120.0
+"""Longer than a gate takes for one read, with a relay that doesn't answer and a barrier that doesn't close."""
 
 
 class ListenError(Exception):
@@ -54,7 +58,15 @@ def _socket(listen: Listen) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the agent decides when to end."""
+    """uvicorn without its own signal handling: the agent decides when to end. ``started``: cameras get an answer."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._has_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._has_started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -114,6 +126,23 @@ async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: Trust
             sync.wake()
 
 
+async def _works(client: httpx.AsyncClient, sock: socket.socket, decider: Decider) -> bool:
+    """Tell whether cameras get an answer, the disk takes its turn, and no gate has been stuck with one thing."""
+    host, port = sock.getsockname()[:2]
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    try:
+        # Any answer will do: a listener that is flooded won't be less so after a restart.
+        await client.get(f"http://{local}:{port}/healthz", timeout=_ANSWER_S)
+    except httpx.HTTPError as error:
+        log.error("the listener doesn't answer (%s)", type(error).__name__)
+        return False
+    await decider.on_disk(lambda: None)
+    busy = decider.longest_busy_s()
+    if busy > _BUSY_S:
+        log.error("a gate has been busy with one read or command for %d s", busy)
+    return busy <= _BUSY_S
+
+
 def _stored_time(spool: Spool) -> int:
     stored = spool.state(_TRUSTED_TIME) or b""
     return int(stored) if stored.isdigit() and len(stored) < 15 else 0
@@ -165,6 +194,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "silent_cameras": decider.silent_cameras(),
             }
 
+        manager = watchdog.of_this_process()
         listener = _Server(
             uvicorn.Config(
                 application(decider, status, strays),
@@ -175,12 +205,17 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 timeout_keep_alive=30,
                 timeout_graceful_shutdown=5,
                 limit_concurrency=256,
-            )
+            ),
+            lambda: manager.tell(watchdog.READY),
         )
         # In the order in which they end: no new messages, then everything taken is settled, then the last push stops.
         listening = asyncio.create_task(listener.serve(sockets=[sock]))
         deciding = asyncio.create_task(decider.run())
-        background = [asyncio.create_task(sync.run()), asyncio.create_task(_keep_on_disk(spool, decider, sync, clock))]
+        background = [
+            asyncio.create_task(sync.run()),
+            asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
+            asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
+        ]
         if config.mqtt:
             background.append(asyncio.create_task(feed.run(config.mqtt)))
             background.append(asyncio.create_task(feed.watch()))
@@ -194,6 +229,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
             log.info("stopping")
+            manager.tell(watchdog.STOPPING)
             listener.should_exit = True
             await asyncio.wait({listening})
             decider.stop()

@@ -9,6 +9,7 @@ The community's rules come with the access list; until a server has told them, t
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -74,6 +75,7 @@ class _Gate:
         self.name, self.barrier, self.direction, self.recent = name, barrier, direction, recent
         self.queue: asyncio.Queue[Read | Command | None] = asyncio.Queue()
         self.stopping = False
+        self.busy_since: float | None = None
         self.held: list[_Held] = []
         self.waiting: list[_Waiting] = []
 
@@ -252,6 +254,11 @@ class Decider:
             for gate in self._gates.values():
                 workers.create_task(self._work(gate))
 
+    def longest_busy_s(self) -> float:
+        """Return for how long the gate that has been busy longest has been so with one read or command."""
+        now = time.monotonic()
+        return max((now - gate.busy_since for gate in self._gates.values() if gate.busy_since is not None), default=0.0)
+
     def stop(self) -> None:
         """Let the workers finish what was taken, record the held reads, and end."""
         for gate in self._gates.values():
@@ -265,6 +272,7 @@ class Decider:
     async def _work(self, gate: _Gate) -> None:
         while not (gate.stopping and gate.queue.empty()):
             item = await self._next(gate)
+            gate.busy_since = time.monotonic()
             try:
                 if isinstance(item, Command):
                     await self._execute_command(gate, item)
@@ -279,6 +287,8 @@ class Decider:
                 await asyncio.sleep(_DISK_RETRY_S)
                 if isinstance(item, Read):
                     gate.queue.put_nowait(item)
+            finally:
+                gate.busy_since = None
         try:
             await self._release(gate, None)
         except SpoolError as error:
