@@ -1,10 +1,16 @@
 """What role parking_gateway writes is what the gateway reads, and docs/gateway.md describes all of it."""
 
+import getpass
 import re
+import shutil
+import socket
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pytest
 import yaml
 from ansible.plugins.filter.core import FilterModule
 from parkmesh.gateway import config
@@ -83,3 +89,52 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     ]
     containers = {"listen", "cameras", "gates", "sensors"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
+
+
+MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
+def rendered(template: str, **inputs: Any) -> str:
+    values = {**yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()), "ansible_managed": "by hand", **inputs}
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # noqa: S701 -- no page
+    environment.filters.update(FilterModule().filters())
+    return environment.from_string((ROLE / "templates" / template).read_text()).render(values)
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="there is no mosquitto broker on this machine")
+@pytest.mark.parametrize(
+    ("asked", "reached"),
+    [
+        ([], {"127.0.0.1"}),
+        (["127.0.0.2"], {"127.0.0.1", "127.0.0.2"}),
+        (["0.0.0.0"], {"127.0.0.1", "127.0.0.2", "127.0.0.3"}),
+    ],
+)
+def test_the_broker_listens_where_it_is_asked_to_and_nowhere_else(
+    tmp_path: Path, asked: list[str], reached: set[str]
+) -> None:
+    with socket.socket() as sock:
+        sock.bind(("0.0.0.0", 0))
+        port = sock.getsockname()[1]
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(
+        rendered("mosquitto.conf.j2", parking_gateway_mqtt_listen=asked).replace("1883", str(port))
+        + f"user {getpass.getuser()}\n"
+    )
+
+    def reaches(address: str) -> bool:
+        with socket.socket() as sock:
+            sock.settimeout(1)
+            return sock.connect_ex((address, port)) == 0
+
+    assert MOSQUITTO is not None
+    broker = subprocess.Popen([MOSQUITTO, "-c", config], stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 10
+        while not reaches("127.0.0.1"):
+            assert time.monotonic() < until, "the broker doesn't start"
+            time.sleep(0.05)
+        assert {address for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3") if reaches(address)} == reached
+    finally:
+        broker.kill()
+        broker.wait()
