@@ -1,5 +1,6 @@
 """What role parking_gateway writes is what the gateway reads, and docs/gateway.md describes all of it."""
 
+import configparser
 import getpass
 import re
 import shutil
@@ -138,3 +139,15 @@ def test_the_broker_listens_where_it_is_asked_to_and_nowhere_else(
     finally:
         broker.kill()
         broker.wait()
+
+
+def test_the_journal_has_a_bound() -> None:
+    text = rendered("journald.conf.j2", parking_gateway_journal_max_mb=100)
+    settings = configparser.ConfigParser()
+    settings.optionxform = str  # type: ignore[assignment,method-assign]
+    settings.read_string(text)
+    assert dict(settings["Journal"]) == {
+        "SystemMaxUse": "100M",
+        "SystemMaxFileSize": "12M",
+        "RuntimeMaxUse": "32M",
+    }
