@@ -73,6 +73,28 @@ def test_communities_never_reach_each_other(lab: Lab) -> None:
         assert lab.run(gateway, "ping", "-c", "1", "-W", "2", other).returncode != 0
 
 
+@pytest.mark.parametrize(("gateway", "devices"), [("gateway-a", "devices-a"), ("gateway-b", "devices-b")])
+def test_devices_reach_their_ports_of_a_gateway_and_nothing_else(
+    lab: Lab, host: Callable[[str], Any], gateway: str, devices: str
+) -> None:
+    address = lab.facts["hosts"][gateway]["address"]
+    assert connects(lab, devices, address, 8100)
+    assert connects(lab, devices, address, 1883)
+    assert not connects(lab, devices, address, 22)
+    sockets = host(gateway).check_output("ss --tcp --listening --numeric --no-header").splitlines()
+    broker = {line.split()[3] for line in sockets if line.split()[3].endswith(":1883")}
+    assert broker == {"127.0.0.1:1883", f"{address}:1883"}
+    assert host(gateway).service("parkmesh-firewall").is_enabled
+    assert not host(gateway).file("/etc/parkmesh/firewall.nft.trial").exists, "the rules were kept"
+
+
+@pytest.mark.parametrize("gateway", ["gateway-a", "gateway-b"])
+def test_a_gateway_says_that_it_works_and_its_journal_is_bounded(host: Callable[[str], Any], gateway: str) -> None:
+    show = host(gateway).check_output("systemctl show parkmesh-gateway --property=Type,WatchdogUSec")
+    assert dict(line.split("=") for line in show.split()) == {"Type": "notify", "WatchdogUSec": "2min"}
+    assert host(gateway).check_output("systemd-analyze cat-config systemd/journald.conf").count("SystemMaxUse=200M") == 1
+
+
 def test_ops_reach_every_gateway_by_ssh(lab: Lab) -> None:
     for address in ("10.242.1.1", "10.242.1.2"):
         assert connects(lab, "ops", address, 22)
