@@ -25,6 +25,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "functions erase_passages",
     "functions membership_ended",
     "policies booking.server",
+    "policies gap.desk",
     "policies space_state.server",
     "policies stay.server",
     "policies violation.server",

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from page_visitor import visiting
 from parkmesh.server.db import database
 from running_server import Server
 from two_communities import TOKENS, rows
@@ -60,6 +61,29 @@ async def test_what_is_wrong_with_a_gateway_shows(
     counts = (await desk.get("/api/v1/desk/summary")).json()
     assert (counts["communities"], counts["gateways"], counts["ok"]) == (2, 2, 1)
     assert {name: n for name, n in counts["states"].items() if n} == {state: 1}
+
+
+async def test_losses_are_shown_and_those_of_unknown_size_by_that_name(
+    people: People, gateway: Gateway, server: Server
+) -> None:
+    gaps = [("space_state", 3), ("spool_put_back", 1), ("spool_lost", 7), ("spool", 1)]
+    events = [
+        {"type": "gap", "seq": seq, "times": {"received": int(time.time() * 1000)}, "kind": kind, "dropped": dropped}
+        for seq, (kind, dropped) in enumerate(gaps, 1)
+    ]
+    async with gateway("gateway-b") as client:
+        assert (await client.post("/edge/v1/events", json={"epoch": 1, "events": events})).status_code == 200
+    items = (await (await people(DESK)).get(GATEWAYS)).json()["items"]
+    assert [(i["name"], i["dropped"], i["losses_uncounted"]) for i in items] == [
+        ("gateway-a", 0, 0),
+        ("gateway-b", 12, 2),
+    ]
+    async with visiting(server.web, DESK) as desk:
+        page = (await desk.get("/gateways")).text
+    assert page.count("losses of unknown size") == 1
+    assert "2 losses of unknown size" in page
+    own = (await (await people("administrator@b.example")).get("/api/v1/communities/b/gateways")).json()
+    assert [item["losses_uncounted"] for item in own["items"]] == [2]
 
 
 async def test_a_gateway_that_went_silent_is_offline(people: People, gateway: Gateway, owner: Any) -> None:

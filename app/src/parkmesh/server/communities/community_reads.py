@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from parkmesh.protocol.edge import UNCOUNTED_GAPS
 from parkmesh.server.db.database import Connection
 
 ONLINE_WITHIN = timedelta(seconds=90)
@@ -29,6 +30,8 @@ class Community(Struct, frozen=True):
 class Health:
     """A gateway's health. ``dropped``, ``unknown_gates`` and ``unknown_spaces`` count since the gateway was added.
 
+    ``losses_uncounted`` are those of which nobody knows how many events they were; each is in ``dropped`` as 1.
+
     The REST API answers with this class and its subclasses, so its document shows their fields and docstrings.
     """
 
@@ -44,12 +47,15 @@ class Health:
     unknown_gates: int
     unknown_spaces: int
     dropped: int
+    losses_uncounted: int = 0
 
 
-HEALTH = """
+HEALTH = f"""
 g.name, g.last_heartbeat_at, g.last_events_at, g.version, g.backlog, g.clock_skew_ms, g.access_list_version,
-c.access_list_version AS newest_access_list_version, g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped
-"""
+c.access_list_version AS newest_access_list_version, g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped,
+(SELECT count(*) FROM gap x WHERE x.community_id = g.community_id AND x.gateway_id = g.id
+    AND x.kind IN ({", ".join(f"'{kind}'" for kind in sorted(UNCOUNTED_GAPS))})) AS losses_uncounted
+"""  # noqa: S608 - text of this program
 """The columns of ``Health``: ``g`` is the gateway, ``c`` its community."""
 
 
