@@ -833,7 +833,7 @@ async def test_a_full_disk_keeps_what_was_accepted(world: World) -> None:
 @asynccontextmanager
 async def listener(decider: Decider) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(
-        application(decider, lambda: {"gateway": "gateway-a"}, Strays(lambda: NOW, {"a-secret-path"}))
+        application(decider._config, decider, lambda: {"gateway": "gateway-a"}, Strays(lambda: NOW, {"a-secret-path"}))
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client

@@ -33,6 +33,17 @@ EXAMPLE: dict[str, Any] = {
 }
 
 
+def recorded(**changes: object) -> dict[str, object]:
+    return {
+        "name": "cam-main-in",
+        "gate": "main-in",
+        "direction": "entry",
+        "recorder": "nvr",
+        "channel": "33",
+        **changes,
+    }
+
+
 def with_change(path: str, value: object) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(json.dumps(EXAMPLE))
     *parents, last = path.split(".")
@@ -62,6 +73,11 @@ def test_the_example_is_accepted() -> None:
         ("cameras.0.gate", "main-out", "camera 'cam-main-in' names the gate 'main-out', which isn't under gates"),
         ("cameras.0.kind", "axis", "$.cameras[0].kind"),
         ("cameras.0.direction", "in", "$.cameras[0].direction"),
+        ("cameras.0.channel", "33", "camera 'cam-main-in' needs both recorder and channel, or neither"),
+        ("cameras.0.recorder", "nvr", "camera 'cam-main-in' needs both recorder and channel, or neither"),
+        ("cameras", [recorded(recorder="nvr-2")], "names the recorder 'nvr-2', which isn't under recorders"),
+        ("recorders", [{"name": "nvr"}], "recorder 'nvr' has no camera"),
+        ("recorders", [{"name": "cam-main-in"}], "recorder 'cam-main-in' has no camera"),
         ("gates.0.relay.pulse_s", 0, "$.gates[0].relay.pulse_s"),
         ("gates.0.relay.url", "10.1.2.3", "$.gates[0].relay.url"),
         ("gates", [EXAMPLE["gates"][0]] * 2, "gate 'main-in' is there twice"),
@@ -83,6 +99,27 @@ def test_a_wrong_value_is_named(path: str, value: object, message: str) -> None:
     assert line.startswith("/etc/parkmesh/gateway.json: ")
     assert message in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("cameras", "message"),
+    [
+        ([recorded()], None),
+        ([recorded(), recorded(name="cam-2", channel="34")], None),
+        ([recorded(), recorded(name="cam-2")], "channel 'nvr/33' is there twice"),
+        ([recorded(kind="milesight")], "is of kind milesight, but its recorder is of kind hikvision"),
+        ([recorded(secret_path="a-secret-path")], "secret_path belongs to the recorder"),
+        ([recorded(name="nvr")], "camera 'nvr' is there twice"),
+    ],
+)
+def test_the_cameras_of_a_recorder(cameras: list[dict[str, object]], message: str | None) -> None:
+    text = json.dumps({**EXAMPLE, "cameras": cameras, "recorders": [{"name": "nvr"}]}).encode()
+    if message is None:
+        assert configuration.parse(text, "gateway.json").cameras[0].channel == "33"
+    else:
+        with pytest.raises(ConfigError) as caught:
+            configuration.parse(text, "gateway.json")
+        assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"{}"])

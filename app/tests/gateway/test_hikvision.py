@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.domain import plates
-from parkmesh.gateway.drivers import hikvision
+from parkmesh.gateway.drivers import camera_xml, hikvision
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.simulator import jpeg
 
@@ -37,6 +37,7 @@ def test_the_real_message() -> None:
         direction="reverse",
         retransmitted=False,
         active=True,
+        channel="1",
     )
 
 
@@ -133,7 +134,7 @@ def test_a_repetition_in_utf_16_without_ids_is_the_same_event() -> None:
 
 
 def test_many_names_without_an_end_cost_little() -> None:
-    xml = (b"<EventNotificationAlert>" + b"<channelName>&" * 18_000)[: hikvision.MAX_XML]
+    xml = (b"<EventNotificationAlert>" + b"<channelName>&" * 18_000)[: camera_xml.MAX_XML]
     started = time.perf_counter()
     with pytest.raises(PoisonError):
         hikvision.parse(xml)
@@ -224,7 +225,7 @@ def test_a_retransmission_without_ids_is_the_same_event() -> None:
         REAL[:-30],
         b'<!DOCTYPE x [<!ENTITY a "b">]><EventNotificationAlert>&a;</EventNotificationAlert>',
         b'<!DOCTYPE x SYSTEM "file:///etc/passwd"><EventNotificationAlert/>',
-        b"<EventNotificationAlert>" + b"x" * hikvision.MAX_XML + b"</EventNotificationAlert>",
+        b"<EventNotificationAlert>" + b"x" * camera_xml.MAX_XML + b"</EventNotificationAlert>",
         b"<Event>\xff\xfe</Event>",
         REAL.replace(b"<line>", b"<li\xf1e>"),
         '<!DOCTYPE x [<!ENTITY a "b">]><EventNotificationAlert>&a;</EventNotificationAlert>'.encode("utf-16"),
@@ -297,4 +298,4 @@ def test_the_xml_is_found_in_the_body(body: bytes, content_type: str) -> None:
 )
 def test_a_body_without_xml_is_poison(body: bytes, content_type: str) -> None:
     with pytest.raises(PoisonError):
-        hikvision.extract(body, content_type)
+        hikvision.parse(hikvision.extract(body, content_type))

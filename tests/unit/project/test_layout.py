@@ -55,7 +55,10 @@ SERVER = {
     "parkmesh.server.commands": "The commands, which start and use everything.",
 }
 TOP_LEVEL = ("audit", "settings", "servers")
-BRANDS = ("hikvision", "dahua", "axis", "shelly", "bosch", "nwave", "chirpstack", "tps110", "nps405")
+BRANDS = (
+    *("hikvision", "dahua", "axis", "milesight", "rekor", "plate_recognizer"),
+    *("shelly", "bosch", "nwave", "chirpstack", "tps110", "nps405"),
+)
 UNBRANDED = ("parkmesh.gateway.decider", "parkmesh.gateway.listener", "parkmesh.gateway.sensor_feed")
 
 

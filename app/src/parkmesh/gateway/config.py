@@ -13,7 +13,9 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$", max_length=300)]
 DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
-CameraKind = Literal["hikvision"]
+SecretPath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")]
+Channel = Annotated[str, Meta(min_length=1, max_length=100)]
+CameraKind = Literal["hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi"]
 RelayKind = Literal["shelly_gen2"]
 SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
@@ -45,13 +47,26 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):
-    """A plate-reading camera. With ``secret_path`` it must post to ``/cameras/<name>/<secret_path>/events``."""
+    """A plate-reading camera. With ``secret_path`` it must post to ``/cameras/<name>/<secret_path>/events``.
+
+    One whose messages a recorder sends has its ``recorder`` and its ``channel`` there, and no address of its own.
+    """
 
     name: Name
     gate: Name
     direction: Direction
     kind: CameraKind = "hikvision"
-    secret_path: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")] | None = None
+    secret_path: SecretPath | None = None
+    recorder: Name | None = None
+    channel: Channel | None = None
+
+
+class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
+    """What posts the messages of several cameras: a network recorder, or a program that reads their pictures."""
+
+    name: Name
+    kind: CameraKind = "hikvision"
+    secret_path: SecretPath | None = None
 
 
 class Relay(Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,6 +109,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     listen: Listen = Listen()
     mqtt: Mqtt | None = None
     cameras: list[Camera] = []
+    recorders: list[Recorder] = []
     gates: list[Gate] = []
     sensors: list[Sensor] = []
     same_plate_window_s: SamePlateWindow = _UNTOLD.same_plate_window_s
@@ -122,6 +138,29 @@ def _duplicates(what: str, names: list[str]) -> str | None:
     return None
 
 
+def _misrecorded(config: Config) -> str | None:
+    """Return what is wrong between recorders and their cameras, or None."""
+    recorders = {recorder.name: recorder for recorder in config.recorders}
+    for camera in config.cameras:
+        if (camera.recorder is None) is not (camera.channel is None):
+            return f"camera {camera.name!r} needs both recorder and channel, or neither"
+        if camera.recorder is None:
+            continue
+        recorder = recorders.get(camera.recorder)
+        if recorder is None:
+            return f"camera {camera.name!r} names the recorder {camera.recorder!r}, which isn't under recorders"
+        if camera.kind != recorder.kind:
+            return f"camera {camera.name!r} is of kind {camera.kind}, but its recorder is of kind {recorder.kind}"
+        if camera.secret_path is not None:
+            return f"camera {camera.name!r} has a recorder: secret_path belongs to the recorder"
+    used = {camera.recorder for camera in config.cameras}
+    for name in recorders:
+        if name not in used:
+            return f"recorder {name!r} has no camera"
+    channels = [f"{camera.recorder}/{camera.channel}" for camera in config.cameras if camera.recorder]
+    return _duplicates("channel", channels)
+
+
 def _inconsistency(config: Config) -> str | None:
     """Return what is wrong between the parts, or None."""
     gates = [gate.name for gate in config.gates]
@@ -131,8 +170,9 @@ def _inconsistency(config: Config) -> str | None:
     if config.sensors and config.mqtt is None:
         return "there are sensors but no mqtt broker"
     return (
-        _duplicates("gate", gates)
-        or _duplicates("camera", [camera.name for camera in config.cameras])
+        _misrecorded(config)
+        or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
+        or _duplicates("gate", gates)
         or _duplicates("sensor", [sensor.dev_eui.lower() for sensor in config.sensors])
         or _duplicates("server", config.servers)
     )

@@ -15,9 +15,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from parkmesh.gateway.config import Camera
+from parkmesh.gateway import drivers, intake
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.intake import Address
 from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Kind, Strays
 
@@ -58,29 +60,31 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def application(decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
+def application(config: Config, decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
     """Build the listener's application; ``status`` gives what ``GET /status`` shows (no plates, no secrets), together
     with what ``strays`` has counted."""
     slots = asyncio.Semaphore(_AT_ONCE)
+    addresses = intake.addresses(config)
 
-    def known(request: Request) -> Camera | None:
-        camera = decider.cameras.get(request.path_params["camera"])
+    def known(request: Request) -> Address | None:
+        address = addresses.get(request.path_params["camera"])
         given = request.path_params.get("secret", "")
-        if camera is None or not hmac.compare_digest((camera.secret_path or "").encode(), given.encode()):
+        if address is None or not hmac.compare_digest((address.secret_path or "").encode(), given.encode()):
             return None
-        return camera
+        return address
 
-    def note(kind: Kind, request: Request) -> None:
-        strays.note(kind, request.client.host if request.client else "-", request.method, request.url.path)
+    def note(kind: Kind, request: Request, channel: str = "") -> None:
+        sender = request.client.host if request.client else "-"
+        strays.note(kind, sender, request.method, request.url.path, channel)
 
     async def events(request: Request) -> Response:
-        camera = known(request)
-        if camera is None:
+        address = known(request)
+        if address is None:
             note("unknown_camera", request)
             return _problem(404, "no such camera, or the secret part of its address is wrong", detail=_ADDRESS)
         if request.method in ("GET", "HEAD"):
             note("test", request)
-            return JSONResponse({"camera": camera.name, "detail": "The address is right. The camera must use POST."})
+            return JSONResponse({"camera": address.name, "detail": "The address is right. The camera must use POST."})
         if request.method != "POST":
             note("wrong_method", request)
             return _problem(405, "a camera must use POST", detail="Set the method to POST.", allow="POST")
@@ -96,18 +100,21 @@ def application(decider: Decider, status: Callable[[], dict[str, object]], stray
             except ClientDisconnect:
                 return _problem(400, "the message was cut off")
             if not body.strip():  # the button "test" of many cameras sends nothing
-                decider.heard(camera)
+                for camera in address.cameras:
+                    decider.heard(camera)
                 note("test", request)
                 return Response(status_code=200)
             try:
-                await decider.camera_message(camera, body, request.headers.get("Content-Type", ""))
+                strangers = await intake.take(decider, address, body, request.headers.get("Content-Type", ""))
             except PoisonError as error:
-                log.warning("camera %s: message put in quarantine: %s", camera.name, error)
+                log.warning("camera %s: message put in quarantine: %s", address.name, error)
                 return _problem(400, str(error))
             except SpoolError as error:
-                log.error("camera %s: message not accepted: %s", camera.name, error)
+                log.error("camera %s: message not accepted: %s", address.name, error)
                 return _problem(503, "the message can't be stored now", "5")
-        return Response(status_code=200)
+        for channel in strangers:
+            note("unknown_channel", request, channel)
+        return Response(drivers.answer(address.cameras[0].kind), 200, media_type="application/json")
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

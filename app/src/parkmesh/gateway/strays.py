@@ -12,11 +12,12 @@ from msgspec import Struct
 
 log = logging.getLogger("parkmesh.gateway")
 
-Kind = Literal["unknown_address", "unknown_camera", "wrong_method", "test"]
+Kind = Literal["unknown_address", "unknown_camera", "unknown_channel", "wrong_method", "test"]
 
 _TOLD: dict[Kind, str] = {
     "unknown_address": "no camera posts to such an address",
     "unknown_camera": "there is no such camera, or the secret part of its address is wrong",
+    "unknown_channel": "no camera has this channel of the recorder",
     "wrong_method": "a camera must send its messages by POST",
     "test": "a test without a message; the address is right",
 }
@@ -24,7 +25,8 @@ _SENDERS = 100
 
 
 class Stray(Struct):
-    """What one sender sent in one way; times in ms since 1970, ``path`` and ``method`` those of the last time."""
+    """What one sender sent in one way; times in ms since 1970, ``path``, ``method`` and ``channel`` (of a recorder)
+    those of the last time."""
 
     sender: str
     kind: Kind
@@ -33,6 +35,7 @@ class Stray(Struct):
     count: int
     first: int
     last: int
+    channel: str = ""
 
 
 class Strays:
@@ -44,18 +47,21 @@ class Strays:
         self._known: dict[tuple[str, Kind], Stray] = {}
         self.total = 0
 
-    def note(self, kind: Kind, sender: str, method: str, path: str) -> None:
+    def note(self, kind: Kind, sender: str, method: str, path: str, channel: str = "") -> None:
         """Count a request; its first of a sender and kind is logged, so that a camera that goes on fills no journal."""
         now, method, path = self._clock(), _printable(method)[:16], _shown(path, self._secrets)
-        self.total += kind != "test"
+        channel = _printable(channel)[:100]
+        # A recorder may well have cameras at no gate.
+        self.total += kind not in ("test", "unknown_channel")
         stray = self._known.pop((sender, kind), None)
         if stray is None:
-            level = logging.INFO if kind == "test" else logging.WARNING
+            level = logging.INFO if kind in ("test", "unknown_channel") else logging.WARNING
             log.log(level, "%s sent %s %s: %s (told once, counted in the status)", sender, method, path, _TOLD[kind])
             if len(self._known) >= _SENDERS:
                 del self._known[next(iter(self._known))]
             stray = Stray(sender, kind, method, path, 0, now, now)
         stray.method, stray.path, stray.count, stray.last = method, path, stray.count + 1, now
+        stray.channel = channel
         self._known[sender, kind] = stray  # at the end: the first is the one unheard longest
 
     def newest(self) -> list[Stray]:

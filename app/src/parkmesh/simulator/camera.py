@@ -77,17 +77,22 @@ def xml(event: Shot) -> bytes:
 
 def multipart(event: Shot) -> tuple[bytes, str]:
     """Return the body of the camera's POST and its Content-Type."""
-    boundary = "---------------------------7e13971310878"
-    parts = (
+    files = (
         ("anpr.xml", "application/xml", xml(event)),
         ("licensePlatePicture.jpg", "image/jpeg", jpeg.grey(200)),
         ("detectionPicture.jpg", "image/jpeg", jpeg.grey(90)),
     )
+    return form(*((f'name="{name}"; filename="{name}"', kind, content) for name, kind, content in files))
+
+
+def form(*parts: tuple[str, str, bytes]) -> tuple[bytes, str]:
+    """Return a multipart body and its Content-Type; each part has its names, its type and its content."""
+    boundary = "---------------------------7e13971310878"
     body = b""
-    for name, content_type, content in parts:
+    for names, content_type, content in parts:
         head = (
             f"--{boundary}\r\n"
-            f'Content-Disposition: form-data; name="{name}"; filename="{name}"\r\n'
+            f"Content-Disposition: form-data; {names}\r\n"
             f"Content-Type: {content_type}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )

@@ -14,12 +14,13 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, get_args
 
 import aiomqtt
 import click
 import msgspec
 
+from parkmesh.gateway.config import CameraKind
 from parkmesh.simulator import camera, drive, traffic
 from parkmesh.simulator import site as sites
 from parkmesh.simulator.site import Broker, CameraSite, RelaySite, SensorSite, Site, SiteError
@@ -107,6 +108,7 @@ def relay(site_path: Path | None, name: str | None, port: int | None, listen: st
 @_site_option
 @click.argument("plate")
 @click.option("--camera", "camera_name", help="Which camera sees the car.  [default: the site's first]")
+@click.option("--kind", type=click.Choice(get_args(CameraKind)), help="How it speaks.  [default: as in the site]")
 @click.option("--gateway", help="The gateway's URL.  [default: the site's]")
 @click.option("--relay", "relay_url", help="URL of the gate's simulated relay.  [default: the camera's in the site]")
 @click.option("--wait", "wait_s", type=click.FloatRange(0.1, 120), default=5, show_default=True, help="Seconds.")
@@ -116,8 +118,9 @@ def relay(site_path: Path | None, name: str | None, port: int | None, listen: st
 @click.option("--expect", type=click.Choice(["opened", "closed"]), help="Succeed only if the barrier does this.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def car(
-    site_path: Path | None, plate: str, camera_name: str | None, gateway: str | None, relay_url: str | None,
-    wait_s: float, confidence: int, late_s: float, retransmission: bool, expect: str | None, as_json: bool,
+    site_path: Path | None, plate: str, camera_name: str | None, kind: CameraKind | None, gateway: str | None,
+    relay_url: str | None, wait_s: float, confidence: int, late_s: float, retransmission: bool, expect: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Drive a car with PLATE up to a camera and report whether the barrier opened."""
     site = _site(site_path)
@@ -135,9 +138,10 @@ def car(
     shot = camera.shot(
         plate, drive.now() - timedelta(seconds=late_s), confidence=confidence, retransmission=retransmission
     )
-    url = drive.events_url(gateway, at.name, at.secret_path)
+    if kind:
+        at = msgspec.structs.replace(at, kind=kind)
     try:
-        seen = asyncio.run(drive.drive(url, at.name, relay_url, shot, wait_s))
+        seen = asyncio.run(drive.drive(gateway, at, relay_url, shot, wait_s))
     except drive.DriveError as error:
         _fail(str(error))
     if as_json:

@@ -8,8 +8,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from parkmesh.simulator import camera
+from parkmesh.simulator import camera, camera_messages
 from parkmesh.simulator.relay import Pulses
+from parkmesh.simulator.site import CameraSite
 
 _LOOK_EVERY_S = 0.05
 
@@ -32,9 +33,10 @@ class Drive(Struct, frozen=True):
     opened_before_s: float | None
 
 
-def events_url(gateway: str, name: str, secret_path: str | None) -> str:
-    middle = f"/{secret_path}" if secret_path else ""
-    return f"{gateway.rstrip('/')}/cameras/{name}{middle}/events"
+def events_url(gateway: str, at: CameraSite) -> str:
+    """Return the address to which a camera, or its recorder, posts."""
+    middle = f"/{at.secret_path}" if at.secret_path else ""
+    return f"{gateway.rstrip('/')}/cameras/{at.recorder or at.name}{middle}/events"
 
 
 async def pulses(client: httpx.AsyncClient, relay_url: str) -> Pulses:
@@ -50,9 +52,10 @@ async def pulses(client: httpx.AsyncClient, relay_url: str) -> Pulses:
         raise DriveError(f"{relay_url} isn't a simulated relay") from None
 
 
-async def post(client: httpx.AsyncClient, url: str, event: camera.Shot) -> None:
+async def post(client: httpx.AsyncClient, gateway: str, at: CameraSite, event: camera.Shot) -> None:
     """Send one camera message; return when the gateway accepted it."""
-    body, content_type = camera.multipart(event)
+    url = events_url(gateway, at)
+    body, content_type = camera_messages.message(at.kind, event, at.channel or at.name)
     try:
         response = await client.post(url, content=body, headers={"Content-Type": content_type}, timeout=10)
     except httpx.HTTPError as error:
@@ -61,12 +64,12 @@ async def post(client: httpx.AsyncClient, url: str, event: camera.Shot) -> None:
         raise DriveError(f"the gateway answered HTTP {response.status_code}: {response.text[:200]}")
 
 
-async def drive(url: str, camera_name: str, relay_url: str, event: camera.Shot, wait_s: float) -> Drive:
+async def drive(gateway: str, at: CameraSite, relay_url: str, event: camera.Shot, wait_s: float) -> Drive:
     """Send the message and watch the relay for ``wait_s`` seconds at most."""
     async with httpx.AsyncClient(trust_env=False) as client:
         before = await pulses(client, relay_url)
         started = time.monotonic()
-        await post(client, url, event)
+        await post(client, gateway, at, event)
         while True:
             opened = (await pulses(client, relay_url)).pulses > before.pulses
             waited = time.monotonic() - started
@@ -74,7 +77,7 @@ async def drive(url: str, camera_name: str, relay_url: str, event: camera.Shot, 
                 break
             await asyncio.sleep(_LOOK_EVERY_S)
     return Drive(
-        event.plate, camera_name, opened, round(waited, 2), round(waited, 2) if opened else None, before.last_ago_s
+        event.plate, at.name, opened, round(waited, 2), round(waited, 2) if opened else None, before.last_ago_s
     )
 
 

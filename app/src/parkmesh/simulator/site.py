@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from parkmesh.gateway.config import DevEui, Host, Port, Url
+from parkmesh.gateway.config import CameraKind, Channel, DevEui, Host, Port, Url
 from parkmesh.protocol.edge import Name
 
 
@@ -33,12 +33,18 @@ class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
-    """One simulated camera; ``relay`` is the one that moves its gate's barrier."""
+    """One simulated camera; ``relay`` is the one that moves its gate's barrier.
+
+    With a ``recorder`` its messages go to the recorder's address and name it by its ``channel``.
+    """
 
     name: Name
     gate: Name
     relay: Name | None = None
     secret_path: str | None = None
+    kind: CameraKind = "hikvision"
+    recorder: Name | None = None
+    channel: Channel | None = None
 
 
 class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):

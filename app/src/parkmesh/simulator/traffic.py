@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 
 from parkmesh.simulator import camera, lorawan
-from parkmesh.simulator.drive import DriveError, events_url, post
+from parkmesh.simulator.drive import DriveError, post
 from parkmesh.simulator.relay import Switch, application
 from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError
 
@@ -95,7 +95,7 @@ async def run(
             stranger = not site.plates or source.random() < _STRANGERS
             plate = random_plate(source) if stranger else source.choice(site.plates)
             shot = camera.shot(plate, now(), confidence=source.randint(80, 99))
-            await post(client, events_url(site.gateway, at.name, at.secret_path), shot)
+            await post(client, site.gateway, at, shot)
             log.info("%s at %s", plate, at.name)
 
         async def sensor(broker: Broker) -> None:

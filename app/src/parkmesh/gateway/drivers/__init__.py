@@ -3,15 +3,50 @@
 A new device is a module here, its kind in ``gateway.config`` and its line in a table below; nothing else names a brand.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
-from parkmesh.gateway.drivers import bosch_tps110, chirpstack, hikvision, nwave_nps405, shelly_gen2, things_stack
+from parkmesh.gateway.drivers import (
+    axis_lpv,
+    bosch_tps110,
+    chirpstack,
+    dahua_itsapi,
+    hikvision,
+    milesight,
+    nwave_nps405,
+    plate_recognizer,
+    rekor_scout,
+    shelly_gen2,
+    things_stack,
+)
 from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, SensorDriver, Uplink
 
-CAMERAS: Mapping[CameraKind, CameraDriver] = {"hikvision": hikvision}
+CAMERAS: Mapping[CameraKind, CameraDriver] = {
+    "axis_lpv": axis_lpv,
+    "dahua_itsapi": dahua_itsapi,
+    "hikvision": hikvision,
+    "milesight": milesight,
+    "plate_recognizer": plate_recognizer,
+    "rekor_scout": rekor_scout,
+}
+SEVERAL: Mapping[CameraKind, Callable[[bytes], list[bytes]]] = {"plate_recognizer": plate_recognizer.split}
+"""Cameras whose messages can have several plates, and what cuts such a message into messages with one each."""
+ANSWERS: Mapping[CameraKind, bytes] = {"dahua_itsapi": dahua_itsapi.ANSWER}
+"""Cameras that send again unless the answer to a message says this."""
 SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwave_nps405": nwave_nps405}
 RELAYS: Mapping[RelayKind, RelayDriver] = {"shelly_gen2": shelly_gen2}
+
+
+def messages(kind: CameraKind, body: bytes, content_type: str) -> list[bytes]:
+    """Return the messages of one POST, without pictures and with one plate each. Raises PoisonError."""
+    message = CAMERAS[kind].extract(body, content_type)
+    split = SEVERAL.get(kind)
+    return split(message) if split else [message]
+
+
+def answer(kind: CameraKind) -> bytes | None:
+    """Return the body of the answer 200, None where the camera needs none."""
+    return ANSWERS.get(kind)
 
 
 def parse_uplink(message: bytes) -> Uplink:

@@ -1,4 +1,4 @@
-"""XML as cameras write it, made into XML that a parser takes: pure, bytes in and bytes out.
+"""XML as cameras write it, made into XML that a parser takes, and parsed: pure.
 
 Firmware declares UTF-8 and copies in whatever a person typed as the channel's name: Latin-1, a bare ``&``, a control
 character. Some write GB2312 or UTF-16. None of that is a reason to refuse the plate in the same message. What can't be
@@ -8,6 +8,15 @@ Nothing here expands an entity; the result is parsed with the same protections a
 """
 
 import re
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from parkmesh.gateway.drivers import multipart
+from parkmesh.gateway.drivers.types import PoisonError
+
+MAX_XML = 256 * 1024
 
 _ENCODINGS = {
     "gb2312": "gb18030",
@@ -32,6 +41,55 @@ _UNREADABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 _REFERENCE = re.compile(r"&(?:#([0-9]{1,7}|x[0-9A-Fa-f]{1,6});)?(?!(?:amp|lt|gt|quot|apos);)")
 # Typed by people and read by nobody. Bounded, so that many starts without an end cost no more than one.
 _TYPED = re.compile(r"(<(?:[\w.-]{1,32}:)?(channelName|deviceName)>).{0,512}?(</(?:[\w.-]{1,32}:)?\2>)", re.DOTALL)
+
+
+_PREFIX = re.compile(rb"<(/?)[A-Za-z_][\w.-]*:")
+
+
+def local(tag: object) -> str:
+    """Return a tag's or an attribute's name without its namespace or prefix; nothing for a comment."""
+    # A comment's tag is a function; it has no name.
+    return tag.rpartition("}")[2].rpartition(":")[2] if isinstance(tag, str) else ""
+
+
+def tree(xml: bytes) -> Element:
+    """Parse a message. Raises PoisonError."""
+    xml = from_utf16(xml).strip(b"\x00 \t\r\n")
+    if len(xml) > MAX_XML:
+        raise PoisonError(f"the XML has {len(xml)} bytes, more than {MAX_XML}")
+    try:
+        try:
+            return _parsed(xml)
+        except (ParseError, ValueError, LookupError):
+            return _parsed(repaired(xml))
+    except DefusedXmlException as error:
+        raise PoisonError(f"the XML has a forbidden construct ({type(error).__name__})") from None
+    except (ParseError, ValueError, LookupError) as error:
+        raise PoisonError(f"the XML is broken: {error}") from None
+
+
+def _parsed(xml: bytes) -> Element:
+    try:
+        return fromstring(xml, forbid_dtd=True)
+    except ParseError as error:
+        # Some firmware prefixes its tags and never declares the prefix.
+        if "unbound prefix" not in str(error):
+            raise
+        return fromstring(_PREFIX.sub(rb"<\1", xml), forbid_dtd=True)
+
+
+def extract(body: bytes, content_type: str) -> bytes:
+    """Return the XML of a POST: the body itself, or the first part of it that is XML. Raises PoisonError."""
+    if is_utf16(body):
+        return body
+    start = body.lstrip(b"\xef\xbb\xbf\x00 \t\r\n")
+    if start.startswith(b"<"):
+        return start
+    for headers, content in multipart.parts(body, content_type):
+        content = trimmed(content)
+        if b"xml" in headers or content.startswith(b"<") or is_utf16(content):
+            return content
+    raise PoisonError("the multipart body has no XML part")
 
 
 def is_utf16(message: bytes) -> bool:

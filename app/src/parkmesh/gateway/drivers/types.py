@@ -29,7 +29,8 @@ class PlateRead(Struct, frozen=True):
 
     ``plate`` is as the camera wrote it (not normalised), None if it gave none. ``confidence`` is 0 to 1. ``at`` is the
     camera's clock in ms since 1970, None if it gave none. ``event_id`` names the event for deduplication, ``car_id``
-    the car that the camera follows over several messages (None: it doesn't say). ``anpr`` is False for messages that
+    the car that the camera follows over several messages (None: it doesn't say). ``channel`` names the camera, where a
+    recorder sends the messages of several. ``direction`` is the camera's own word. ``anpr`` is False for messages that
     aren't about a plate (motion, keep-alive); ``active`` is False for the end of an event.
     """
 
@@ -42,6 +43,7 @@ class PlateRead(Struct, frozen=True):
     retransmitted: bool = False
     active: bool = True
     car_id: str | None = None
+    channel: str | None = None
 
 
 class Uplink(Struct, frozen=True):
@@ -74,7 +76,10 @@ class CameraDriver(Protocol):
     """A camera that posts its messages to the listener."""
 
     def extract(self, body: bytes, content_type: str) -> bytes:
-        """Return what is kept of a POST: the message without its pictures. Raises PoisonError."""
+        """Return what is kept of a POST: the message without its pictures. Raises PoisonError.
+
+        Of what it returned, with no content type, it returns the same.
+        """
 
     def parse(self, message: bytes) -> PlateRead:
         """Read a message that ``extract`` returned. Raises PoisonError."""

@@ -1,0 +1,139 @@
+"""From a POST of any camera to the right gate: recorders, several plates in one message, numbers of cars, answers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import httpx
+import msgspec
+import pytest
+from parkmesh.gateway.config import Camera, CameraKind, Config, Recorder
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.listener import application
+from parkmesh.gateway.strays import Strays
+from parkmesh.protocol.edge import Passage
+from parkmesh.simulator import camera, camera_messages
+from parkmesh.simulator.drive import events_url
+from parkmesh.simulator.site import CameraSite
+from test_decider import NOW, World, make_config
+
+KINDS: tuple[CameraKind, ...] = get_args(CameraKind)
+
+
+class Yard(World):
+    """A gateway whose listener cameras of one kind post to."""
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.kept = self.spool()
+        self.answers: list[httpx.Response] = []
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[httpx.AsyncClient]:
+        async with self.gateway(self.kept) as decider:
+            transport = httpx.ASGITransport(self._application(decider))
+            async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+                yield client
+
+    def _application(self, decider: Decider) -> Any:
+        return application(self.config, decider, dict, Strays(lambda: NOW))
+
+    def passages(self) -> list[tuple[str, str, str, str | None]]:
+        found = [msgspec.json.decode(record, type=Passage) for record in self.kept.batch(99)]
+        return sorted((one.plate, one.gate, one.reason, one.camera) for one in found)
+
+    async def settled(self) -> None:
+        for _ in range(200):
+            if self.kept.counts().inbox == 0:
+                return
+            await asyncio.sleep(0.01)
+
+
+def yard(folder: Path, kind: CameraKind, **config: Any) -> Yard:
+    cameras = [Camera("cam-in", "in", "entry", kind), Camera("cam-out", "out", "exit", kind)]
+    return Yard(folder, msgspec.structs.replace(make_config(folder), **{"cameras": cameras, **config}))
+
+
+def recorder(kind: CameraKind) -> dict[str, Any]:
+    cameras = [
+        Camera("cam-in", "in", "entry", kind, recorder="nvr", channel="33"),
+        Camera("cam-out", "out", "exit", kind, recorder="nvr", channel="34"),
+    ]
+    return {"cameras": cameras, "recorders": [Recorder("nvr", kind, "a-secret-path")]}
+
+
+def message(kind: CameraKind, plate: str, channel: str = "33") -> tuple[bytes, dict[str, str]]:
+    shot = camera.shot(plate, datetime.fromtimestamp(NOW / 1000, UTC))
+    body, content_type = camera_messages.message(kind, shot, channel)
+    return body, {"Content-Type": content_type}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_car_of_each_brand_opens_its_gate(tmp_path: Path, kind: CameraKind) -> None:
+    world = yard(tmp_path, kind)
+    async with world.open() as client:
+        body, headers = message(kind, "1234 BCD")
+        for _ in range(2):  # sent again: ignored
+            answer = await client.post("/cameras/cam-in/events", content=body, headers=headers)
+            assert answer.status_code == 200
+        await world.settled()
+        assert (answer.content != b"") == (kind == "dahua_itsapi")
+        assert (await client.post("/cameras/cam-in/events", content=b"")).status_code == 200
+        wrong = await client.post("/cameras/cam-in/events", content=b'{"no": "plate"}')
+        assert (wrong.status_code, wrong.headers["Content-Type"]) == (400, "application/problem+json")
+        senders = (await client.get("/status")).json()["wrong_posts"]["senders"]
+    assert [one["kind"] for one in senders] == ["test"]
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
+    assert len(world.pulses) == 1
+    assert world.kept.counts().quarantine == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_recorder_s_messages_reach_the_camera_of_their_channel(tmp_path: Path, kind: CameraKind) -> None:
+    world = yard(tmp_path, kind, **recorder(kind))
+    async with world.open() as client:
+        url = events_url("http://gateway", CameraSite("cam-in", "in", None, "a-secret-path", kind, "nvr", "33"))
+        for plate, channel in (("1234BCD", "33"), ("5678FGH", "34"), ("9999XYZ", "35")):
+            body, headers = message(kind, plate, channel)
+            assert (await client.post(url, content=body, headers=headers)).status_code == 200
+            assert (await client.post("/cameras/nvr/events", content=body, headers=headers)).status_code == 404
+            assert (await client.post("/cameras/cam-in/events", content=body, headers=headers)).status_code == 404
+        await world.settled()
+        wrong = (await client.get("/status")).json()["wrong_posts"]
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in"), ("5678FGH", "out", "exact", "cam-out")]
+    [stranger] = [one for one in wrong["senders"] if one["kind"] == "unknown_channel"]
+    assert (stranger["channel"], stranger["count"]) == ("35", 1)
+    assert wrong["total"] == 6
+
+
+async def test_each_plate_of_one_post_is_decided(tmp_path: Path) -> None:
+    world = yard(tmp_path, "plate_recognizer", refusal_hold_s=0)
+    result = {"plate": "1234bcd", "score": 0.9, "dscore": 0.5}
+    data = {"camera_id": "x", "filename": "a.jpg", "results": [result, {**result, "plate": "9999xyz"}]}
+    async with world.open() as client:
+        assert (await client.post("/cameras/cam-in/events", json={"data": data})).status_code == 200
+        assert (await client.post("/cameras/cam-in/events", json={"data": {"results": []}})).status_code == 200
+        await world.settled()
+    assert [(plate, reason) for plate, _, reason, _ in world.passages()] == [
+        ("1234BCD", "exact"),
+        ("9999XYZ", "unknown_plate"),
+    ]
+
+
+async def test_the_cameras_number_of_a_car_joins_its_reads(tmp_path: Path) -> None:
+    world = yard(tmp_path, "axis_lpv")
+    event = {"carID": "7", "plateConfidence": "0.9", "capture_timestamp": str(NOW), "carState": "new"}
+    async with world.open() as client:
+        for count, plate in enumerate(("9XK", "1234BCD", "77777")):
+            update = {**event, "plateUTF8": plate, "packetCounter": str(count)}
+            assert (await client.post("/cameras/cam-in/events", json=update)).status_code == 200
+        lost = {**event, "plateUTF8": "5678FGH", "carState": "lost"}
+        assert (await client.post("/cameras/cam-in/events", content=json.dumps(lost).encode())).status_code == 200
+        await world.settled()
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
+    assert len(world.pulses) == 1
