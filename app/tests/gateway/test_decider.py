@@ -18,6 +18,7 @@ from parkmesh.gateway.config import Camera, Config, Gate, Relay
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers import hikvision
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
+from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.strays import Strays
@@ -832,8 +833,9 @@ async def test_a_full_disk_keeps_what_was_accepted(world: World) -> None:
 
 @asynccontextmanager
 async def listener(decider: Decider) -> AsyncIterator[httpx.AsyncClient]:
+    intake = Intake(decider._config, decider._spool, decider, clock=lambda: NOW)
     transport = httpx.ASGITransport(
-        application(decider._config, decider, lambda: {"gateway": "gateway-a"}, Strays(lambda: NOW, {"a-secret-path"}))
+        application(intake, decider, lambda: {"gateway": "gateway-a"}, Strays(lambda: NOW, {"a-secret-path"}))
     )
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client

@@ -13,7 +13,9 @@ import msgspec
 import pytest
 from parkmesh.gateway.config import Camera, CameraKind, Config, Recorder
 from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
+from parkmesh.gateway.mapping import Mapping
 from parkmesh.gateway.strays import Strays
 from parkmesh.protocol.edge import Passage
 from parkmesh.simulator import camera, camera_messages
@@ -21,6 +23,7 @@ from parkmesh.simulator.drive import events_url
 from parkmesh.simulator.site import CameraSite
 from test_decider import NOW, World, make_config
 
+MAPPING = Mapping("plate", confidence="confidence", confidence_max=100, time="time", event="event", channel="camera")
 KINDS: tuple[CameraKind, ...] = get_args(CameraKind)
 
 
@@ -41,7 +44,8 @@ class Yard(World):
                 yield client
 
     def _application(self, decider: Decider) -> Any:
-        return application(self.config, decider, dict, Strays(lambda: NOW))
+        intake = Intake(self.config, self.kept, decider, clock=lambda: NOW)
+        return application(intake, decider, dict, Strays(lambda: NOW))
 
     def passages(self) -> list[tuple[str, str, str, str | None]]:
         found = [msgspec.json.decode(record, type=Passage) for record in self.kept.batch(99)]
@@ -55,7 +59,11 @@ class Yard(World):
 
 
 def yard(folder: Path, kind: CameraKind, **config: Any) -> Yard:
-    cameras = [Camera("cam-in", "in", "entry", kind), Camera("cam-out", "out", "exit", kind)]
+    mapping = MAPPING if kind == "mapped" else None
+    cameras = [
+        Camera("cam-in", "in", "entry", kind, mapping=mapping),
+        Camera("cam-out", "out", "exit", kind, mapping=mapping),
+    ]
     return Yard(folder, msgspec.structs.replace(make_config(folder), **{"cameras": cameras, **config}))
 
 
@@ -64,7 +72,10 @@ def recorder(kind: CameraKind) -> dict[str, Any]:
         Camera("cam-in", "in", "entry", kind, recorder="nvr", channel="33"),
         Camera("cam-out", "out", "exit", kind, recorder="nvr", channel="34"),
     ]
-    return {"cameras": cameras, "recorders": [Recorder("nvr", kind, "a-secret-path")]}
+    return {
+        "cameras": cameras,
+        "recorders": [Recorder("nvr", kind, "a-secret-path", MAPPING if kind == "mapped" else None)],
+    }
 
 
 def message(kind: CameraKind, plate: str, channel: str = "33") -> tuple[bytes, dict[str, str]]:

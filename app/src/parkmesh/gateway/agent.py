@@ -13,9 +13,10 @@ import httpx
 import uvicorn
 
 from parkmesh import __version__
-from parkmesh.gateway import drivers, intake, watchdog
+from parkmesh.gateway import drivers, watchdog
 from parkmesh.gateway.config import Config, Listen
 from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
@@ -170,7 +171,8 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         sync = Sync(config, spool, decider, servers, clock=clock)
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake)
 
-        strays = Strays(clock, {secret for one in intake.addresses(config).values() if (secret := one.secret_path)})
+        intake = Intake(config, spool, decider, clock=clock)
+        strays = Strays(clock, {secret for one in intake.addresses.values() if (secret := one.secret_path)})
 
         def status() -> dict[str, object]:
             return {
@@ -197,7 +199,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         manager = watchdog.of_this_process()
         listener = _Server(
             uvicorn.Config(
-                application(config, decider, status, strays),
+                application(intake, decider, status, strays),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

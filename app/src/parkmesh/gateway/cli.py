@@ -4,15 +4,18 @@ import asyncio
 import json
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import click
 import httpx
 
-from parkmesh.gateway import agent
+from parkmesh.domain import plates
+from parkmesh.gateway import agent, drivers, intake
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.spool import SpoolError, peek
 
 DEFAULT_CONFIG = Path("/etc/parkmesh/gateway.json")
@@ -97,3 +100,45 @@ def check_config(path: Path) -> None:
         f"{path}: ok: gateway {config.name} of community {config.community}, {len(config.gates)} gates, "
         f"{len(config.cameras)} cameras, {len(config.sensors)} sensors, {len(config.servers)} servers"
     )
+
+
+@gateway.command("try-mapping")
+@_config_option
+@click.argument("name")
+@click.argument("message", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--content-type", default="", help="The message's Content-Type.  [default: told from the message]")
+def try_mapping(path: Path, name: str, message: Path, content_type: str) -> None:
+    """Show what the gateway reads in the file MESSAGE, as if the camera or recorder NAME had posted it."""
+    address = intake.addresses(_load(path)).get(name)
+    if address is None:
+        _fail(f"{path}: no camera that posts itself and no recorder has the name {name!r}", 2)
+    try:
+        body = message.read_bytes()
+    except OSError as error:
+        _fail(f"{message}: {error.strerror}", 2)
+    try:
+        reads = [drivers.CAMERAS[address.kind].parse(one) for one in address.messages(body, content_type)]
+    except PoisonError as error:
+        _fail(f"{message}: {error}", 1)
+    click.echo(json.dumps([_shown(address, read) for read in reads], indent=2, ensure_ascii=False))
+
+
+def _shown(address: intake.Address, read: PlateRead) -> dict[str, object]:
+    """Return a read as the gateway would take it: ``camera`` null is a channel of no camera."""
+    camera = address.camera(read.channel)
+    return {
+        "camera": camera.name if camera else None,
+        "decided": camera is not None and read.anpr and read.active,
+        "plate": plates.normalise(read.plate or ""),
+        "written": read.plate,
+        "confidence": read.confidence,
+        "time": None if read.at is None else _iso(read.at),
+        "direction": read.direction,
+        "car": read.car_id,
+        "channel": read.channel,
+        "event": read.event_id,
+    }
+
+
+def _iso(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

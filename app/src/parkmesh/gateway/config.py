@@ -7,6 +7,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from parkmesh.domain.community_rules import GateRules, RefusalHold, SamePlateWindow
+from parkmesh.gateway import mapping as mappings
+from parkmesh.gateway.mapping import Mapping, MappingError
 from parkmesh.protocol.edge import Direction, Name
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -15,7 +17,7 @@ DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 SecretPath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")]
 Channel = Annotated[str, Meta(min_length=1, max_length=100)]
-CameraKind = Literal["hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi"]
+CameraKind = Literal["hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "mapped"]
 RelayKind = Literal["shelly_gen2"]
 SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
@@ -59,6 +61,8 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     secret_path: SecretPath | None = None
     recorder: Name | None = None
     channel: Channel | None = None
+    mapping: Mapping | None = None
+    """How a camera of the kind ``mapped`` is read."""
 
 
 class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +71,8 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     kind: CameraKind = "hikvision"
     secret_path: SecretPath | None = None
+    mapping: Mapping | None = None
+    """As of a camera."""
 
 
 class Relay(Struct, frozen=True, forbid_unknown_fields=True):
@@ -151,14 +157,32 @@ def _misrecorded(config: Config) -> str | None:
             return f"camera {camera.name!r} names the recorder {camera.recorder!r}, which isn't under recorders"
         if camera.kind != recorder.kind:
             return f"camera {camera.name!r} is of kind {camera.kind}, but its recorder is of kind {recorder.kind}"
-        if camera.secret_path is not None:
-            return f"camera {camera.name!r} has a recorder: secret_path belongs to the recorder"
+        if camera.secret_path is not None or camera.mapping is not None:
+            return f"camera {camera.name!r} has a recorder: secret_path and mapping belong to the recorder"
     used = {camera.recorder for camera in config.cameras}
     for name in recorders:
         if name not in used:
             return f"recorder {name!r} has no camera"
     channels = [f"{camera.recorder}/{camera.channel}" for camera in config.cameras if camera.recorder]
     return _duplicates("channel", channels)
+
+
+def _mismapped(config: Config) -> str | None:
+    """Return what is wrong with a mapping, or None."""
+    alone = [("camera", one.name, one.kind, one.mapping) for one in config.cameras if one.recorder is None]
+    shared = [("recorder", one.name, one.kind, one.mapping) for one in config.recorders]
+    for what, name, kind, mapping in alone + shared:
+        if (kind == "mapped") is not (mapping is not None):
+            return f"{what} {name!r}: the kind mapped needs a mapping, and no other kind has one"
+        if mapping is None:
+            continue
+        if what == "recorder" and mapping.channel is None:
+            return f"{what} {name!r}: the mapping of a recorder needs the path of the channel"
+        try:
+            mappings.check(mapping)
+        except MappingError as error:
+            return f"{what} {name!r}: mapping: {error}"
+    return None
 
 
 def _inconsistency(config: Config) -> str | None:
@@ -171,6 +195,7 @@ def _inconsistency(config: Config) -> str | None:
         return "there are sensors but no mqtt broker"
     return (
         _misrecorded(config)
+        or _mismapped(config)
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
         or _duplicates("gate", gates)
         or _duplicates("sensor", [sensor.dev_eui.lower() for sensor in config.sensors])

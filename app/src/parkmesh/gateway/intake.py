@@ -4,68 +4,103 @@ A recorder, or a program that reads several cameras' pictures, posts everything 
 camera by its channel. Channels that belong to no camera are passed: a recorder has cameras at no gate, too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
-from parkmesh.gateway.spool import SpoolError
+from parkmesh.gateway.mapping import Mapping
+from parkmesh.gateway.spool import Spool, SpoolError
 
 
 class Address:
-    """Where messages come in: ``secret_path`` is what else the address needs, ``cameras`` are those that post there."""
+    """Where messages come in: ``secret_path`` is what else the address needs, ``mapping`` how messages are read where
+    the kind has no driver of its own, ``cameras`` are those that post there, all of one kind."""
 
-    def __init__(self, name: str, secret_path: str | None, cameras: Sequence[Camera]) -> None:
-        self.name, self.secret_path, self.cameras = name, secret_path, tuple(cameras)
+    def __init__(self, name: str, secret_path: str | None, mapping: Mapping | None, cameras: Sequence[Camera]) -> None:
+        self.name, self.secret_path, self.mapping, self.cameras = name, secret_path, mapping, tuple(cameras)
+        self.kind = self.cameras[0].kind
 
     def camera(self, channel: str | None) -> Camera | None:
         """Return the camera that a message is from, None if it is from no camera of ours."""
-        if len(self.cameras) == 1 and self.cameras[0].channel is None:
+        if self.cameras[0].recorder is None:
             return self.cameras[0]
         return next((camera for camera in self.cameras if camera.channel == channel), None)
+
+    def messages(self, body: bytes, content_type: str) -> list[bytes]:
+        """Return the messages of one POST, with one plate each. Raises PoisonError."""
+        return drivers.messages(self.kind, body, content_type, self.mapping)
 
 
 def addresses(config: Config) -> dict[str, Address]:
     """Return the addresses of cameras that post themselves, and of recorders."""
-    alone = [Address(one.name, one.secret_path, [one]) for one in config.cameras if one.recorder is None]
+    alone = [Address(one.name, one.secret_path, one.mapping, [one]) for one in config.cameras if one.recorder is None]
     shared = [
-        Address(one.name, one.secret_path, [camera for camera in config.cameras if camera.recorder == one.name])
+        Address(
+            one.name, one.secret_path, one.mapping, [camera for camera in config.cameras if camera.recorder == one.name]
+        )
         for one in config.recorders
     ]
     return {address.name: address for address in alone + shared}
 
 
-async def take(decider: Decider, address: Address, body: bytes, content_type: str) -> list[str]:
-    """Hand on what one POST holds; return the channels in it that belong to no camera.
+class Intake:
+    """Takes what is posted to the addresses of a configuration. ``clock`` gives ms since 1970."""
 
-    Everything in it that can be read is taken. Raises then SpoolError if something isn't kept, else PoisonError if
-    something can't be understood (it is in quarantine).
-    """
-    # Cameras of one address are of one kind.
-    speaker = address.cameras[0]
-    try:
-        messages = drivers.messages(speaker.kind, body, content_type)
-    except PoisonError:
-        await decider.camera_message(speaker, body, content_type)
-        raise
-    strangers: list[str] = []
-    unkept: SpoolError | None = None
-    poison: PoisonError | None = None
-    for message in messages:
+    def __init__(self, config: Config, spool: Spool, decider: Decider, *, clock: Callable[[], int]) -> None:
+        self._spool, self._decider, self._clock = spool, decider, clock
+        self.addresses = addresses(config)
+
+    def heard(self, address: Address) -> None:
+        """Note a sign of life that was no message."""
+        for camera in address.cameras:
+            self._decider.heard(camera)
+
+    async def take(self, address: Address, body: bytes, content_type: str) -> list[str]:
+        """Hand on what one POST holds; return the channels in it that belong to no camera.
+
+        Everything in it that can be read is taken. Raises then SpoolError if something isn't kept, else PoisonError if
+        something can't be understood (it is in quarantine).
+        """
         try:
-            camera: Camera | None = speaker
-            if speaker.channel is not None:
-                plate_read = drivers.CAMERAS[speaker.kind].parse(message)
-                camera = address.camera(plate_read.channel)
-                if camera is None and plate_read.anpr:
-                    strangers.append(plate_read.channel or "-")
-            if camera is not None:
-                await decider.camera_message(camera, message, "")
-        except SpoolError as error:
-            unkept = error
+            messages = address.messages(body, content_type)
         except PoisonError as error:
-            poison = error
-    if unkept or poison:
-        raise unkept or poison  # type: ignore[misc]
-    return strangers
+            self.heard(address)
+            name, now, text = address.name, self._clock(), str(error)
+            await self._decider.on_disk(lambda: self._spool.quarantine(name, now, text, body))
+            raise
+        if not messages:
+            self.heard(address)
+        strangers: list[str] = []
+        unkept: SpoolError | None = None
+        poison: PoisonError | None = None
+        for message in messages:
+            try:
+                stranger = await self._hand_on(address, message)
+                strangers += [stranger] if stranger else []
+            except SpoolError as error:
+                unkept = error
+            except PoisonError as error:
+                poison = error
+        if unkept is not None:
+            raise unkept
+        if poison is not None:
+            raise poison
+        return strangers
+
+    async def _hand_on(self, address: Address, message: bytes) -> str | None:
+        """Give a message to its camera; return its channel if it is a plate of no camera."""
+        camera: Camera | None = address.cameras[0]
+        if address.cameras[0].recorder is not None:
+            try:
+                plate_read = drivers.CAMERAS[address.kind].parse(message)
+            except PoisonError:
+                plate_read = None  # the decider refuses it, too, and keeps it for a person
+            if plate_read is not None:
+                camera = address.camera(plate_read.channel)
+                if camera is None:
+                    return plate_read.channel or "-" if plate_read.anpr else None
+        if camera is not None:
+            await self._decider.camera_message(camera, message, "")
+        return None

@@ -15,11 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from parkmesh.gateway import drivers, intake
-from parkmesh.gateway.config import Config
+from parkmesh.gateway import drivers
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
-from parkmesh.gateway.intake import Address
+from parkmesh.gateway.intake import Address, Intake
 from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Kind, Strays
 
@@ -60,14 +59,13 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def application(config: Config, decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
+def application(intake: Intake, decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
     """Build the listener's application; ``status`` gives what ``GET /status`` shows (no plates, no secrets), together
     with what ``strays`` has counted."""
     slots = asyncio.Semaphore(_AT_ONCE)
-    addresses = intake.addresses(config)
 
     def known(request: Request) -> Address | None:
-        address = addresses.get(request.path_params["camera"])
+        address = intake.addresses.get(request.path_params["camera"])
         given = request.path_params.get("secret", "")
         if address is None or not hmac.compare_digest((address.secret_path or "").encode(), given.encode()):
             return None
@@ -100,12 +98,11 @@ def application(config: Config, decider: Decider, status: Callable[[], dict[str,
             except ClientDisconnect:
                 return _problem(400, "the message was cut off")
             if not body.strip():  # the button "test" of many cameras sends nothing
-                for camera in address.cameras:
-                    decider.heard(camera)
+                intake.heard(address)
                 note("test", request)
                 return Response(status_code=200)
             try:
-                strangers = await intake.take(decider, address, body, request.headers.get("Content-Type", ""))
+                strangers = await intake.take(address, body, request.headers.get("Content-Type", ""))
             except PoisonError as error:
                 log.warning("camera %s: message put in quarantine: %s", address.name, error)
                 return _problem(400, str(error))
@@ -114,7 +111,7 @@ def application(config: Config, decider: Decider, status: Callable[[], dict[str,
                 return _problem(503, "the message can't be stored now", "5")
         for channel in strangers:
             note("unknown_channel", request, channel)
-        return Response(drivers.answer(address.cameras[0].kind), 200, media_type="application/json")
+        return Response(drivers.answer(address.kind), 200, media_type="application/json")
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})

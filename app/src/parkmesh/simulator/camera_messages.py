@@ -158,10 +158,24 @@ def _dahua_itsapi(event: Shot, channel: str) -> Message:
     )
 
 
+def _mapped(event: Shot, channel: str) -> Message:
+    """A camera whose installer wrote the message's template."""
+    return _json(
+        {
+            "plate": event.plate,
+            "confidence": event.confidence,
+            "time": event.moment.isoformat(),
+            "camera": channel,
+            "event": event.picture_id,
+        }
+    )
+
+
 _MESSAGES: Mapping[CameraKind, Callable[[Shot, str], Message]] = {
     "axis_lpv": _axis_lpv,
     "dahua_itsapi": _dahua_itsapi,
     "hikvision": _hikvision,
+    "mapped": _mapped,
     "milesight": _milesight,
     "plate_recognizer": _plate_recognizer,
     "rekor_scout": _rekor_scout,

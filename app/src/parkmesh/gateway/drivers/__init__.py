@@ -12,6 +12,7 @@ from parkmesh.gateway.drivers import (
     chirpstack,
     dahua_itsapi,
     hikvision,
+    mapped,
     milesight,
     nwave_nps405,
     plate_recognizer,
@@ -20,11 +21,13 @@ from parkmesh.gateway.drivers import (
     things_stack,
 )
 from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, SensorDriver, Uplink
+from parkmesh.gateway.mapping import Mapping as FieldMapping
 
 CAMERAS: Mapping[CameraKind, CameraDriver] = {
     "axis_lpv": axis_lpv,
     "dahua_itsapi": dahua_itsapi,
     "hikvision": hikvision,
+    "mapped": mapped,
     "milesight": milesight,
     "plate_recognizer": plate_recognizer,
     "rekor_scout": rekor_scout,
@@ -37,8 +40,11 @@ SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwa
 RELAYS: Mapping[RelayKind, RelayDriver] = {"shelly_gen2": shelly_gen2}
 
 
-def messages(kind: CameraKind, body: bytes, content_type: str) -> list[bytes]:
-    """Return the messages of one POST, without pictures and with one plate each. Raises PoisonError."""
+def messages(kind: CameraKind, body: bytes, content_type: str, fields: FieldMapping | None = None) -> list[bytes]:
+    """Return the messages of one POST, without pictures and with one plate each, read by ``fields`` if the kind has
+    them. Raises PoisonError."""
+    if fields is not None:
+        return mapped.read(fields, body, content_type)
     message = CAMERAS[kind].extract(body, content_type)
     split = SEVERAL.get(kind)
     return split(message) if split else [message]
