@@ -96,6 +96,15 @@ DAHUA = {
         "NormalPic": {"PicName": "full.jpg", "Content": PICTURE},
     }
 }
+FRIGATE = {
+    "type": "lpr",
+    "id": "1795772000.475377-mxklsc",
+    "name": None,
+    "plate": "1234BCD",
+    "score": 0.95,
+    "camera": "driveway_cam",
+    "timestamp": 1795772003.748393,
+}
 HIKVISION = {
     "ipAddress": "192.0.2.10",
     "channelID": 33,
@@ -113,6 +122,7 @@ REAL: dict[CameraKind, dict[str, Any]] = {
     "axis_lpv": AXIS,
     "rekor_scout": REKOR,
     "dahua_itsapi": DAHUA,
+    "frigate": FRIGATE,
     "hikvision": HIKVISION,
 }
 
@@ -142,6 +152,7 @@ def test_every_kind_has_a_real_message_and_a_simulated_one() -> None:
         ("axis_lpv", 0.719034, 1795772000252, "in", "1144696", "ACCC00000001"),
         ("rekor_scout", 0.9207, 1795772000789, None, None, "1414799424"),
         ("dahua_itsapi", 0.8, ms(2026, 11, 27, 13, 24, 56, 123_000), "Obverse", None, DEVICE),
+        ("frigate", 0.95, 1795772003748, None, FRIGATE["id"], "driveway_cam"),
         ("hikvision", 0.93, ms(2026, 11, 27, 13, 51, 24), "forward", None, "33"),
     ],
 )  # fmt: skip
@@ -196,14 +207,8 @@ def test_what_is_unreadable_in_a_plate_does_not_vanish_from_it(kind: CameraKind,
 
 
 NEEDED = (
-    "plate",
-    "plateText",
-    "plateUTF8",
-    "PlateNumber",
-    "best_plate_number",
-    "licensePlate",
-    "data_type",
-    "eventType",
+    *("plate", "plateText", "plateUTF8", "PlateNumber", "best_plate_number", "licensePlate"),
+    *("data_type", "eventType", "type"),
 )
 """What a message is about, and its plate."""
 
@@ -236,6 +241,7 @@ def test_no_field_but_the_plate_is_worth_a_refusal(kind: CameraKind, junk: objec
         ("rekor_scout", {**REKOR, "data_type": "alpr_results"}),
         ("dahua_itsapi", {"Active": True, "DeviceID": "x"}),
         ("dahua_itsapi", {"DeviceName": "c", "DeviceModel": "m", "DeviceID": "x"}),
+        ("frigate", {"type": "description", "id": "1", "description": "a car"}),
         ("hikvision", {"eventType": "heartBeat", "eventState": "active"}),
     ],
 )

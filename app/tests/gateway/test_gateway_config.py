@@ -78,6 +78,7 @@ def test_the_example_is_accepted() -> None:
         ("cameras", [recorded(recorder="nvr-2")], "names the recorder 'nvr-2', which isn't under recorders"),
         ("recorders", [{"name": "nvr"}], "recorder 'nvr' has no camera"),
         ("recorders", [{"name": "cam-main-in"}], "recorder 'cam-main-in' has no camera"),
+        ("cameras.0.kind", "frigate", "the kind frigate needs a recorder with a topic of the mqtt broker"),
         ("gates.0.relay.pulse_s", 0, "$.gates[0].relay.pulse_s"),
         ("gates.0.relay.url", "10.1.2.3", "$.gates[0].relay.url"),
         ("gates", [EXAMPLE["gates"][0]] * 2, "gate 'main-in' is there twice"),
@@ -119,6 +120,27 @@ def test_the_cameras_of_a_recorder(cameras: list[dict[str, object]], message: st
     else:
         with pytest.raises(ConfigError) as caught:
             configuration.parse(text, "gateway.json")
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recorder", "mqtt", "message"),
+    [
+        ({"topic": "frigate/tracked_object_update"}, {}, None),
+        ({}, {}, "recorder 'nvr': the kind frigate needs a recorder with a topic of the mqtt broker"),
+        ({"topic": "a/b"}, None, "recorder 'nvr' has a topic, but there is no mqtt broker"),
+        ({"topic": "a/b", "secret_path": "a-secret-path"}, {}, "recorder 'nvr' has a topic, so no secret_path"),
+        ({"topic": "a/+"}, {}, "$.recorders[0].topic"),
+    ],
+)
+def test_a_recorder_at_the_broker(recorder: dict[str, str], mqtt: object, message: str | None) -> None:
+    recorders = [{"name": "nvr", "kind": "frigate", **recorder}]
+    document = EXAMPLE | {"cameras": [recorded(kind="frigate")], "recorders": recorders, "mqtt": mqtt, "sensors": []}
+    if message is None:
+        assert configuration.parse(json.dumps(document).encode(), "gateway.json").recorders[0].topic
+    else:
+        with pytest.raises(ConfigError) as caught:
+            configuration.parse(json.dumps(document).encode(), "gateway.json")
         assert message in str(caught.value)
 
 

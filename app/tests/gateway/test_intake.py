@@ -11,11 +11,13 @@ from typing import Any, get_args
 import httpx
 import msgspec
 import pytest
-from parkmesh.gateway.config import Camera, CameraKind, Config, Recorder
+from parkmesh.gateway.config import BY_BROKER, Camera, CameraKind, Config, Mqtt, Recorder
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.mapping import Mapping
+from parkmesh.gateway.sensor_feed import SensorFeed
+from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Strays
 from parkmesh.protocol.edge import Passage
 from parkmesh.simulator import camera, camera_messages
@@ -24,7 +26,7 @@ from parkmesh.simulator.site import CameraSite
 from test_decider import NOW, World, make_config
 
 MAPPING = Mapping("plate", confidence="confidence", confidence_max=100, time="time", event="event", channel="camera")
-KINDS: tuple[CameraKind, ...] = get_args(CameraKind)
+KINDS: tuple[CameraKind, ...] = tuple(kind for kind in get_args(CameraKind) if kind not in BY_BROKER)
 
 
 class Yard(World):
@@ -148,3 +150,39 @@ async def test_the_cameras_number_of_a_car_joins_its_reads(tmp_path: Path) -> No
         await world.settled()
     assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
     assert len(world.pulses) == 1
+
+
+async def test_a_recorders_reads_by_the_broker(tmp_path: Path) -> None:
+    cameras = [Camera("cam-in", "in", "entry", "frigate", recorder="nvr", channel="33")]
+    shared = [Recorder("nvr", "frigate", topic="frigate/tracked_object_update")]
+    world = yard(tmp_path, "frigate", cameras=cameras, recorders=shared, mqtt=Mqtt())
+    strays = Strays(lambda: NOW)
+    async with world.gateway(world.kept) as decider:
+        intake = Intake(world.config, world.kept, decider, clock=lambda: NOW)
+        feed = SensorFeed(world.config, world.kept, decider, clock=lambda: NOW, appended=lambda: None, intake=intake,
+                          strays=strays)  # fmt: skip
+        for plate, channel in (("1234BCD", "33"), ("5678FGH", "34")):
+            for _ in range(2):  # the broker delivers at least once
+                await feed.take("frigate/tracked_object_update", message("frigate", plate, channel)[0])
+        await feed.take("frigate/tracked_object_update", b"junk")
+        await world.settled()
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
+    assert [(one.kind, one.sender, one.channel, one.count) for one in strays.newest()] == [
+        ("unknown_channel", "mqtt", "34", 2)
+    ]
+    assert world.kept.counts().quarantine == 1
+
+
+async def test_a_read_by_the_broker_is_not_acknowledged_before_it_is_on_disk(tmp_path: Path) -> None:
+    cameras = [Camera("cam-in", "in", "entry", "frigate", recorder="nvr", channel="33")]
+    world = yard(tmp_path, "frigate", cameras=cameras, recorders=[Recorder("nvr", "frigate", topic="a/b")], mqtt=Mqtt())
+    async with world.gateway(world.kept) as decider:
+        intake = Intake(world.config, world.kept, decider, clock=lambda: NOW)
+        feed = SensorFeed(world.config, world.kept, decider, clock=lambda: NOW, appended=lambda: None, intake=intake)
+        await decider.on_disk(lambda: world.kept._db.execute("ALTER TABLE inbox RENAME TO gone").fetchall())
+        with pytest.raises(SpoolError):
+            await feed.take("a/b", message("frigate", "1234BCD")[0])
+        await decider.on_disk(lambda: world.kept._db.execute("ALTER TABLE gone RENAME TO inbox").fetchall())
+        await feed.take("a/b", message("frigate", "1234BCD")[0])
+        await world.settled()
+    assert [plate for plate, *_ in world.passages()] == ["1234BCD"]

@@ -56,7 +56,7 @@ SERVER = {
 }
 TOP_LEVEL = ("audit", "settings", "servers")
 BRANDS = (
-    *("hikvision", "dahua", "axis", "milesight", "rekor", "plate_recognizer"),
+    *("hikvision", "dahua", "axis", "milesight", "rekor", "plate_recognizer", "frigate"),
     *("shelly", "bosch", "nwave", "chirpstack", "tps110", "nps405"),
 )
 UNBRANDED = ("parkmesh.gateway.decider", "parkmesh.gateway.listener", "parkmesh.gateway.sensor_feed")

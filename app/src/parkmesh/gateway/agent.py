@@ -169,10 +169,9 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
             closed=lambda relay: drivers.RELAYS[relay.kind].closed(devices, relay),
         )
         sync = Sync(config, spool, decider, servers, clock=clock)
-        feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake)
-
         intake = Intake(config, spool, decider, clock=clock)
         strays = Strays(clock, {secret for one in intake.addresses.values() if (secret := one.secret_path)})
+        feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake, intake=intake, strays=strays)
 
         def status() -> dict[str, object]:
             return {

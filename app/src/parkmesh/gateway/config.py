@@ -16,11 +16,17 @@ Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$", max_length=300)]
 DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 SecretPath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")]
+Topic = Annotated[str, Meta(pattern=r"^[^+#\x00]{1,200}$")]
 Channel = Annotated[str, Meta(min_length=1, max_length=100)]
-CameraKind = Literal["hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "mapped"]
+CameraKind = Literal[
+    "hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "frigate", "mapped"
+]
 RelayKind = Literal["shelly_gen2"]
 SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
+
+BY_BROKER: frozenset[CameraKind] = frozenset({"frigate"})
+"""Kinds whose messages come by the MQTT broker only."""
 
 _UNTOLD = GateRules()
 RENAMED = {"denied_hold_s": "refusal_hold_s"}
@@ -66,13 +72,17 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
-    """What posts the messages of several cameras: a network recorder, or a program that reads their pictures."""
+    """What sends the messages of several cameras: a network recorder, or a program that reads their pictures.
+
+    With ``topic`` they come by the MQTT broker, and the recorder has no address.
+    """
 
     name: Name
     kind: CameraKind = "hikvision"
     secret_path: SecretPath | None = None
     mapping: Mapping | None = None
     """As of a camera."""
+    topic: Topic | None = None
 
 
 class Relay(Struct, frozen=True, forbid_unknown_fields=True):
@@ -160,11 +170,21 @@ def _misrecorded(config: Config) -> str | None:
         if camera.secret_path is not None or camera.mapping is not None:
             return f"camera {camera.name!r} has a recorder: secret_path and mapping belong to the recorder"
     used = {camera.recorder for camera in config.cameras}
-    for name in recorders:
+    for name, recorder in recorders.items():
         if name not in used:
             return f"recorder {name!r} has no camera"
+        if recorder.topic is not None and recorder.secret_path is not None:
+            return f"recorder {name!r} has a topic, so no secret_path"
+        if recorder.topic is not None and config.mqtt is None:
+            return f"recorder {name!r} has a topic, but there is no mqtt broker"
+    untold = [("camera", one.name, one.kind) for one in config.cameras if one.recorder is None]
+    untold += [("recorder", one.name, one.kind) for one in config.recorders if one.topic is None]
+    for what, name, kind in untold:
+        if kind in BY_BROKER:
+            return f"{what} {name!r}: the kind {kind} needs a recorder with a topic of the mqtt broker"
     channels = [f"{camera.recorder}/{camera.channel}" for camera in config.cameras if camera.recorder]
-    return _duplicates("channel", channels)
+    topics = [recorder.topic for recorder in config.recorders if recorder.topic]
+    return _duplicates("channel", channels) or _duplicates("topic", topics)
 
 
 def _mismapped(config: Config) -> str | None:

@@ -1,4 +1,5 @@
-"""From one POST to the decider: cut into messages with one plate each, and each given to the camera that it is from.
+"""From one POST, or one message by MQTT, to the decider: cut into messages with one plate each, and each given to the
+camera that it is from.
 
 A recorder, or a program that reads several cameras' pictures, posts everything to one address; the message names the
 camera by its channel. Channels that belong to no camera are passed: a recorder has cameras at no gate, too.
@@ -41,8 +42,20 @@ def addresses(config: Config) -> dict[str, Address]:
             one.name, one.secret_path, one.mapping, [camera for camera in config.cameras if camera.recorder == one.name]
         )
         for one in config.recorders
+        if one.topic is None
     ]
     return {address.name: address for address in alone + shared}
+
+
+def topics(config: Config) -> dict[str, Address]:
+    """Return the topics of the MQTT broker on which recorders send."""
+    return {
+        one.topic: Address(
+            one.name, None, one.mapping, [camera for camera in config.cameras if camera.recorder == one.name]
+        )
+        for one in config.recorders
+        if one.topic is not None
+    }
 
 
 class Intake:
@@ -50,7 +63,7 @@ class Intake:
 
     def __init__(self, config: Config, spool: Spool, decider: Decider, *, clock: Callable[[], int]) -> None:
         self._spool, self._decider, self._clock = spool, decider, clock
-        self.addresses = addresses(config)
+        self.addresses, self.topics = addresses(config), topics(config)
 
     def heard(self, address: Address) -> None:
         """Note a sign of life that was no message."""

@@ -1,4 +1,5 @@
-"""Parking sensors' uplinks from the community's MQTT broker: subscribed for good, acknowledged when on disk."""
+"""What comes from the community's MQTT broker, sensors' uplinks and recorders' reads: subscribed for good, acknowledged
+when on disk."""
 
 import asyncio
 import logging
@@ -12,7 +13,9 @@ from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Config, Mqtt
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.spool import Spool, SpoolError
+from parkmesh.gateway.strays import Strays
 from parkmesh.protocol.edge import SpaceState, Times
 
 log = logging.getLogger("parkmesh.gateway")
@@ -22,11 +25,22 @@ _WATCH_S = 60.0
 
 
 class SensorFeed:
-    """Turns uplinks into space states in the spool. ``appended`` is called after each."""
+    """Turns uplinks into space states in the spool; ``appended`` is called after each. Hands recorders' messages to
+    ``intake``, and tells ``strays`` of their channels that no camera has."""
 
     def __init__(
-        self, config: Config, spool: Spool, decider: Decider, *, clock: Callable[[], int], appended: Callable[[], None]
+        self,
+        config: Config,
+        spool: Spool,
+        decider: Decider,
+        *,
+        clock: Callable[[], int],
+        appended: Callable[[], None],
+        intake: Intake | None = None,
+        strays: Strays | None = None,
     ) -> None:
+        self._recorders = intake.topics if intake else {}
+        self._intake, self._strays = intake, strays
         self._config, self._spool, self._decider = config, spool, decider
         self._clock, self._appended = clock, appended
         self._sensors = {sensor.dev_eui.lower(): sensor for sensor in config.sensors}
@@ -62,6 +76,9 @@ class SensorFeed:
 
     async def take(self, topic: str, payload: bytes) -> None:
         """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
+        if topic in self._recorders:
+            await self._take_read(topic, payload)
+            return
         now = self._clock()
         try:
             uplink = drivers.parse_uplink(payload)
@@ -96,6 +113,17 @@ class SensorFeed:
             # The server hears of it, and the broker keeps it until it is on disk.
             raise SpoolError(self._spool.disk_error or "the spool is in memory")
 
+    async def _take_read(self, topic: str, payload: bytes) -> None:
+        assert self._intake is not None
+        try:
+            strangers = await self._intake.take(self._recorders[topic], payload, "")
+        except PoisonError as error:
+            log.warning("recorder %s: message put in quarantine: %s", self._recorders[topic].name, error)
+            return
+        for channel in strangers:
+            if self._strays is not None:
+                self._strays.note("unknown_channel", "mqtt", "-", topic, channel)
+
     async def run(self, broker: Mqtt) -> None:
         """Stay subscribed until cancelled; reconnect when the broker goes away."""
         backoff, told = Backoff(), ""
@@ -108,7 +136,7 @@ class SensorFeed:
                 told = "" if self.connected else str(error)
             except SpoolError as error:
                 # Not acknowledged: the broker sends it again after we reconnect.
-                log.error("sensor message not kept: %s", error)
+                log.error("message of the broker not kept: %s", error)
             self.connected = False
             await asyncio.sleep(backoff.next_s())
 
@@ -124,7 +152,7 @@ class SensorFeed:
         paho = client._client
         paho.manual_ack_set(True)
         async with client:
-            for topic in broker.topics:
+            for topic in [*broker.topics, *self._recorders]:
                 await client.subscribe(topic, qos=1)
             self.connected = True
             backoff.reset()

@@ -158,6 +158,22 @@ def _dahua_itsapi(event: Shot, channel: str) -> Message:
     )
 
 
+def _frigate(event: Shot, channel: str) -> Message:
+    """What comes on the topic ``frigate/tracked_object_update``."""
+    seconds = event.moment.timestamp()
+    return _json(
+        {
+            "type": "lpr",
+            "id": f"{seconds:.6f}-{event.uuid[-6:]}",
+            "name": None,
+            "plate": event.plate.replace(" ", ""),
+            "score": event.confidence / 100,
+            "camera": channel,
+            "timestamp": seconds,
+        }
+    )
+
+
 def _mapped(event: Shot, channel: str) -> Message:
     """A camera whose installer wrote the message's template."""
     return _json(
@@ -174,6 +190,7 @@ def _mapped(event: Shot, channel: str) -> Message:
 _MESSAGES: Mapping[CameraKind, Callable[[Shot, str], Message]] = {
     "axis_lpv": _axis_lpv,
     "dahua_itsapi": _dahua_itsapi,
+    "frigate": _frigate,
     "hikvision": _hikvision,
     "mapped": _mapped,
     "milesight": _milesight,

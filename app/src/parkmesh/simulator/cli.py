@@ -141,7 +141,7 @@ def car(
     if kind:
         at = msgspec.structs.replace(at, kind=kind)
     try:
-        seen = asyncio.run(drive.drive(gateway, at, relay_url, shot, wait_s))
+        seen = asyncio.run(drive.drive(gateway, at, relay_url, shot, wait_s, site.broker if site else None))
     except drive.DriveError as error:
         _fail(str(error))
     if as_json:

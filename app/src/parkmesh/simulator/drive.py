@@ -4,13 +4,14 @@ import asyncio
 import time
 from datetime import datetime
 
+import aiomqtt
 import httpx
 import msgspec
 from msgspec import Struct
 
 from parkmesh.simulator import camera, camera_messages
 from parkmesh.simulator.relay import Pulses
-from parkmesh.simulator.site import CameraSite
+from parkmesh.simulator.site import Broker, CameraSite
 
 _LOOK_EVERY_S = 0.05
 
@@ -52,8 +53,13 @@ async def pulses(client: httpx.AsyncClient, relay_url: str) -> Pulses:
         raise DriveError(f"{relay_url} isn't a simulated relay") from None
 
 
-async def post(client: httpx.AsyncClient, gateway: str, at: CameraSite, event: camera.Shot) -> None:
-    """Send one camera message; return when the gateway accepted it."""
+async def post(
+    client: httpx.AsyncClient, gateway: str, at: CameraSite, event: camera.Shot, broker: Broker | None = None
+) -> None:
+    """Send one camera message; return when the gateway, or the broker, accepted it."""
+    if at.topic is not None:
+        await _publish(broker, at, event)
+        return
     url = events_url(gateway, at)
     body, content_type = camera_messages.message(at.kind, event, at.channel or at.name)
     try:
@@ -64,12 +70,25 @@ async def post(client: httpx.AsyncClient, gateway: str, at: CameraSite, event: c
         raise DriveError(f"the gateway answered HTTP {response.status_code}: {response.text[:200]}")
 
 
-async def drive(gateway: str, at: CameraSite, relay_url: str, event: camera.Shot, wait_s: float) -> Drive:
+async def _publish(broker: Broker | None, at: CameraSite, event: camera.Shot) -> None:
+    if broker is None:
+        raise DriveError(f"camera {at.name} has a topic, but the site names no broker")
+    body, _ = camera_messages.message(at.kind, event, at.channel or at.name)
+    try:
+        async with aiomqtt.Client(broker.host, broker.port, timeout=5) as client:
+            await client.publish(at.topic or "", body, qos=1, timeout=5)
+    except aiomqtt.MqttError as error:
+        raise DriveError(f"broker {broker.host}:{broker.port}: {error}") from None
+
+
+async def drive(
+    gateway: str, at: CameraSite, relay_url: str, event: camera.Shot, wait_s: float, broker: Broker | None = None
+) -> Drive:
     """Send the message and watch the relay for ``wait_s`` seconds at most."""
     async with httpx.AsyncClient(trust_env=False) as client:
         before = await pulses(client, relay_url)
         started = time.monotonic()
-        await post(client, gateway, at, event)
+        await post(client, gateway, at, event, broker)
         while True:
             opened = (await pulses(client, relay_url)).pulses > before.pulses
             waited = time.monotonic() - started

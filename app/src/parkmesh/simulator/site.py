@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from parkmesh.gateway.config import CameraKind, Channel, DevEui, Host, Port, Url
+from parkmesh.gateway.config import CameraKind, Channel, DevEui, Host, Port, Topic, Url
 from parkmesh.protocol.edge import Name
 
 
@@ -35,7 +35,8 @@ class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):
 class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
     """One simulated camera; ``relay`` is the one that moves its gate's barrier.
 
-    With a ``recorder`` its messages go to the recorder's address and name it by its ``channel``.
+    With a ``recorder`` its messages go to the recorder's address, or to its ``topic`` at the broker, and name the
+    camera by its ``channel``.
     """
 
     name: Name
@@ -45,6 +46,7 @@ class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
     kind: CameraKind = "hikvision"
     recorder: Name | None = None
     channel: Channel | None = None
+    topic: Topic | None = None
 
 
 class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from parkmesh.gateway.drivers import (
     bosch_tps110,
     chirpstack,
     dahua_itsapi,
+    frigate,
     hikvision,
     mapped,
     milesight,
@@ -26,6 +27,7 @@ from parkmesh.gateway.mapping import Mapping as FieldMapping
 CAMERAS: Mapping[CameraKind, CameraDriver] = {
     "axis_lpv": axis_lpv,
     "dahua_itsapi": dahua_itsapi,
+    "frigate": frigate,
     "hikvision": hikvision,
     "mapped": mapped,
     "milesight": milesight,
