@@ -152,6 +152,38 @@ async def test_the_cameras_number_of_a_car_joins_its_reads(tmp_path: Path) -> No
     assert len(world.pulses) == 1
 
 
+PATH = "/NotificationInfo/TollgateInfo"
+
+
+@pytest.mark.parametrize("shared", [False, True])
+async def test_a_camera_that_posts_where_its_maker_wants(tmp_path: Path, shared: bool) -> None:
+    kind: CameraKind = "dahua_itsapi"
+    one = {"cameras": [Camera("cam-in", "in", "entry", kind), Camera("cam-out", "out", "exit", kind, "a-secret-path")]}
+    several = {**recorder(kind), "recorders": [Recorder("nvr", kind)]}
+    world = yard(tmp_path, kind, **(several if shared else one))
+    async with world.open() as client:
+        body, headers = message(kind, "1234BCD", "33")
+        answer = await client.post(PATH, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["Response"]["Status"]) == (200, 0)
+        answer = await client.post("/NotificationInfo/KeepAlive", json={"Active": True, "DeviceID": "33"})
+        assert (answer.status_code, answer.json()["Result"]) == (200, True)
+        assert (await client.get(PATH)).status_code == 200
+        assert (await client.put(PATH)).status_code == 405
+        await world.settled()
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
+
+
+async def test_nobody_guesses_which_of_two_cameras_a_makers_path_is(tmp_path: Path) -> None:
+    kinds: tuple[CameraKind, ...] = ("dahua_itsapi", "milesight")
+    for kind in kinds:
+        (tmp_path / kind).mkdir()
+        world = yard(tmp_path / kind, kind)
+        async with world.open() as client:
+            body, headers = message(kind, "1234BCD")
+            assert (await client.post(PATH, content=body, headers=headers)).status_code == 404
+            assert (await client.get("/status")).json()["wrong_posts"]["total"] == 1
+
+
 async def test_a_recorders_reads_by_the_broker(tmp_path: Path) -> None:
     cameras = [Camera("cam-in", "in", "entry", "frigate", recorder="nvr", channel="33")]
     shared = [Recorder("nvr", "frigate", topic="frigate/tracked_object_update")]

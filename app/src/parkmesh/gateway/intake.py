@@ -47,6 +47,17 @@ def addresses(config: Config) -> dict[str, Address]:
     return {address.name: address for address in alone + shared}
 
 
+def fixed(known: Sequence[Address]) -> dict[str, Address]:
+    """Return whose messages come to the paths that a brand's cameras post to whatever a person sets: of the only
+    address of the kind that needs no secret. Several cameras of the kind are those of a recorder."""
+    found: dict[str, Address] = {}
+    for path, kind in drivers.PATHS.items():
+        open_to_all = [address for address in known if address.kind == kind and address.secret_path is None]
+        if len(open_to_all) == 1:
+            found[path] = open_to_all[0]
+    return found
+
+
 def topics(config: Config) -> dict[str, Address]:
     """Return the topics of the MQTT broker on which recorders send."""
     return {
@@ -64,6 +75,7 @@ class Intake:
     def __init__(self, config: Config, spool: Spool, decider: Decider, *, clock: Callable[[], int]) -> None:
         self._spool, self._decider, self._clock = spool, decider, clock
         self.addresses, self.topics = addresses(config), topics(config)
+        self.fixed = fixed(list(self.addresses.values()))
 
     def heard(self, address: Address) -> None:
         """Note a sign of life that was no message."""

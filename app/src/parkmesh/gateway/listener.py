@@ -65,7 +65,10 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
     slots = asyncio.Semaphore(_AT_ONCE)
 
     def known(request: Request) -> Address | None:
-        address = intake.addresses.get(request.path_params["camera"])
+        fixed = intake.fixed.get(request.url.path)
+        if fixed is not None:
+            return fixed
+        address = intake.addresses.get(request.path_params.get("camera", ""))
         given = request.path_params.get("secret", "")
         if address is None or not hmac.compare_digest((address.secret_path or "").encode(), given.encode()):
             return None
@@ -134,6 +137,7 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
             for address in ("/cameras/{camera}/events", "/cameras/{camera}/{secret}/events")
             for end in ("", "/")
         ]
+        + [Route(path, events, methods=_METHODS) for path in intake.fixed]
         + [Route("/healthz", healthz), Route("/status", show_status)],
         exception_handlers={404: astray, 405: astray},
     )

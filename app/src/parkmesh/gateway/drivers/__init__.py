@@ -36,6 +36,8 @@ CAMERAS: Mapping[CameraKind, CameraDriver] = {
 }
 SEVERAL: Mapping[CameraKind, Callable[[bytes], list[bytes]]] = {"plate_recognizer": plate_recognizer.split}
 """Cameras whose messages can have several plates, and what cuts such a message into messages with one each."""
+PATHS: Mapping[str, CameraKind] = dict.fromkeys(dahua_itsapi.PATHS, "dahua_itsapi")
+"""Paths that some cameras post to whatever a person sets."""
 ANSWERS: Mapping[CameraKind, bytes] = {"dahua_itsapi": dahua_itsapi.ANSWER}
 """Cameras that send again unless the answer to a message says this."""
 SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwave_nps405": nwave_nps405}

@@ -10,7 +10,10 @@ from parkmesh.gateway.drivers import camera_values
 from parkmesh.gateway.drivers.camera_json import at, document, extract
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 
-__all__ = ["ANSWER", "extract", "parse"]
+__all__ = ["ANSWER", "PATHS", "extract", "parse"]
+
+PATHS = ("/NotificationInfo/TollgateInfo", "/NotificationInfo/KeepAlive", "/NotificationInfo/DeviceInfo")
+"""Where the camera posts; not every firmware lets a person change it."""
 
 ANSWER = b'{"Result":true,"Message":"Success","RspTime":"","Response":{"Status":0,"Message":"Success"}}'
 """What satisfies the camera: ``Result`` for its signs of life, ``Response`` for plates."""
