@@ -152,6 +152,30 @@ async def test_the_cameras_number_of_a_car_joins_its_reads(tmp_path: Path) -> No
     assert len(world.pulses) == 1
 
 
+async def test_a_car_that_drives_away_opens_nothing_where_its_direction_is_ignored(tmp_path: Path) -> None:
+    cameras = [Camera("cam-in", "in", "entry", "axis_lpv", ignore_directions=["Out"])]
+    world = yard(tmp_path, "axis_lpv", cameras=cameras, camera_silence_s=10)
+    event = {
+        "carState": "update",
+        "plateUTF8": "1234BCD",
+        "plateConfidence": "0.9",
+        "capture_timestamp": str(NOW + 60_000),
+    }
+    async with world.gateway(world.kept) as decider:
+        intake = Intake(world.config, world.kept, decider, clock=lambda: world.now)
+        address = intake.addresses["cam-in"]
+        world.now += 60_000
+        leaving = {**event, "carID": "1", "carMoveDirection": "out"}
+        await intake.take(address, json.dumps(leaving).encode(), "")
+        assert decider.silent_cameras() == []
+        assert world.kept.counts().inbox == 0
+        for number, direction in (("2", "in"), ("3", "unknown")):
+            seen = {**event, "carID": number, "carMoveDirection": direction}
+            await intake.take(address, json.dumps(seen).encode(), "")
+        await world.settled()
+    assert world.passages() == [("1234BCD", "in", "exact", "cam-in")]
+
+
 PATH = "/NotificationInfo/TollgateInfo"
 
 

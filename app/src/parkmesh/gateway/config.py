@@ -69,6 +69,8 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     channel: Channel | None = None
     mapping: Mapping | None = None
     """How a camera of the kind ``mapped`` is read."""
+    ignore_directions: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=8)] = []
+    """The camera's own words for directions in which it reads cars that aren't at its gate."""
 
 
 class Recorder(Struct, frozen=True, forbid_unknown_fields=True):

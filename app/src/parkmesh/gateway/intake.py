@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from parkmesh.gateway import drivers
 from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.mapping import Mapping
 from parkmesh.gateway.spool import Spool, SpoolError
 
@@ -117,7 +117,7 @@ class Intake:
     async def _hand_on(self, address: Address, message: bytes) -> str | None:
         """Give a message to its camera; return its channel if it is a plate of no camera."""
         camera: Camera | None = address.cameras[0]
-        if address.cameras[0].recorder is not None:
+        if any(one.recorder or one.ignore_directions for one in address.cameras):
             try:
                 plate_read = drivers.CAMERAS[address.kind].parse(message)
             except PoisonError:
@@ -126,6 +126,14 @@ class Intake:
                 camera = address.camera(plate_read.channel)
                 if camera is None:
                     return plate_read.channel or "-" if plate_read.anpr else None
+                if _goes_elsewhere(camera, plate_read):
+                    self._decider.heard(camera)
+                    return None
         if camera is not None:
             await self._decider.camera_message(camera, message, "")
         return None
+
+
+def _goes_elsewhere(camera: Camera, plate_read: PlateRead) -> bool:
+    direction = (plate_read.direction or "").casefold()
+    return any(direction == ignored.casefold() for ignored in camera.ignore_directions)
