@@ -43,7 +43,7 @@ def _launches() -> None:
         if self.ec2_launch_template is None or not self.vpc_zone_identifier:
             replace(self, count_needed, propagated_tags)
             return
-        version = self.ec2_launch_template.get_version(self.launch_template_version)
+        version = instance_refresh.launch_version(self)
         tags = {**propagated_tags, **self.instance_tags, ASG_NAME_TAG: self.name}
         for _ in range(count_needed):
             reservation = self.ec2_backend.run_instances(
@@ -90,7 +90,7 @@ def _launches() -> None:
 
 def _emptiest_subnet(group: Any) -> str:
     """The subnet with the fewest instances of the group's present template, then with the fewest at all."""
-    target = str(group.ec2_launch_template.get_version(group.launch_template_version).number)
+    target = str(instance_refresh.launch_version(group).number)
     states = group.active_instances()
     held = Counter(state.instance.subnet_id for state in states)
     current = Counter(state.instance.subnet_id for state in states if template_version(state.instance) == target)

@@ -41,6 +41,10 @@ def client(server: aws.Server) -> Iterator[Client]:
     aws.hooks.image_created = aws.hooks.target_health = None
 
 
+PREFERENCES = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, "SkipMatching": True, "InstanceWarmup": 0}
+RUNNING = ("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")
+
+
 class Fleet:
     """Two servers in two zones behind a target group, started from version 1 of a launch template."""
 
@@ -95,22 +99,41 @@ class Fleet:
         answer = self.elb.describe_target_health(TargetGroupArn=self.target_group)
         return {each["Target"]["Id"]: each["TargetHealth"]["State"] for each in answer["TargetHealthDescriptions"]}
 
-    def new_version(self) -> None:
+    def new_version(self, *, saved: bool = True) -> None:
+        """Make version 2 of the launch template, and save it on the group unless a refresh is to bring it."""
         self.ec2.create_launch_template_version(LaunchTemplateId=self.template, LaunchTemplateData=self.data(b"two"))
+        if not saved:
+            return
         self.groups.update_auto_scaling_group(
             AutoScalingGroupName=self.name, LaunchTemplate={"LaunchTemplateId": self.template, "Version": "2"}
         )
 
-    def refresh(self) -> None:
+    def refresh(self, **preferences: Any) -> None:
+        self.groups.start_instance_refresh(AutoScalingGroupName=self.name, Preferences={**PREFERENCES, **preferences})
+
+    def refresh_to_version_2(self, **preferences: Any) -> None:
         self.groups.start_instance_refresh(
             AutoScalingGroupName=self.name,
-            Preferences={
-                "MinHealthyPercentage": 100,
-                "MaxHealthyPercentage": 150,
-                "SkipMatching": True,
-                "InstanceWarmup": 0,
-            },
+            DesiredConfiguration={"LaunchTemplate": {"LaunchTemplateId": self.template, "Version": "2"}},
+            Preferences={**PREFERENCES, **preferences},
         )
+
+    def saved_version(self) -> str:
+        """The version of the launch template that the group has."""
+        (found,) = self.groups.describe_auto_scaling_groups(AutoScalingGroupNames=[self.name])["AutoScalingGroups"]
+        return str(found["LaunchTemplate"]["Version"])
+
+    def versions(self) -> list[str]:
+        """The version that each server in service was started from."""
+        return [each["LaunchTemplate"]["Version"] for each in self.members() if each["LifecycleState"] == "InService"]
+
+    def eventually(self, status: str) -> dict[str, Any]:
+        """The latest refresh, once it has this status."""
+        deadline = time.monotonic() + 60
+        while (latest := self.latest_refresh())["Status"] != status:
+            assert time.monotonic() < deadline, latest
+            time.sleep(0.1)
+        return latest
 
     def latest_refresh(self) -> dict[str, Any]:
         latest: dict[str, Any] = self.groups.describe_instance_refreshes(AutoScalingGroupName=self.name)[
@@ -120,7 +143,7 @@ class Fleet:
 
     def refreshed(self) -> dict[str, Any]:
         deadline = time.monotonic() + 60
-        while (latest := self.latest_refresh())["Status"] in ("Pending", "InProgress", "Cancelling"):
+        while (latest := self.latest_refresh())["Status"] in RUNNING:
             assert time.monotonic() < deadline, latest
             time.sleep(0.2)
         return latest
@@ -216,6 +239,85 @@ def test_a_refresh_waits_for_health_and_can_be_cancelled(fleet: Fleet) -> None:
         fleet.refresh()
     fleet.groups.cancel_instance_refresh(AutoScalingGroupName=fleet.name)
     assert fleet.refreshed()["Status"] == "Cancelled"
+
+
+def test_a_desired_configuration_becomes_the_group_s_when_the_refresh_has_succeeded(fleet: Fleet) -> None:
+    fleet.new_version(saved=False)
+    fleet.refresh_to_version_2(BakeTime=2)
+    fleet.eventually("Baking")
+    assert (fleet.versions(), fleet.saved_version()) == (["2", "2"], "1")
+    assert fleet.refreshed()["Status"] == "Successful"
+    assert fleet.saved_version() == "2"
+
+
+def test_servers_that_never_become_healthy_are_rolled_back(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.aws.instance_refresh._NO_PROGRESS_S", 3.0)
+    old = {each["InstanceId"] for each in fleet.members()}
+    aws.hooks.target_health = lambda _arn, target, _port: (
+        None if target in old else ("unhealthy", "Target.Timeout", "Request timed out")
+    )
+    fleet.new_version(saved=False)
+    fleet.refresh_to_version_2(AutoRollback=True)
+    ended = fleet.refreshed()
+    assert ended["Status"] == "RollbackSuccessful"
+    assert "No progress" in ended["RollbackDetails"]["RollbackReason"]
+    assert {each["InstanceId"] for each in fleet.members()} == old
+    assert fleet.saved_version() == "1"
+
+
+def test_a_person_can_roll_back_at_a_checkpoint_and_not_after_the_end(fleet: Fleet) -> None:
+    fleet.new_version(saved=False)
+    fleet.refresh_to_version_2(CheckpointPercentages=[50, 100], CheckpointDelay=600)
+    deadline = time.monotonic() + 30
+    while fleet.latest_refresh()["PercentageComplete"] < 50:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    time.sleep(2.5)
+    assert sorted(fleet.versions()) == ["1", "2"]
+    fleet.groups.rollback_instance_refresh(AutoScalingGroupName=fleet.name)
+    ended = fleet.refreshed()
+    assert (ended["Status"], ended["PercentageComplete"]) == ("RollbackSuccessful", 0)
+    assert ended["RollbackDetails"]["PercentageCompleteOnRollback"] == 50
+    assert (fleet.versions(), fleet.saved_version()) == (["1", "1"], "1")
+    assert set(fleet.targets()) == {each["InstanceId"] for each in fleet.members()}
+    with pytest.raises(ClientError, match="ActiveInstanceRefreshNotFound"):
+        fleet.groups.rollback_instance_refresh(AutoScalingGroupName=fleet.name)
+
+
+def test_an_alarm_ends_a_refresh_and_an_unknown_one_is_refused(fleet: Fleet, client: Client) -> None:
+    watch = client("cloudwatch")
+    watch.put_metric_alarm(
+        AlarmName=fleet.name,
+        Namespace="AWS/ApplicationELB",
+        MetricName="HTTPCode_Target_5XX_Count",
+        ComparisonOperator="GreaterThanThreshold",
+        EvaluationPeriods=1,
+        Period=60,
+        Statistic="Sum",
+        Threshold=10,
+    )
+    fleet.new_version(saved=False)
+    with pytest.raises(ClientError, match="Alarm not found: other"):
+        fleet.refresh_to_version_2(AlarmSpecification={"Alarms": ["other"]})
+    fleet.refresh_to_version_2(
+        AutoRollback=True,
+        AlarmSpecification={"Alarms": [fleet.name]},
+        CheckpointPercentages=[50, 100],
+        CheckpointDelay=600,
+    )
+    watch.set_alarm_state(AlarmName=fleet.name, StateValue="ALARM", StateReason="test")
+    ended = fleet.refreshed()
+    assert (ended["Status"], fleet.versions()) == ("RollbackSuccessful", ["1", "1"])
+    assert fleet.name in ended["RollbackDetails"]["RollbackReason"]
+
+
+def test_without_a_desired_configuration_there_is_no_way_back(fleet: Fleet) -> None:
+    fleet.new_version()
+    with pytest.raises(ClientError, match="ValidationError"):
+        fleet.refresh(AutoRollback=True)
+    fleet.refresh(InstanceWarmup=600)
+    with pytest.raises(ClientError, match="IrreversibleInstanceRefresh"):
+        fleet.groups.rollback_instance_refresh(AutoScalingGroupName=fleet.name)
 
 
 def test_an_image_is_made_by_the_driver_and_its_snapshot_is_tagged(fleet: Fleet) -> None:
