@@ -85,6 +85,7 @@ def stages() -> dict[str, list[Step]]:
                     "library",
                     "inventory_plugins",
                     "filter_plugins",
+                    "action_plugins",
                     "callback_plugins",
                     "scripts",
                 ],

@@ -31,6 +31,7 @@ FOLDERS = {
     "module_utils": "module_utils",
     "inventory_plugins": "inventory",
     "filter_plugins": "filter",
+    "action_plugins": "action",
     "callback_plugins": "callback",
     "doc_fragments": "doc_fragments",
 }

@@ -73,6 +73,7 @@ def resources(aws: Aws) -> dict[str, list[str]]:
         ],
         "table": aws.client("dynamodb").list_tables()["TableNames"],
         "secret": [each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]],
+        "parameter": [each["Name"] for each in aws.client("ssm").describe_parameters()["Parameters"]],
         "role": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
         "instance profile": [
             each["InstanceProfileName"] for each in aws.client("iam").list_instance_profiles()["InstanceProfiles"]

@@ -15,7 +15,14 @@ APP = graph.read(ROOT / "app/src/parkmesh", "parkmesh")
 LAB = graph.read(ROOT / "lab", "lab")
 PLUGINS = {
     name: text
-    for folder in ("module_utils", "library", "inventory_plugins", "filter_plugins", "callback_plugins")
+    for folder in (
+        "module_utils",
+        "library",
+        "inventory_plugins",
+        "filter_plugins",
+        "action_plugins",
+        "callback_plugins",
+    )
     for name, text in graph.read(ROOT / folder).items()
 }
 TREES = {

@@ -1,0 +1,178 @@
+"""Rolling back and forward on lab.aws: the pin, what keeps it and what lifts it. Each test builds on those before."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from .conftest import Aws, Run
+from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, group
+
+ROLLBACK = "playbooks/rollback-service.yml"
+NAME = "parkmesh-test-app"
+
+
+def images(aws: Aws) -> dict[str, str]:
+    """The environment's images by their release."""
+    found = {}
+    for image in aws.client("ec2").describe_images(Owners=["self"])["Images"]:
+        tags = {tag["Key"]: tag["Value"] for tag in image["Tags"]}
+        found[tags["Release"]] = image["ImageId"]
+    return found
+
+
+def running(aws: Aws) -> set[str]:
+    """The images that the group's servers run."""
+    ids = [each["InstanceId"] for each in group(aws)["Instances"]]
+    reservations = aws.client("ec2").describe_instances(InstanceIds=ids)["Reservations"]
+    return {each["ImageId"] for reservation in reservations for each in reservation["Instances"]}
+
+
+def pin(aws: Aws) -> dict[str, Any] | None:
+    found = aws.client("ssm").get_parameters(Names=["/parkmesh/test/image-pin"])["Parameters"]
+    return json.loads(found[0]["Value"]) if found else None
+
+
+def refreshes(aws: Aws) -> list[dict[str, Any]]:
+    """The group's refreshes, the latest first."""
+    answer = aws.client("autoscaling").describe_instance_refreshes(AutoScalingGroupName=NAME)
+    found: list[dict[str, Any]] = answer["InstanceRefreshes"]
+    return found
+
+
+def succeeded(run: Run) -> Run:
+    assert run.status == 0, run.output
+    return run
+
+
+def said(run: Run) -> str:
+    """What a run printed, without line breaks."""
+    return " ".join(run.output.split())
+
+
+@pytest.fixture(scope="module")
+def first(aws: Aws) -> str:
+    """The image of a service that ran no other."""
+    for playbook, arguments in ((NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())):
+        succeeded(aws.play(playbook, *arguments))
+    return images(aws)["one"]
+
+
+@pytest.fixture(scope="module")
+def second(aws: Aws, first: str) -> str:
+    """The image to which the service was rolled after the first."""
+    succeeded(aws.play(BAKE, "-e", "release=two"))
+    run = succeeded(aws.play(SERVICE))
+    assert "The roll to version 2 is" in run.output
+    assert "The roll to version 2 succeeded." in run.output
+    return images(aws)["two"]
+
+
+def test_where_there_is_no_image_before_a_rollback_says_so(aws: Aws, first: str) -> None:
+    run = aws.play(ROLLBACK)
+    assert run.status != 0
+    assert f"There is no image before {first}" in said(run)
+    assert pin(aws) is None
+
+
+def test_a_roll_leaves_the_group_as_it_is_until_it_has_succeeded(aws: Aws, second: str) -> None:
+    (refresh,) = refreshes(aws)
+    assert refresh["DesiredConfiguration"]["LaunchTemplate"]["Version"] == "2"
+    assert refresh["Preferences"]["AutoRollback"] is True
+    assert group(aws)["LaunchTemplate"]["Version"] == "2"
+    assert running(aws) == {second}
+
+
+def test_a_check_of_a_rollback_foretells_it_and_changes_nothing(aws: Aws, first: str, second: str) -> None:
+    run = succeeded(aws.play(ROLLBACK, "--check"))
+    assert run.changed > 0
+    assert f"The service returns to {first} (release one), away from {second}" in said(run)
+    assert (pin(aws), running(aws), len(refreshes(aws))) == (None, {second}, 1)
+
+
+def test_one_command_returns_to_the_image_before_and_a_second_run_changes_nothing(
+    aws: Aws, first: str, second: str
+) -> None:
+    succeeded(aws.play(ROLLBACK))
+    assert running(aws) == {first}
+    found = pin(aws)
+    assert found is not None
+    assert (found["image"], found["left"]) == (first, second)
+    again = succeeded(aws.play(ROLLBACK))
+    assert again.changed == 0, again.output
+    assert running(aws) == {first}
+
+
+def test_later_runs_keep_the_pin_and_its_image(aws: Aws, first: str) -> None:
+    for release in ("three", "four"):
+        succeeded(aws.play(BAKE, "-e", f"release={release}"))
+    # No server runs it now, and it is older than the images to keep.
+    aws.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=NAME, MinSize=0, DesiredCapacity=0)
+    succeeded(aws.play(BAKE, "-e", "release=five"))
+    assert set(images(aws)) == {"one", "four", "five"}
+    run = succeeded(aws.play(SERVICE))
+    assert f"The service is pinned to the image {first} since" in said(run)
+    assert "deploy-service.yml -e image=newest lifts the pin" in said(run)
+    assert running(aws) == {first}
+    run = succeeded(aws.play(SERVICE, "--check"))
+    assert run.changed == 0, run.output
+
+
+def test_the_newest_image_lifts_the_pin(aws: Aws, first: str) -> None:
+    succeeded(aws.play(SERVICE, "-e", "image=newest"))
+    assert pin(aws) is None
+    assert running(aws) == {images(aws)["five"]}
+
+
+def test_a_roll_that_stands_still_is_taken_back_and_the_run_says_so(aws: Aws, first: str) -> None:
+    newest = running(aws)
+    version = group(aws)["LaunchTemplate"]["Version"]
+    slow = ("-e", "aws_service_warmup_s=3600", "-e", "aws_service_wait_s=10")
+    run = aws.play(SERVICE, "-e", f"image={images(aws)['four']}", *slow)
+    assert run.status != 0
+    assert "No server was replaced in 10 s" in said(run)
+    assert "was taken back. All servers run what they ran before" in said(run)
+    assert (running(aws), group(aws)["LaunchTemplate"]["Version"]) == (newest, version)
+
+
+def test_a_rollback_takes_back_the_roll_that_runs_and_replaces_nothing_more(aws: Aws, first: str) -> None:
+    before = images(aws)["five"]
+    servers = {each["InstanceId"] for each in group(aws)["Instances"]}
+    scaling = aws.client("autoscaling")
+    template = {**group(aws)["LaunchTemplate"], "Version": "4"}
+    del template["LaunchTemplateName"]
+    scaling.start_instance_refresh(
+        AutoScalingGroupName=NAME,
+        DesiredConfiguration={"LaunchTemplate": template},
+        Preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, "InstanceWarmup": 3600},
+    )
+    deadline = time.monotonic() + 30
+    while len(group(aws)["Instances"]) == len(servers):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    started = len(refreshes(aws))
+    succeeded(aws.play(ROLLBACK))
+    assert refreshes(aws)[0]["Status"] == "RollbackSuccessful"
+    assert len(refreshes(aws)) == started
+    assert {each["InstanceId"] for each in group(aws)["Instances"]} == servers
+    found = pin(aws)
+    assert found is not None
+    assert found["image"] == before
+
+
+@pytest.mark.parametrize(
+    ("image", "answer"),
+    [
+        ("latest", "The image must be newest or an image's id (ami-…), not latest."),
+        ("ami-0123456789abcdef0", "has no image ami-"),
+    ],
+)
+def test_an_image_that_there_is_not_is_refused_and_the_pin_stays(aws: Aws, first: str, image: str, answer: str) -> None:
+    was = pin(aws)
+    run = aws.play(SERVICE, "-e", f"image={image}")
+    assert run.status != 0
+    assert answer in said(run)
+    assert pin(aws) == was
