@@ -20,6 +20,7 @@ all:
 @pytest.mark.parametrize(
     ("playbook", "earlier", "present"),
     [
+        ("deploy-service", "aws_service_image_id=ami-1", "image"),
         ("explain-access", "from=gateway-a", "explain_from"),
         ("reconcile-members", "purge=true", "reconcile_purge"),
         ("rotate-overlay", "slots=1", "rotate_slots"),
