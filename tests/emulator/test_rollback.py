@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from lab.aws import BASE_IMAGE_ID
+
 from .conftest import Aws, Run
 from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, group
 
@@ -139,14 +141,18 @@ def test_a_roll_that_stands_still_is_taken_back_and_the_run_says_so(aws: Aws, fi
 
 
 def test_a_rollback_takes_back_the_roll_that_runs_and_replaces_nothing_more(aws: Aws, first: str) -> None:
-    before = images(aws)["five"]
+    (before,) = running(aws)
     servers = {each["InstanceId"] for each in group(aws)["Instances"]}
-    scaling = aws.client("autoscaling")
-    template = {**group(aws)["LaunchTemplate"], "Version": "4"}
-    del template["LaunchTemplateName"]
+    scaling, name = aws.client("autoscaling"), {"LaunchTemplateName": NAME}
+    version = aws.client("ec2").create_launch_template_version(
+        **name,
+        SourceVersion="$Latest",
+        VersionDescription=f"{BASE_IMAGE_ID} 0123456789ab",
+        LaunchTemplateData={"ImageId": BASE_IMAGE_ID},
+    )["LaunchTemplateVersion"]["VersionNumber"]
     scaling.start_instance_refresh(
         AutoScalingGroupName=NAME,
-        DesiredConfiguration={"LaunchTemplate": template},
+        DesiredConfiguration={"LaunchTemplate": {**name, "Version": str(version)}},
         Preferences={"MinHealthyPercentage": 100, "MaxHealthyPercentage": 150, "InstanceWarmup": 3600},
     )
     deadline = time.monotonic() + 30
@@ -160,7 +166,7 @@ def test_a_rollback_takes_back_the_roll_that_runs_and_replaces_nothing_more(aws:
     assert {each["InstanceId"] for each in group(aws)["Instances"]} == servers
     found = pin(aws)
     assert found is not None
-    assert found["image"] == before
+    assert (found["image"], found["left"]) == (before, BASE_IMAGE_ID)
 
 
 @pytest.mark.parametrize(
