@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Write what the documentation repeats from the code: the inputs of every role, and the rules of a community.
+"""Write what the documentation repeats from the code: the inputs of every role, the rules of a community, and how
+decisions do on the table of misreads.
 
 Tables stand between `<!-- generated: NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit code
 is 1 where a table is not up to date.
@@ -72,12 +73,27 @@ def rules() -> str:
     return table(["rule", "values", "default", "acts at the", "what it does"], lines)
 
 
+def matching() -> str:
+    """Return the table of how many reads of the table of misreads open, for each way of matching."""
+    sys.path[:0] = [str(ROOT / "app/src"), str(ROOT / "app/tests/domain")]
+    import misreads
+
+    lines = []
+    for rule in misreads.MODES:
+        count = misreads.figures(rule)
+        right, wrong, refused = count[True, True], count[False, True], count[True, False]
+        lines.append([f"`{rule}`", right, f"{right / (right + refused):.0%}", wrong, refused, count[False, False]])
+    head = ["`plate_matching`", "opened rightly", "of those that may pass", "opened wrongly", "refused though known"]
+    return table([*head, "refused rightly"], lines)
+
+
 def documents() -> Iterator[tuple[Path, str]]:
     """Return every document with a generated table, and that table."""
     for role in sorted((ROOT / "roles").iterdir()):
         specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
         yield role / "README.md", inputs(specification["argument_specs"]["main"]["options"])
     yield ROOT / "docs/rules.md", rules()
+    yield ROOT / "docs/gateway.md", matching()
 
 
 def filled(text: str, content: str) -> str:

@@ -8,16 +8,20 @@ before the matcher. Where one read can come of two cars both rows stand, so not 
 import csv
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
 from msgspec import Struct
-
 from parkmesh.domain import access, plates
 from parkmesh.domain.access_index import AccessIndex
+from parkmesh.domain.community_rules import PlateMatching
 from parkmesh.protocol.edge import AccessEntry
 
 NOW = 1_700_000_000_000
 LEAST, LEAST_MISREAD = 0.3, 0.5
 """The gateway's defaults of ``min_confidence`` and ``min_confidence_misread``."""
+
+
+MODES: tuple[PlateMatching, ...] = get_args(PlateMatching)
 
 
 class Case(Struct, frozen=True):
@@ -50,12 +54,12 @@ def cases() -> list[Case]:
         ]  # fmt: skip
 
 
-def opened(case: Case) -> bool:
-    """Tell whether the gate opens for a case."""
-    decision = access.decide(plates.normalise(case.read), AccessIndex(case.entries()), NOW)
+def opened(case: Case, matching: PlateMatching) -> bool:
+    """Tell whether the gate of a community with this ``plate_matching`` opens for a case."""
+    decision = access.decide(plates.normalise(case.read), AccessIndex(case.entries()), NOW, matching=matching)
     return access.sure_enough(decision, case.confidence, LEAST, LEAST_MISREAD).granted
 
 
-def figures() -> Counter[tuple[bool, bool]]:
+def figures(matching: PlateMatching) -> Counter[tuple[bool, bool]]:
     """Count the cases by whether the gate should open and whether it does."""
-    return Counter((case.opens, opened(case)) for case in cases())
+    return Counter((case.opens, opened(case, matching)) for case in cases())

@@ -32,6 +32,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "policies visitor_pass.server",
     "triggers bar.changed",
     "triggers booking.change_counted",
+    "triggers community_rules.changed",
     "triggers membership.ended",
     "triggers visitor_pass.change_counted",
 }

@@ -292,7 +292,8 @@ async def test_rules_that_somebody_else_changed_are_not_overwritten(admin: Visit
     rules = {
         key: value for key, value in inputs.items() if key.endswith(("_s", "unit", "hours", "ahead", "minutes", "days"))
     }
-    form = {**rules, "anti_passback": "soft", "seen": await admin.seen("/communities/a/gates")}
+    chosen = {"anti_passback": "soft", "plate_matching": "exact"}
+    form = {**rules, **chosen, "seen": await admin.seen("/communities/a/gates")}
     first = await admin.send("/communities/a/rules", of="/communities/a/gates", **form)
     assert first.status_code == 303, alerts(first)
     second = await admin.send("/communities/a/rules", of="/communities/a/gates", **form)
@@ -305,7 +306,9 @@ async def test_the_summary_names_each_field_in_the_reader_s_language(admin: Visi
     rules = re.findall(r'<label for="(\w+)">([^<]+)</label>\s*<input id="\w+" name="\w+" type="number"', page.text)
     assert len(rules) == 12
     await admin.send("/language", of="/communities/a/gates", language="es")
-    refused = await admin.send("/communities/a/rules", of="/communities/a/gates", anti_passback="off", seen="x")
+    refused = await admin.send(
+        "/communities/a/rules", of="/communities/a/gates", anti_passback="off", plate_matching="careful", seen="x"
+    )
     page = await admin.get("/communities/a/gates")
     summary = refused.text[refused.text.index("data-summary") :].partition("</ul>")[0]
     links = dict(re.findall(r'<a href="#(\w+)">([^<:]+): Escriba un número', summary))

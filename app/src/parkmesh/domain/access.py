@@ -1,8 +1,10 @@
 """The decision whether a car may pass a gate; gateway and server share it.
 
 The list (``decide``): an exact match of a valid credential opens. A misread (``plates.fits``) opens only if exactly one
-plate of the whole list fits and that plate itself would pass now: a doubt never opens a gate. How many credentials the
-plate has is no doubt. A plate that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads
+plate of the whole list fits and that plate itself would pass now, and the read isn't nearer to another whole plate
+(``plate_series``), which may be a stranger's: a doubt never opens a gate. The community's rule ``plate_matching`` says
+whether misreads open at all, and whether worse ones do (``plates.flaws``). How many credentials the plate has is no
+doubt. A plate that staff barred doesn't pass, whoever holds it; a neighbour's plate that only reads
 alike isn't barred with it.
 
 A gateway whose clock is known to be wrong (``doubtful``) refuses nobody for it: ``now`` is then the earliest that it
@@ -19,7 +21,8 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from parkmesh.domain.community_rules import GateRules
+from parkmesh.domain import plate_series, plates
+from parkmesh.domain.community_rules import GateRules, PlateMatching
 
 
 class Reason(StrEnum):
@@ -69,6 +72,9 @@ class Listed(Protocol):
 
     def alike(self, plate: str) -> Sequence[Sequence[Entry]]:
         """Return the entries of each other plate that ``plate`` can be a misreading of (``plates.fits``)."""
+
+    def near(self, plate: str) -> Sequence[Sequence[Entry]]:
+        """Return the entries of each plate that ``plate`` can be a worse misreading of (``plates.flaws``)."""
 
     def credential(self, credential_id: str) -> Entry | None:
         """Return the entry with this id, None if the list has none."""
@@ -126,7 +132,14 @@ def _age(credential: str) -> tuple[int, str]:
 _GRAVITY = (Reason.REVOKED, Reason.NOT_YET_VALID, Reason.EXPIRED)
 
 
-def decide(plate: str | None, listed: Listed, now: int, *, doubtful: bool = False) -> Decision:
+def decide(
+    plate: str | None,
+    listed: Listed,
+    now: int,
+    *,
+    doubtful: bool = False,
+    matching: PlateMatching = "careful",
+) -> Decision:
     """Decide on a normalised plate (None: the camera saw none) against a community's list at ``now`` (ms since 1970).
 
     A plate with several credentials opens when any of them is valid: revoking a visitor's pass doesn't lock out the
@@ -136,16 +149,34 @@ def decide(plate: str | None, listed: Listed, now: int, *, doubtful: bool = Fals
         return Decision("denied", Reason.NO_PLATE)
     if exact := listed.of_plate(plate):
         return _of_one_plate(exact, now, doubtful)
-    decisions = [_of_one_plate(entries, now, doubtful) for entries in listed.alike(plate)]
-    if not decisions:
+    if matching == "exact":
         return Decision("denied", Reason.UNKNOWN_PLATE)
+    # Where a look-alike fits, worse misreads aren't asked: what `careful` decides stands with `generous` too.
+    fitting = listed.alike(plate) or (listed.near(plate) if matching == "generous" else ())
+    if not fitting:
+        return Decision("denied", Reason.UNKNOWN_PLATE)
+    decisions = [_of_one_plate(entries, now, doubtful) for entries in fitting]
     # Which credential or bar refused is told for what was read, not for a guess.
     if any(decision.reason in (Reason.REVOKED, Reason.BARRED) for decision in decisions):
         return Decision("denied", Reason.REVOKED)
     if len(decisions) > 1:
         return Decision("denied", Reason.AMBIGUOUS)
-    [only] = decisions
+    [only], [[entry, *_]] = decisions, fitting
+    if _is_rather_another(plate, entry.plate):
+        return Decision("denied", Reason.UNKNOWN_PLATE)
     return Decision("granted", Reason.FUZZY, only.credential_id) if only.reason is Reason.EXACT else only
+
+
+def _is_rather_another(read: str, plate: str) -> bool:
+    """Tell whether a read that may be a misread of ``plate`` is as likely another car's plate."""
+    least = plate_series.to_a_whole_plate(read, plate)
+    if least is None:
+        return False
+    wrong = plates.confusions(read, plate)
+    if wrong is not None:
+        return least < wrong
+    # Something was lost or added: then another plate of the read's own length is the better guess even if as far.
+    return least <= (plates.flaws(read, plate) or 0)
 
 
 def _of_one_plate(entries: Sequence[Entry], now: int, doubtful: bool) -> Decision:
@@ -231,5 +262,5 @@ def judge(
     doubtful: bool = False,
 ) -> Decision:
     """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""
-    decision = decide(plate, listed, now, doubtful=doubtful)
+    decision = decide(plate, listed, now, doubtful=doubtful, matching=rules.plate_matching)
     return decision if plate is None else admit(plate, decision, listed, direction, rules, inside, doubtful=doubtful)

@@ -46,6 +46,10 @@ class AccessIndex:
         others = self._by_skeleton.get(plates.skeleton(plate), [])
         return [self._by_plate[other] for other in others if other != plate and plates.fits(plate, other)]
 
+    def near(self, plate: str) -> list[list[Entry]]:
+        others = [o for key in plates.skeletons(plate) for o in self._by_skeleton.get(key, ())]
+        return [self._by_plate[other] for other in others if plates.flaws(plate, other)]
+
     def credential(self, credential_id: str) -> Entry | None:
         return self._by_credential.get(credential_id)
 
@@ -63,10 +67,17 @@ class _Scan:
         return [entry for entry in self._entries if entry.plate == plate]
 
     def alike(self, plate: str) -> list[list[Entry]]:
+        return self._grouped(
+            entry for entry in self._entries if entry.plate != plate and plates.fits(plate, entry.plate)
+        )
+
+    def near(self, plate: str) -> list[list[Entry]]:
+        return self._grouped(entry for entry in self._entries if plates.flaws(plate, entry.plate))
+
+    def _grouped(self, entries: Iterable[Entry]) -> list[list[Entry]]:
         found: dict[str, list[Entry]] = {}
-        for entry in self._entries:
-            if entry.plate != plate and plates.fits(plate, entry.plate):
-                found.setdefault(entry.plate, []).append(entry)
+        for entry in entries:
+            found.setdefault(entry.plate, []).append(entry)
         return list(found.values())
 
     def credential(self, credential_id: str) -> Entry | None:

@@ -25,6 +25,7 @@ def _count(least: int, most: int, label: str, description: str, unit: str = "") 
 
 
 AntiPassback = Literal["off", "soft", "hard"]
+PlateMatching = Literal["exact", "careful", "generous"]
 
 LotsPerUnit = Annotated[
     int,
@@ -74,6 +75,15 @@ class GateRules(Struct, frozen=True, kw_only=True):
     ] = 0
     refusal_hold_s: RefusalHold = 5
     same_plate_window_s: SamePlateWindow = 30
+    plate_matching: Annotated[
+        PlateMatching,
+        Meta(
+            title=N_("A camera misreads a plate"),
+            description="`exact`: only the plate as it is on the list opens. `careful`: up to two look-alike "
+            "characters (8 and B, 0 and O) may differ. `generous`: three, or one or two characters too many or one too "
+            "few. A read that fits several plates, or is more likely another car's, opens nothing.",
+        ),
+    ] = "careful"
 
 
 class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):

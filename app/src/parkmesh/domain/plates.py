@@ -29,8 +29,11 @@ _CONFUSED: Final = ("0ODQ", "1I", "2Z", "5S", "8B", "6G")
 CONFUSED_WITH: Final = ("".join(_CONFUSED), "".join(group[0] * len(group) for group in _CONFUSED))
 """The letters that cameras confuse, and to each the first of its group: what ``skeleton`` replaces, for a database."""
 _SKELETON: Final = str.maketrans(*CONFUSED_WITH)
+_SKELETON_CHARS: Final = sorted({chr(_SKELETON.get(ord(c), ord(c))) for c in "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"})
 MAX_CONFUSIONS: Final = 2
 """Characters in which a read may differ from a plate and still fit it."""
+MIN_WHOLE: Final = 6
+"""Characters of a plate of which one may be lost or added."""
 
 
 def normalise(text: str) -> str | None:
@@ -78,6 +81,45 @@ def fits(read: str, plate: str) -> bool:
     """Tell whether ``read`` can be a camera's misreading of ``plate`` (at most ``MAX_CONFUSIONS`` characters)."""
     count = confusions(read, plate)
     return count is not None and count <= MAX_CONFUSIONS
+
+
+def flaws(read: str, plate: str) -> int | None:
+    """Count what is wrong with ``read`` if it is a bad read of ``plate`` that ``fits`` doesn't take; None if it isn't.
+
+    Three look-alikes; or one or two characters too many at the ends (the country's strip, a screw), one character
+    doubled, one lost at an end or as one of two equal neighbours, each with one look-alike beside it at most. What is
+    lost or added needs a plate of ``MIN_WHOLE`` characters: little is left of a shorter one.
+    """
+    longer = len(read) - len(plate)
+    if longer == 0:
+        count = confusions(read, plate)
+        return count if count == MAX_CONFUSIONS + 1 else None
+    if longer not in (-1, 1, 2) or len(plate) < MIN_WHOLE:
+        return None
+    if longer < 0:
+        pairs = [(read, shorter) for shorter in _shorter(plate)]
+    elif longer == 1:
+        pairs = [(shorter, plate) for shorter in _shorter(read)]
+    else:
+        pairs = [(part, plate) for part in (read[2:], read[1:-1], read[:-2])]
+    counts = [count for pair in pairs if (count := confusions(*pair)) is not None and count <= 1]
+    return abs(longer) + min(counts) if counts else None
+
+
+def _shorter(text: str) -> list[str]:
+    """Return a text without its first, its last, and one of two equal neighbours."""
+    twins = [text[:at] + text[at + 1 :] for at in range(1, len(text)) if text[at] == text[at - 1]]
+    return [text[1:], text[:-1], *twins]
+
+
+def skeletons(read: str) -> set[str]:
+    """Return the skeletons of all plates of which ``read`` may be a bad read (``flaws``), and of more."""
+    bare = skeleton(read)
+    found = {bare, bare[2:], bare[1:-1], bare[:-2], *_shorter(bare)}
+    found.update(bare[:at] + bare[at - 1 :] for at in range(1, len(bare) + 1))
+    for char in _SKELETON_CHARS:
+        found.update((char + bare, bare + char))
+    return found
 
 
 def masked(plate: str | None) -> str:

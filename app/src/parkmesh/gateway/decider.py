@@ -314,7 +314,13 @@ class Decider:
             await self._abandon(read)
             return
         now, plate = self._clock(), plates.normalise(plate_read.plate or "")
-        decision = access.decide(plate, self._listed, now + self.server_skew_ms, doubtful=self._doubtful())
+        decision = access.decide(
+            plate,
+            self._listed,
+            now + self.server_skew_ms,
+            doubtful=self._doubtful(),
+            matching=self._rules.plate_matching,
+        )
         decision = self._sure_enough(decision, plate_read)
         stale = self._stale(camera, plate_read, read, now)
         if stale and decision.granted:

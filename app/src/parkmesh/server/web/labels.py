@@ -114,6 +114,11 @@ ERASED_ACCOUNT = {
     "kept": N_("Kept: it belongs to another community too"),
 }
 PASSBACK = {"off": N_("Off"), "soft": N_("Soft: let in and note it"), "hard": N_("Hard: refuse")}
+MATCHING = {
+    "exact": N_("Exact: open only for the plate as it is on the list"),
+    "careful": N_("Careful: up to two look-alike characters may differ"),
+    "generous": N_("Generous: also three, or a character too many or too few"),
+}
 RULE = {rule.name: rule.label for rule in RULES.values()}
 ARRANGEMENT = {
     "copy": N_("Copy the places"),
@@ -287,6 +292,7 @@ TABLES = {
     "invitation": INVITATION,
     "key-role": KEY_ROLE,
     "passback": PASSBACK,
+    "matching": MATCHING,
     "object": OBJECT,
     "reason": REASON,
     "status": STATUS,

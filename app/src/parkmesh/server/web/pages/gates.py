@@ -51,6 +51,7 @@ async def change_rules(visit: Visit) -> Response:
     numbers = {rule.name: form.number(rule.name, *rule.bounds) for rule in NUMBERS}
     lots = form.optional_number("lots_per_unit", *RULES["lots_per_unit"].bounds)
     passback = form.choice("anti_passback", labels.PASSBACK)
+    matching = form.choice("plate_matching", labels.MATCHING)
     if not form.errors:
         try:
             async with visit.acting() as connection:
@@ -61,6 +62,7 @@ async def change_rules(visit: Visit) -> Response:
                         **numbers,
                         "lots_per_unit": lots,
                         "anti_passback": passback,
+                        "plate_matching": matching,
                         "residents_open_gates": form.ticked("residents_open_gates"),
                         "visitors_open_gates": form.ticked("visitors_open_gates"),
                         "accessible_needs_permit": form.ticked("accessible_needs_permit"),
