@@ -141,7 +141,7 @@ class EdgeServer:
         if self.epoch and int(request.query_params["epoch"]) != self.epoch:
             return _json(AccessList(self.version, True, self.entries, epoch=self.epoch, rules=self.rules))
         if held == self.version:
-            return _json(AccessList(self.version, False, [], epoch=self.epoch))
+            return _json(AccessList(self.version, False, [], epoch=self.epoch, rules=self.rules))
         if held + 1 == self.version and held in self.differences:
             return _json(self.differences[held])
         return _json(AccessList(self.version, True, self.entries))

@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -281,6 +282,23 @@ def test_a_restored_list_is_taken_whole_though_its_version_is_the_same(site: Gat
     asked = len(server.list_requests)
     wait_for(lambda: len(server.heartbeats) > 2, "more heartbeats")
     assert len(server.list_requests) - asked <= 1, "the same list is fetched again and again"
+
+
+def test_a_rule_that_the_release_before_did_not_keep_is_learned_though_the_version_is_the_same(
+    site: GatewaySite, server: EdgeServer
+) -> None:
+    wait_for(lambda: server.listeners == 1, "the stream")
+    send(site, "I234BCD")
+    wait_for(lambda: len(server.events) == 1, "the passage of a misread")
+    server.rules = GateRules(plate_matching="exact", refusal_hold_s=0, same_plate_window_s=1)
+    asked = len(server.list_requests)
+    server.end_streams()
+    wait_for(lambda: len(server.list_requests) > asked, "the list")
+    wait_for(lambda: site.status()["rules_known"], "the rules")
+    time.sleep(1.1)
+    send(site, "I234BCD")
+    wait_for(lambda: len(server.events) == 2, "the refusal")
+    assert [passage.reason for passage in server.passages()] == ["fuzzy", "unknown_plate"]
 
 
 def test_the_live_servers_are_called(server: EdgeServer, tmp_path: Path) -> None:

@@ -231,6 +231,11 @@ class Decider:
             if clock.last_device is not None
         }
 
+    @property
+    def rules(self) -> GateRules | None:
+        """The community's rules, None where no server has told them."""
+        return self._rules if self.rules_known else None
+
     def silent_cameras(self) -> list[str]:
         """Return the cameras that sent nothing for longer than the configured silence."""
         oldest = self._clock() - int(self._config.camera_silence_s * 1000)

@@ -303,7 +303,8 @@ class Sync:
         try:
             content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
             update = msgspec.json.decode(content, type=AccessList)
-            if update.full or update.version != held:
+            # The version is that of before, but a release before may have held the rules without one that is new.
+            if update.full or update.version != held or update.rules not in (None, self._decider.rules):
                 await self._decider.activate(update)
         except BaseException:
             self._list_wanted.set()
