@@ -107,6 +107,12 @@ def _read_of(draw: st.DrawFn, entries: list[AccessEntry]) -> str:
     return plate
 
 
+@given(st.data(), _FEW)
+def test_a_plate_is_found_by_each_bad_read_of_it(data: st.DataObject, plate: str) -> None:
+    read = data.draw(_read_of([AccessEntry("1", plate, "active")]))
+    assert plates.flaws(read, plate) is None or plates.skeleton(plate) in plates.skeletons(read)
+
+
 @given(st.data(), _LISTS)
 def test_exact_opens_less_than_careful_and_careful_less_than_generous(
     data: st.DataObject, entries: list[AccessEntry]
