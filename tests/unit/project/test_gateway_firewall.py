@@ -30,20 +30,22 @@ while True:
         sock.accept()[0].close()
 """
 _CONNECT = """
-import socket, sys
+import concurrent.futures, socket, sys
 source, target, *ports = sys.argv[1:]
-for port in ports:
+def reached(port):
     try:
-        socket.create_connection((target, int(port)), timeout=0.5, source_address=(source, 0)).close()
-        print(port)
+        socket.create_connection((target, int(port)), timeout=2, source_address=(source, 0)).close()
     except OSError:
-        pass
+        return False
+    return True
+with concurrent.futures.ThreadPoolExecutor(len(ports)) as all_at_once:
+    print(*(port for port, found in zip(ports, all_at_once.map(reached, ports)) if found))
 """
 _PING = """
 import socket, struct, sys
 source, target = sys.argv[1:]
 with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as sock:
-    sock.settimeout(1)
+    sock.settimeout(5)
     sock.bind((source, 0))
     sock.sendto(struct.pack("!BBHHH", 8, 0, 0xF7FE, 1, 0), (target, 0))
     while sock.recv(100)[20] != 0:
