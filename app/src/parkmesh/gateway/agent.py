@@ -172,11 +172,13 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         intake = Intake(config, spool, decider, clock=clock)
         strays = Strays(clock, {secret for one in intake.addresses.values() if (secret := one.secret_path)})
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake, intake=intake, strays=strays)
+        started = elapsed_ms()
 
         def status() -> dict[str, object]:
             return {
                 **status_document(config, spool.counts(), spool.epoch, decider.list_version),
                 "running": True,
+                "up_s": (elapsed_ms() - started) // 1000,
                 "last_sync": sync.last_sync,
                 "last_error": sync.last_error,
                 "errors": dict(sync.errors),

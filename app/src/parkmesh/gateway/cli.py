@@ -4,15 +4,17 @@ import asyncio
 import json
 import logging
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import httpx
+import msgspec
 
 from parkmesh.domain import plates
-from parkmesh.gateway import agent, drivers, intake
+from parkmesh.gateway import agent, drivers, health, intake, reach
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
@@ -67,24 +69,78 @@ def run(path: Path, log_level: str) -> None:
         _fail(str(error), 1)
 
 
+def _status(config: Config) -> dict[str, Any]:
+    """Return the running gateway's status, else what its spool holds. Raises SpoolError."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.listen.host, config.listen.host)  # noqa: S104
+    try:
+        response = httpx.get(f"http://{host}:{config.listen.port}/status", timeout=3, trust_env=False)
+        document: dict[str, Any] = response.raise_for_status().json()
+        if document.get("gateway") != config.name:
+            raise ValueError("another gateway listens there")
+    except (httpx.HTTPError, ValueError):
+        counts, epoch, list_version = peek(Path(config.spool))
+        document = {**agent.status_document(config, counts, epoch, list_version), "running": False}
+    return document
+
+
 @gateway.command()
 @_config_option
 def status(path: Path) -> None:
     """Print the gateway's state as JSON: of the running gateway, else what its spool holds."""
     config = _load(path)
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.listen.host, config.listen.host)  # noqa: S104
     try:
-        response = httpx.get(f"http://{host}:{config.listen.port}/status", timeout=3, trust_env=False)
-        document = response.raise_for_status().json()
-        if document.get("gateway") != config.name:
-            raise ValueError("another gateway listens there")
-    except (httpx.HTTPError, ValueError):
-        try:
-            counts, epoch, list_version = peek(Path(config.spool))
-        except SpoolError as error:
-            _fail(str(error), 1)
-        document = {**agent.status_document(config, counts, epoch, list_version), "running": False}
+        document = _status(config)
+    except SpoolError as error:
+        _fail(str(error), 1)
     click.echo(json.dumps(document, indent=2))
+
+
+def _before(path: Path | None) -> health.Checks | None:
+    if path is None:
+        return None
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=health.Health).checks
+    except (OSError, ValueError) as error:
+        _fail(f"{path}: {error}", 2)
+
+
+def _checks(config: Config) -> tuple[health.Checks, float]:
+    """Return what the checks find, and for how many seconds the agent has been up."""
+    try:
+        document = _status(config)
+    except SpoolError:
+        document = {}
+    return health.checks(document, reach.unreachable(config.gates)), float(document.get("up_s", 0))
+
+
+@gateway.command("health")
+@_config_option
+@click.option(
+    "--before", type=click.Path(path_type=Path), help="What this command printed earlier: only what is worse counts."
+)
+@click.option(
+    "--within", type=click.FloatRange(0, 600), default=0, show_default=True, help="Seconds to wait until it is well."
+)
+@click.option(
+    "--up",
+    type=click.FloatRange(0, 600),
+    default=0,
+    show_default=True,
+    help="Seconds that the agent must have been up.",
+)
+def show_health(path: Path, before: Path | None, within: float, up: float) -> None:
+    """Say whether the gateway is well, as JSON: list, decisions, disk, servers, broker, relays. Exits 1 if it isn't."""
+    config, earlier, until = _load(path), _before(before), time.monotonic() + within
+    while True:
+        found, up_s = _checks(config)
+        judged = health.judge(found, earlier)
+        if (judged.well and up_s >= up) or time.monotonic() >= until:
+            break
+        time.sleep(0.5)
+    if judged.well and up_s < up:
+        judged.well, judged.faults[health.RUNS] = False, f"the agent has started again: it is up for {up_s:.0f} s"
+    click.echo(json.dumps(msgspec.to_builtins(judged), indent=2))
+    sys.exit(0 if judged.well else 1)
 
 
 @gateway.command("check-config")
