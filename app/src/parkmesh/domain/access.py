@@ -13,6 +13,9 @@ can be. What is over by then is over; what may be valid opens, with a reason tha
 The rules (``admit``), for cars that the list lets in: anti-passback (a car that is inside doesn't come in again) and
 lots (no more cars of a unit inside than it has lots). No rule keeps a car from leaving, and a car of which nothing is
 known may come in: a missed passage must not lock people in or out.
+
+The free exit (``let_out``), for cars that the list doesn't let in: whoever is inside may leave, unless the community
+wants it otherwise. A gate lets such a car out only after it has waited for a better read of it (``domain.free_exit``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +45,7 @@ class Reason(StrEnum):
     LOTS_FULL = "lots_full"
     BARRED = "barred"
     CLOCK_DOUBTED = "clock_doubted"
+    EXIT_IS_FREE = "exit_is_free"
     UNSURE = "unsure"
 
 
@@ -264,3 +268,14 @@ def judge(
     """Decide on a read by list and rules: what a gateway does at the gate, and what the server predicts."""
     decision = decide(plate, listed, now, doubtful=doubtful, matching=rules.plate_matching)
     return decision if plate is None else admit(plate, decision, listed, direction, rules, inside, doubtful=doubtful)
+
+
+def let_out(decision: Decision, direction: Literal["entry", "exit"], rules: GateRules) -> Decision:
+    """Return the decision on a car that list and rules refused and of which no better read has come.
+
+    What the list said of its plate stays with the passage as its credential. A read that is too old opens nothing: no
+    car may stand there any more.
+    """
+    if decision.granted or direction != "exit" or not rules.exit_is_free or decision.reason is Reason.STALE:
+        return decision
+    return Decision("granted", Reason.EXIT_IS_FREE, decision.credential_id)

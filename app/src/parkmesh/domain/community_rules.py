@@ -73,6 +73,14 @@ class GateRules(Struct, frozen=True, kw_only=True):
     exit_hold_s: Annotated[
         int, _seconds(0, 60, N_("Seconds to wait before an exit"), "How long the gateway waits before an exit.")
     ] = 0
+    exit_is_free: Annotated[
+        bool,
+        Meta(
+            title=N_("Cars that are not on the list may leave"),
+            description="Whether a car that may not come in is let out: an unknown or unreadable plate, or one that is "
+            "not valid, revoked or barred. It waits `refusal_hold_s`, at least 2 s, for a better read.",
+        ),
+    ] = True
     refusal_hold_s: RefusalHold = 5
     same_plate_window_s: SamePlateWindow = 30
     plate_matching: Annotated[

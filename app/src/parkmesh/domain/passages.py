@@ -107,6 +107,9 @@ class Recent:
         """Tell whether a read is the back of a car that was let through this gate a moment ago the other way."""
         other = "exit" if direction == "entry" else "entry"
         same = self.same(gate, other, plate, decision, at)
+        if same is None and plate is not None:  # refused by name, and let out because exit is free
+            let_through = (p for p in self.seen if (p.gate, p.direction, p.plate) == (gate, other, plate) and p.opened)
+            same = max(let_through, key=lambda passage: passage.at, default=None)
         return same is not None and same.opened and at - same.at <= BEHIND_MS
 
     def add(self, passage: Seen) -> None:

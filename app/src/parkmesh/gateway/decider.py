@@ -1,8 +1,9 @@
 """From a camera's message to a decided, durable record: persisted, decided here, barrier opened, passage appended.
 
 Each gate has one worker, so its reads are taken in their order and a slow relay keeps no other gate. A worker holds
-refused reads back for a moment: a better read of the same vehicle replaces them, and one car is one record. Where the
-community wants a wait before its barrier opens, granted reads wait too, and are decided again when it is over.
+refused reads back for a moment: a better read of the same vehicle replaces them, and one car is one record. Where exit
+is free, they open when that moment is over and no better read has come. Where the community wants a wait before its
+barrier opens, granted reads wait too, and are decided again when it is over.
 
 The community's rules come with the access list; until a server has told them, the configuration's defaults hold.
 """
@@ -17,10 +18,11 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
-from parkmesh.domain import access, passages, plates
+from parkmesh.domain import access, free_exit, passages, plates
 from parkmesh.domain.access import Decision, Reason
 from parkmesh.domain.access_index import AccessIndex
 from parkmesh.domain.community_rules import GateRules
+from parkmesh.domain.free_exit import Leaving
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
 from parkmesh.gateway.barrier import Barrier, Closed, Pulse
@@ -49,12 +51,13 @@ async def _unknown(_: Relay) -> bool | None:
 
 class _Held(Struct):
     """A refused read that waits for a better one: the passage to record at ``due`` unless one comes. ``seen`` has all
-    reads of the vehicle."""
+    reads of the vehicle. ``leaving``: it is at an exit that is free, and opens then."""
 
     read_ids: list[int]
     passage: Passage
     seen: Seen
     due: int
+    leaving: Leaving | None = None
 
 
 class _Waiting(Struct):
@@ -337,16 +340,28 @@ class Decider:
             return
         # By the list alone first: the rules are for a car that wants in, not for one that was let in a moment ago.
         car = f"{camera.name}/{plate_read.car_id}" if plate_read.car_id else None
+        leaving = self._leaving(plate, decision, car)
+        free = not decision.granted and self._let_out(decision, camera.direction).granted
         waiting = next((w for w in gate.waiting if self._joins(w, plate, decision, car)), None)
-        same = self._same(gate, camera.direction, plate, decision, now, car)
+        if waiting is None and free:
+            waiting = self._waits_to_leave(gate, leaving)
+        same = None if free else self._same(gate, camera.direction, plate, decision, now, car)
+        if same is None and camera.direction == "exit":
+            before = self._let_out_before(gate, leaving, now)
+            same = before if before is not None and (free or leaving.names(before)) else None
         if waiting is not None:
             waiting.read_ids.append(read.id)
             waiting.seen.join(plate)
-        elif same is not None and decision.granted and await gate.barrier.is_closed_again():
+        elif same is not None and camera.direction == "exit" and leaving.names(same):
+            decision = self._let_out(self._judge(plate, camera.direction), camera.direction)
+            await self._name(gate, [read.id], self._passage(gate, camera, read, plate_read, plate, decision), same)
+        elif same is not None and (decision.granted or (free and plate)) and await gate.barrier.is_closed_again():
             await self._open_again(gate, read, same)
         elif same is not None or gate.recent.seen_from_behind(gate.name, camera.direction, plate, decision, now):
             if same is not None:
                 same.join(plate)
+            await self._settle([read.id], None)
+        elif free and self._stands_outside(gate, leaving, now):
             await self._settle([read.id], None)
         elif (decision := self._sure_enough(self._judge(plate, camera.direction), plate_read)).granted:
             passage = self._passage(gate, camera, read, plate_read, plate, decision)
@@ -356,7 +371,10 @@ class Decider:
                 seen = _seen(passage, plate, now, car)
                 gate.waiting.append(_Waiting(read, [], plate or "", decision.credential_id, due, seen))
             else:
-                await self._grant(gate, read, [], passage, _seen(passage, plate, now, car))
+                await self._grant(gate, [read.id], passage, _seen(passage, plate, now, car))
+        elif free:
+            passage = self._passage(gate, camera, read, plate_read, plate, decision)
+            self._hold_leaving(gate, read, passage, _seen(passage, plate, now, car), leaving)
         elif self._same(gate, camera.direction, plate, decision, now, car) is not None:
             await self._settle([read.id], None)
         else:
@@ -400,9 +418,10 @@ class Decider:
         for waiting in [w for w in gate.waiting if w.due <= now]:
             read, camera = waiting.read, self.cameras[waiting.read.camera]
             plate_read, decision = self._parse(camera, read), self._judge(waiting.plate, camera.direction)
+            decision = self._let_out(decision, camera.direction)
             passage = self._passage(gate, camera, read, plate_read, waiting.plate, decision)
             if decision.granted:
-                await self._grant(gate, read, waiting.read_ids, passage, waiting.seen)
+                await self._grant(gate, [read.id, *waiting.read_ids], passage, waiting.seen)
             else:
                 await self._settle([read.id, *waiting.read_ids], passage)
                 waiting.seen.outcome = "denied"
@@ -454,12 +473,12 @@ class Decider:
         clock.learn(plate_read.at, read.received, bound)
         return min(before, clock.age_ms(plate_read.at, read.received)) > bound
 
-    async def _grant(self, gate: _Gate, read: Read, more_reads: list[int], passage: Passage, seen: Seen) -> None:
+    async def _grant(self, gate: _Gate, reads: list[int], passage: Passage, seen: Seen) -> None:
         # Held reads of the same vehicle were bad ones of this passage.
         worse = [held for held in gate.held if _misread_of(held, seen)]
-        read_ids = [read.id, *more_reads, *(read_id for held in worse for read_id in held.read_ids)]
+        read_ids = [*reads, *(read_id for held in worse for read_id in held.read_ids)]
         unconfirmed = msgspec.structs.replace(passage, opened=False)
-        await self.on_disk(lambda: self._spool.opening(read.id, unconfirmed))
+        await self.on_disk(lambda: self._spool.opening(reads[0], unconfirmed))
         outcome = await gate.barrier.open()
         opened = outcome == "opened"
         passage = msgspec.structs.replace(passage, opened=opened)
@@ -469,7 +488,7 @@ class Decider:
         seen.opened, seen.unsure = opened, outcome == "unsure"
         self._remember(gate, seen, self._clock())
         gate.held = [held for held in gate.held if held not in worse]
-        moved = self._move(passage) if opened else None
+        moved = self._move(passage) if opened and passage.plate else None
         while True:
             try:
                 await self._settle(read_ids, passage, self._memory(gate), moved)
@@ -508,13 +527,96 @@ class Decider:
         gate.held.append(_Held([read.id], passage, seen, seen.at + self._rules.refusal_hold_s * 1000))
 
     async def _release(self, gate: _Gate, now: int | None) -> None:
-        """Record the held reads whose time is up (None: all)."""
+        """Record the held reads whose time is up (None: all), and let out who may leave. Cars that still wait to leave
+        when the gateway stops are decided anew later: their reads are in the inbox."""
         for held in [held for held in gate.held if now is None or held.due <= now]:
+            if not any(held is other for other in gate.held):  # it was a bad read of a car that was let out just now
+                continue
+            decision = Decision("denied", Reason(held.passage.reason), held.passage.credential_id)
+            if held.leaving is not None and self._let_out(decision, "exit").granted:
+                if now is not None:
+                    await self._leave(gate, held, held.leaving)
+                continue
             at = self._clock()
             await self._settle(held.read_ids, held.passage)
             gate.held.remove(held)
             self._remember(gate, held.seen, at)
             self._tell(gate, held.passage)
+
+    # the free exit
+
+    def _let_out(self, decision: Decision, direction: Direction) -> Decision:
+        return access.let_out(decision, direction, self._rules)
+
+    def _leaving(self, plate: str | None, decision: Decision, car: str | None) -> Leaving:
+        listed = decision.reason is not Reason.UNSURE and plate is not None and self._listed.of_plate(plate)
+        vehicle = None if plate is None else access.vehicle(plate, decision, self._listed)
+        return Leaving(plate, vehicle, decision.credential_id, car, sure=decision.granted or bool(listed))
+
+    def _let_out_before(self, gate: _Gate, leaving: Leaving, now: int) -> Seen | None:
+        return free_exit.let_out(gate.recent.seen, gate.name, leaving, now, gate.recent.window_ms)
+
+    def _stands_outside(self, gate: _Gate, leaving: Leaving, now: int) -> bool:
+        seen = [*gate.recent.seen, *(held.seen for held in gate.held), *(waiting.seen for waiting in gate.waiting)]
+        return free_exit.stands_outside(seen, gate.name, leaving, now, gate.recent.window_ms)
+
+    @staticmethod
+    def _waits_to_leave(gate: _Gate, leaving: Leaving) -> _Waiting | None:
+        """Return the granted read of the same vehicle whose exit barrier is about to open."""
+        return next((w for w in gate.waiting if w.seen.direction == "exit" and leaving.is_of(w.seen)), None)
+
+    def _hold_leaving(self, gate: _Gate, read: Read, passage: Passage, seen: Seen, leaving: Leaving) -> None:
+        """Let a car that may only leave because exit is free wait for a better read. Its wait begins with its first
+        read, and what the list has of it is the better one."""
+        for held in gate.held:
+            if held.leaving is None or not leaving.is_of(held.seen):
+                continue
+            held.read_ids.append(read.id)
+            surer = seen.plate is not None and (passage.confidence or 0) > (held.passage.confidence or 0)
+            better = surer or held.seen.plate is None if leaving.credential_id is None else True
+            if better and held.leaving.credential_id is None:
+                seen.car = seen.car or held.seen.car
+                for plate in (held.seen.plate, *held.seen.also):
+                    seen.join(plate)
+                held.passage, held.seen, held.leaving = passage, seen, leaving
+            else:
+                held.seen.join(seen.plate)
+            return
+        # No longer than a read may be old that opens: a car is not kept for the sake of its record.
+        hold_ms = min(self._rules.refusal_hold_s, self._config.max_event_age_s) * 1000
+        wait_ms = max(int(hold_ms), self._rules.exit_hold_s * 1000, free_exit.LEAST_WAIT_MS)
+        gate.held.append(_Held([read.id], passage, seen, seen.at + wait_ms, leaving))
+
+    async def _leave(self, gate: _Gate, held: _Held, leaving: Leaving) -> None:
+        """Let a car out whose wait for a better read is over, unless the read was of a car that is known by now."""
+        now = self._clock()
+        decision = Decision("granted", Reason.EXIT_IS_FREE, held.passage.credential_id)
+        passage = msgspec.structs.replace(held.passage, decision=decision.outcome, reason=decision.reason.value)
+        waiting, same = self._waits_to_leave(gate, leaving), self._let_out_before(gate, leaving, now)
+        if waiting is not None:
+            waiting.read_ids += held.read_ids
+        elif same is not None and leaving.names(same):
+            await self._name(gate, held.read_ids, passage, same)
+        elif same is not None or self._stands_outside(gate, leaving, now):
+            await self._settle(held.read_ids, None)
+        else:
+            # First, so that no read of this car is decided a second time if the gateway dies while it opens.
+            await self._settle(held.read_ids[1:], None)
+            held.read_ids = held.read_ids[:1]
+            held.seen.outcome = "granted"
+            await self._grant(gate, held.read_ids, passage, held.seen)
+        gate.held = [other for other in gate.held if other is not held]
+
+    async def _name(self, gate: _Gate, read_ids: list[int], passage: Passage, seen: Seen) -> None:
+        """Record whose car it was that was let out as nobody's a moment ago. The barrier has had its pulse."""
+        passage = msgspec.structs.replace(passage, opened=seen.opened)
+        before, seen.plate, seen.credential_id = seen.plate, passage.plate, passage.credential_id
+        seen.join(before)
+        moved = self._move(passage) if seen.opened else None
+        await self._settle(read_ids, passage, self._memory(gate), moved)
+        self._tell(gate, passage)
+
+    # commands
 
     async def _execute_command(self, gate: _Gate, command: Command) -> None:
         now = self._clock()
@@ -584,7 +686,8 @@ def _misread_of(held: _Held, seen: Seen) -> bool:
     """Tell whether a held read was a bad read of the vehicle whose plate is now known."""
     told = seen.car is not None and seen.car == held.seen.car
     known = held.seen.plate is None or held.seen.misread(seen.plate)
-    return held.passage.reason in passages.UNMATCHED and (told or known)
+    unmatched = held.passage.reason in passages.UNMATCHED or (held.leaving is not None and not held.leaving.sure)
+    return unmatched and (told or known)
 
 
 def _seen(passage: Passage, plate: str | None, at: int, car: str | None) -> Seen:

@@ -64,6 +64,10 @@ class _Numbered(msgspec.Struct):
     seq: int
 
 
+class _Told(msgspec.Struct):
+    rules: dict[str, msgspec.Raw]
+
+
 class _Failed(Exception):
     """A call didn't work. ``asked_s`` is the server's Retry-After; ``worked``: it did for a good while before."""
 
@@ -302,13 +306,23 @@ class Sync:
         query = f"version={held}&epoch={epoch}&features={FEATURE_RULES}"
         try:
             content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
-            update = msgspec.json.decode(content, type=AccessList)
+            update = self._with_all_rules(content, msgspec.json.decode(content, type=AccessList))
             # The version is that of before, but a release before may have held the rules without one that is new.
             if update.full or update.version != held or update.rules not in (None, self._decider.rules):
                 await self._decider.activate(update)
         except BaseException:
             self._list_wanted.set()
             raise
+
+    def _with_all_rules(self, content: bytes, update: AccessList) -> AccessList:
+        """Return an answer with the rules that its server doesn't know, as servers of the release before do while they
+        are replaced: what is known of them here holds."""
+        known = self._decider.rules
+        if update.rules is None or known is None:
+            return update
+        told = msgspec.json.decode(content, type=_Told).rules
+        kept = {name: value for name, value in msgspec.structs.asdict(known).items() if name not in told}
+        return msgspec.structs.replace(update, rules=msgspec.structs.replace(update.rules, **kept))
 
     async def _listen(self, server: str) -> None:
         """Follow the stream until it ends. Commands act at once and are never stored for later."""

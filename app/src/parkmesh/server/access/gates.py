@@ -138,10 +138,11 @@ async def predict(
 ) -> access.Decision:
     """Return what a gateway would decide now on a normalised plate, by the list, the rules and the presence known here.
 
-    It is the function that the gateways use (``domain.access.judge``).
+    They are the functions that the gateways use (``domain.access``).
     """
     entries = await access_list.entries(connection, community_id)
     rows = await connection.fetch("SELECT plate, inside FROM presence WHERE community_id = $1", community_id)
     inside = {row["plate"]: row["inside"] for row in rows}
     acting = await access_list.gate_rules(connection, community_id)
-    return access.judge(plate, scan(entries), time.time_ns() // 1_000_000, direction, acting, inside)
+    decision = access.judge(plate, scan(entries), time.time_ns() // 1_000_000, direction, acting, inside)
+    return access.let_out(decision, direction, acting)

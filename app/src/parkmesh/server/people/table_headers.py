@@ -90,6 +90,7 @@ _WORDS = {
     "entry": "entrada",
     "exact": "matrícula conocida",
     "exit": "salida",
+    "exit_is_free": "salida libre",
     "expired": "caducada",
     "free": "libre",
     "fuzzy": "matrícula conocida, leída con dudas",

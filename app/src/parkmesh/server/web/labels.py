@@ -25,6 +25,7 @@ REASON = {
     "barred": N_("Plate barred"),
     "clock_doubted": N_("Let in while the gateway's clock was wrong"),
     "unsure": N_("Read not sure enough"),
+    "exit_is_free": N_("Let out, because exit is free"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}

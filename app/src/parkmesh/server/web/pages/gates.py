@@ -63,6 +63,7 @@ async def change_rules(visit: Visit) -> Response:
                         "lots_per_unit": lots,
                         "anti_passback": passback,
                         "plate_matching": matching,
+                        "exit_is_free": form.ticked("exit_is_free"),
                         "residents_open_gates": form.ticked("residents_open_gates"),
                         "visitors_open_gates": form.ticked("visitors_open_gates"),
                         "accessible_needs_permit": form.ticked("accessible_needs_permit"),

@@ -6,7 +6,7 @@ Servers of the release before don't know the column: their communities keep what
 from alembic import op
 
 revision = "0027"
-down_revision = "0025"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 
