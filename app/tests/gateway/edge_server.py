@@ -47,7 +47,8 @@ class EdgeServer:
         self.entries = entries or []
         self.version = 1
         self.epoch = 0
-        self.rules: GateRules | None = None
+        self.rules: GateRules | dict[str, object] | None = None
+        """A dict: as a server of another release tells them."""
         self.live: list[str] | None = None
         self.differences: dict[int, AccessList] = {}
         self.list_requests: list[int] = []
@@ -139,12 +140,17 @@ class EdgeServer:
         held = int(request.query_params["version"])
         self.list_requests.append(held)
         if self.epoch and int(request.query_params["epoch"]) != self.epoch:
-            return _json(AccessList(self.version, True, self.entries, epoch=self.epoch, rules=self.rules))
+            return self._list(full=True)
         if held == self.version:
-            return _json(AccessList(self.version, False, [], epoch=self.epoch, rules=self.rules))
+            return self._list(full=False)
         if held + 1 == self.version and held in self.differences:
             return _json(self.differences[held])
         return _json(AccessList(self.version, True, self.entries))
+
+    def _list(self, *, full: bool) -> Response:
+        listed = AccessList(self.version, full, self.entries if full else [], epoch=self.epoch)
+        rules = {} if self.rules is None else {"rules": self.rules}
+        return Response(msgspec.json.encode(msgspec.to_builtins(listed) | rules), media_type="application/json")
 
     async def _heartbeat(self, request: Request) -> Response:
         if refusal := self._refuse(request):

@@ -75,7 +75,7 @@ def run_simulate(*args: str) -> tuple[int, str]:
 
 
 class GatewaySite:
-    """A community on loopback: one gateway with one gate, its relay, and the site file that the simulator takes."""
+    """A community on loopback: a gateway with an entry, an exit and a relay for both, and the simulator's site file."""
 
     def __init__(self, folder: Path, servers: list[str], token: str, *, broker_port: int | None = None) -> None:
         self.folder = folder
@@ -89,8 +89,14 @@ class GatewaySite:
             "token_file": str(folder / "token"),
             "servers": servers,
             "listen": {"host": "127.0.0.1", "port": self.port},
-            "cameras": [{"name": "cam-in", "gate": "in", "direction": "entry"}],
-            "gates": [{"name": "in", "relay": {"url": f"http://127.0.0.1:{self.relay_port}", "pulse_s": 0.2}}],
+            "cameras": [
+                {"name": "cam-in", "gate": "in", "direction": "entry"},
+                {"name": "cam-out", "gate": "out", "direction": "exit"},
+            ],
+            "gates": [
+                {"name": name, "relay": {"url": f"http://127.0.0.1:{self.relay_port}", "pulse_s": 0.2}}
+                for name in ("in", "out")
+            ],
             "refusal_hold_s": 0,
             "heartbeat_s": 1,
         }

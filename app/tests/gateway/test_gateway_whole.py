@@ -44,9 +44,9 @@ def car(site: GatewaySite, *args: str) -> tuple[int, str]:
     return run_simulate("car", "--site", str(site.site_path), "--wait", "10", *args)
 
 
-def send(site: GatewaySite, plate: str) -> None:
+def send(site: GatewaySite, plate: str, name: str = "cam-in") -> None:
     body, kind = camera.multipart(camera.shot(plate, drive.now()))
-    url = f"http://127.0.0.1:{site.port}/cameras/cam-in/events"
+    url = f"http://127.0.0.1:{site.port}/cameras/{name}/events"
     assert httpx.post(url, content=body, headers={"Content-Type": kind}, timeout=10).status_code == 200
 
 
@@ -124,6 +124,54 @@ def test_a_car_that_came_in_at_another_gateway_does_not_come_in_here(site: Gatew
     wait_for(lambda: len(server.events) == 3, "the passage")
     reasons = [(passage.plate, passage.reason) for passage in server.passages()[1:]]
     assert reasons == [("1234BCD", "anti_passback"), ("5678FGH", "exact")]
+
+
+def test_a_stranger_leaves_and_a_resident_s_misread_is_no_stranger(site: GatewaySite, server: EdgeServer) -> None:
+    server.epoch, server.rules = 77, GateRules(refusal_hold_s=2)
+    wait_for(lambda: site.status()["access_list_epoch"] == 77, "the rules")
+    send(site, "1234BC", "cam-out")
+    send(site, "1234BCD", "cam-out")
+    wait_for(lambda: len(server.events) == 1, "the resident")
+    send(site, "9999XYZ", "cam-out")
+    send(site, "9999XYZ", "cam-in")
+    wait_for(lambda: len(server.events) == 3, "the stranger who leaves, and who doesn't come in")
+    assert sorted((p.plate, p.direction, p.reason, p.opened) for p in server.passages()) == [
+        ("1234BCD", "exit", "exact", True),
+        ("9999XYZ", "entry", "unknown_plate", None),
+        ("9999XYZ", "exit", "exit_is_free", True),
+    ]
+    assert site.pulses() == 2
+
+
+def test_a_rule_that_a_server_of_the_release_before_does_not_tell_stays_as_it_was(
+    site: GatewaySite, server: EdgeServer
+) -> None:
+    """While servers are replaced a gateway meets both releases; the list's version is the same at both."""
+
+    def again() -> None:
+        asked = len(server.list_requests)
+        server.end_streams()
+        wait_for(lambda: len(server.list_requests) > asked, "the list, asked for again")
+
+    def leaves(number: int) -> str:
+        send(site, f"{number * 1111}XYZ", "cam-out")
+        wait_for(lambda: len(server.events) == number, "the passage")
+        return server.passages()[-1].reason
+
+    server.epoch, server.rules = 77, {"refusal_hold_s": 0}  # it was never told: people are not held in
+    wait_for(lambda: site.status()["access_list_epoch"] == 77, "the rules")
+    assert leaves(1) == "exit_is_free"
+    server.rules = {"refusal_hold_s": 0, "exit_is_free": False, "a_rule_of_the_release_after": 1}
+    again()
+    wait_for(lambda: leaves(len(server.events) + 1) == "unknown_plate", "the rule")
+    before = len(server.events)
+    server.rules = {"refusal_hold_s": 0}
+    again()
+    assert leaves(before + 1) == "unknown_plate"
+    assert site.gateway is not None
+    site.gateway.stop()
+    site.start_gateway()
+    assert leaves(before + 2) == "unknown_plate"
 
 
 def test_cut_off_the_gate_decides_and_nothing_is_lost(site: GatewaySite, server: EdgeServer) -> None:

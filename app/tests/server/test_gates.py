@@ -133,6 +133,14 @@ async def test_rules_units_and_corrections_reach_a_gateway_that_asks_for_them(pe
         changed = await access_list(client, version=full.version, **asked)
         assert (changed.full, changed.version, changed.entries) == (False, full.version + 1, [])
         assert changed.rules == edge.GateRules(anti_passback="soft", entry_hold_s=3)
+        assert changed.rules.exit_is_free
+        await admin.patch(RULES, json={"exit_is_free": False}, headers=ANY)
+        changed = await access_list(client, version=changed.version, **asked)
+        assert (changed.full, changed.entries, changed.rules) == (
+            False,
+            [],
+            edge.GateRules(anti_passback="soft", entry_hold_s=3, exit_is_free=False),
+        )
         await admin.patch(RULES, json={"anti_passback": "soft", "entry_hold_s": 3, "booking_max_hours": 9}, headers=ANY)
         assert (await access_list(client, version=changed.version, **asked)).version == changed.version
 
@@ -187,6 +195,9 @@ async def test_what_a_gate_would_decide(people: People) -> None:
     )
     assert await predicted("1234BCD") == ("denied", "anti_passback")
     assert await predicted("1234BCD", "main-out") == ("granted", "exact")
+    assert await predicted("9999ZZZ", "main-out") == ("granted", "exit_is_free")
+    await admin.patch(RULES, json={"exit_is_free": False}, headers=ANY)
+    assert await predicted("9999ZZZ", "main-out") == ("denied", "unknown_plate")
     await admin.patch(RULES, json={"lots_per_unit": 0}, headers=ANY)
     assert await predicted("5678AXX") == ("denied", "lots_full")
     assert (await (await people("resident@a.example")).get(f"{GATES}/main-in/decision?plate=X1")).status_code == 403

@@ -18,6 +18,7 @@ Gateway = Callable[[str], httpx.AsyncClient]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
+OPENED = ("exact", "exit_is_free")
 
 
 async def send(gateway: Gateway, epoch: int, *passages: tuple[datetime, str, str], name: str = "gateway-a") -> None:
@@ -28,11 +29,11 @@ async def send(gateway: Gateway, epoch: int, *passages: tuple[datetime, str, str
             "seq": seq,
             "times": {"received": int(at.timestamp() * 1000)},
             "gate": "main-in",
-            "direction": "entry",
+            "direction": "exit" if reason == "exit_is_free" else "entry",
             "plate": plate,
-            "decision": "granted" if reason == "exact" else "denied",
+            "decision": "granted" if reason in OPENED else "denied",
             "reason": reason,
-            "opened": reason == "exact" or None,
+            "opened": reason in OPENED or None,
         }
         for seq, (at, plate, reason) in enumerate(passages, 1)
     ]
@@ -138,6 +139,29 @@ async def test_passages_are_counted_and_let_go(gateway: Gateway, owner: Any) -> 
     assert sum((await counted(owner)).values()) == before + 1 == 7
 
 
+async def test_of_a_stranger_that_was_let_out_nothing_is_kept_longer_than_of_one_that_was_refused(
+    gateway: Gateway, owner: Any, people: Callable[[str], Any]
+) -> None:
+    await send(
+        gateway,
+        1,
+        (NOW - 4 * DAY, "STRANGER1", "exit_is_free"),
+        (NOW - 4 * DAY, "1234BCD", "exit_is_free"),  # a resident's, unsure
+        (NOW - 2 * DAY, "STRANGER2", "exit_is_free"),
+    )
+    await rows(owner, "a", "UPDATE passage SET credential_id = '1' WHERE community_id = $1 AND plate = '1234BCD'")
+    planned = await retention.run(owner, NOW, dry_run=True)
+    done = await retention.run(owner, NOW)
+    assert {name: count for name, count in done.rows.items() if count} == {
+        "passage_unmatched": 1,
+        "presence_unmatched": 1,
+    }
+    assert planned.rows == done.rows
+    for table in ("passage", "presence"):
+        kept = await rows(owner, "a", f"SELECT plate FROM {table} WHERE community_id = $1 ORDER BY plate")  # noqa: S608
+        assert [row["plate"] for row in kept] == ["1234BCD", "STRANGER2"]
+
+
 async def test_a_run_that_was_interrupted_is_finished_by_the_next(gateway: Gateway, owner: Any) -> None:
     await send(gateway, 1, (NOW, "TODAY", "exact"))
     await owner.execute(f"ALTER TABLE passage DETACH PARTITION passage_{NOW:%Y%m%d}")
@@ -220,6 +244,7 @@ async def test_people_and_counters_are_let_go(owner: Any) -> None:
     done = await retention.run(owner, NOW)
     assert {name: count for name, count in done.rows.items() if count} == {
         "presence": 1,
+        "presence_unmatched": 1,
         "visitor_credential": 1,
         "visitor_pass": 1,
         "booking": 1,

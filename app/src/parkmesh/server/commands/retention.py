@@ -3,6 +3,7 @@
 | what | kept | then |
 |---|---|---|
 | passages whose plate matched nothing | 72 hours | counted per day and gate, deleted |
+| presence outside and movements of plates that nobody here has | 72 hours | deleted |
 | all other passages | 30 days | counted the same way; their day's partition is dropped |
 | what sensors said of spaces | 30 days | their day's partition is dropped |
 | presence of plates outside, corrections of presence | 30 days | deleted |
@@ -43,6 +44,7 @@ import asyncpg
 from msgspec import Struct
 
 from parkmesh.domain import stays
+from parkmesh.domain.access import Reason
 from parkmesh.domain.passages import UNMATCHED
 from parkmesh.domain.retention import (
     ANSWERS_KEPT,
@@ -79,9 +81,17 @@ class _DryRun(Exception):
 
 # How many days longer a violation stays that nobody closed.
 _LONGER = (VIOLATIONS_KEPT - PEOPLE_KEPT).days
+# A plate that went out and that nobody here has: neither a credential nor a stay is of it.
+_STRANGER_LEFT = """
+NOT p.inside AND p.at < $1
+AND NOT EXISTS (SELECT FROM credential c WHERE c.community_id = p.community_id AND c.plate = p.plate)
+AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = p.community_id AND s.plate = p.plate)
+"""
 # $1 is the moment before which things go; the command's tag counts them.
 _STEPS: tuple[tuple[str, timedelta, str], ...] = (
     ("presence", PASSAGES_KEPT, "DELETE FROM presence WHERE NOT inside AND at < $1"),
+    ("presence_unmatched", UNMATCHED_KEPT, f"DELETE FROM presence p WHERE {_STRANGER_LEFT}"),  # noqa: S608 - a constant
+    ("movement_unmatched", UNMATCHED_KEPT, f"DELETE FROM movement p WHERE {_STRANGER_LEFT}"),  # noqa: S608 - a constant
     ("presence_correction", PASSAGES_KEPT, "DELETE FROM presence_correction WHERE at < $1"),
     ("movement", PASSAGES_KEPT, "DELETE FROM movement WHERE at < $1"),
     (
@@ -180,7 +190,10 @@ WHERE NOT EXISTS (
     SELECT FROM passage p WHERE p.community_id = k.community_id AND p.plate = k.plate AND p.received_at >= $1)
   AND NOT EXISTS (SELECT FROM stay s WHERE s.community_id = k.community_id AND s.plate = k.plate)
 """
-_OVER = "received_at < $1 AND (NOT $2 OR reason = ANY($3))"
+# Whoever is let out because exit is free is a stranger, too, unless the list named a credential.
+_OVER = f"""
+received_at < $1 AND (NOT $2 OR reason = ANY($3) OR reason = '{Reason.EXIT_IS_FREE}' AND credential_id IS NULL)
+"""
 _BATCH = 50_000
 
 
