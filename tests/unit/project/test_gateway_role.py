@@ -18,7 +18,19 @@ from parkmesh.gateway import config
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "parking_gateway"
-GIVEN_APART = {"name", "community", "spool", "token_file", "servers", "listen", "mqtt", "cameras", "gates", "sensors"}
+GIVEN_APART = {
+    "name",
+    "community",
+    "spool",
+    "token_file",
+    "servers",
+    "listen",
+    "mqtt",
+    "cameras",
+    "recorders",
+    "gates",
+    "sensors",
+}
 
 
 def written(**inputs: Any) -> config.Config:
@@ -88,7 +100,7 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"sensors[].{key}" for key in config.Sensor.__struct_fields__),
         *config.Relay.__struct_fields__,
     ]
-    containers = {"listen", "cameras", "gates", "sensors"}
+    containers = {"listen", "cameras", "recorders", "gates", "sensors"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
 
 
