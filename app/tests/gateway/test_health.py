@@ -94,7 +94,7 @@ def test_the_command_says_what_became_worse(site: GatewaySite, tmp_path: Path) -
     before.write_text(json.dumps(found))
     assert ask(site, "--up", "60")[1]["faults"]["runs"].startswith("the agent has started again")
     site.stop_relay()
-    assert list(ask(site, "--before", str(before))[1]["faults"]) == ["relay of gate in"]
+    assert list(ask(site, "--before", str(before))[1]["faults"]) == ["relay of gate in", "relay of gate out"]
     assert site.gateway is not None
     site.gateway.stop()
     code, found = ask(site, "--before", str(before))
@@ -103,7 +103,7 @@ def test_the_command_says_what_became_worse(site: GatewaySite, tmp_path: Path) -
     before.write_text(json.dumps(found))
     site.start_gateway()
     wait_for(lambda: ask(site, "--before", str(before))[0] == 0, "only the relay, which was not known before")
-    assert list(ask(site, "--before", str(before))[1]["known"]) == ["relay of gate in"]
+    assert list(ask(site, "--before", str(before))[1]["known"]) == ["relay of gate in", "relay of gate out"]
 
 
 @pytest.mark.parametrize("content", [None, "{", "{}"])
