@@ -82,7 +82,8 @@ def matching() -> str:
     for rule in misreads.MODES:
         count = misreads.figures(rule)
         right, wrong, refused = count[True, True], count[False, True], count[True, False]
-        lines.append([f"`{rule}`", right, f"{right / (right + refused):.0%}", wrong, refused, count[False, False]])
+        cells = (right, f"{right / (right + refused):.0%}", wrong, refused, count[False, False])
+        lines.append([f"`{rule}`", *map(str, cells)])
     head = ["`plate_matching`", "opened rightly", "of those that may pass", "opened wrongly", "refused though known"]
     return table([*head, "refused rightly"], lines)
 
