@@ -14,30 +14,12 @@ import pytest
 from crash_points import CrashPoints
 from parkmesh.gateway.spool import Spool, SpoolError, peek
 from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, PresenceUpdate, SpaceState, Times
-
-NOW = 1_700_000_000_000
-
-
-def passage(number: int, at: int = NOW) -> Passage:
-    return Passage(1, Times(at), "in", "entry", f"{number:04d}BCD", "denied", "unknown_plate")
-
-
-def state(number: int, at: int = NOW) -> SpaceState:
-    return SpaceState(1, Times(at), f"a-{number}", "occupied")
-
-
-def events(spool: Spool, limit: int = 100) -> list[Event]:
-    return [msgspec.json.decode(record, type=Event) for record in spool.batch(limit)]
+from spool_records import NOW, events, passage, reopen, state
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool.db", now=NOW)
-
-
-def reopen(spool: Spool, now: int = NOW + 1) -> Spool:
-    spool.close()
-    return Spool(spool.path, now=now)
 
 
 def test_numbers_start_at_one_without_gaps_and_survive_a_restart(spool: Spool) -> None:

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -13,31 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from parkmesh.gateway import spool_marks
 from parkmesh.gateway.spool import Spool
 from parkmesh.gateway.spool_marks import Marks, MarksFile
-from parkmesh.protocol.edge import UNCOUNTED_GAPS, Event, Gap, Passage, SpaceState, Times
-
-NOW = 1_700_000_000_000
-
-
-def passage(number: int, at: int = NOW) -> Passage:
-    return Passage(1, Times(at), "in", "entry", f"{number:04d}BCD", "denied", "unknown_plate")
-
-
-def state(number: int, at: int = NOW) -> SpaceState:
-    return SpaceState(1, Times(at), f"a-{number}", "occupied")
-
-
-def events(spool: Spool, limit: int = 100) -> list[Event]:
-    return [msgspec.json.decode(record, type=Event) for record in spool.batch(limit)]
+from parkmesh.protocol.edge import UNCOUNTED_GAPS, Event, Gap, Passage, Times
+from spool_records import NOW, events, passage, reopen, state
 
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "spool.db", now=NOW)
-
-
-def reopen(spool: Spool, now: int = NOW + 1) -> Spool:
-    spool.close()
-    return Spool(spool.path, now=now)
 
 
 def marks(spool: Spool) -> Marks:
