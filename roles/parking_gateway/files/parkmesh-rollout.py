@@ -29,6 +29,10 @@ ENDINGS_MAX = 2
 """An agent that ended this often since its start isn't waited for any longer: its gate is shut meanwhile."""
 ANSWER_S = 20.0
 """Neither is one that hasn't answered for this long."""
+STARTED_S = 30.0
+"""Nor one that takes so long from the end of the one before to its first answer."""
+TIMED_OUT = 124
+"""What timeout(1) exits with."""
 STEP_S = 3
 NOTHING_KNOWN = '{"well": false, "checks": {}, "faults": {}, "known": {}}'
 
@@ -213,7 +217,11 @@ class Rollout:
         """Start the agent and return what is wrong with it, and what was wrong before already."""
         started, since = time.monotonic(), time.time()
         self._run(["systemctl", "daemon-reload"])
-        begun = self._run(["systemctl", "restart", UNIT])
+        # systemd calls the agent started when cameras get an answer, and waits minutes for one that hangs: too long for
+        # a gate.
+        begun = self._run(["timeout", f"{STARTED_S:g}", "systemctl", "restart", UNIT])
+        if begun.returncode == TIMED_OUT:
+            return [f"the agent didn't answer within {STARTED_S:g} s of its start"], []
         if begun.returncode:
             return [self._last_words(since) or last_line(begun)], []
         endings, answered = self._endings(), started

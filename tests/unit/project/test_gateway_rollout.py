@@ -74,7 +74,7 @@ class Host:
         return json.loads((self.root / "var/lib/parkmesh-rollout/outcome.json").read_text())
 
     def restarted(self) -> int:
-        return sum(command.startswith("systemctl restart") for command in self.commands)
+        return sum("systemctl restart" in command for command in self.commands)
 
 
 @pytest.fixture
@@ -108,6 +108,7 @@ def test_a_configuration_that_the_new_release_refuses_touches_nothing(host: Host
         ("--before", (1, ILL), "broker: not connected"),
         ("--before", (1, "ModuleNotFoundError: msgspec"), "runs: ModuleNotFoundError: msgspec"),
         ("systemctl restart", (1, "Job failed"), "Job failed"),
+        ("timeout 30 systemctl", (124, ""), "the agent didn't answer within 30 s of its start"),
     ],
 )
 def test_what_is_not_well_is_put_back_with_its_reason(
