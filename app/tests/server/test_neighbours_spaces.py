@@ -123,6 +123,20 @@ async def test_the_live_stream_hides_it_too(people: People, gateway: Gateway, ow
 
 
 @pytest.mark.usefixtures("full")
+async def test_a_live_stream_that_served_staff_alone_hides_it_from_the_resident_who_joins(
+    people: People, gateway: Gateway
+) -> None:
+    every = tiles(await people("administrator@a.example"))
+    async with gateway("gateway-a") as client, asyncio.timeout(20):
+        assert (await anext(every)).keys() == {*ALL, "a-06"}
+        mine = tiles(await people("resident@a.example"))
+        assert await anext(mine) == {OWN: "occupied", SHARED: "occupied", VISITORS: "occupied"}
+        await report(client, states(6, "free", NEIGHBOURS))
+        await report(client, states(7, "free", SHARED))
+        assert await anext(mine) == {SHARED: "free"}
+
+
+@pytest.mark.usefixtures("full")
 async def test_pages_hide_it_also_where_they_refuse_something(resident: Visitor) -> None:
     home = "/communities/a"
     for page in (

@@ -43,6 +43,11 @@ _SPACES = f"""
     SELECT s.name, {spaces.STATUS} AS status, {spaces.CATEGORY} AS category, a.unit_id
     FROM space s {spaces.STATE} {spaces.HELD} WHERE s.community_id = $1 ORDER BY s.level, s.name
 """  # noqa: S608 - columns of spaces
+# For viewers who see every space: who has it costs as much as all the rest. Nobody else would be shown one of these.
+_SPACES_FOR_STAFF = f"""
+    SELECT s.name, {spaces.STATUS} AS status, 'assigned' AS category, NULL AS unit_id
+    FROM space s {spaces.STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name
+"""  # noqa: S608 - columns of spaces
 
 _log = logging.getLogger(__name__)
 
@@ -277,9 +282,12 @@ class Feed:
                 latest = await passages.search(connection, identity, limit=PASSAGES)
                 state.passages = [passage_row(passage, zone) for passage in latest]
             if "s" in stale:
+                told_apart = any(viewer.unit_seen is not None for viewer in self.viewers)
                 state.spaces = [
                     PlacedTile(SpaceTile(name, status), category, unit_id)
-                    for name, status, category, unit_id in await connection.fetch(_SPACES, identity)
+                    for name, status, category, unit_id in await connection.fetch(
+                        _SPACES if told_apart else _SPACES_FOR_STAFF, identity
+                    )
                 ]
             if "g" in stale:
                 state.gateways = [
@@ -351,8 +359,8 @@ class Feeds:
             feed.task = asyncio.create_task(
                 feed.run(), name=f"feed of community {community_id}", context=contextvars.Context()
             )
-        # Read again what the resident sees: it may have changed since it was read.
-        feed.wake("" if resident_id is None else "v")
+        # Read again what the resident sees: it may have changed since it was read, or was read for staff alone.
+        feed.wake("" if unit_seen is None else "vs")
         if self._ending:
             viewer.end()
         loop = asyncio.get_running_loop()
