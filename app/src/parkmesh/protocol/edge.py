@@ -74,14 +74,14 @@ Decision = Literal["granted", "denied"]
 SpaceStatus = Literal["free", "occupied", "unknown"]
 
 
-class Times(Struct, frozen=True, forbid_unknown_fields=True):
+class Times(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """The clocks of one observation: the device's own (often wrong, may be absent) and the gateway's at receipt."""
 
     received: Millis
     device: Millis | None = None
 
 
-class Passage(Struct, frozen=True, tag="passage", tag_field="type", forbid_unknown_fields=True):
+class Passage(Struct, frozen=True, gc=False, tag="passage", tag_field="type", forbid_unknown_fields=True):
     """A vehicle asked to pass a gate and the gateway decided.
 
     ``reason`` is a word of ``parkmesh.domain.access.Reason``; ``opened`` tells whether the barrier confirmed the pulse
@@ -103,7 +103,7 @@ class Passage(Struct, frozen=True, tag="passage", tag_field="type", forbid_unkno
     device_event_id: Text | None = None
 
 
-class SpaceState(Struct, frozen=True, tag="space_state", tag_field="type", forbid_unknown_fields=True):
+class SpaceState(Struct, frozen=True, gc=False, tag="space_state", tag_field="type", forbid_unknown_fields=True):
     """A sensor reported the state of one space. ``space`` is the space's name within the community, e.g. ``a-01``."""
 
     seq: Sequence
@@ -113,7 +113,7 @@ class SpaceState(Struct, frozen=True, tag="space_state", tag_field="type", forbi
     sensor: Text | None = None
 
 
-class Gap(Struct, frozen=True, tag="gap", tag_field="type", forbid_unknown_fields=True):
+class Gap(Struct, frozen=True, gc=False, tag="gap", tag_field="type", forbid_unknown_fields=True):
     """Records are lost: an explicit record instead of silence.
 
     ``dropped`` tells how many, unless ``kind`` is one of ``UNCOUNTED_GAPS``. Other kinds: ``space_state`` (the spool

@@ -20,7 +20,7 @@ LATELY = timedelta(days=2)
 """A first page is looked for in this time first: it is there, in the newest partitions, unless little happens."""
 
 
-class Passage(Struct, frozen=True):
+class Passage(Struct, frozen=True, gc=False):
     """``gate_title`` is the gate's name where the community knows none of it any more; ``command`` is the id of the
     command that opened the gate by hand, ``credential`` that of the credential that decided, where a single one did."""
 

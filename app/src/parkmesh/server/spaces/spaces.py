@@ -66,7 +66,7 @@ class Attributes(Struct, frozen=True):
     geometry: Geometry | None = None
 
 
-class Space(Struct, frozen=True):
+class Space(Struct, frozen=True, gc=False):
     """``status`` is ``unknown`` while the gateway of the space's sensor is silent. ``since`` is when the state began,
     by the gateway's clock, None while it is unknown for that reason or never reported; ``reported_at`` is the time of
     the sensor's last report.
@@ -139,10 +139,10 @@ def shows_state(unit_seen: int | None, category: str, unit_id: int | None) -> bo
 
 
 def from_row(row: Any) -> Space:
-    """Return the space that a row of ``COLUMNS`` is."""
-    values = dict(row)
-    x, y, w, h, rotation = (values.pop(name) for name in ("x", "y", "w", "h", "rotation"))
-    return Space(**values, geometry=None if x is None else Geometry(x, y, w, h, rotation))
+    """Return the space that a row of ``COLUMNS``, and of the unit after them where it is read, is."""
+    identity, name, level, category, ev, accessible, x, y, w, h, rotation, status, since, reported_at, *unit = row
+    geometry = None if x is None else Geometry(x, y, w, h, rotation)
+    return Space(identity, name, level, category, ev, accessible, geometry, status, since, reported_at, *unit)
 
 
 def _seen(row: Any, unit_seen: int | None) -> Space:
