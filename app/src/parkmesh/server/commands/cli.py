@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use (an option, a variable, a document). E
 """
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -71,6 +72,7 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
         return
     if data is not None:
         raise WrongUse("--data belongs to --embedded")
+    gc.disable()  # until the server is ready
     from parkmesh.server.commands import run
 
     try:
