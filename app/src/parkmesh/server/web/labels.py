@@ -7,31 +7,11 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from parkmesh.domain.community_rules import RULES
+from parkmesh.domain.words import DECISION, DIRECTION, NOT_CONFIRMED, REASON
 from parkmesh.server.web.language import N_, Language
 
-REASON = {
-    "exact": N_("Known plate"),
-    "fuzzy": N_("Known plate, not read exactly"),
-    "command": N_("Opened by hand"),
-    "no_plate": N_("No plate read"),
-    "unknown_plate": N_("Unknown plate"),
-    "revoked": N_("Access revoked"),
-    "not_yet_valid": N_("Not valid yet"),
-    "expired": N_("No longer valid"),
-    "ambiguous": N_("More than one plate matches"),
-    "stale": N_("Read arrived too late"),
-    "anti_passback": N_("Already inside"),
-    "lots_full": N_("Unit's car limit reached"),
-    "barred": N_("Plate barred"),
-    "clock_doubted": N_("Let in while the gateway's clock was wrong"),
-    "unsure": N_("Read not sure enough"),
-    "exit_is_free": N_("Let out, because exit is free"),
-}
-NOT_CONFIRMED = N_("The barrier did not confirm")
 STATUS = {"free": N_("Free"), "occupied": N_("Occupied"), "unknown": N_("Unknown")}
-DECISION = {"granted": N_("Granted"), "denied": N_("Denied")}
 PASSED = {"entry": N_("in"), "exit": N_("out")}
-DIRECTION = {"entry": N_("Entry"), "exit": N_("Exit"), "both": N_("Entry and exit")}
 ROLE = {
     "operator": N_("Operator"),
     "administrator": N_("Administrator"),

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from parkmesh.domain import words
 from parkmesh.server.access import gate_commands, gates, passages
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database
@@ -90,7 +91,7 @@ def stream_settings(visit: Visit, gateways: list[community_reads.Gateway]) -> di
         "seen": {gateway.name: live.gateway_health(gateway).seen for gateway in gateways},
         "words": {
             **{name: labels.table(visit.language, name) for name in ("status", "decision", "passed", "reason")},
-            "notConfirmed": visit.language.gettext(labels.NOT_CONFIRMED),
+            "notConfirmed": visit.language.gettext(words.NOT_CONFIRMED),
             "live": visit.language.gettext("Live"),
             "silent": visit.language.gettext("No gateway is online"),
             "waiting": visit.language.gettext("Reconnecting…"),

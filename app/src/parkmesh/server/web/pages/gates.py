@@ -6,6 +6,7 @@ from urllib.parse import quote
 import msgspec
 from starlette.responses import Response
 
+from parkmesh.domain import words
 from parkmesh.domain.community_rules import RULES, Rules
 from parkmesh.server.access import gates, presence
 from parkmesh.server.communities import rules
@@ -81,7 +82,7 @@ async def save_gate(visit: Visit) -> Response:
     """Add a gate, or give one another title and direction."""
     form, identity = visit.form, visit.member.community_id
     name, title = names.short_name(form, "gate_name"), form.text("gate_title", most=120)
-    chosen = form.choice("gate_direction", labels.DIRECTION)
+    chosen = form.choice("gate_direction", words.DIRECTION)
     if not form.errors:
         try:
             async with visit.acting() as connection:

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from parkmesh.domain import words
 from parkmesh.server.access import gates, holders, passages
 from parkmesh.server.web import labels, paging
 from parkmesh.server.web.pages import exports, list_filters
@@ -55,7 +56,7 @@ def _filter(visit: Visit) -> passages.Filter:
         plate=list_filters.plate(visit),
         gate=form.value("gate")[:100].replace("\x00", "") or None,
         direction=direction if direction in labels.PASSED else None,
-        decision=decision if decision in labels.DECISION else None,
+        decision=decision if decision in words.DECISION else None,
         since=since,
         until=until,
     )
