@@ -195,6 +195,10 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
                 "silent_cameras": decider.silent_cameras(),
+                "cameras": {
+                    name: {"last": decider.last_seen.get(name), "from": intake.sender(camera)}
+                    for name, camera in decider.cameras.items()
+                },
             }
 
         manager = watchdog.of_this_process()

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from parkmesh.domain import plates
-from parkmesh.gateway import agent, drivers, health, intake, reach
+from parkmesh.gateway import agent, doctor_command, drivers, health, intake, reach
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
@@ -141,6 +141,22 @@ def show_health(path: Path, before: Path | None, within: float, up: float) -> No
         judged.well, judged.faults[health.RUNS] = False, f"the agent has started again: it is up for {up_s:.0f} s"
     click.echo(json.dumps(msgspec.to_builtins(judged), indent=2))
     sys.exit(0 if judged.well else 1)
+
+
+@gateway.command()
+@_config_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(path: Path, as_json: bool) -> None:
+    """Look at devices, line, disk and power, and say what to do. Exits 0 if all is well, 1 if not, 2 if it can't look.
+
+    Nothing is opened. It works beside a running agent and without one; as root it sees everything.
+    """
+    config = _load(path)
+    try:
+        document: dict[str, Any] | None = _status(config)
+    except SpoolError:
+        document = None
+    sys.exit(doctor_command.run(config, document, agent.now_ms, as_json=as_json))
 
 
 @gateway.command("check-config")

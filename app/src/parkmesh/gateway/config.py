@@ -65,6 +65,8 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     direction: Direction
     kind: CameraKind = "hikvision"
     secret_path: SecretPath | None = None
+    host: Host | None = None
+    """Its address on the LAN, so that ``parkmesh gateway doctor`` looks for it though it never posted."""
     recorder: Name | None = None
     channel: Channel | None = None
     mapping: Mapping | None = None
@@ -96,6 +98,19 @@ class Relay(Struct, frozen=True, forbid_unknown_fields=True):
     pulse_s: Annotated[float, Meta(gt=0, le=60)] = 2
     closed_input: Annotated[int, Meta(ge=0, le=15)] | None = None
     """The relay's input that is on while the barrier is closed; None where none is connected."""
+
+
+class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """The page for people on the community's LAN. ``password`` is the hash that ``gateway.page.passwords`` reads.
+
+    ``shows_plates``: plates stand there in full, else masked. ``language`` None is the browser's.
+    """
+
+    password: Annotated[str, Meta(pattern=r"^scrypt(:[0-9]{1,7}){3}(:[A-Za-z0-9+/=]{8,100}){2}$")]
+    host: Host = "0.0.0.0"  # noqa: S104 -- people are on the community's LAN
+    port: Port = 8180
+    shows_plates: bool = False
+    language: Literal["en", "es"] | None = None
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +145,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     recorders: list[Recorder] = []
     gates: list[Gate] = []
     sensors: list[Sensor] = []
+    local_page: LocalPage | None = None
     same_plate_window_s: SamePlateWindow = _UNTOLD.same_plate_window_s
     """The community's rule of this name decides; this holds until a server has told it."""
     refusal_hold_s: RefusalHold = _UNTOLD.refusal_hold_s

@@ -76,6 +76,15 @@ class Intake:
         self._spool, self._decider, self._clock = spool, decider, clock
         self.addresses, self.topics = addresses(config), topics(config)
         self.fixed = fixed(list(self.addresses.values()))
+        self._senders: dict[str, str] = {}
+
+    def came_from(self, address: Address, sender: str) -> None:
+        """Note who posts to an address of ours."""
+        self._senders[address.name] = sender
+
+    def sender(self, camera: Camera) -> str | None:
+        """Return the network address from which a camera's messages come, None if none has come by HTTP."""
+        return self._senders.get(camera.recorder or camera.name)
 
     def heard(self, address: Address) -> None:
         """Note a sign of life that was no message."""

@@ -89,6 +89,7 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
         if request.method != "POST":
             note("wrong_method", request)
             return _problem(405, "a camera must use POST", detail="Set the method to POST.", allow="POST")
+        intake.came_from(address, request.client.host if request.client else "-")
         if slots.locked():
             return _problem(503, "too many messages at once", "1")
         async with slots:
