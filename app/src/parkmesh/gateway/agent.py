@@ -5,8 +5,8 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -14,11 +14,13 @@ import uvicorn
 
 from parkmesh import __version__
 from parkmesh.gateway import drivers, watchdog
-from parkmesh.gateway.config import Config, Listen
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
+from parkmesh.gateway.page import start as local_page
 from parkmesh.gateway.sensor_feed import SensorFeed
+from parkmesh.gateway.serving import Server, bound
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
 from parkmesh.gateway.strays import Strays
 from parkmesh.gateway.sync import Sync
@@ -38,40 +40,8 @@ _BUSY_S = 120.0
 """Longer than a gate takes for one read, with a relay that doesn't answer and a barrier that doesn't close."""
 
 
-class ListenError(Exception):
-    """The listening address can't be had."""
-
-
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _socket(listen: Listen) -> socket.socket:
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    sock = socket.socket(family)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((listen.host, listen.port))
-    except OSError as error:
-        sock.close()
-        raise ListenError(f"can't listen on {listen.host}:{listen.port}: {error.strerror}") from None
-    return sock
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the agent decides when to end. ``started``: cameras get an answer."""
-
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._has_started = started
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._has_started()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def status_document(config: Config, counts: Counts, epoch: int, list_version: int) -> dict[str, object]:
@@ -101,7 +71,7 @@ async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms
     if clock.doubtful:
         log.error("the clock is wrong: it must be later than %d ms since 1970; nobody is refused for it", clock.highest)
     try:
-        with _socket(config.listen) as sock:
+        with bound(config.listen.host, config.listen.port) as sock:
             await _run(config, token, spool, sock, clock)
     finally:
         spool.close(clock())
@@ -202,7 +172,7 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
             }
 
         manager = watchdog.of_this_process()
-        listener = _Server(
+        listener = Server(
             uvicorn.Config(
                 application(intake, decider, status, strays),
                 log_config=None,
@@ -226,6 +196,19 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
         if config.mqtt:
             background.append(asyncio.create_task(feed.run(config.mqtt)))
             background.append(asyncio.create_task(feed.watch()))
+        if config.local_page:
+            background.append(
+                asyncio.create_task(
+                    local_page.serve(
+                        config,
+                        token,
+                        decider,
+                        lambda: {**status(), "wrong_posts": strays.document()},
+                        feed.told,
+                        clock,
+                    )
+                )
+            )
         log.info(
             "gateway %s %s: listening on %s:%d", config.name, __version__, config.listen.host, sock.getsockname()[1]
         )

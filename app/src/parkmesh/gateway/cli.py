@@ -18,6 +18,7 @@ from parkmesh.gateway import agent, doctor_command, drivers, health, intake, rea
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
+from parkmesh.gateway.serving import ListenError
 from parkmesh.gateway.spool import SpoolError, peek
 
 DEFAULT_CONFIG = Path("/etc/parkmesh/gateway.json")
@@ -65,7 +66,7 @@ def run(path: Path, log_level: str) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         asyncio.run(agent.run(config, token))
-    except (SpoolError, agent.ListenError) as error:
+    except (SpoolError, ListenError) as error:
         _fail(str(error), 1)
 
 

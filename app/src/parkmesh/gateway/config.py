@@ -106,7 +106,7 @@ class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     ``shows_plates``: plates stand there in full, else masked. ``language`` None is the browser's.
     """
 
-    password: Annotated[str, Meta(pattern=r"^scrypt(:[0-9]{1,7}){3}(:[A-Za-z0-9+/=]{8,100}){2}$")]
+    password: Annotated[str, Meta(pattern=r"^pbkdf2-sha256:[0-9]{1,8}(:[A-Za-z0-9+/=]{8,100}){2}$")]
     host: Host = "0.0.0.0"  # noqa: S104 -- people are on the community's LAN
     port: Port = 8180
     shows_plates: bool = False

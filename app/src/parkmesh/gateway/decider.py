@@ -29,6 +29,7 @@ from parkmesh.gateway.barrier import Barrier, Closed, Pulse
 from parkmesh.gateway.config import Camera, Config, Relay
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.freshness import CameraClock
+from parkmesh.gateway.sightings import Sightings
 from parkmesh.gateway.spool import HeldList, Read, Spool, SpoolError
 from parkmesh.protocol.edge import (
     AccessList,
@@ -88,7 +89,7 @@ class Decider:
 
     ``pulse`` opens a barrier or raises RelayError, ``closed`` asks where it is; ``clock`` gives ms since 1970;
     ``appended`` is called after a record went into the spool; ``doubtful`` tells whether the clock is known to be
-    wrong.
+    wrong. ``sightings`` is told of reads and decisions.
     """
 
     def __init__(
@@ -101,7 +102,9 @@ class Decider:
         appended: Callable[[], None] = lambda: None,
         closed: Closed = _unknown,
         doubtful: Callable[[], bool] = lambda: False,
+        sightings: Sightings | None = None,
     ) -> None:
+        self.sightings = sightings or Sightings(clock)
         self._doubtful, self._ahead = doubtful, 0
         self._config, self._spool, self._clock, self._appended = config, spool, clock, appended
         # One thread: disk waits don't stop the loop, and writes keep their order.
@@ -159,6 +162,7 @@ class Decider:
         if read is None:
             log.info("camera %s: the same event again, ignored", camera.name)
         else:
+            self.sightings.read(read.id, camera.name, camera.gate, plate_read)
             self._gates[camera.gate].queue.put_nowait(read)
         if self._spool.in_memory:
             raise SpoolError(self._spool.disk_error or "the spool is in memory")
@@ -671,6 +675,7 @@ class Decider:
         if passage is not None and passage.camera in self._clocks:
             states[f"clock/{passage.camera}"] = msgspec.json.encode(self._clocks[passage.camera])
         await self.on_disk(lambda: self._spool.settle(read_ids, passage, states, moved))
+        self.sightings.settled(read_ids, passage)
         if passage is not None:
             self._appended()
 

@@ -180,7 +180,7 @@ def _wrong_posts(looks: Looks) -> Iterator[Finding]:
             "wrong posts",
             str(stray["sender"]),
             "finding",
-            N_("It sends %(method)s %(path)s, which no camera has (%(count)s times)."),
+            N_("It sends %(method)s %(path)s, which no camera has. Times: %(count)s."),
             N_("Set this device to POST to /cameras/<name>/events of a camera of the configuration."),
             {"method": str(stray["method"]), "path": str(stray["path"]), "count": int(stray["count"])},
         )
@@ -207,7 +207,7 @@ def _sensors(config: Config, looks: Looks) -> Iterator[Finding]:
     if looks.status.get("running") and looks.status.get("mqtt"):
         yield Finding("broker", "", "well", N_("The agent is connected to the broker."))
     else:
-        fault = looks.broker or N_("it takes connections, but the agent isn't connected")
+        fault = looks.broker or N_("the agent isn't connected to it")
         if not looks.status.get("running") and looks.broker is None:
             yield Finding("broker", "", "well", N_("The broker takes connections."))
         else:

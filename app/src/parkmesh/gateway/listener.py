@@ -9,7 +9,6 @@ import hmac
 import logging
 from collections.abc import Callable
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -122,8 +121,7 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
 
     async def show_status(_: Request) -> Response:
         shown = await decider.on_disk(status)
-        strayed = {"total": strays.total, "senders": msgspec.to_builtins(strays.newest())}
-        return JSONResponse({**shown, "wrong_posts": strayed})
+        return JSONResponse({**shown, "wrong_posts": strays.document()})
 
     async def astray(request: Request, _: Exception) -> Response:
         # Browsers look for icons and scanners for anything: counted is what sends or names cameras.

@@ -5,10 +5,10 @@
 the MAC address that it learned for the server's overlay address holds the peer's address (node/MAC.hpp).
 """
 
+import http.client
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import httpx
 import msgspec
 from msgspec import Struct
 
@@ -105,10 +105,15 @@ def _neighbours(path: Path) -> dict[str, tuple[str, str]]:
 
 
 def _ask(port: int, path: str, secret: str, kind: type[T]) -> T:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
     try:
-        response = httpx.get(
-            f"http://127.0.0.1:{port}{path}", headers={"X-ZT1-Auth": secret}, timeout=_TIMEOUT_S, trust_env=False
-        )
-        return msgspec.json.decode(response.raise_for_status().content, type=kind)
-    except (httpx.HTTPError, ValueError) as error:
+        connection.request("GET", path, headers={"X-ZT1-Auth": secret})
+        response = connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise OverlayError(f"the overlay's daemon answers {path} with HTTP {response.status}")
+        return msgspec.json.decode(content, type=kind)
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise OverlayError(f"the overlay's daemon doesn't answer {path}: {error or type(error).__name__}") from None
+    finally:
+        connection.close()

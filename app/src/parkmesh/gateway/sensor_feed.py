@@ -46,11 +46,16 @@ class SensorFeed:
         self._sensors = {sensor.dev_eui.lower(): sensor for sensor in config.sensors}
         self._heard = {sensor.dev_eui: clock() for sensor in config.sensors}
         self._silent: set[str] = set()
+        self._told: dict[str, tuple[int, str]] = {}
         self.connected = False
 
     def silent_sensors(self) -> list[str]:
         """Return the sensors that sent nothing for longer than the configured silence; their spaces are unknown."""
         return sorted(self._silent)
+
+    def told(self) -> dict[str, tuple[int, str]]:
+        """Return when each sensor told its space's state last (ms since 1970), and the state, by its id."""
+        return dict(self._told)
 
     async def note_silence(self) -> None:
         """Say once of each space whose sensor is silent that its state isn't known."""
@@ -104,6 +109,7 @@ class SensorFeed:
             status="occupied" if reading.occupied else "free",
             sensor=sensor.dev_eui.lower(),
         )
+        self._told[sensor.dev_eui] = now, event.status
         # The broker delivers at least once; the network server's own id makes it once.
         once = f"uplink/{uplink.deduplication_id}" if uplink.deduplication_id else None
         if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):

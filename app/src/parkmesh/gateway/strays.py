@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
 log = logging.getLogger("parkmesh.gateway")
@@ -63,6 +64,10 @@ class Strays:
         stray.method, stray.path, stray.count, stray.last = method, path, stray.count + 1, now
         stray.channel = channel
         self._known[sender, kind] = stray  # at the end: the first is the one unheard longest
+
+    def document(self) -> dict[str, object]:
+        """Return what the status shows."""
+        return {"total": self.total, "senders": msgspec.to_builtins(self.newest())}
 
     def newest(self) -> list[Stray]:
         """Return what is known, the latest first."""

@@ -1,0 +1,1 @@
+"""The gateway's page for people on the community's LAN: what it sees, what it decides and why, and what is wrong."""

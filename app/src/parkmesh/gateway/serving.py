@@ -1,0 +1,39 @@
+"""How the agent listens: its sockets, and uvicorn as a part of the agent that the agent ends."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+
+class ListenError(Exception):
+    """A listening address can't be had."""
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket of this address. Raises ListenError."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"can't listen on {host}:{port}: {error.strerror}") from None
+    return sock
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the agent decides when to end. ``started``: it answers from now on."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None] = lambda: None) -> None:
+        super().__init__(config)
+        self._has_started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._has_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
