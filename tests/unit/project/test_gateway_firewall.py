@@ -19,7 +19,7 @@ SCRIPT = ROLE / "files" / "parkmesh-firewall"
 NFT = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
 GATEWAY, DEVICE, OTHER_DEVICE = "10.99.0.1", "10.99.0.2", "10.99.0.3"
 ON_OVERLAY, OPS = "10.99.1.1", "10.99.1.2"
-PORTS = (22, 1700, 1883, 8100, 9999)
+PORTS = (22, 1700, 1883, 8100, 8180, 9999)
 
 _LISTEN = """
 import select, socket, sys
@@ -151,6 +151,15 @@ def test_the_broker_is_reached_where_it_listens(site: Site) -> None:
     site.load(rules(parking_gateway_mqtt_listen=[GATEWAY]))
     assert site.reached(DEVICE, GATEWAY) == {8100, 1883}
     assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
+
+
+def test_the_page_is_reached_where_there_is_one_and_never_over_the_overlay(site: Site) -> None:
+    site.load(rules(parking_gateway_page_password="correct horse battery"))
+    assert site.reached(DEVICE, GATEWAY) == {8100, 8180}
+    assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
+    site.load(rules(parking_gateway_page_password="correct horse battery", parking_gateway_page_from=[OTHER_DEVICE]))
+    assert site.reached(DEVICE, GATEWAY) == {8100}
+    assert site.reached(OTHER_DEVICE, GATEWAY) == {8100, 8180}
 
 
 def test_devices_may_be_named_and_more_be_opened(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 import configparser
 import getpass
+import importlib.util
 import re
 import shutil
 import socket
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import msgspec
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible.plugins.filter.core import FilterModule
 from parkmesh.gateway import config
+from parkmesh.gateway.page import passwords
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "parking_gateway"
@@ -30,7 +34,18 @@ GIVEN_APART = {
     "recorders",
     "gates",
     "sensors",
+    "local_page",
 }
+
+
+def page_filter() -> Any:
+    """Return the project's own filter that hashes the page's password."""
+    spec = importlib.util.spec_from_file_location("gateway_page", ROOT / "filter_plugins" / "gateway_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FilterModule().filters()
 
 
 def written(**inputs: Any) -> config.Config:
@@ -42,7 +57,7 @@ def written(**inputs: Any) -> config.Config:
         **inputs,
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 -- JSON, not a page
-    environment.filters.update(FilterModule().filters())
+    environment.filters.update(FilterModule().filters() | page_filter())
     text = environment.from_string((ROLE / "templates" / "gateway.json.j2").read_text()).render(values)
     return config.parse(text.encode(), "gateway.json")
 
@@ -86,6 +101,32 @@ def test_a_camera_s_secret_path_reaches_the_configuration() -> None:
     assert made.cameras[0].secret_path == "a-secret-path"
 
 
+def test_without_a_password_there_is_no_page() -> None:
+    assert written().local_page is None
+
+
+def test_the_page_s_password_reaches_the_gateway_as_a_hash_of_its_own() -> None:
+    given = {"parking_gateway_page_password": "correct horse battery", "parking_gateway_page_language": "es"}
+    page = written(**given, parking_gateway_page_shows_plates=True).local_page
+    assert page is not None
+    assert (page.port, page.shows_plates, page.language) == (8180, True, "es")
+    assert passwords.matches(page.password, "correct horse battery")
+    assert not passwords.matches(page.password, "correct horse batterz")
+    assert page.password.startswith(f"{passwords.KIND}:{passwords.ROUNDS}:")
+    assert written(**given).local_page == msgspec.structs.replace(page, shows_plates=False), "a second run changes it"
+    other = written(**given, parking_gateway_name="gateway-b").local_page
+    assert other is not None
+    assert other.password != page.password
+    with pytest.raises(AnsibleFilterError, match="10 to 200"):
+        written(parking_gateway_page_password="short")
+
+
+def test_the_page_s_filter_is_documented() -> None:
+    document = yaml.safe_load((ROOT / "filter_plugins" / "gateway_page_password_hash.yml").read_text())
+    assert document["DOCUMENTATION"]["positional"] == "gateway, community"
+    assert {"EXAMPLES", "RETURN"} <= set(document)
+
+
 def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     text = (ROOT / "docs" / "gateway.md").read_text()
     example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
@@ -97,10 +138,11 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"mqtt.{key}" for key in config.Mqtt.__struct_fields__),
         *(f"cameras[].{key}" for key in config.Camera.__struct_fields__),
         *(f"gates[].{key}" for key in config.Gate.__struct_fields__),
+        *(f"local_page.{key}" for key in config.LocalPage.__struct_fields__),
         *(f"sensors[].{key}" for key in config.Sensor.__struct_fields__),
         *config.Relay.__struct_fields__,
     ]
-    containers = {"listen", "cameras", "recorders", "gates", "sensors"}
+    containers = {"listen", "cameras", "recorders", "gates", "sensors", "local_page"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
 
 
