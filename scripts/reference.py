@@ -88,20 +88,32 @@ def matching() -> str:
     return table([*head, "refused rightly"], lines)
 
 
-def documents() -> Iterator[tuple[Path, str]]:
-    """Return every document with a generated table, and that table."""
+def reasons() -> str:
+    """Return the table of the reasons of passages, in the words of the pages."""
+    sys.path.insert(0, str(ROOT / "app/src"))
+    from parkmesh.domain.words import REASON
+    from parkmesh.gateway.page.spanish import SPANISH
+
+    return table(
+        ["reason", "in English", "in Spanish"], [[f"`{code}`", text, SPANISH[text]] for code, text in REASON.items()]
+    )
+
+
+def documents() -> Iterator[tuple[Path, str, str]]:
+    """Return every generated table: its document, its name there, and the table."""
     for role in sorted((ROOT / "roles").iterdir()):
         specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text())
-        yield role / "README.md", inputs(specification["argument_specs"]["main"]["options"])
-    yield ROOT / "docs/rules.md", rules()
-    yield ROOT / "docs/gateway.md", matching()
+        yield role / "README.md", "inputs", inputs(specification["argument_specs"]["main"]["options"])
+    yield ROOT / "docs/rules.md", "rules", rules()
+    yield ROOT / "docs/rules.md", "reasons", reasons()
+    yield ROOT / "docs/gateway.md", "matching", matching()
 
 
-def filled(text: str, content: str) -> str:
-    """Return a document with its table. Raises ValueError where it has no place for one."""
-    if not MARK.search(text):
-        raise ValueError("there is no place for the generated table")
-    return MARK.sub(lambda found: f"{found[1]}{content}{found[3]}", text)
+def filled(text: str, name: str, content: str) -> str:
+    """Return a document with a table of it. Raises ValueError where it has no place for one."""
+    if name not in {found["name"] for found in MARK.finditer(text)}:
+        raise ValueError(f"there is no place for the generated table {name}")
+    return MARK.sub(lambda found: f"{found[1]}{content}{found[3]}" if found["name"] == name else found[0], text)
 
 
 def main() -> int:
@@ -109,10 +121,10 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a table is not up to date")
     options = parser.parse_args()
     stale = 0
-    for path, content in documents():
+    for path, name, content in documents():
         text = path.read_text()
         try:
-            wanted = filled(text, content)
+            wanted = filled(text, name, content)
         except ValueError as error:
             print(f"{path.relative_to(ROOT)}: {error}", file=sys.stderr)
             stale += 1

@@ -14,7 +14,7 @@ SPEC.loader.exec_module(reference)
 
 
 def test_every_document_is_up_to_date() -> None:
-    assert [path.name for path, content in reference.documents() if content not in path.read_text()] == []
+    assert [path.name for path, _, content in reference.documents() if content not in path.read_text()] == []
 
 
 def test_an_input_has_its_type_default_and_choices() -> None:
@@ -31,6 +31,6 @@ def test_an_input_has_its_type_default_and_choices() -> None:
 
 def test_a_stale_table_is_replaced_and_a_missing_place_is_said() -> None:
     text = "# x\n<!-- generated: inputs -->\nold\n<!-- end -->\nrest\n"
-    assert reference.filled(text, "new\n") == "# x\n<!-- generated: inputs -->\nnew\n<!-- end -->\nrest\n"
+    assert reference.filled(text, "inputs", "new\n") == "# x\n<!-- generated: inputs -->\nnew\n<!-- end -->\nrest\n"
     with pytest.raises(ValueError, match="no place"):
-        reference.filled("# x\n", "new\n")
+        reference.filled(text, "rules", "new\n")

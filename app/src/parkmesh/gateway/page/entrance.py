@@ -61,7 +61,7 @@ class Entrance:
         if wait > 0:
             return wait
         if self._waiting >= _QUEUE:
-            return self._pause_s
+            return max(self._pause_s, 1.0)
         self._waiting += 1
         try:
             async with self._turn:
@@ -103,7 +103,7 @@ class Entrance:
         count = 1 if known is None or now - known.last > _FORGET_S else known.count + 1
         if len(self._guesses) >= _SENDERS:
             del self._guesses[next(iter(self._guesses))]
-        self._guesses[origin] = _Guesses(count, now + min(2.0 ** min(count - 1, 20), _MOST_WAIT_S), now)
+        self._guesses[origin] = _Guesses(count, now + min(2.0 ** min(count, 20), _MOST_WAIT_S), now)
         if count & (count - 1) == 0:  # who goes on for days fills no journal
             log.warning("the page: wrong password from %s (%d times)", origin, count)
 
