@@ -6,14 +6,16 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from edge_server import TOKEN
+from parkmesh.gateway import watchdog
 from parkmesh.gateway.watchdog import ALIVE, Watchdog
 from parkmesh.simulator import camera, drive
-from processes import GatewaySite, wait_for
+from processes import GatewaySite, Process, parkmesh, wait_for
 
 _PID = 4711
 
@@ -28,7 +30,10 @@ def manager(tmp_path: Path) -> socket.socket:
 
 
 def heard(manager: socket.socket) -> str:
-    return manager.recv(100).decode()
+    """Return what the agent tells of itself; the sockets that it leaves are another matter."""
+    while (told := manager.recv(100).decode()).startswith("FDSTORE="):
+        pass
+    return told
 
 
 def heard_nothing(manager: socket.socket, within_s: float) -> bool:
@@ -112,6 +117,64 @@ def test_the_agent_tells_that_it_has_started_works_and_ends(tmp_path: Path, mana
         assert last == "STOPPING=1"
     finally:
         site.stop()
+
+
+STARTED_WITH_A_SOCKET = """
+import os, socket, sys
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+    sock.bind(sys.argv[1])
+    name, [given], *_ = socket.recv_fds(sock, 100, 1)
+os.dup2(given, 3) if given != 3 else os.set_inheritable(3, True)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid()), "LISTEN_FDNAMES": name.decode()}
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_camera_that_posts_while_the_agent_is_replaced_waits_for_the_next_one(
+    tmp_path: Path, manager: socket.socket
+) -> None:
+    site = GatewaySite(tmp_path, ["http://127.0.0.1:1"], TOKEN)
+    body, kind = camera.multipart(camera.shot("1234BCD", drive.now()))
+    url = f"http://127.0.0.1:{site.port}/cameras/cam-in/events"
+    told = ["env", f"NOTIFY_SOCKET={tmp_path / 'notify'}"]
+    try:
+        agent = site.start_gateway(told)
+        message, [kept], *_ = socket.recv_fds(manager, 100, 1)
+        assert message.startswith(b"FDSTORE=1\nFDNAME=listen-")
+        name = message.rpartition(b"=")[2]
+        assert agent.stop() == 0
+        with ThreadPoolExecutor(1) as pool, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as giver:
+            posted = pool.submit(httpx.post, url, content=body, headers={"Content-Type": kind}, timeout=20)
+            command = parkmesh("gateway", "run", "--config", str(site.config_path))
+            given = str(tmp_path / "given")
+            site.processes.append(
+                Process([*told, sys.executable, "-c", STARTED_WITH_A_SOCKET, given, *command], tmp_path / "log")
+            )
+            wait_for(lambda: Path(given).exists(), "the next agent")
+            giver.connect(given)
+            socket.send_fds(giver, [name], [kept])
+            assert posted.result().status_code == 200, "not refused, though nobody was there"
+        os.close(kept)
+        wait_for(lambda: site.status()["backlog"] == 1, "its record")
+    finally:
+        site.stop()
+
+
+def test_a_socket_of_an_address_that_is_not_ours_any_more_is_let_go(
+    tmp_path: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs, ours = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setattr(watchdog, "_FIRST_KEPT", min(theirs.fileno(), ours.fileno()))
+    assert ours.fileno() == theirs.fileno() + 1
+    given = {"LISTEN_FDS": "2", "LISTEN_PID": str(_PID), "LISTEN_FDNAMES": "listen-1:listen-2"}
+    assert Watchdog(given | {"LISTEN_PID": "1"}, _PID).kept("listen-2") is None
+    started = Watchdog(given | {"NOTIFY_SOCKET": str(tmp_path / "notify")}, _PID)
+    number = ours.detach()
+    theirs.detach()
+    with started.kept("listen-2") or socket.socket() as kept:
+        assert kept.fileno() == number
+    assert heard(manager) == "FDSTOREREMOVE=1\nFDNAME=listen-1"
+    assert started.kept("listen-2") is None
 
 
 def test_a_gate_that_is_stuck_is_not_told_as_well(tmp_path: Path, manager: socket.socket) -> None:

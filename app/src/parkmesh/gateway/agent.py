@@ -20,7 +20,7 @@ from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.page import start as local_page
 from parkmesh.gateway.sensor_feed import SensorFeed
-from parkmesh.gateway.serving import Server, bound
+from parkmesh.gateway.serving import Server, listening
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
 from parkmesh.gateway.strays import Strays
 from parkmesh.gateway.sync import Sync
@@ -71,8 +71,9 @@ async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms
     if clock.doubtful:
         log.error("the clock is wrong: it must be later than %d ms since 1970; nobody is refused for it", clock.highest)
     try:
-        with bound(config.listen.host, config.listen.port) as sock:
-            await _run(config, token, spool, sock, clock)
+        manager = watchdog.of_this_process()
+        with listening(config.listen.host, config.listen.port, manager) as sock:
+            await _run(config, token, spool, sock, clock, manager)
     finally:
         spool.close(clock())
     log.info("stopped")
@@ -119,7 +120,9 @@ def _stored_time(spool: Spool) -> int:
     return int(stored) if stored.isdigit() and len(stored) < 15 else 0
 
 
-async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, clock: TrustedClock) -> None:
+async def _run(
+    config: Config, token: str, spool: Spool, sock: socket.socket, clock: TrustedClock, manager: watchdog.Watchdog
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -171,7 +174,6 @@ async def _run(config: Config, token: str, spool: Spool, sock: socket.socket, cl
                 },
             }
 
-        manager = watchdog.of_this_process()
         listener = Server(
             uvicorn.Config(
                 application(intake, decider, status, strays),

@@ -1,10 +1,13 @@
 """How the agent listens: its sockets, and uvicorn as a part of the agent that the agent ends."""
 
+import hashlib
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
+
+from parkmesh.gateway.watchdog import Watchdog
 
 
 class ListenError(Exception):
@@ -21,6 +24,17 @@ def bound(host: str, port: int) -> socket.socket:
         sock.close()
         raise ListenError(f"can't listen on {host}:{port}: {error.strerror}") from None
     return sock
+
+
+@contextmanager
+def listening(host: str, port: int, manager: Watchdog) -> Iterator[socket.socket]:
+    """Give the socket of this address that the process before left with the service manager, or a new one, and leave
+    it there for the next. Raises ListenError."""
+    name = f"listen-{hashlib.sha256(f'{host} {port}'.encode()).hexdigest()[:12]}"
+    with manager.kept(name) or bound(host, port) as sock:
+        if port:  # the next process would take another free one
+            manager.keep_open(name, sock)
+        yield sock
 
 
 class Server(uvicorn.Server):
