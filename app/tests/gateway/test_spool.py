@@ -605,3 +605,19 @@ def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -
         set_aside += not held.whole
         survivor.close()
     assert set_aside > 10, "the damage was never found"
+
+
+def test_a_heartbeat_at_rest_writes_nothing(spool: Spool) -> None:
+    """An SD card wears with each write."""
+    spool.append(passage(1))
+    events(spool)
+    spool.acknowledge(spool.epoch, 1)
+    spool.flush_marks()
+    before = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in spool.path.parent.iterdir()}
+    for beat in range(10):
+        spool.counts()
+        spool.forget(NOW + beat * 30_000)
+        spool.recover(NOW + beat * 30_000)
+        spool.flush_marks()
+    after = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in spool.path.parent.iterdir()}
+    assert after == before
