@@ -14,10 +14,11 @@ import msgspec
 import pytest
 from crash_points import CrashPoints
 from parkmesh.gateway import barrier, drivers
-from parkmesh.gateway.config import Camera, Config, Gate, Relay
+from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers import hikvision
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError, RelayError
+from parkmesh.gateway.gates import Gate, Relay
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool, SpoolError

@@ -7,9 +7,10 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
+from parkmesh.gateway.config import CameraKind, SensorKind
 from parkmesh.gateway.drivers import CAMERAS, RELAYS, SENSORS, chirpstack, parse_uplink
 from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
+from parkmesh.gateway.gates import RelayKind
 
 CHIRPSTACK: dict[str, Any] = json.loads(
     """{"deduplicationId":"3ac7e3c4-4401-4b8d-9386-a5c902f9202d","time":"2022-07-18T09:34:15.775023242+00:00",

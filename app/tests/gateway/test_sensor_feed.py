@@ -10,8 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 from edge_server import TOKEN, EdgeServer
-from parkmesh.gateway.config import Config, Relay
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.gates import Relay
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.spool import Spool
 from parkmesh.protocol.edge import SpaceState

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import httpx
 import msgspec
 import pytest
-from parkmesh.gateway.config import Relay
-from parkmesh.gateway.drivers import shelly_gen2
+from parkmesh.gateway.drivers import relay_http, shelly_gen2
 from parkmesh.gateway.drivers.types import RelayError
+from parkmesh.gateway.gates import Relay
 
 
 @asynccontextmanager
@@ -53,7 +53,7 @@ async def test_the_frame_is_shellys() -> None:
     ("answer", "message"),
     [
         (http(b'{"id":1,"error":{"code":-105,"message":"no switch 1"}}'), "error -105: no switch 1"),
-        (http(b"{}", "401 Unauthorized"), "HTTP 401 without a result"),
+        (http(b"", "401 Unauthorized"), "wants a password"),
         (http(b'{"id":1,"result":{"was_on":false}}', "500 Oops"), "HTTP 500 without a result"),
         (http(b"<html>router login</html>"), "HTTP 200 without an RPC answer"),
         (http(b"\xff\xfe"), "without an RPC answer"),
@@ -71,7 +71,7 @@ async def test_what_is_no_confirmation(answer: bytes | None, message: str) -> No
 
 
 async def test_a_slow_relay_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shelly_gen2, "TIMEOUT", httpx.Timeout(0.1))
+    monkeypatch.setattr(relay_http, "TIMEOUT", httpx.Timeout(0.1))
     async with relay(http(b"{}"), wait_s=0.5) as (to, requests):
         with pytest.raises(RelayError, match="ReadTimeout") as caught:
             await pulse(to)
@@ -92,13 +92,13 @@ async def test_a_dead_relay() -> None:
 )
 async def test_the_barriers_position_is_an_input(answer: bytes, closed: bool | None) -> None:
     async with relay(http(answer)) as (to, requests), httpx.AsyncClient(trust_env=False) as client:
-        assert await shelly_gen2.closed(client, to) is None
+        assert await shelly_gen2.ask(client, to, "closed") is None
         assert requests == [], "asked for an input that isn't connected"
-        assert await shelly_gen2.closed(client, msgspec.structs.replace(to, closed_input=0)) is closed
+        assert await shelly_gen2.ask(client, msgspec.structs.replace(to, closed_input=0), "closed") is closed
     assert b'"method":"Input.GetStatus","params":{"id":0}' in requests[0]
 
 
 async def test_a_position_that_nobody_tells() -> None:
     async with relay(http(b"<html>")) as (to, _), httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(RelayError):
-            await shelly_gen2.closed(client, msgspec.structs.replace(to, closed_input=0))
+            await shelly_gen2.ask(client, msgspec.structs.replace(to, closed_input=0), "closed")

@@ -14,6 +14,7 @@ import uvicorn
 
 from parkmesh import __version__
 from parkmesh.gateway import drivers, watchdog
+from parkmesh.gateway.barrier import Moves
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
@@ -135,11 +136,16 @@ async def _run(
         decider = Decider(
             config,
             spool,
-            lambda relay: drivers.RELAYS[relay.kind].pulse(devices, relay),
+            lambda relay: drivers.pulse(devices, relay),
             clock=clock,
             appended=lambda: sync.wake(),
             doubtful=lambda: clock.doubtful,
-            closed=lambda relay: drivers.RELAYS[relay.kind].closed(devices, relay),
+            closed=lambda relay: drivers.ask(devices, relay, "closed"),
+            moves=Moves(
+                clear=lambda relay: drivers.ask(devices, relay, "clear"),
+                close=lambda relay: drivers.close(devices, relay),
+                hold=lambda relay, seconds: drivers.hold(devices, relay, seconds),
+            ),
         )
         sync = Sync(config, spool, decider, servers, clock=clock)
         intake = Intake(config, spool, decider, clock=clock)
@@ -165,6 +171,7 @@ async def _run(
                 "server_skew_ms": decider.server_skew_ms,
                 "clock_doubtful": clock.doubtful,
                 "camera_clocks": decider.camera_clocks(),
+                "barriers": decider.barriers(),
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
                 "silent_cameras": decider.silent_cameras(),
@@ -195,6 +202,8 @@ async def _run(
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]
+        if decider.barriers():
+            background.append(asyncio.create_task(decider.watch()))
         if config.mqtt:
             background.append(asyncio.create_task(feed.run(config.mqtt)))
             background.append(asyncio.create_task(feed.watch()))

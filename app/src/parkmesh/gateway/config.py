@@ -7,7 +7,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from parkmesh.domain.community_rules import GateRules, RefusalHold, SamePlateWindow
+from parkmesh.gateway import gates as gates_of
 from parkmesh.gateway import mapping as mappings
+from parkmesh.gateway.gates import Gate
 from parkmesh.gateway.mapping import Mapping, MappingError
 from parkmesh.protocol.edge import Direction, Name
 
@@ -21,7 +23,6 @@ Channel = Annotated[str, Meta(min_length=1, max_length=100)]
 CameraKind = Literal[
     "hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "frigate", "mapped"
 ]
-RelayKind = Literal["shelly_gen2"]
 SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
 
@@ -89,17 +90,6 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
     topic: Topic | None = None
 
 
-class Relay(Struct, frozen=True, forbid_unknown_fields=True):
-    """What moves the barrier: a switch that is turned on for ``pulse_s`` seconds."""
-
-    url: Url
-    kind: RelayKind = "shelly_gen2"
-    switch: Annotated[int, Meta(ge=0, le=15)] = 0
-    pulse_s: Annotated[float, Meta(gt=0, le=60)] = 2
-    closed_input: Annotated[int, Meta(ge=0, le=15)] | None = None
-    """The relay's input that is on while the barrier is closed; None where none is connected."""
-
-
 class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     """The page for people on the community's LAN. ``password`` is the hash that ``gateway.page.passwords`` reads.
 
@@ -111,16 +101,6 @@ class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8180
     shows_plates: bool = False
     language: Literal["en", "es"] | None = None
-
-
-class Gate(Struct, frozen=True, forbid_unknown_fields=True):
-    """A gate. ``input`` says what its barrier does on a pulse: ``open`` always opens, ``step`` opens, stops or closes
-    in turn. ``min_gap_s`` is the least time from the end of a pulse to the next one's start."""
-
-    name: Name
-    relay: Relay
-    input: Literal["open", "step"] = "step"
-    min_gap_s: Annotated[float, Meta(ge=0, le=60)] = 1
 
 
 class Sensor(Struct, frozen=True, forbid_unknown_fields=True):
@@ -236,6 +216,7 @@ def _inconsistency(config: Config) -> str | None:
         or _mismapped(config)
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
         or _duplicates("gate", gates)
+        or gates_of.fault(config.gates)
         or _duplicates("sensor", [sensor.dev_eui.lower() for sensor in config.sensors])
         or _duplicates("server", config.servers)
     )

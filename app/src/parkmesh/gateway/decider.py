@@ -25,10 +25,11 @@ from parkmesh.domain.community_rules import GateRules
 from parkmesh.domain.free_exit import Leaving
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
-from parkmesh.gateway.barrier import Barrier, Closed, Pulse
-from parkmesh.gateway.config import Camera, Config, Relay
+from parkmesh.gateway.barrier import Barrier, Closed, Moves, Pulse, interlock
+from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.freshness import CameraClock
+from parkmesh.gateway.gates import Relay
 from parkmesh.gateway.sightings import Sightings
 from parkmesh.gateway.spool import HeldList, Read, Spool, SpoolError
 from parkmesh.protocol.edge import (
@@ -87,7 +88,8 @@ class _Gate:
 class Decider:
     """Decides on everything that asks to pass.
 
-    ``pulse`` opens a barrier or raises RelayError, ``closed`` asks where it is; ``clock`` gives ms since 1970;
+    ``pulse`` opens a barrier or raises RelayError, ``closed`` asks where it is, ``moves`` has what else its relay can
+    do; ``clock`` gives ms since 1970;
     ``appended`` is called after a record went into the spool; ``doubtful`` tells whether the clock is known to be
     wrong. ``sightings`` is told of reads and decisions.
     """
@@ -101,6 +103,7 @@ class Decider:
         clock: Callable[[], int],
         appended: Callable[[], None] = lambda: None,
         closed: Closed = _unknown,
+        moves: Moves | None = None,
         doubtful: Callable[[], bool] = lambda: False,
         sightings: Sightings | None = None,
     ) -> None:
@@ -116,8 +119,11 @@ class Decider:
         for gate in config.gates:
             recent = Recent(0, self._stored(f"recent/{gate.name}", list[Seen]))
             pulsed_until = max((seen.open_until for seen in recent.seen), default=0)
-            barrier = Barrier(gate, pulse, closed, clock=clock, pulsed_until=pulsed_until)
+            barrier = Barrier(
+                gate, pulse, closed, clock=clock, pulsed_until=pulsed_until, moves=moves, doubtful=doubtful
+            )
             self._gates[gate.name] = _Gate(gate.name, barrier, directions.get(gate.name, "entry"), recent)
+        interlock(config.gates, {name: gate.barrier for name, gate in self._gates.items()})
         self._inside: dict[str, bool] = {}
         self._inside_since: dict[str, int] = {}
         self._take_over(*self._known())
@@ -247,6 +253,17 @@ class Decider:
         """Return the cameras that sent nothing for longer than the configured silence."""
         oldest = self._clock() - int(self._config.camera_silence_s * 1000)
         return [name for name in self.cameras if self.last_seen.get(name, self.started) < oldest]
+
+    def barriers(self) -> dict[str, dict[str, object]]:
+        """Return what is known of the barriers that are watched."""
+        return {name: gate.barrier.status() for name, gate in self._gates.items() if gate.barrier.watched}
+
+    async def watch(self) -> None:
+        """Look after the barriers until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for gate in self._gates.values():
+                if gate.barrier.watched:
+                    tasks.create_task(gate.barrier.watch())
 
     # the workers
 
@@ -440,7 +457,7 @@ class Decider:
         # The read is settled before the barrier moves: whatever happens next, this read never opens twice.
         await self._settle([read.id], None, self._memory(gate))
         log.info("gate %s: %s still stands there", gate.name, plates.masked(seen.plate))
-        await gate.barrier.open()
+        await gate.barrier.open(self._clock() + int(self._config.max_event_age_s * 1000))
 
     def _passage(
         self, gate: _Gate, camera: Camera, read: Read, plate_read: PlateRead, plate: str | None, decision: Decision
@@ -483,7 +500,7 @@ class Decider:
         read_ids = [*reads, *(read_id for held in worse for read_id in held.read_ids)]
         unconfirmed = msgspec.structs.replace(passage, opened=False)
         await self.on_disk(lambda: self._spool.opening(reads[0], unconfirmed))
-        outcome = await gate.barrier.open()
+        outcome = await gate.barrier.open(self._clock() + int(self._config.max_event_age_s * 1000))
         opened = outcome == "opened"
         passage = msgspec.structs.replace(passage, opened=opened)
         for held in worse:
@@ -648,7 +665,7 @@ class Decider:
             log.info("gate %s: opened a moment ago, so command %s gives no second pulse", gate.name, command.id)
             opened = True
         else:
-            opened = await gate.barrier.open() == "opened"
+            opened = await gate.barrier.open(command.expires - self.server_skew_ms) == "opened"
         passage = msgspec.structs.replace(passage, opened=opened)
         await self._settle([claimed], passage)
         self._tell(gate, passage)

@@ -23,7 +23,7 @@ import msgspec
 from parkmesh.gateway.config import CameraKind
 from parkmesh.simulator import camera, drive, traffic
 from parkmesh.simulator import site as sites
-from parkmesh.simulator.site import Broker, CameraSite, RelaySite, SensorSite, Site, SiteError
+from parkmesh.simulator.site import Broker, CameraSite, RelaySite, SensorSite, SimulatedRelay, Site, SiteError
 
 T = TypeVar("T")
 
@@ -84,10 +84,17 @@ def simulate() -> None:
 @click.option("--name", help="Serve only this relay of the site; without a site, its name.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of a relay without a site (0: a free one).")
 @click.option("--listen", default="127.0.0.1", show_default=True, help="Address of a relay without a site.")
-def relay(site_path: Path | None, name: str | None, port: int | None, listen: str) -> None:
-    """Serve simulated Shelly Gen2 relays until SIGTERM."""
+@click.option(
+    "--kind",
+    type=click.Choice(get_args(SimulatedRelay)),
+    default="shelly_gen2",
+    show_default=True,
+    help="What a relay without a site is.",
+)
+def relay(site_path: Path | None, name: str | None, port: int | None, listen: str, kind: SimulatedRelay) -> None:
+    """Serve simulated relays until SIGTERM."""
     if port is not None:
-        served = [RelaySite(name or "relay", port, listen)]
+        served = [RelaySite(name or "relay", port, listen, kind)]
     else:
         site = _site(site_path) or _fail("give --port, or a --site with relays", 2)
         served = [relay for relay in site.relays if name in (None, relay.name)]

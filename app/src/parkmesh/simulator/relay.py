@@ -13,6 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+OPEN_S = 6.0
+"""Seconds for which a simulated barrier is open after a pulse."""
+
 
 class RpcError(Exception):
     """An error as Shelly's RPC answers it."""
@@ -53,6 +56,10 @@ class Switch:
             self._pulses += 1
             self._last = self._clock()
         return was_on
+
+    def closed(self) -> bool:
+        """Tell whether the barrier is closed: it stays open for a moment after each pulse."""
+        return self._last is None or self._clock() - self._last >= OPEN_S
 
     def status(self) -> dict[str, Any]:
         self._settle()
@@ -97,6 +104,9 @@ class Switch:
                 if toggle_after is not None and not (numeric and toggle_after > 0):
                     raise RpcError(-103, f"Argument 'toggle_after', value {toggle_after} is invalid!")
                 return {"was_on": self.set(on, toggle_after)}
+            case "Input.GetStatus":
+                self._check_id(params)
+                return {"id": 0, "state": self.closed()}
             case _:
                 raise RpcError(404, f"No handler for {method}")
 
@@ -119,7 +129,19 @@ def _query(request: Request) -> dict[str, Any]:
     return params
 
 
-def application(switch: Switch) -> Starlette:
+def pulses_route(switch: Switch) -> Route:
+    """Build what no device has: how often the switch was turned on."""
+
+    async def pulses(_: Request) -> Response:
+        seen = switch.pulses()
+        return JSONResponse(
+            {"relay": seen.relay, "pulses": seen.pulses, "output": seen.output, "last_ago_s": seen.last_ago_s}
+        )
+
+    return Route("/simulator/pulses", pulses)
+
+
+def routes(switch: Switch) -> list[Route]:
     """Build the device's HTTP interface."""
 
     async def frame(request: Request) -> Response:
@@ -153,16 +175,9 @@ def application(switch: Switch) -> Starlette:
             status = 404 if error.code == 404 else 500
             return JSONResponse({"code": error.code, "message": error.message}, status)
 
-    async def pulses(_: Request) -> Response:
-        seen = switch.pulses()
-        return JSONResponse(
-            {"relay": seen.relay, "pulses": seen.pulses, "output": seen.output, "last_ago_s": seen.last_ago_s}
-        )
+    return [Route("/rpc", frame, methods=["POST"]), Route("/rpc/{method}", direct, methods=["GET", "POST"])]
 
-    return Starlette(
-        routes=[
-            Route("/rpc", frame, methods=["POST"]),
-            Route("/rpc/{method}", direct, methods=["GET", "POST"]),
-            Route("/simulator/pulses", pulses),
-        ]
-    )
+
+def application(switch: Switch) -> Starlette:
+    """Build the device, with what tells how often it was turned on."""
+    return Starlette(routes=[*routes(switch), pulses_route(switch)])

@@ -9,6 +9,9 @@ from msgspec import Meta, Struct
 from parkmesh.gateway.config import CameraKind, Channel, DevEui, Host, Port, Topic, Url
 from parkmesh.protocol.edge import Name
 
+SimulatedRelay = Literal["shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate"]
+"""Kinds of relays that ``simulator.relay_kinds`` knows."""
+
 
 class SiteError(Exception):
     """The site file can't be used, or lacks what was asked for; one line."""
@@ -25,6 +28,8 @@ class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     port: Port
     listen: Host = "127.0.0.1"
+    kind: SimulatedRelay = "shelly_gen2"
+    password: str | None = None
 
     @property
     def url(self) -> str:

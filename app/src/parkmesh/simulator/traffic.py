@@ -14,7 +14,8 @@ import uvicorn
 
 from parkmesh.simulator import camera, lorawan
 from parkmesh.simulator.drive import DriveError, post
-from parkmesh.simulator.relay import Switch, application
+from parkmesh.simulator.relay import Switch
+from parkmesh.simulator.relay_kinds import application
 from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError
 
 log = logging.getLogger("parkmesh.simulator")
@@ -44,7 +45,8 @@ def bind(relay: RelaySite) -> socket.socket:
 
 async def serve_relay(relay: RelaySite, sock: socket.socket, stop: asyncio.Event) -> None:
     """Serve one simulated relay on a bound socket until ``stop``."""
-    server = _Server(uvicorn.Config(application(Switch(relay.name)), log_config=None, access_log=False, lifespan="off"))
+    device = application(relay.kind, Switch(relay.name), relay.password)
+    server = _Server(uvicorn.Config(device, log_config=None, access_log=False, lifespan="off"))
     serving = asyncio.create_task(server.serve(sockets=[sock]))
     log.info("relay %s: listening on %s:%d", relay.name, relay.listen, sock.getsockname()[1])
     await stop.wait()

@@ -3,25 +3,37 @@
 A new device is a module here, its kind in ``gateway.config`` and its line in a table below; nothing else names a brand.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
-from parkmesh.gateway.config import CameraKind, RelayKind, SensorKind
+import httpx
+import msgspec
+
+from parkmesh.gateway.config import CameraKind, SensorKind
 from parkmesh.gateway.drivers import (
     axis_lpv,
     bosch_tps110,
     chirpstack,
     dahua_itsapi,
+    esphome,
     frigate,
+    gpio,
     hikvision,
+    hikvision_gate,
+    http_relay,
     mapped,
     milesight,
+    modbus_tcp,
     nwave_nps405,
     plate_recognizer,
     rekor_scout,
+    shelly_gen1,
     shelly_gen2,
+    tasmota,
     things_stack,
+    waveshare_modbus,
 )
-from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, SensorDriver, Uplink
+from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, RelayError, SensorDriver, Uplink
+from parkmesh.gateway.gates import Question, Relay, RelayKind
 from parkmesh.gateway.mapping import Mapping as FieldMapping
 
 CAMERAS: Mapping[CameraKind, CameraDriver] = {
@@ -41,7 +53,29 @@ PATHS: Mapping[str, CameraKind] = dict.fromkeys(dahua_itsapi.PATHS, "dahua_itsap
 ANSWERS: Mapping[CameraKind, bytes] = {"dahua_itsapi": dahua_itsapi.ANSWER}
 """Cameras that send again unless the answer to a message says this."""
 SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwave_nps405": nwave_nps405}
-RELAYS: Mapping[RelayKind, RelayDriver] = {"shelly_gen2": shelly_gen2}
+RELAYS: Mapping[RelayKind, RelayDriver] = {
+    "esphome": esphome,
+    "gpio": gpio,
+    "hikvision_gate": hikvision_gate,
+    "http": http_relay,
+    "modbus_tcp": modbus_tcp,
+    "shelly_gen1": shelly_gen1,
+    "shelly_gen2": shelly_gen2,
+    "tasmota": tasmota,
+    "waveshare_modbus": waveshare_modbus,
+}
+HOLDING: Mapping[RelayKind, Callable[[httpx.AsyncClient, Relay, float], Awaitable[None]]] = {
+    "gpio": gpio.hold,
+    "modbus_tcp": modbus_tcp.hold,
+    "shelly_gen1": shelly_gen1.hold,
+    "shelly_gen2": shelly_gen2.hold,
+}
+"""Relays that keep a switch on for some seconds, or turn it off for 0 s: those of ``gates.HOLDS``."""
+CLOSING: Mapping[RelayKind, Callable[[httpx.AsyncClient, Relay], Awaitable[None]]] = {
+    "hikvision_gate": hikvision_gate.close,
+    "http": http_relay.close,
+}
+"""Relays that close a barrier by another request; others do by a pulse of another switch."""
 
 
 def messages(kind: CameraKind, body: bytes, content_type: str, fields: FieldMapping | None = None) -> list[bytes]:
@@ -62,3 +96,30 @@ def answer(kind: CameraKind) -> bytes | None:
 def parse_uplink(message: bytes) -> Uplink:
     """Read the message of a LoRaWAN network server, whichever it is. Raises PoisonError."""
     return things_stack.parse(message) if b'"end_device_ids"' in message else chirpstack.parse(message)
+
+
+async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:
+    """Open a barrier. Raises RelayError."""
+    await RELAYS[relay.kind].pulse(client, relay)
+
+
+async def ask(client: httpx.AsyncClient, relay: Relay, question: Question) -> bool | None:
+    """Ask one of a barrier's inputs. Raises RelayError."""
+    return await RELAYS[relay.kind].ask(client, relay, question)
+
+
+async def close(client: httpx.AsyncClient, relay: Relay) -> None:
+    """Close a barrier. Raises RelayError."""
+    if relay.kind in CLOSING:
+        await CLOSING[relay.kind](client, relay)
+    elif relay.close_switch is None:
+        raise RelayError("nothing closes this barrier")
+    else:
+        await pulse(client, msgspec.structs.replace(relay, switch=relay.close_switch))
+
+
+async def hold(client: httpx.AsyncClient, relay: Relay, seconds: float) -> None:
+    """Keep a barrier's switch on for so long from now; 0 turns it off. Raises RelayError."""
+    if relay.kind not in HOLDING:
+        raise RelayError(f"a relay of the kind {relay.kind} can't stay on")
+    await HOLDING[relay.kind](client, relay, seconds)

@@ -1,7 +1,6 @@
-"""Shelly's relays of the second generation: turn one on for a moment, and say whether it confirmed.
+"""Shelly's relays of the second generation and later: turn one on for a moment, and say whether it confirmed.
 
-Short time-outs: a driver waits, and one dead relay must not keep the other gates. A request that may have reached the
-relay is never repeated: many barriers take a second pulse as 'stop'.
+Source: shelly-api-docs.shelly.cloud, gen2: Switch, Input, and Authentication (digest, SHA-256, user admin).
 """
 
 import itertools
@@ -10,10 +9,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from parkmesh.gateway.config import Relay
+from parkmesh.gateway.drivers import relay_http
 from parkmesh.gateway.drivers.types import RelayError
-
-TIMEOUT = httpx.Timeout(2.0, connect=1.0)
+from parkmesh.gateway.gates import Contact, Question, Relay
 
 
 class _RpcError(Struct):
@@ -41,28 +39,30 @@ class _InputAnswer(Struct):
 _ids = itertools.count(1)
 
 
-def switch_set(relay: Relay) -> dict[str, object]:
-    """Return Shelly's Gen2 RPC frame that turns the switch on and, by its own timer, off again."""
-    return {
-        "id": next(_ids),
-        "src": "parkmesh",
-        "method": "Switch.Set",
-        "params": {"id": relay.switch, "on": True, "toggle_after": relay.pulse_s},
-    }
+def switch_set(switch: Contact, seconds: float) -> dict[str, object]:
+    """Return Shelly's Gen2 RPC frame that turns a switch on and, by its own timer, off again; off at once for 0."""
+    params = {"id": switch, "on": True, "toggle_after": seconds} if seconds else {"id": switch, "on": False}
+    return {"id": next(_ids), "src": "parkmesh", "method": "Switch.Set", "params": params}
 
 
 async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:
     """Open the barrier; return when the relay confirmed the pulse, raise RelayError otherwise."""
-    url, frame = f"{relay.url.rstrip('/')}/rpc", switch_set(relay)
-    try:
-        try:
-            response = await client.post(url, json=frame, timeout=TIMEOUT)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            # Nothing was sent yet: one more try costs no double pulse.
-            response = await client.post(url, json=frame, timeout=TIMEOUT)
-    except httpx.HTTPError as error:
-        sent = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-        raise RelayError(f"{type(error).__name__} at {relay.url}", may_have_moved=sent) from None
+    if await _set(client, relay, switch_set(relay.switch, relay.pulse_s)):
+        raise RelayError(f"the switch of {relay.url} was on already, so the barrier saw no pulse")
+
+
+async def hold(client: httpx.AsyncClient, relay: Relay, seconds: float) -> None:
+    """Keep the switch on for so long from now; 0 turns it off. Raises RelayError where the relay doesn't confirm."""
+    await _set(client, relay, switch_set(relay.switch, seconds))
+
+
+async def _set(client: httpx.AsyncClient, relay: Relay, frame: dict[str, object]) -> bool:
+    """Set a switch; return whether it was on before."""
+    response = await relay_http.request(
+        client, relay, "POST", "/rpc", json=frame, auth=relay_http.digest(relay), moves=True
+    )
+    if response.status_code == 401:
+        raise RelayError(f"{relay.url} refuses the password" if relay.password else f"{relay.url} wants a password")
     try:
         answer = msgspec.json.decode(response.content, type=_SwitchSetAnswer)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -71,18 +71,18 @@ async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:
         raise RelayError(f"{relay.url} answered error {answer.error.code}: {answer.error.message[:100]}")
     if response.status_code != 200 or answer.result is None:
         raise RelayError(f"HTTP {response.status_code} without a result from {relay.url}")
-    if answer.result.was_on:
-        raise RelayError(f"the switch of {relay.url} was on already, so the barrier saw no pulse")
+    return answer.result.was_on
 
 
-async def closed(client: httpx.AsyncClient, relay: Relay) -> bool | None:
-    """Ask the input that is on while the barrier is closed; None where none is connected or it has no state."""
-    if relay.closed_input is None:
+async def ask(client: httpx.AsyncClient, relay: Relay, question: Question) -> bool | None:
+    """Ask an input; None where none is connected or it has no state."""
+    contact = relay.input_of(question)
+    if contact is None:
         return None
-    frame = {"id": next(_ids), "src": "parkmesh", "method": "Input.GetStatus", "params": {"id": relay.closed_input}}
+    frame = {"id": next(_ids), "src": "parkmesh", "method": "Input.GetStatus", "params": {"id": contact}}
+    response = await relay_http.request(client, relay, "POST", "/rpc", json=frame, auth=relay_http.digest(relay))
     try:
-        response = await client.post(f"{relay.url.rstrip('/')}/rpc", json=frame, timeout=TIMEOUT)
         answer = msgspec.json.decode(response.content, type=_InputAnswer)
-    except (httpx.HTTPError, ValueError) as error:
+    except ValueError as error:
         raise RelayError(f"{type(error).__name__} at {relay.url}") from None
     return answer.result.state if answer.result else None

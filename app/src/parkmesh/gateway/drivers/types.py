@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 import httpx
 from msgspec import Struct
 
-from parkmesh.gateway.config import Relay
+from parkmesh.gateway.gates import Question, Relay
 
 
 class PoisonError(Exception):
@@ -98,5 +98,8 @@ class RelayDriver(Protocol):
     def pulse(self, client: httpx.AsyncClient, relay: Relay) -> Awaitable[None]:
         """Open the barrier; return when the relay confirmed the pulse. Raises RelayError otherwise."""
 
-    def closed(self, client: httpx.AsyncClient, relay: Relay) -> Awaitable[bool | None]:
-        """Tell whether the barrier is closed, None where the relay has no input for it. Raises RelayError."""
+    def ask(self, client: httpx.AsyncClient, relay: Relay, question: Question) -> Awaitable[bool | None]:
+        """Ask one of the barrier's inputs; None where none is connected or it doesn't say. Raises RelayError.
+
+        It moves nothing, and may be asked every second.
+        """
