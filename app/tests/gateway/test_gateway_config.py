@@ -1,6 +1,7 @@
 """A wrong configuration is told in one line with its place, and exits 2; nothing secret is printed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,106 @@ def test_status_without_a_spool(tmp_path: Path) -> None:
     code, output = invoke("status", "--config", str(path))
     assert code == 1
     assert output.startswith(f"parkmesh gateway: {tmp_path}/none.db: ")
+
+
+TIMES = {"zone": "Europe/Madrid", "from": "07:30", "until": "09:00"}
+CALLS = {"open": {"path": "/open"}}
+
+
+@pytest.mark.parametrize(
+    ("relay", "message"),
+    [
+        ({"kind": "shelly_gen1", "switch": 1, "password": "p"}, None),
+        ({"kind": "tasmota", "closed_input": 0}, None),
+        ({"kind": "esphome", "switch": "gate", "closed_input": "gate_closed"}, None),
+        ({"kind": "hikvision_gate", "switch": 1, "closed_input": 1, "user": "parkmesh", "password": "p"}, None),
+        ({"kind": "modbus_tcp", "url": "modbus://192.0.2.7", "unit": 3}, None),
+        ({"kind": "waveshare_modbus", "url": "modbus://192.0.2.7:4196"}, None),
+        ({"kind": "gpio", "url": "", "chip": "/dev/gpiochip4", "switch": 17, "active_low": True}, None),
+        ({"kind": "http", "calls": CALLS}, None),
+        ({"kind": "shelly_gen2", "switch": "gate"}, "gate 'main-in': switch of the kind shelly_gen2 is a number"),
+        ({"kind": "esphome"}, "switch of the kind esphome is a name"),
+        ({"kind": "tasmota", "url": "modbus://192.0.2.7"}, "needs a url that begins with http://"),
+        ({"kind": "modbus_tcp"}, "needs a url that begins with modbus://"),
+        ({"kind": "modbus_tcp", "url": "modbus://192.0.2.7", "password": "p"}, "takes no password"),
+        ({"kind": "gpio"}, "the kind gpio has a chip, and no url"),
+        ({"kind": "gpio", "url": "", "chip": "/dev/mem"}, "$.gates[0].relay.chip"),
+        ({"url": "http://admin:geheim@192.0.2.7"}, "$.gates[0].relay.url"),
+        ({"kind": "http"}, "the kind http needs calls, and no other kind has them"),
+        ({"calls": CALLS}, "the kind http needs calls, and no other kind has them"),
+        ({"kind": "http", "calls": CALLS, "closed_input": 1}, "has its inputs and its closing under calls"),
+        ({"kind": "http", "calls": {"open": {"path": "open"}}}, "$.gates[0].relay.calls.open.path"),
+        ({"close_switch": 0}, "close_switch and switch are the same"),
+        ({"password": ""}, "$.gates[0].relay.password"),
+        ({"password": 4711}, "$.gates[0].relay.password"),
+    ],
+)
+def test_relays_of_every_kind(relay: dict[str, object], message: str | None) -> None:
+    whole = {"url": "http://192.0.2.7", **relay}
+    document = json.dumps(with_change("gates.0.relay", whole)).encode()
+    if message is None:
+        assert configuration.parse(document, "gateway.json").gates[0].relay.kind == whole["kind"]
+        return
+    with pytest.raises(ConfigError) as caught:
+        configuration.parse(document, "gateway.json")
+    assert message in str(caught.value)
+    assert "geheim" not in str(caught.value)
+    assert "4711" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("gate", "message"),
+    [
+        ({"input": "open", "hold_open": [TIMES]}, None),
+        ({"hold_open": [TIMES]}, "hold_open needs input: open"),
+        ({"input": "open", "hold_open": [TIMES | {"zone": "Mars/Base"}]}, "there is no time zone 'Mars/Base'"),
+        ({"input": "open", "hold_open": [TIMES | {"from": "7:30"}]}, "$.gates[0].hold_open[0].from"),
+        ({"input": "open", "hold_open": [TIMES | {"days": ["monday"]}]}, "$.gates[0].hold_open[0].days[0]"),
+        ({"interlock": ["main-in"]}, "interlock names 'main-in', which is no other gate"),
+        ({"interlock": ["yard"]}, "interlock names 'yard', which is no other gate"),
+        ({"close_after_clear_s": 2}, "close_after_clear_s needs a clear_input and a way to close"),
+    ],
+)
+def test_rules_of_a_gate(gate: dict[str, object], message: str | None) -> None:
+    document = json.dumps(with_change("gates", [{**EXAMPLE["gates"][0], **gate}])).encode()
+    if message is None:
+        assert configuration.parse(document, "gateway.json").gates[0].hold_open[0].since == "07:30"
+    else:
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            configuration.parse(document, "gateway.json")
+
+
+def test_interlocked_gates_need_to_know_whether_they_are_closed() -> None:
+    second = {"name": "yard", "interlock": ["main-in"], "relay": {"url": "http://192.0.2.8", "closed_input": 0}}
+    document = {**EXAMPLE, "gates": [*EXAMPLE["gates"], second]}
+    with pytest.raises(ConfigError, match="the relay of gate 'main-in' needs a closed_input"):
+        configuration.parse(json.dumps(document).encode(), "gateway.json")
+
+
+WORDS = {"state": "object.parkingStatus", "occupied": ["BUSY"], "free": ["FREE"]}
+
+
+@pytest.mark.parametrize(
+    ("sensor", "message"),
+    [
+        ({"kind": "milesight_em310_udl", "occupied_below_mm": 1200, "silence_s": 7200}, None),
+        ({"kind": "mapped", "mapping": WORDS}, None),
+        ({"kind": "milesight_em310_udl"}, "need occupied_below_mm"),
+        ({"occupied_below_mm": 1200}, "need occupied_below_mm, and no other kind has it"),
+        ({"kind": "mapped"}, "the kind mapped needs a mapping"),
+        ({"topic": "a/b"}, "needs a dev_eui or a topic, and not both"),
+        ({"dev_eui": None}, "needs a dev_eui or a topic, and not both"),
+        ({"dev_eui": None, "topic": "a/b"}, "a topic needs the kind mapped"),
+        ({"kind": "mapped", "mapping": WORDS | {"free": ["busy"]}}, "'busy' can't mean both occupied and free"),
+        ({"kind": "mapped", "mapping": WORDS | {"state": "a..b"}}, "mapping: state: path 'a..b'"),
+        ({"kind": "mapped", "mapping": WORDS | {"state": "a[*].b"}}, "has [*], which a state can't have"),
+        ({"silence_s": 5}, "$.sensors[0].silence_s"),
+    ],
+)
+def test_sensors_of_every_kind(sensor: dict[str, object], message: str | None) -> None:
+    document = json.dumps(with_change("sensors", [{**EXAMPLE["sensors"][0], **sensor}])).encode()
+    if message is None:
+        assert configuration.parse(document, "gateway.json").sensors[0].kind == sensor["kind"]
+    else:
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            configuration.parse(document, "gateway.json")

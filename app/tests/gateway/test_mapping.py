@@ -199,7 +199,26 @@ def test_try_mapping(tmp_path: Path) -> None:
     code, output = run("junk")
     assert (code, output.count("\n")) == (1, 1)
     code, output = run("{}", "nobody")
-    assert (code, "no camera that posts itself and no recorder has the name 'nobody'" in output) == (2, True)
+    assert (code, "no sensor's space has the name 'nobody'" in output) == (2, True)
+
+
+def test_try_mapping_takes_sensors(tmp_path: Path) -> None:
+    config, message = tmp_path / "gateway.json", tmp_path / "message.json"
+    mapping = {"state": "object.parkingStatus", "occupied": ["BUSY"], "free": ["FREE"]}
+    sensor = {"dev_eui": "0004A30B001C0530", "kind": "mapped", "space": "a-01", "mapping": mapping}
+    config.write_bytes(json.dumps({**json.loads(document()), "mqtt": {}, "sensors": [sensor]}).encode())
+
+    def run(device: str, word: str) -> tuple[int, str]:
+        message.write_text(json.dumps({"deviceInfo": {"devEui": device}, "object": {"parkingStatus": word}}))
+        result = CliRunner().invoke(gateway, ["try-mapping", "--config", str(config), "a-01", str(message)])
+        return result.exit_code, result.output
+
+    code, output = run("0004a30b001c0530", "BUSY")
+    assert (code, json.loads(output)) == (0, {"space": "a-01", "occupied": True, "message": "state"})
+    code, output = run("0004a30b001c0530", "DIZZY")
+    assert (code, "'DIZZY' at the path 'object.parkingStatus' means neither" in output) == (1, True)
+    code, output = run("0004a30b001c0531", "BUSY")
+    assert (code, "not from 0004a30b001c0530" in output) == (1, True)
 
 
 def test_a_message_is_told_from_its_repetition_and_its_plates_from_each_other() -> None:

@@ -4,13 +4,25 @@ import json
 from contextlib import suppress
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.config import CameraKind, SensorKind
-from parkmesh.gateway.drivers import CAMERAS, RELAYS, SENSORS, chirpstack, parse_uplink
+from parkmesh.gateway.config import CameraKind
+from parkmesh.gateway.drivers import (
+    CAMERAS,
+    CLOSING,
+    HOLDING,
+    RELAYS,
+    SENSORS,
+    chirpstack,
+    mapped_sensor,
+    parse_uplink,
+    sensor_reading,
+)
 from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
-from parkmesh.gateway.gates import RelayKind
+from parkmesh.gateway.gates import HOLDS, Relay, RelayKind
+from parkmesh.gateway.sensors import Sensor, SensorKind, SensorMapping
 
 CHIRPSTACK: dict[str, Any] = json.loads(
     """{"deduplicationId":"3ac7e3c4-4401-4b8d-9386-a5c902f9202d","time":"2022-07-18T09:34:15.775023242+00:00",
@@ -84,22 +96,137 @@ def test_decoding(kind: SensorKind, f_port: int, payload: str, reading: SensorRe
         ("nwave_nps405", 1, ""),
         ("nwave_nps405", 2, "00 FA"),
         ("nwave_nps405", 0, "80"),
+        ("libelium_parking", 3, "80 5B 00 09"),
     ],
 )
 def test_an_undocumented_message_is_refused(kind: SensorKind, f_port: int, payload: str) -> None:
-    with pytest.raises(PoisonError, match=rf"{len(bytes.fromhex(payload))} bytes on port {f_port}"):
+    with pytest.raises(PoisonError, match=rf"{len(bytes.fromhex(payload))} bytes "):
         SENSORS[kind].decode(f_port, bytes.fromhex(payload))
 
 
-@given(st.sampled_from(["bosch_tps110", "nwave_nps405"]), st.integers(0, 255), st.binary(max_size=60))
+@given(st.sampled_from(sorted(SENSORS)), st.integers(0, 255), st.binary(max_size=60))
 def test_decoding_gives_a_reading_or_a_poison_error(kind: SensorKind, f_port: int, payload: bytes) -> None:
     with suppress(PoisonError):
         assert isinstance(SENSORS[kind].decode(f_port, payload), SensorReading)
 
 
+LIBELIUM = [
+    ("006E000900390000000000", SensorReading("state", occupied=False, battery_low=False, temperature_c=9.0)),
+    ("805B0009001400DE0A0801", SensorReading("state", occupied=True, battery_low=False, temperature_c=9.0)),
+    ("81C60014053300D90C80C8", SensorReading("heartbeat", occupied=True, battery_low=False, temperature_c=20.0)),
+    ("829F665700000D9F00FF00", SensorReading("heartbeat", occupied=True, battery_low=False)),
+    ("04001E0E7CF2D9F91E0DDF", SensorReading("startup", occupied=False, battery_low=False, firmware="30")),
+    ("C05B00F7001400DE0A0801", SensorReading("state", occupied=True, battery_low=True, temperature_c=-9.0)),
+]
+MILESIGHT = [
+    # The examples of the maker's own pages.
+    ("milesight_em310_udl", "01755C 03824408 040001", SensorReading("other", battery_percent=92, tilted=True)),
+    (
+        "milesight_em310_udl",
+        "01755C 03824408 040000",
+        SensorReading("state", battery_percent=92, distance_mm=2116, tilted=False),
+    ),
+    (
+        "milesight_em400_mud",
+        "01755C 03670101 04824408 050001",
+        SensorReading("other", battery_percent=92, temperature_c=25.7, tilted=True),
+    ),
+    ("milesight_em400_mud", "8367E80001 8482410601", SensorReading("state", temperature_c=23.2, distance_mm=1601)),
+    # The model's own facts, as it joins.
+    ("milesight_em400_mud", "FF0BFF FF0101 FF166730B51234567890 FF090100 FF0A0101 FF0F00", SensorReading("other")),
+    ("milesight_em310_udl", "FE03B004", SensorReading("other")),
+    ("milesight_em310_udl", "0382FDFF 040000", SensorReading("other", tilted=False)),
+]
+PLACEPOD = [
+    ("156600", SensorReading("state", occupied=False)),
+    ("156601", SensorReading("state", occupied=True)),
+    ("376601", SensorReading("heartbeat", occupied=True)),
+    ("156600026700F0", SensorReading("state", occupied=False, temperature_c=24.0)),
+    ("0267FFF6 0302016A", SensorReading("other", temperature_c=-1.0, battery_v=3.62)),
+    ("210005", SensorReading("other")),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "reading"),
+    [
+        *(("libelium_parking", *each) for each in LIBELIUM),
+        *MILESIGHT,
+        *(("pni_placepod", *each) for each in PLACEPOD),
+    ],
+)
+def test_decoding_on_any_port(kind: SensorKind, payload: str, reading: SensorReading) -> None:
+    assert SENSORS[kind].decode(85, bytes.fromhex(payload)) == reading
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("milesight_em310_udl", "0382 44"),
+        ("milesight_em310_udl", "0482 4408"),  # the other model's distance
+        ("milesight_em400_mud", "0382 4408"),
+        ("milesight_em400_mud", "01"),
+        ("pni_placepod", "1566"),
+        ("pni_placepod", "15FF00"),
+        ("libelium_parking", "0F5B0009001400DE0A0801"),
+    ],
+)
+def test_what_a_model_does_not_send_is_refused(kind: SensorKind, payload: str) -> None:
+    with pytest.raises(PoisonError):
+        SENSORS[kind].decode(85, bytes.fromhex(payload))
+
+
+@pytest.mark.parametrize(("distance", "occupied"), [("5802", True), ("E803", False), ("0000", True), ("FFFF", None)])
+def test_a_distance_is_a_car_where_the_configuration_says_so(distance: str, occupied: bool | None) -> None:
+    sensor = Sensor("a-01", "milesight_em400_mud", "24e124713a000001", occupied_below_mm=1000)
+    uplink = Uplink("24e124713a000001", 85, bytes.fromhex(f"0482{distance}"), None, "")
+    assert sensor_reading(sensor, b"", uplink).occupied is occupied
+
+
+FLEXIMODO = SensorMapping("object.parkingStatus", occupied=["BUSY", "OCCUPIED"], free=["FREE"])
+"""Fleximodo's sensors behind a LoRaWAN server that decodes their payloads."""
+
+
+@pytest.mark.parametrize(
+    ("message", "reading"),
+    [
+        (b'{"object":{"parkingStatus":"BUSY","statusChanged":true}}', SensorReading("state", occupied=True)),
+        (b'{"object":{"parkingStatus":"free"}}', SensorReading("state", occupied=False)),
+        (b'{"object":{"batteryVoltage":3.6}}', SensorReading("other", battery_v=3.6)),
+        (b'{"object":null}', SensorReading("other")),
+        (b"[]", SensorReading("other")),
+    ],
+)
+def test_a_sensor_without_a_driver_is_read_by_its_mapping(message: bytes, reading: SensorReading) -> None:
+    mapping = msgspec.structs.replace(FLEXIMODO, battery_v="object.batteryVoltage")
+    assert mapped_sensor.read(mapping, message) == reading
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff", b'{"object":{"parkingStatus":"ERROR"}}'])
+def test_a_word_that_means_neither_state_is_refused(message: bytes) -> None:
+    with pytest.raises(PoisonError):
+        mapped_sensor.read(FLEXIMODO, message)
+
+
+@pytest.mark.parametrize(
+    ("heard", "signal"),
+    [
+        ([{"rssi": -110, "snr": -4}, {"rssi": -57, "loRaSNR": 9.5}], (-57.0, 9.5)),
+        ([{"rssi": -57}], (-57.0, None)),
+        ([{"rssi": "-57"}, None, 3, {"rssi": True}], (None, None)),
+        ({"rssi": -57}, (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_the_signal_is_that_of_the_best_gateway_and_refuses_nothing(heard: Any, signal: tuple[Any, Any]) -> None:
+    uplink = chirpstack.parse(json.dumps({**CHIRPSTACK, "rxInfo": heard}).encode())
+    assert (uplink.rssi, uplink.snr) == signal
+
+
 def test_the_documented_uplink() -> None:
     uplink = chirpstack.parse(json.dumps(CHIRPSTACK).encode())
-    assert uplink == Uplink("0101010101010101", 1, b"\xaa", 1_658_136_855_775, "3ac7e3c4-4401-4b8d-9386-a5c902f9202d")
+    once = "3ac7e3c4-4401-4b8d-9386-a5c902f9202d"
+    assert uplink == Uplink("0101010101010101", 1, b"\xaa", 1_658_136_855_775, once, -36.0, 10.5)
 
 
 def test_left_out_fields_are_zero_and_empty() -> None:
@@ -165,8 +292,13 @@ def test_a_time_that_is_none(time: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("kinds", "drivers"),
-    [(CameraKind, CAMERAS), (SensorKind, SENSORS), (RelayKind, RELAYS)],
+    [(CameraKind, CAMERAS), (SensorKind, [*SENSORS, "mapped"]), (RelayKind, RELAYS)],
     ids=lambda item: str(item)[:20],
 )
 def test_every_kind_of_the_configuration_has_its_driver_and_no_other_is_there(kinds: Any, drivers: Any) -> None:
     assert set(get_args(kinds)) == set(drivers)
+
+
+def test_relays_that_hold_and_close_are_those_of_the_configuration() -> None:
+    assert set(HOLDING) == HOLDS
+    assert {kind for kind in get_args(RelayKind) if Relay(kind=kind, calls=None).can_close} | {"http"} == set(CLOSING)

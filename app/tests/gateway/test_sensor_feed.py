@@ -1,5 +1,7 @@
 """Sensors through a real mosquitto broker: subscribed for good, acknowledged when on disk, back after an outage."""
 
+import base64
+import json
 import shutil
 import signal
 import socket
@@ -13,7 +15,7 @@ from edge_server import TOKEN, EdgeServer
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.gates import Relay
-from parkmesh.gateway.sensor_feed import SensorFeed
+from parkmesh.gateway.sensor_feed import SensorFeed, SensorHealth
 from parkmesh.gateway.spool import Spool
 from parkmesh.protocol.edge import SpaceState
 from processes import GatewaySite, Process, free_port, run_simulate, wait_for
@@ -125,6 +127,58 @@ def test_the_broker_goes_away_and_comes_back(site: GatewaySite, server: EdgeServ
     wait_for(lambda: site.status()["mqtt"], "the subscription again")
     sensor(site, "a-02", "occupied")
     wait_for(lambda: len(server.events) == 1, "the state")
+
+
+async def test_what_sensors_say_of_themselves_and_those_that_have_no_network(tmp_path: Path) -> None:
+    now = [1_700_000_000_000]
+    words = {"state": "occupancy", "occupied": ["true"], "free": ["false"], "battery_percent": "battery"}
+    config = msgspec.convert(
+        {
+            "name": "gateway-a",
+            "community": "a",
+            "spool": "spool.db",
+            "token_file": "token",
+            "servers": ["http://127.0.0.1:1"],
+            "mqtt": {},
+            "sensors": [
+                {
+                    "dev_eui": "24E124713A000001",
+                    "kind": "milesight_em400_mud",
+                    "space": "a-01",
+                    "occupied_below_mm": 1000,
+                    "silence_s": 3600,
+                },
+                {"topic": "zigbee/a-02", "kind": "mapped", "space": "a-02", "mapping": words},
+            ],
+        },
+        type=Config,
+    )
+    spool = Spool(tmp_path / "spool.db", now=now[0])
+    decider = Decider(config, spool, no_pulse, clock=lambda: now[0])
+    feed = SensorFeed(config, spool, decider, clock=lambda: now[0], appended=lambda: None)
+
+    async def uplink(payload: str) -> None:
+        data = base64.b64encode(bytes.fromhex(payload)).decode()
+        heard = {"deviceInfo": {"devEui": "24e124713a000001"}, "data": data, "rxInfo": [{"rssi": -97, "snr": 2}]}
+        await feed.take("application/1/device/24e124713a000001/event/up", json.dumps(heard).encode())
+
+    await uplink("01755C 04825802 050000")
+    await uplink("04825802 050001")
+    await feed.take("zigbee/a-02", b'{"occupancy":true,"battery":71}')
+    await feed.take("zigbee/a-02", b'{"battery":70}')
+    assert feed.sensors()["a-01"] == SensorHealth(now[0], 92, tilted=True, rssi=-97, snr=2)
+    assert feed.sensors()["a-02"] == SensorHealth(now[0], 70)
+    now[0] += 2 * 3_600_000
+    await feed.note_silence()
+    assert feed.silent_sensors() == ["24e124713a000001"], "its own time is shorter than that of all"
+    decider.close()
+    found = [msgspec.json.decode(record, type=SpaceState) for record in spool.batch(9)]
+    assert [(event.space, event.status, event.sensor) for event in found] == [
+        ("a-01", "occupied", "24e124713a000001"),
+        ("a-01", "unknown", "24e124713a000001"),  # tilted: it looks elsewhere
+        ("a-02", "occupied", "zigbee/a-02"),
+        ("a-01", "unknown", "24e124713a000001"),
+    ]
 
 
 async def test_the_space_of_a_silent_sensor_is_unknown_until_it_is_heard(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.config import SensorKind
 from parkmesh.gateway.drivers import SENSORS, chirpstack, hikvision
+from parkmesh.gateway.sensors import SensorKind
 from parkmesh.simulator import camera, jpeg, lorawan
 from parkmesh.simulator.relay import Switch, application
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import msgspec
 import uvicorn
 
 from parkmesh import __version__
@@ -174,6 +175,7 @@ async def _run(
                 "barriers": decider.barriers(),
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
+                "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},
                 "silent_cameras": decider.silent_cameras(),
                 "cameras": {
                     name: {"last": decider.last_seen.get(name), "from": intake.sender(camera)}

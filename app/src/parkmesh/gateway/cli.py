@@ -18,6 +18,7 @@ from parkmesh.gateway import agent, doctor_command, drivers, health, intake, rea
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
+from parkmesh.gateway.sensors import Sensor
 from parkmesh.gateway.serving import ListenError
 from parkmesh.gateway.spool import SpoolError, peek
 
@@ -181,19 +182,38 @@ def check_config(path: Path) -> None:
 @click.argument("message", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--content-type", default="", help="The message's Content-Type.  [default: told from the message]")
 def try_mapping(path: Path, name: str, message: Path, content_type: str) -> None:
-    """Show what the gateway reads in the file MESSAGE, as if the camera or recorder NAME had posted it."""
-    address = intake.addresses(_load(path)).get(name)
-    if address is None:
-        _fail(f"{path}: no camera that posts itself and no recorder has the name {name!r}", 2)
+    """Show what the gateway reads in the file MESSAGE, as if the camera or recorder NAME had posted it, or the sensor
+    of the space NAME had sent it."""
+    config = _load(path)
+    address = intake.addresses(config).get(name)
+    sensor = next((one for one in config.sensors if one.space == name), None)
+    if address is None and sensor is None:
+        _fail(f"{path}: no camera that posts itself, no recorder and no sensor's space has the name {name!r}", 2)
     try:
         body = message.read_bytes()
     except OSError as error:
         _fail(f"{message}: {error.strerror}", 2)
+    if address is None:
+        assert sensor is not None
+        _show_sensor(sensor, message, body)
+        return
     try:
         reads = [drivers.CAMERAS[address.kind].parse(one) for one in address.messages(body, content_type)]
     except PoisonError as error:
         _fail(f"{message}: {error}", 1)
     click.echo(json.dumps([_shown(address, read) for read in reads], indent=2, ensure_ascii=False))
+
+
+def _show_sensor(sensor: Sensor, message: Path, body: bytes) -> None:
+    try:
+        uplink = drivers.parse_uplink(body) if sensor.topic is None else None
+        if uplink is not None and uplink.dev_eui != sensor.id:
+            raise PoisonError(f"this is from the sensor {uplink.dev_eui}, not from {sensor.id}")
+        reading = drivers.sensor_reading(sensor, body, uplink)
+    except PoisonError as error:
+        _fail(f"{message}: {error}", 1)
+    shown = {name: value for name, value in msgspec.structs.asdict(reading).items() if value not in (None, ())}
+    click.echo(json.dumps({"space": sensor.space, "occupied": reading.occupied, **shown}, indent=2))
 
 
 def _shown(address: intake.Address, read: PlateRead) -> dict[str, object]:

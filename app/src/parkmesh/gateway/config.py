@@ -9,21 +9,20 @@ from msgspec import Meta, Struct
 from parkmesh.domain.community_rules import GateRules, RefusalHold, SamePlateWindow
 from parkmesh.gateway import gates as gates_of
 from parkmesh.gateway import mapping as mappings
+from parkmesh.gateway import sensors as sensors_of
 from parkmesh.gateway.gates import Gate
 from parkmesh.gateway.mapping import Mapping, MappingError
+from parkmesh.gateway.sensors import Sensor, Topic
 from parkmesh.protocol.edge import Direction, Name
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^/\s]+/?$", max_length=300)]
-DevEui = Annotated[str, Meta(pattern=r"^[0-9a-fA-F]{16}$")]
 Host = Annotated[str, Meta(min_length=1, max_length=253)]
 SecretPath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")]
-Topic = Annotated[str, Meta(pattern=r"^[^+#\x00]{1,200}$")]
 Channel = Annotated[str, Meta(min_length=1, max_length=100)]
 CameraKind = Literal[
     "hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "frigate", "mapped"
 ]
-SensorKind = Literal["bosch_tps110", "nwave_nps405"]
 """Each kind has a driver in ``gateway.drivers``."""
 
 BY_BROKER: frozenset[CameraKind] = frozenset({"frigate"})
@@ -101,14 +100,6 @@ class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8180
     shows_plates: bool = False
     language: Literal["en", "es"] | None = None
-
-
-class Sensor(Struct, frozen=True, forbid_unknown_fields=True):
-    """A parking sensor and the space that it watches."""
-
-    dev_eui: DevEui
-    kind: SensorKind
-    space: Name
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -217,7 +208,8 @@ def _inconsistency(config: Config) -> str | None:
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
         or _duplicates("gate", gates)
         or gates_of.fault(config.gates)
-        or _duplicates("sensor", [sensor.dev_eui.lower() for sensor in config.sensors])
+        or sensors_of.fault(config.sensors)
+        or _duplicates("sensor", [sensor.id for sensor in config.sensors])
         or _duplicates("server", config.servers)
     )
 

@@ -5,14 +5,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import aiomqtt
+from msgspec import Struct
 
 from parkmesh.gateway import drivers
 from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Config, Mqtt
 from parkmesh.gateway.decider import Decider
-from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.strays import Strays
@@ -22,6 +24,33 @@ log = logging.getLogger("parkmesh.gateway")
 
 _MAX_QUARANTINED_TOPIC = 200
 _WATCH_S = 60.0
+
+
+class SensorHealth(Struct, frozen=True):
+    """What a sensor said of itself, and how well it was heard; None for what it never said. ``at``: ms since 1970.
+
+    ``rssi`` in dBm and ``snr`` in dB are of the last message over LoRaWAN.
+    """
+
+    at: int = 0
+    battery_percent: int | None = None
+    battery_v: float | None = None
+    battery_low: bool | None = None
+    temperature_c: float | None = None
+    tilted: bool | None = None
+    rssi: float | None = None
+    snr: float | None = None
+
+    def after(self, at: int, reading: SensorReading, uplink: Uplink | None) -> "SensorHealth":
+        """Return what is known after one more message: most messages have some of it only."""
+
+        def newer(name: str) -> Any:
+            told = getattr(reading, name)
+            return getattr(self, name) if told is None else told
+
+        names = ("battery_percent", "battery_v", "battery_low", "temperature_c", "tilted")
+        rssi, snr = (uplink.rssi, uplink.snr) if uplink else (None, None)
+        return SensorHealth(at, **{name: newer(name) for name in names}, rssi=rssi, snr=snr)
 
 
 class SensorFeed:
@@ -43,8 +72,10 @@ class SensorFeed:
         self._intake, self._strays = intake, strays
         self._config, self._spool, self._decider = config, spool, decider
         self._clock, self._appended = clock, appended
-        self._sensors = {sensor.dev_eui.lower(): sensor for sensor in config.sensors}
-        self._heard = {sensor.dev_eui: clock() for sensor in config.sensors}
+        self._sensors = {sensor.id: sensor for sensor in config.sensors}
+        self._topics = {sensor.topic: sensor for sensor in config.sensors if sensor.topic is not None}
+        self._heard = {sensor.id: clock() for sensor in config.sensors}
+        self._health: dict[str, SensorHealth] = {}
         self._silent: set[str] = set()
         self._told: dict[str, tuple[int, str]] = {}
         self.connected = False
@@ -57,17 +88,21 @@ class SensorFeed:
         """Return when each sensor told its space's state last (ms since 1970), and the state, by its id."""
         return dict(self._told)
 
+    def sensors(self) -> dict[str, SensorHealth]:
+        """Return what each sensor last said of its battery, and how well it was heard; by space."""
+        return {self._sensors[id].space: health for id, health in self._health.items()}
+
     async def note_silence(self) -> None:
         """Say once of each space whose sensor is silent that its state isn't known."""
         now = self._clock()
-        oldest = now - int(self._config.sensor_silence_s * 1000)
         for sensor in self._sensors.values():
-            if self._heard[sensor.dev_eui] >= oldest:
-                self._silent.discard(sensor.dev_eui)
-            elif sensor.dev_eui not in self._silent:
-                event = SpaceState(1, Times(now), sensor.space, "unknown", sensor.dev_eui.lower())
+            silence_s = self._config.sensor_silence_s if sensor.silence_s is None else sensor.silence_s
+            if self._heard[sensor.id] >= now - int(silence_s * 1000):
+                self._silent.discard(sensor.id)
+            elif sensor.id not in self._silent:
+                event = SpaceState(1, Times(now), sensor.space, "unknown", sensor.id)
                 await self._decider.on_disk(lambda event=event: self._spool.append(event))  # type: ignore[misc]
-                self._silent.add(sensor.dev_eui)
+                self._silent.add(sensor.id)
                 log.warning("space %s: its sensor is silent, so its state isn't known", sensor.space)
                 self._appended()
 
@@ -86,32 +121,37 @@ class SensorFeed:
             return
         now = self._clock()
         try:
-            uplink = drivers.parse_uplink(payload)
-            sensor = self._sensors.get(uplink.dev_eui)
+            sensor, uplink = self._topics.get(topic), None
+            if sensor is None:
+                uplink = drivers.parse_uplink(payload)
+                sensor = self._sensors.get(uplink.dev_eui)
             if sensor is None:
                 return
-            self._heard[sensor.dev_eui] = now
-            if not uplink.payload:  # the network's own messages
+            self._heard[sensor.id] = now
+            if uplink is not None and not uplink.payload and sensor.mapping is None:  # the network's own messages
                 return
-            reading = drivers.SENSORS[sensor.kind].decode(uplink.f_port, uplink.payload)
+            reading = drivers.sensor_reading(sensor, payload, uplink)
         except PoisonError as error:
             text = str(error)
             log.warning("sensor message put in quarantine: %s", text)
             source = topic[:_MAX_QUARANTINED_TOPIC]
             await self._decider.on_disk(lambda: self._spool.quarantine(source, now, text, payload))
             return
-        if reading.occupied is None:
+        before = self._health.get(sensor.id, SensorHealth())
+        self._health[sensor.id] = before.after(now, reading, uplink)
+        if reading.occupied is None and not reading.tilted:
             return
         event = SpaceState(
             seq=1,
-            times=Times(now, uplink.at),
+            times=Times(now, uplink.at if uplink else None),
             space=sensor.space,
-            status="occupied" if reading.occupied else "free",
-            sensor=sensor.dev_eui.lower(),
+            # A tilted sensor looks elsewhere.
+            status="unknown" if reading.occupied is None else "occupied" if reading.occupied else "free",
+            sensor=sensor.id,
         )
-        self._told[sensor.dev_eui] = now, event.status
+        self._told[sensor.id] = now, event.status
         # The broker delivers at least once; the network server's own id makes it once.
-        once = f"uplink/{uplink.deduplication_id}" if uplink.deduplication_id else None
+        once = f"uplink/{uplink.deduplication_id}" if uplink and uplink.deduplication_id else None
         if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):
             log.info("space %s: %s", event.space, event.status)
             self._appended()
@@ -158,7 +198,7 @@ class SensorFeed:
         paho = client._client
         paho.manual_ack_set(True)
         async with client:
-            for topic in [*broker.topics, *self._recorders]:
+            for topic in [*broker.topics, *self._topics, *self._recorders]:
                 await client.subscribe(topic, qos=1)
             self.connected = True
             backoff.reset()

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from parkmesh.gateway.config import CameraKind, Channel, DevEui, Host, Port, Topic, Url
+from parkmesh.gateway.config import CameraKind, Channel, Host, Port, Url
+from parkmesh.gateway.sensors import DevEui, Topic
 from parkmesh.protocol.edge import Name
 
 SimulatedRelay = Literal["shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate"]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import httpx
 import msgspec
 
-from parkmesh.gateway.config import CameraKind, SensorKind
+from parkmesh.gateway.config import CameraKind
 from parkmesh.gateway.drivers import (
     axis_lpv,
     bosch_tps110,
@@ -20,11 +20,15 @@ from parkmesh.gateway.drivers import (
     hikvision,
     hikvision_gate,
     http_relay,
+    libelium_parking,
     mapped,
+    mapped_sensor,
     milesight,
+    milesight_udl,
     modbus_tcp,
     nwave_nps405,
     plate_recognizer,
+    pni_placepod,
     rekor_scout,
     shelly_gen1,
     shelly_gen2,
@@ -32,9 +36,18 @@ from parkmesh.gateway.drivers import (
     things_stack,
     waveshare_modbus,
 )
-from parkmesh.gateway.drivers.types import CameraDriver, RelayDriver, RelayError, SensorDriver, Uplink
+from parkmesh.gateway.drivers.types import (
+    CameraDriver,
+    PoisonError,
+    RelayDriver,
+    RelayError,
+    SensorDriver,
+    SensorReading,
+    Uplink,
+)
 from parkmesh.gateway.gates import Question, Relay, RelayKind
 from parkmesh.gateway.mapping import Mapping as FieldMapping
+from parkmesh.gateway.sensors import Sensor, SensorKind
 
 CAMERAS: Mapping[CameraKind, CameraDriver] = {
     "axis_lpv": axis_lpv,
@@ -52,7 +65,15 @@ PATHS: Mapping[str, CameraKind] = dict.fromkeys(dahua_itsapi.PATHS, "dahua_itsap
 """Paths that some cameras post to whatever a person sets."""
 ANSWERS: Mapping[CameraKind, bytes] = {"dahua_itsapi": dahua_itsapi.ANSWER}
 """Cameras that send again unless the answer to a message says this."""
-SENSORS: Mapping[SensorKind, SensorDriver] = {"bosch_tps110": bosch_tps110, "nwave_nps405": nwave_nps405}
+SENSORS: Mapping[SensorKind, SensorDriver] = {
+    "bosch_tps110": bosch_tps110,
+    "libelium_parking": libelium_parking,
+    "milesight_em310_udl": milesight_udl.EM310_UDL,
+    "milesight_em400_mud": milesight_udl.EM400_MUD,
+    "nwave_nps405": nwave_nps405,
+    "pni_placepod": pni_placepod,
+}
+"""Sensors by what they send over LoRaWAN. The kind ``mapped`` is read by its mapping instead."""
 RELAYS: Mapping[RelayKind, RelayDriver] = {
     "esphome": esphome,
     "gpio": gpio,
@@ -96,6 +117,22 @@ def answer(kind: CameraKind) -> bytes | None:
 def parse_uplink(message: bytes) -> Uplink:
     """Read the message of a LoRaWAN network server, whichever it is. Raises PoisonError."""
     return things_stack.parse(message) if b'"end_device_ids"' in message else chirpstack.parse(message)
+
+
+def sensor_reading(sensor: Sensor, message: bytes, uplink: Uplink | None) -> SensorReading:
+    """Read a sensor's message, from its uplink where it came over LoRaWAN. Raises PoisonError.
+
+    A distance is told as the state that it means for this sensor.
+    """
+    if sensor.mapping is not None:
+        return mapped_sensor.read(sensor.mapping, message)
+    if uplink is None:
+        raise PoisonError(f"a sensor of the kind {sensor.kind} sends over LoRaWAN only")
+    reading = SENSORS[sensor.kind].decode(uplink.f_port, uplink.payload)
+    if sensor.occupied_below_mm is not None and reading.distance_mm is not None:
+        near = reading.distance_mm < sensor.occupied_below_mm
+        return msgspec.structs.replace(reading, occupied=near)
+    return reading
 
 
 async def pulse(client: httpx.AsyncClient, relay: Relay) -> None:

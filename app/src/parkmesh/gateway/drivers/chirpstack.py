@@ -6,11 +6,12 @@ base64, and no deduplication id.
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
+from parkmesh.gateway.drivers.lorawan_signal import best
 from parkmesh.gateway.drivers.lorawan_time import millis
 from parkmesh.gateway.drivers.types import PoisonError, Uplink
 
@@ -27,6 +28,7 @@ class _ChirpStackUplink(Struct):
     # Protobuf's JSON leaves out zero and empty.
     f_port: int = msgspec.field(name="fPort", default=0)
     data: str | None = ""
+    rx_info: Any = msgspec.field(name="rxInfo", default=None)
 
 
 def parse(message: bytes) -> Uplink:
@@ -39,7 +41,8 @@ def parse(message: bytes) -> Uplink:
     except (binascii.Error, ValueError):
         raise PoisonError("not a ChirpStack uplink: data isn't base64") from None
     device = uplink.device_info.dev_eui if uplink.device_info else _version_3(uplink.dev_eui)
-    return Uplink(device.lower(), uplink.f_port, payload, millis(uplink.time), uplink.deduplication_id[:100])
+    rssi, snr = best(uplink.rx_info)
+    return Uplink(device.lower(), uplink.f_port, payload, millis(uplink.time), uplink.deduplication_id[:100], rssi, snr)
 
 
 def _version_3(dev_eui: str) -> str:

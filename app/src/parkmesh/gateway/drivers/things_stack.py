@@ -5,11 +5,12 @@ Topics are ``v3/<application>@<tenant>/devices/<device>/up``. Zero and empty fie
 
 import base64
 import binascii
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
 
+from parkmesh.gateway.drivers.lorawan_signal import best
 from parkmesh.gateway.drivers.lorawan_time import millis
 from parkmesh.gateway.drivers.types import PoisonError, Uplink
 
@@ -23,6 +24,7 @@ class _Message(Struct):
     f_cnt: int = 0
     frm_payload: str = ""
     session_key_id: str = ""
+    rx_metadata: Any = None
 
 
 class _Up(Struct):
@@ -42,4 +44,5 @@ def parse(message: bytes) -> Uplink:
         raise PoisonError("not an uplink of The Things Stack: frm_payload isn't base64") from None
     device, sent = up.end_device_ids.dev_eui.lower(), up.uplink_message
     once = f"{device}/{sent.session_key_id}/{sent.f_cnt}"[:100] if sent.session_key_id else ""
-    return Uplink(device, sent.f_port, payload, millis(up.received_at), once)
+    rssi, snr = best(sent.rx_metadata)
+    return Uplink(device, sent.f_port, payload, millis(up.received_at), once, rssi, snr)

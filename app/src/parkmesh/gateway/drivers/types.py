@@ -47,19 +47,26 @@ class PlateRead(Struct, frozen=True):
 
 
 class Uplink(Struct, frozen=True):
-    """One LoRaWAN uplink: lower-case ``dev_eui``, port, payload, and the network's time in ms since 1970 if given."""
+    """One LoRaWAN uplink: lower-case ``dev_eui``, port, payload, and the network's time in ms since 1970 if given.
+
+    ``rssi`` (dBm) and ``snr`` (dB) are of the radio gateway that heard it best.
+    """
 
     dev_eui: str
     f_port: int
     payload: bytes
     at: int | None
     deduplication_id: str
+    rssi: float | None = None
+    snr: float | None = None
 
 
 class SensorReading(Struct, frozen=True):
     """What a parking sensor said. ``occupied`` is None for messages without a state.
 
-    ``previous_minutes`` is how long the previous state lasted (None: unknown or more than can be told).
+    ``distance_mm`` is of sensors that know no more than that. ``battery_low`` is the sensor's own word. A ``tilted``
+    sensor can't be believed. ``previous_minutes`` is how long the previous state lasted (None: unknown, or more than
+    can be told).
     """
 
     message: Literal["state", "heartbeat", "startup", "other"]
@@ -70,6 +77,10 @@ class SensorReading(Struct, frozen=True):
     firmware: str | None = None
     reset_cause: str | None = None
     debug_codes: tuple[int, ...] = ()
+    distance_mm: int | None = None
+    battery_percent: int | None = None
+    battery_low: bool | None = None
+    tilted: bool | None = None
 
 
 class CameraDriver(Protocol):
