@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.plugins.filter.core import FilterModule
-from parkmesh.gateway import config
+from parkmesh.gateway import config, gates, sensors
 from parkmesh.gateway.page import passwords
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -127,6 +127,16 @@ def test_the_page_s_filter_is_documented() -> None:
     assert {"EXAMPLES", "RETURN"} <= set(document)
 
 
+def test_only_a_gateway_with_gpio_lines_may_use_them() -> None:
+    plain = {"name": "in", "relay": {"url": "http://192.0.2.31"}}
+    wired = {"name": "out", "relay": {"kind": "gpio", "switch": 17}}
+    inputs = {"parking_gateway_gates": [plain]}
+    assert "SupplementaryGroups" not in rendered("parkmesh-gateway.service.j2", **inputs)
+    inputs["parking_gateway_gates"].append(wired)
+    assert "SupplementaryGroups=parkmesh-gpio\n" in rendered("parkmesh-gateway.service.j2", **inputs)
+    assert written(**inputs).gates[1].relay.kind == "gpio"
+
+
 def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     text = (ROOT / "docs" / "gateway.md").read_text()
     example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
@@ -137,10 +147,12 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"listen.{key}" for key in config.Listen.__struct_fields__),
         *(f"mqtt.{key}" for key in config.Mqtt.__struct_fields__),
         *(f"cameras[].{key}" for key in config.Camera.__struct_fields__),
-        *(f"gates[].{key}" for key in config.Gate.__struct_fields__),
         *(f"local_page.{key}" for key in config.LocalPage.__struct_fields__),
-        *(f"sensors[].{key}" for key in config.Sensor.__struct_fields__),
-        *config.Relay.__struct_fields__,
+        *(f"gates[].{key}" for key in gates.Gate.__struct_fields__),
+        *(f"sensors[].{key}" for key in sensors.Sensor.__struct_fields__),
+        *gates.Relay.__struct_fields__,
+        *gates.HttpCalls.__struct_fields__,
+        *sensors.SensorMapping.__struct_fields__,
     ]
     containers = {"listen", "cameras", "recorders", "gates", "sensors", "local_page"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []

@@ -219,7 +219,7 @@ def _sensors(config: Config, looks: Looks) -> Iterator[Finding]:
                 N_("Look at the broker: systemctl status mosquitto. Check its address in the configuration."),
                 {"fault": fault},
             )
-    spaces = {sensor.dev_eui: sensor.space for sensor in config.sensors}
+    spaces = {sensor.id: sensor.space for sensor in config.sensors}
     for sensor in looks.status.get("silent_sensors") or []:
         yield Finding(
             "sensor",

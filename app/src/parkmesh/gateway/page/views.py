@@ -392,15 +392,15 @@ def _sensors(language: Language, shown: Shown) -> Markup | None:
     states = {"free": _("Free"), "occupied": _("Occupied"), "unknown": _("Unknown")}
     rows = []
     for sensor in config.sensors:
-        at, state = shown.sensors.get(sensor.dev_eui, (0, "unknown"))
+        at, state = shown.sensors.get(sensor.id, (0, "unknown"))
         heard = _("Told its state %(time)s ago.", time=lasting(shown.now - at)) if at else _("Has told nothing yet.")
-        kind, text = ("bad", _("Silent")) if sensor.dev_eui in silent else ("plain", states[state])
+        kind, text = ("bad", _("Silent")) if sensor.id in silent else ("plain", states[state])
         rows.append(
             tag(
                 "li",
                 tag("p", tag("strong", sensor.space), chip(kind, text), class_="line"),
                 tag("p", heard),
-                tag("p", f"{sensor.kind} · {sensor.dev_eui}", class_="muted small"),
+                tag("p", f"{sensor.kind} · {sensor.id}", class_="muted small"),
             )
         )
     return _card(_("Sensors"), broker, tag("ul", rows, class_="things"))
