@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.gateway import barrier, hold_open
-from parkmesh.gateway.barrier import Barrier, Moves, interlock
+from parkmesh.gateway.barrier import Barrier, BarrierStatus, Moves, interlock
 from parkmesh.gateway.barrier_rules import MOVES_MS, OPENS_WITHIN_MS, Closing, Feedback
 from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.gates import Gate, Relay
@@ -273,7 +273,7 @@ async def test_a_barrier_is_held_open_in_its_time_and_gets_no_pulse(monkeypatch:
     await site.look("in", 65)
     assert site.log == ["hold 90"] * 3
     assert await site.barriers["in"].open() == "opened"
-    assert site.barriers["in"].status() == {"position": "open", "fault": None, "held_open": True}
+    assert site.barriers["in"].status() == BarrierStatus("open", None, True)
     assert "pulse in" not in site.log, "a pulse would end what holds it open"
     await site.look("in", 300)
     assert site.log[-1] == "hold 0"
@@ -290,7 +290,7 @@ async def test_nothing_is_held_open_by_a_clock_that_is_wrong(monkeypatch: pytest
     site.doubtful = False
     site.fails = RelayError("no connection")
     await site.look("in", 5)
-    assert site.barriers["in"].status()["held_open"] is False
+    assert site.barriers["in"].status().held_open is False
     site.fails = None
     await site.look("in", 1)
     assert site.log == ["hold 90"]

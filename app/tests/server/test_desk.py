@@ -45,6 +45,7 @@ async def states(client: httpx.AsyncClient, **params: str) -> dict[str, list[str
         ({"access_list_version": 0}, "outdated"),
         ({"sent": 1_000}, "skewed"),
         ({"silent_cameras": ["cam-main-in"]}, "silent"),
+        ({"device_faults": [{"kind": "battery_low", "name": "a-01"}]}, "devices"),
     ],
 )
 async def test_what_is_wrong_with_a_gateway_shows(

@@ -430,6 +430,7 @@ async def test_a_heartbeat_is_seen_by_the_staff(gateway: Gateway, people: Callab
     (seen,) = (await admin.get("/api/v1/communities/a/gateways")).json()["items"]
     assert (seen["name"], seen["online"], seen["backlog"], seen["version"]) == ("gateway-a", True, 7, "0.1.0")
     assert seen["silent_cameras"] == ["cam-main-in"]
+    assert (ack["takes_device_faults"], seen["device_faults"]) == (True, [])
     assert -70_000 < seen["clock_skew_ms"] < -50_000
     assert seen["newest_access_list_version"] == ack["access_list_version"]
 

@@ -5,14 +5,14 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parkmesh.gateway.drivers import SENSORS, chirpstack, hikvision
-from parkmesh.gateway.sensors import SensorKind
+from parkmesh.gateway.drivers import chirpstack, hikvision, sensor_reading
+from parkmesh.gateway.sensors import BY_DISTANCE, Sensor
 from parkmesh.simulator import camera, jpeg, lorawan
 from parkmesh.simulator.relay import Switch, application
 
@@ -85,12 +85,14 @@ def test_any_plate_survives_the_xml(plate: str, retransmission: bool) -> None:
 
 
 @pytest.mark.parametrize("occupied", [True, False])
-@pytest.mark.parametrize("kind", ["bosch_tps110", "nwave_nps405"])
-def test_a_sensors_uplink(kind: SensorKind, occupied: bool) -> None:
+@pytest.mark.parametrize("kind", get_args(lorawan.SimulatedSensor))
+def test_a_sensors_uplink(kind: lorawan.SimulatedSensor, occupied: bool) -> None:
     message = lorawan.uplink("ABCDEF0123456789", lorawan.state_frame(kind, occupied), MOMENT)
     uplink = chirpstack.parse(message)
     assert (uplink.dev_eui, uplink.at) == ("abcdef0123456789", 1_705_634_239_250)
-    assert SENSORS[kind].decode(uplink.f_port, uplink.payload).occupied is occupied
+    below = 1000 if kind in BY_DISTANCE else None
+    sensor = Sensor("a-01", kind, uplink.dev_eui, occupied_below_mm=below)
+    assert sensor_reading(sensor, message, uplink).occupied is occupied
     assert lorawan.topic("ABCDEF0123456789").endswith("/device/abcdef0123456789/event/up")
     again = chirpstack.parse(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
     assert again.deduplication_id != uplink.deduplication_id

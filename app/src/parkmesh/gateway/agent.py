@@ -14,7 +14,7 @@ import msgspec
 import uvicorn
 
 from parkmesh import __version__
-from parkmesh.gateway import drivers, watchdog
+from parkmesh.gateway import device_faults, drivers, watchdog
 from parkmesh.gateway.barrier import Moves
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
@@ -152,6 +152,9 @@ async def _run(
         intake = Intake(config, spool, decider, clock=clock)
         strays = Strays(clock, {secret for one in intake.addresses.values() if (secret := one.secret_path)})
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake, intake=intake, strays=strays)
+        sync.device_faults = lambda: device_faults.faults(
+            feed.sensors(), feed.silent_spaces(), {gate: barrier.fault for gate, barrier in decider.barriers().items()}
+        )
         started = elapsed_ms()
 
         def status() -> dict[str, object]:
@@ -172,7 +175,7 @@ async def _run(
                 "server_skew_ms": decider.server_skew_ms,
                 "clock_doubtful": clock.doubtful,
                 "camera_clocks": decider.camera_clocks(),
-                "barriers": decider.barriers(),
+                "barriers": {gate: msgspec.structs.asdict(one) for gate, one in decider.barriers().items()},
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
                 "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from parkmesh.gateway import barrier_rules, hold_open
-from parkmesh.gateway.barrier_rules import Closing, Fault, Feedback
+from parkmesh.gateway.barrier_rules import Closing, Fault, Feedback, Position
 from parkmesh.gateway.drivers.types import RelayError
 from parkmesh.gateway.gates import TIMED_HERE, Gate, Relay
 
@@ -59,6 +59,14 @@ class Moves(Struct, frozen=True):
     clear: Closed = _unknown
     close: Pulse = _no_close
     hold: Callable[[Relay, float], Awaitable[None]] = _no_hold
+
+
+class BarrierStatus(Struct, frozen=True):
+    """``fault`` None: nothing is known to be wrong."""
+
+    position: Position
+    fault: Fault | None
+    held_open: bool
 
 
 class Barrier:
@@ -196,13 +204,9 @@ class Barrier:
         relay = self._gate.relay
         return relay.tells_closed or self._closing is not None or bool(self._gate.hold_open) or relay.kind in TIMED_HERE
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> BarrierStatus:
         """Return what is known of the barrier's position, and what is wrong with it."""
-        return {
-            "position": self._feedback.position,
-            "fault": self._feedback.fault,
-            "held_open": self._held_at is not None,
-        }
+        return BarrierStatus(self._feedback.position, self._feedback.fault, self._held_at is not None)
 
     async def watch(self) -> None:
         """Look after the barrier until cancelled: hold it open, close it behind cars, note what its inputs say."""

@@ -25,7 +25,7 @@ from parkmesh.domain.community_rules import GateRules
 from parkmesh.domain.free_exit import Leaving
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
-from parkmesh.gateway.barrier import Barrier, Closed, Moves, Pulse, interlock
+from parkmesh.gateway.barrier import Barrier, BarrierStatus, Closed, Moves, Pulse, interlock
 from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.freshness import CameraClock
@@ -254,7 +254,7 @@ class Decider:
         oldest = self._clock() - int(self._config.camera_silence_s * 1000)
         return [name for name in self.cameras if self.last_seen.get(name, self.started) < oldest]
 
-    def barriers(self) -> dict[str, dict[str, object]]:
+    def barriers(self) -> dict[str, BarrierStatus]:
         """Return what is known of the barriers that are watched."""
         return {name: gate.barrier.status() for name, gate in self._gates.items() if gate.barrier.watched}
 

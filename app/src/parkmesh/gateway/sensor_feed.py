@@ -88,6 +88,10 @@ class SensorFeed:
         """Return when each sensor told its space's state last (ms since 1970), and the state, by its id."""
         return dict(self._told)
 
+    def silent_spaces(self) -> list[str]:
+        """Return the spaces whose sensors are silent."""
+        return sorted(self._sensors[id].space for id in self._silent)
+
     def sensors(self) -> dict[str, SensorHealth]:
         """Return what each sensor last said of its battery, and how well it was heard; by space."""
         return {self._sensors[id].space: health for id, health in self._health.items()}

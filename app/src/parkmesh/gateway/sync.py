@@ -29,6 +29,7 @@ from parkmesh.protocol.edge import (
     FEATURE_RULES,
     AccessList,
     Command,
+    DeviceFault,
     EventAck,
     Heartbeat,
     HeartbeatAck,
@@ -103,6 +104,9 @@ class Sync:
         self._gates = ",".join(gate.name for gate in config.gates)
         self._servers = self._configured
         self._current = 0
+        self.device_faults: Callable[[], list[DeviceFault]] = list
+        """Tells what is wrong with sensors and barriers."""
+        self._takes_device_faults: set[str] = set()
         self._more_events = asyncio.Event()
         self._list_wanted = asyncio.Event()
         self.last_sync: int | None = None
@@ -365,9 +369,12 @@ class Sync:
             backlog=counts.backlog,
             access_list_version=self._decider.list_version,
             silent_cameras=self._decider.silent_cameras(),
+            device_faults=self.device_faults() if server in self._takes_device_faults else None,
         )
         answer = await self._call("heartbeat", "POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
         ack = msgspec.json.decode(answer, type=HeartbeatAck)
+        # A server of the release before refuses what it doesn't know.
+        (self._takes_device_faults.add if ack.takes_device_faults else self._takes_device_faults.discard)(server)
         # The server's clock decides when credentials and commands expire; half the round trip is close enough.
         self._decider.server_skew_ms = ack.server_time - (sent + self._clock.machine()) // 2
         if set_by_ms := self._clock.trust(ack.server_time):

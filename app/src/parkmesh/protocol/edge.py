@@ -200,14 +200,26 @@ class ListChanged(Struct, frozen=True):
     epoch: int = 0
 
 
-class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True):
-    """A gateway's health, every ``interval`` of its settings."""
+class DeviceFault(Struct, frozen=True, forbid_unknown_fields=True):
+    """Something is wrong with a device. ``name`` is a sensor's space or a barrier's gate; a server shows the word of a
+    kind that it doesn't know."""
+
+    kind: Annotated[str, Meta(pattern=r"^[a-z_]{1,32}$")]
+    name: Name
+
+
+class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A gateway's health, every ``interval`` of its settings.
+
+    ``device_faults`` is given only to a server whose HeartbeatAck said that it takes them; None says nothing.
+    """
 
     sent: Millis
     version: Text
     backlog: Count
     access_list_version: Count
     silent_cameras: Annotated[list[Text], Meta(max_length=256)] = []
+    device_faults: Annotated[list[DeviceFault], Meta(max_length=256)] | None = None
 
 
 class HeartbeatAck(Struct, frozen=True):
@@ -216,6 +228,7 @@ class HeartbeatAck(Struct, frozen=True):
     server_time: Millis
     access_list_version: int
     access_list_epoch: int = 0
+    takes_device_faults: bool = False
 
 
 class Servers(Struct, frozen=True):

@@ -23,6 +23,7 @@ import msgspec
 from parkmesh.gateway.config import CameraKind
 from parkmesh.simulator import camera, drive, traffic
 from parkmesh.simulator import site as sites
+from parkmesh.simulator.lorawan import SimulatedSensor
 from parkmesh.simulator.site import Broker, CameraSite, RelaySite, SensorSite, SimulatedRelay, Site, SiteError
 
 T = TypeVar("T")
@@ -174,7 +175,7 @@ def _sentence(seen: drive.Drive) -> str:
 @click.argument("state", type=click.Choice(["occupied", "free"]))
 @click.option("--broker", help="HOST[:PORT] of the MQTT broker.  [default: the site's]")
 @click.option("--dev-eui", help="The sensor's DevEUI, without a site.")
-@click.option("--kind", type=click.Choice(["bosch_tps110", "nwave_nps405"]), default="bosch_tps110", show_default=True)
+@click.option("--kind", type=click.Choice(get_args(SimulatedSensor)), default="bosch_tps110", show_default=True)
 def sensor(site_path: Path | None, space: str, state: str, broker: str | None, dev_eui: str | None, kind: str) -> None:
     """Let the sensor of SPACE report that it is occupied or free."""
     site = _site(site_path)

@@ -19,11 +19,29 @@ class Frame(Struct, frozen=True):
     payload: bytes
 
 
-def state_frame(kind: Literal["bosch_tps110", "nwave_nps405"], occupied: bool) -> Frame:
-    """Return what the sensor sends when a car comes or goes (Nwave: the previous state lasted ten minutes)."""
-    if kind == "bosch_tps110":
-        return Frame(1, bytes([occupied]))
-    return Frame(1, bytes([(0x80 if occupied else 0) | 10]))
+SimulatedSensor = Literal[
+    "bosch_tps110", "nwave_nps405", "milesight_em310_udl", "milesight_em400_mud", "libelium_parking", "pni_placepod"
+]
+"""Kinds of sensors whose payloads are known here."""
+
+
+def state_frame(kind: SimulatedSensor, occupied: bool) -> Frame:
+    """Return what the sensor sends when a car comes or goes.
+
+    Nwave: the previous state lasted ten minutes. Those that measure: 300 mm to a car, 2,300 mm to the ground.
+    """
+    state = f"{occupied:02x}"
+    distance = (300 if occupied else 2300).to_bytes(2, "little").hex()
+    payloads: dict[SimulatedSensor, tuple[int, str]] = {
+        "bosch_tps110": (1, state),
+        "nwave_nps405": (1, "8a" if occupied else "0a"),
+        "milesight_em310_udl": (85, f"01755c 0382{distance} 040000"),
+        "milesight_em400_mud": (85, f"01755c 0367e800 0482{distance} 050000"),
+        "libelium_parking": (1, ("80" if occupied else "00") + "5b0009001400de0a0801"),
+        "pni_placepod": (1, f"1566{state}"),
+    }
+    f_port, payload = payloads[kind]
+    return Frame(f_port, bytes.fromhex(payload))
 
 
 def topic(dev_eui: str) -> str:

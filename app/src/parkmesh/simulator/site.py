@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from parkmesh.gateway.config import CameraKind, Channel, Host, Port, Url
 from parkmesh.gateway.sensors import DevEui, Topic
 from parkmesh.protocol.edge import Name
+from parkmesh.simulator.lorawan import SimulatedSensor
 
 SimulatedRelay = Literal["shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate"]
 """Kinds of relays that ``simulator.relay_kinds`` knows."""
@@ -57,7 +58,7 @@ class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
 
 class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):
     dev_eui: DevEui
-    kind: Literal["bosch_tps110", "nwave_nps405"]
+    kind: SimulatedSensor
     space: Name
 
 

@@ -3,7 +3,7 @@
 Every function takes a connection from ``database.in_community`` or ``at_desk``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -48,11 +48,13 @@ class Health:
     unknown_spaces: int
     dropped: int
     losses_uncounted: int = 0
+    device_faults: list[str] = field(default_factory=list)
 
 
 HEALTH = f"""
 g.name, g.last_heartbeat_at, g.last_events_at, g.version, g.backlog, g.clock_skew_ms, g.access_list_version,
 c.access_list_version AS newest_access_list_version, g.silent_cameras, g.unknown_gates, g.unknown_spaces, g.dropped,
+g.device_faults,
 (SELECT count(*) FROM gap x WHERE x.community_id = g.community_id AND x.gateway_id = g.id
     AND x.kind IN ({", ".join(f"'{kind}'" for kind in sorted(UNCOUNTED_GAPS))})) AS losses_uncounted
 """  # noqa: S608 - text of this program

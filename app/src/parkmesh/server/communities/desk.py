@@ -31,8 +31,8 @@ GATEWAY_GRACE = timedelta(minutes=15)
 DELETION_GRACE = timedelta(days=7)
 """How long a community that is to be deleted can still be kept."""
 
-State = Literal["offline", "behind", "outdated", "skewed", "silent"]
-STATES: tuple[State, ...] = ("offline", "behind", "outdated", "skewed", "silent")
+State = Literal["offline", "behind", "outdated", "skewed", "silent", "devices"]
+STATES: tuple[State, ...] = ("offline", "behind", "outdated", "skewed", "silent", "devices")
 
 # States are worked out in one place, for the list and for the counts. $1 to $3 are their bounds.
 _GATEWAYS = f"""
@@ -42,7 +42,8 @@ SELECT c.name AS community, c.title AS community_title, {HEALTH},
            CASE WHEN g.backlog > $2 THEN 'behind' END,
            CASE WHEN g.access_list_version IS DISTINCT FROM c.access_list_version THEN 'outdated' END,
            CASE WHEN abs(g.clock_skew_ms) > $3 THEN 'skewed' END,
-           CASE WHEN cardinality(g.silent_cameras) > 0 THEN 'silent' END], NULL) AS states
+           CASE WHEN cardinality(g.silent_cameras) > 0 THEN 'silent' END,
+           CASE WHEN cardinality(g.device_faults) > 0 THEN 'devices' END], NULL) AS states
 FROM gateway g JOIN community c ON c.id = g.community_id WHERE c.offboarded_at IS NULL
 """  # noqa: S608 - text of this program
 _BOUNDS = (ONLINE_WITHIN, BACKLOG, CLOCK_SKEW_MS)

@@ -152,7 +152,11 @@ async def post_heartbeat(request: Request) -> Response:
     )
     if row["access_list_version"] is None:
         raise unauthorised()
-    return _json(HeartbeatAck(row["server_time"], row["access_list_version"], row["access_list_epoch"]))
+    if beat.device_faults is not None:
+        faults = [f"{fault.kind} {fault.name}" for fault in beat.device_faults]
+        await database.fetchrow(request.app.state.pool, "SELECT edge_devices($1, $2)", token, faults)
+    version, epoch = row["access_list_version"], row["access_list_epoch"]
+    return _json(HeartbeatAck(row["server_time"], version, epoch, takes_device_faults=True))
 
 
 async def get_servers(request: Request) -> Response:

@@ -30,6 +30,16 @@ HEALTH = {
     "outdated": N_("Old access list"),
     "skewed": N_("Clock is wrong"),
     "silent": N_("Camera sends nothing"),
+    "devices": N_("Device needs care"),
+}
+DEVICE_FAULT = {
+    "battery_low": N_("Battery is low"),
+    "tilted": N_("Sensor is tilted"),
+    "weak_signal": N_("Signal is weak"),
+    "silent": N_("Sensor sends nothing"),
+    "did_not_open": N_("Barrier didn't open"),
+    "still_open": N_("Barrier stays open"),
+    "forced_open": N_("Barrier was opened by something else"),
 }
 INVITATION = {
     "pending": N_("Open"),
@@ -267,6 +277,7 @@ TABLES = {
     "list": LIST,
     "rule": RULE,
     "health": HEALTH,
+    "device-fault": DEVICE_FAULT,
     "erased": ERASED,
     "erased-account": ERASED_ACCOUNT,
     "held": HELD,

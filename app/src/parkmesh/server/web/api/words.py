@@ -158,6 +158,7 @@ PROPERTIES = {
     "delivered_at": "When it was delivered; null if it wasn't.",
     "detail": "Details of the act.",
     "device": "Rough name of the device; empty if unknown.",
+    "device_faults": "What is wrong with its sensors and barriers: kind and name, such as `battery_low a-01`.",
     "direction": "In or out; gates may be for both.",
     "directions": "How visitors find the place.",
     "done_at": "When a server learned the outcome; null before.",
