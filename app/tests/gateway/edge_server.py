@@ -55,6 +55,7 @@ class EdgeServer:
         self.events: list[Event] = []
         self.marks: dict[int, int] = {}
         self.heartbeats: list[Heartbeat] = []
+        self.takes_device_faults = False
         self.clock_ahead_ms = 0
         self.fault: Callable[[str], Response | None] = lambda _: None
         self.refused_plate: str | None = None
@@ -156,7 +157,7 @@ class EdgeServer:
         if refusal := self._refuse(request):
             return refusal
         self.heartbeats.append(msgspec.json.decode(await request.body(), type=Heartbeat))
-        return _json(HeartbeatAck(self.now(), self.version, self.epoch))
+        return _json(HeartbeatAck(self.now(), self.version, self.epoch, self.takes_device_faults))
 
     async def _servers(self, request: Request) -> Response:
         """Answer as a server of the first release where the test named no live ones."""

@@ -294,3 +294,17 @@ async def test_nothing_is_held_open_by_a_clock_that_is_wrong(monkeypatch: pytest
     site.fails = None
     await site.look("in", 1)
     assert site.log == ["hold 90"]
+
+
+async def test_a_barrier_that_can_no_longer_be_held_gets_pulses_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch, gate(hold_open=[HoldOpen(zone="Europe/Madrid", since="12:00", until="13:00")]))
+    await site.look("in", 1)
+    site.fails = RelayError("no connection")
+    await site.look("in", 80)
+    assert site.barriers["in"].status().held_open
+    await site.look("in", 20)
+    assert not site.barriers["in"].status().held_open
+    site.fails = None
+    site.doubtful = True
+    assert await site.barriers["in"].open() == "opened"
+    assert site.log[-1] == "pulse in"

@@ -373,6 +373,10 @@ def test_heartbeats_tell_the_state(site: GatewaySite, server: EdgeServer) -> Non
     server.clock_ahead_ms = 60_000
     wait_for(lambda: len(server.heartbeats) >= 2, "heartbeats")
     assert server.heartbeats[-1].access_list_version == 1
+    # A server of the release before would refuse them.
+    assert all(beat.device_faults is None for beat in server.heartbeats)
+    server.takes_device_faults = True
+    wait_for(lambda: server.heartbeats[-1].device_faults == [], "a word on the devices")
     wait_for(lambda: abs(site.status()["server_skew_ms"] - 60_000) < 5_000, "the skew")
 
 

@@ -242,6 +242,8 @@ class Barrier:
             if wanted and self._held_at is None and self.interlocked and not await self._all_shut():
                 return
             if not await self._hold(_HOLD_FOR_S if wanted else 0):
+                if self._held_at is not None and now - self._held_at >= _HOLD_FOR_S * 1000:
+                    self._held_at = None  # it is closed by now, and cars need their pulses
                 return
             if wanted is not (self._held_at is not None):
                 log.info("gate %s: %s", self.name, "held open from now on" if wanted else "no longer held open")
