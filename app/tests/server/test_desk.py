@@ -79,8 +79,10 @@ async def test_losses_are_shown_and_those_of_unknown_size_by_that_name(
         ("gateway-a", 0, 0),
         ("gateway-b", 12, 2),
     ]
+    await beat(gateway, "gateway-a", device_faults=[{"kind": "battery_low", "name": "a-01"}])
     async with visiting(server.web, DESK) as desk:
         page = (await desk.get("/gateways")).text
+    assert "a-01: Battery is low" in page
     assert page.count("losses of unknown size") == 1
     assert "2 losses of unknown size" in page
     own = (await (await people("administrator@b.example")).get("/api/v1/communities/b/gateways")).json()
