@@ -24,9 +24,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parkmesh.gateway import doctor, host, support
-from parkmesh.gateway.config import Config, Gate
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.doctor import Finding, Looks
+from parkmesh.gateway.gates import Gate
 from parkmesh.gateway.page import entrance, language, views
 from parkmesh.gateway.page.entrance import Entrance, Session
 from parkmesh.gateway.page.language import Language

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from parkmesh.domain import plates, words
 from parkmesh.gateway import sightings
-from parkmesh.gateway.config import Config, Gate
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.doctor import Finding, lasting
+from parkmesh.gateway.gates import Gate
 from parkmesh.gateway.page.language import Language
 from parkmesh.gateway.page.markup import Markup, join, tag
 from parkmesh.gateway.sightings import Sighting
