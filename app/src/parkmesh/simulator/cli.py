@@ -124,11 +124,12 @@ def relay(site_path: Path | None, name: str | None, port: int | None, listen: st
 @click.option("--late", "late_s", type=click.FloatRange(0), default=0, help="Say that it happened this long ago (s).")
 @click.option("--retransmission", is_flag=True, help="Mark the message as sent late by the camera.")
 @click.option("--expect", type=click.Choice(["opened", "closed"]), help="Succeed only if the barrier does this.")
+@click.option("--unwatched", is_flag=True, help="Only send the camera's message: the relay is a real one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def car(
     site_path: Path | None, plate: str, camera_name: str | None, kind: CameraKind | None, gateway: str | None,
     relay_url: str | None, wait_s: float, confidence: int, late_s: float, retransmission: bool, expect: str | None,
-    as_json: bool,
+    unwatched: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Drive a car with PLATE up to a camera and report whether the barrier opened."""
     site = _site(site_path)
@@ -141,7 +142,7 @@ def car(
             at = CameraSite(camera_name, "gate")
     except SiteError as error:
         _fail(str(error), 2)
-    if not gateway or not relay_url or (site is None and not camera_name):
+    if not gateway or not (relay_url or unwatched) or (site is None and not camera_name):
         _fail("give --site, or --gateway, --camera and --relay", 2)
     shot = camera.shot(
         plate, drive.now() - timedelta(seconds=late_s), confidence=confidence, retransmission=retransmission
@@ -149,6 +150,11 @@ def car(
     if kind:
         at = msgspec.structs.replace(at, kind=kind)
     try:
+        if unwatched or not relay_url:
+            asyncio.run(drive.send(gateway, at, shot, site.broker if site else None))
+            sent = {"plate": plate, "camera": at.name}
+            click.echo(json.dumps(sent) if as_json else f"{plate} at {at.name}: the message is sent")
+            return
         seen = asyncio.run(drive.drive(gateway, at, relay_url, shot, wait_s, site.broker if site else None))
     except drive.DriveError as error:
         _fail(str(error))

@@ -81,6 +81,12 @@ async def _publish(broker: Broker | None, at: CameraSite, event: camera.Shot) ->
         raise DriveError(f"broker {broker.host}:{broker.port}: {error}") from None
 
 
+async def send(gateway: str, at: CameraSite, event: camera.Shot, broker: Broker | None = None) -> None:
+    """Send the message of a camera whose relay is no simulated one, and watch nothing."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await post(client, gateway, at, event, broker)
+
+
 async def drive(
     gateway: str, at: CameraSite, relay_url: str, event: camera.Shot, wait_s: float, broker: Broker | None = None
 ) -> Drive:

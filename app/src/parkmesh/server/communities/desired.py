@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from parkmesh.domain import plates
+from parkmesh.domain.community_rules import Rules
 from parkmesh.protocol.edge import Name
 
 # No control characters: PostgreSQL stores no NUL, and none of the others belongs in a name.
@@ -60,12 +61,14 @@ class Resident(Struct, forbid_unknown_fields=True):
 
 class Community(Struct, forbid_unknown_fields=True):
     """``title`` and ``time_zone`` (a name of the IANA database) are required for a community that is new. ``language``
-    is that of messages to people who haven't chosen one, English where it was never given."""
+    is that of messages to people who haven't chosen one, English where it was never given. ``rules`` are those that a
+    new community begins with; afterwards they belong to its administrators."""
 
     name: Name
     title: Title | UnsetType = UNSET
     time_zone: Word | UnsetType = UNSET
     language: Literal["en", "es"] | UnsetType = UNSET
+    rules: Rules | UnsetType = UNSET
     gates: list[Gate] = []
     spaces: list[Space] = []
     gateways: list[Gateway] = []

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import asyncpg
 from msgspec import UNSET, UnsetType
 
+from parkmesh.domain.community_rules import Rules
 from parkmesh.server import audit
-from parkmesh.server.communities import desired
+from parkmesh.server.communities import desired, rules
 from parkmesh.server.communities.desired import DocumentError
 from parkmesh.server.db import database
 from parkmesh.server.identity import passwords
@@ -78,6 +79,8 @@ class _Community:
     async def apply(self) -> None:
         self._id = await self._ensure_community()
         await database.set_community(self._connection, self._id)
+        if self._name in self._done.created and not isinstance(self._community.rules, UnsetType):
+            await rules.change(self._connection, audit.System("admin"), self._id, Rules(), self._community.rules)
         for gate in self._community.gates:
             name = f"gate/{gate.name}"
             given = {"title": gate.title, "direction": gate.direction}

@@ -5,7 +5,6 @@ import msgspec
 from parkmesh.domain.community_rules import Rules
 from parkmesh.server import audit
 from parkmesh.server.db.database import Connection
-from parkmesh.server.identity.principals import Principal
 
 _COLUMNS = ", ".join(Rules.__struct_fields__)
 
@@ -26,7 +25,7 @@ async def lock(connection: Connection, community_id: int) -> Rules:
 
 
 async def change(
-    connection: Connection, principal: Principal, community_id: int, present: Rules, wanted: Rules
+    connection: Connection, principal: audit.Actor, community_id: int, present: Rules, wanted: Rules
 ) -> Rules:
     """Put ``wanted`` in the place of ``present``; the audit trail names what changed.
 

@@ -168,7 +168,7 @@ async def invite(
     code_hash = await passwords.hash_new(_plain(made.code))
     community_id = member.community_id
     async with members.with_accounts(pool, community_id) as connection:
-        if await _is_member(connection, community_id, email):
+        if await is_member(connection, community_id, email):
             raise Problem(409, "This address belongs to a member of the community already.", kind="member")
         unit_id = (
             await units.id_of(connection, principal, community_id, unit) if isinstance(unit, units.Named) else unit
@@ -685,7 +685,8 @@ async def _use_up(connection: Connection, found: _Found) -> None:
     )
 
 
-async def _is_member(connection: Connection, community_id: int, email: str) -> bool:
+async def is_member(connection: Connection, community_id: int, email: str) -> bool:
+    """Tell whether an address is that of a member's account. ``connection`` is from ``members.with_accounts``."""
     found: bool = await connection.fetchval(
         """
         SELECT EXISTS (SELECT FROM membership m JOIN app_user u ON u.id = m.user_id
