@@ -1,0 +1,143 @@
+"""Turn checked community files into the inventory: the gateway with its variables and groups, the simulator of a lab, and
+the application's description of each community. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from module_utils import community_file as community_file
+else:
+    from ansible.module_utils import community_file
+
+_PORT: Final = 8100
+_BROKER_PORT: Final = 1883
+# What of a gate the application knows, and what the gateway.
+_OF_APPLICATION: Final = ("name", "title", "direction")
+_OF_GATEWAY: Final = ("name", "relay", "input", "min_gap_s")
+_DESCRIBED: Final = ("title", "time_zone", "language", "spaces", "rules", "residents")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host of the inventory, with its group and its variables."""
+
+    name: str
+    group: str
+    variables: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """``communities`` is what the application is told; ``handover`` what the hand-over sheet needs beside it, by name."""
+
+    hosts: list[Host] = field(default_factory=list)
+    communities: list[dict[str, Any]] = field(default_factory=list)
+    handover: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def make(files: Sequence[community_file.File]) -> Made:
+    """Everything that the files say, in their order. They are right, each by itself and together."""
+    made = Made()
+    for file in files:
+        data = _without_nothing(file.data)
+        made.communities.append(description(file.name, data))
+        gateway = community_file.gateway_name(file.name, data)
+        made.hosts.append(Host(gateway, "gateways", gateway_variables(file.name, data)))
+        made.handover[file.name] = {
+            "gateway": gateway,
+            "lan": data["gateway"]["lan"],
+            "place": data.get("place", ""),
+            "administrator": data.get("administrator", ""),
+            "file": file.source,
+        }
+        if simulator := data.get("simulator"):
+            made.hosts.append(Host(simulator["host"], "simulators", {"parking_simulator_site": site(data)}))
+    return made
+
+
+def description(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``parkmesh admin apply`` is told of a community."""
+    described = {key: data[key] for key in _DESCRIBED if key in data}
+    return {"name": name, **described, "gates": [_only(gate, _OF_APPLICATION) for gate in data["gates"]]}
+
+
+def gateway_variables(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of the gateway's host, by the names that the playbooks and roles know."""
+    overlay, gateway = data["overlay"], data["gateway"]
+    member = {"name": community_file.gateway_name(name, data), "ip": overlay["ip"]}
+    if "address" in overlay:
+        member["address"] = overlay["address"]
+    variables = {
+        **gateway.get("variables", {}),
+        "overlay_member": {**member, "tags": {"role": "gateway", "community": overlay["number"]}},
+        "parking_gateway_community": name,
+        "parking_gateway_cameras": cameras(data),
+        "parking_gateway_recorders": list(data.get("recorders", [])),
+        "parking_gateway_gates": [_only(gate, _OF_GATEWAY) for gate in data["gates"] if "relay" in gate],
+        "parking_gateway_sensors": list(data.get("sensors", [])),
+    }
+    if "console" in gateway:
+        variables["gateway_console"] = gateway["console"]
+    return variables
+
+
+def cameras(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cameras as the gateway takes them: each with the gate and the direction of its lane."""
+    lanes = {lane["name"]: lane for lane in data.get("lanes", [])}
+    found = []
+    for camera in data.get("cameras", []):
+        place = _only(lanes[camera["lane"]], ("gate", "direction")) if "lane" in camera else {}
+        found.append({**{key: value for key, value in camera.items() if key != "lane"}, **place})
+    return found
+
+
+def site(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The site file of a simulator that stands in for all devices (docs/lab.md)."""
+    gateway = data["gateway"]
+    port = gateway.get("variables", {}).get("parking_gateway_port", _PORT)
+    topics = {recorder["name"]: recorder["topic"] for recorder in data.get("recorders", []) if "topic" in recorder}
+    posted = ("name", "gate", "kind", "secret_path", "recorder", "channel")
+    secrets = {one["name"]: one["secret_path"] for one in data.get("recorders", []) if "secret_path" in one}
+    simulated = []
+    for camera in cameras(data):
+        one = {**_only(camera, posted), "relay": camera["gate"]}
+        recorder = camera.get("recorder")
+        if recorder in topics:
+            one["topic"] = topics[recorder]
+        if recorder in secrets:
+            one["secret_path"] = secrets[recorder]
+        simulated.append(one)
+    return {
+        "gateway": f"http://{gateway['lan']}:{port}",
+        "broker": {"host": gateway["lan"], "port": _BROKER_PORT},
+        "relays": [
+            {"name": gate["name"], "port": _port(gate["relay"]["url"]), "listen": "0.0.0.0"}  # noqa: S104
+            for gate in data["gates"]
+            if "relay" in gate
+        ],
+        "cameras": simulated,
+        "sensors": list(data.get("sensors", [])),
+    }
+
+
+def _port(url: str) -> int:
+    port = re.search(r":(\d+)/?$", url)
+    return int(port[1]) if port else 80
+
+
+def _only(entry: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: entry[key] for key in keys if key in entry}
+
+
+def _without_nothing(value: Any) -> Any:
+    """The data without keys that have no value: such a key is as good as none."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_nothing(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list):
+        return [_without_nothing(entry) for entry in value]
+    return value

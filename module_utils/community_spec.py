@@ -1,0 +1,195 @@
+"""What a community's file may say: its keys, in the form of an argument spec.
+
+An option has a ``type`` (``str``, ``int``, ``float``, ``bool``, ``dict``, ``list``), and may have ``required``,
+``choices``, ``pattern`` with ``form`` (the pattern in words), ``least`` and ``most``, ``options`` (of a dictionary, or of
+a list's elements), ``elements`` and ``description``. A dictionary without ``options`` takes any keys.
+
+Kinds and rules repeat what the application knows (``gateway/config.py``, ``domain/community_rules.py``), which a control
+node hasn't installed. A test compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+Option = Mapping[str, Any]
+
+NAME: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAME: Final = {
+    "type": "str",
+    "pattern": NAME,
+    "form": "1 to 63 lower-case letters, digits and hyphens, with no hyphen at an end",
+}
+_IPV4: Final = {"type": "str", "pattern": r"\d{1,3}(\.\d{1,3}){3}", "form": "an IPv4 address"}
+_EMAIL: Final = {"type": "str", "pattern": r"[^@\s]+@[^@\s]+", "form": "an e-mail address"}
+_SECRET_PATH: Final = {"type": "str", "pattern": r"[A-Za-z0-9_-]{8,128}", "form": "8 to 128 of A-Z a-z 0-9 _ -"}
+
+CAMERA_KINDS: Final = (
+    "hikvision",
+    "plate_recognizer",
+    "milesight",
+    "axis_lpv",
+    "rekor_scout",
+    "dahua_itsapi",
+    "frigate",
+    "mapped",
+)
+RELAY_KINDS: Final = ("shelly_gen2",)
+SENSOR_KINDS: Final = ("bosch_tps110", "nwave_nps405")
+
+_CAMERA_KIND: Final = {"type": "str", "choices": CAMERA_KINDS, "description": "The format of its messages."}
+_DIRECTION: Final = {"type": "str", "choices": ("entry", "exit")}
+
+RULES: Final[Mapping[str, Option]] = {
+    "lots_per_unit": {"type": "int", "least": 0, "most": 1000},
+    "anti_passback": {"type": "str", "choices": ("off", "soft", "hard")},
+    "entry_hold_s": {"type": "int", "least": 0, "most": 60},
+    "exit_hold_s": {"type": "int", "least": 0, "most": 60},
+    "exit_is_free": {"type": "bool"},
+    "refusal_hold_s": {"type": "int", "least": 0, "most": 600},
+    "same_plate_window_s": {"type": "int", "least": 1, "most": 3600},
+    "plate_matching": {"type": "str", "choices": ("exact", "careful", "generous")},
+    "residents_open_gates": {"type": "bool"},
+    "visitors_open_gates": {"type": "bool"},
+    "accessible_needs_permit": {"type": "bool"},
+    "visitor_passes_per_unit": {"type": "int", "least": 0, "most": 10000},
+    "visitor_pass_max_hours": {"type": "int", "least": 1, "most": 8760},
+    "booking_max_hours": {"type": "int", "least": 1, "most": 8760},
+    "booking_days_ahead": {"type": "int", "least": 1, "most": 730},
+    "bookings_per_unit": {"type": "int", "least": 0, "most": 1000},
+    "no_show_minutes": {"type": "int", "least": 0, "most": 1440},
+    "overstay_grace_minutes": {"type": "int", "least": 0, "most": 1440},
+    "visitor_nights_in_28_days": {"type": "int", "least": 0, "most": 28},
+}
+
+_RELAY: Final[Mapping[str, Option]] = {
+    "kind": {"type": "str", "choices": RELAY_KINDS},
+    "url": {"type": "str", "required": True, "pattern": r"https?://[^/\s]+/?", "form": "http://<address>, no path"},
+    "switch": {"type": "int", "least": 0, "most": 15},
+    "pulse_s": {"type": "float", "least": 0.1, "most": 60},
+    "closed_input": {"type": "int", "least": 0, "most": 15},
+}
+
+FILE: Final[Mapping[str, Option]] = {
+    "title": {"type": "str", "required": True, "description": "What people call the community."},
+    "place": {"type": "str", "description": "Where it is; only for the hand-over sheet."},
+    "time_zone": {"type": "str", "required": True, "description": "A name of the IANA database: Europe/Madrid."},
+    "language": {"type": "str", "choices": ("en", "es"), "description": "Of mails to people who chose none."},
+    "administrator": {**_EMAIL, "description": "Who is invited as the first administrator."},
+    "overlay": {
+        "type": "dict",
+        "required": True,
+        "description": "The gateway as a member of the overlay.",
+        "options": {
+            "number": {"type": "int", "required": True, "least": 1, "most": 65535},
+            "ip": {**_IPV4, "required": True},
+            "address": {"type": "str", "pattern": r"[0-9a-f]{10}", "form": "a node address, 10 hex digits"},
+        },
+    },
+    "gateway": {
+        "type": "dict",
+        "required": True,
+        "description": "The gateway, as a host of Ansible.",
+        "options": {
+            "name": _NAME,
+            "lan": {**_IPV4, "required": True, "description": "Its address on the community's LAN."},
+            "console": {
+                "type": "dict",
+                "description": "How Ansible reaches it before it is a member.",
+                "options": {
+                    "connection": {"type": "str", "required": True},
+                    "host": {"type": "str", "required": True},
+                    "user": {"type": "str"},
+                    "become": {"type": "bool"},
+                },
+            },
+            "variables": {"type": "dict", "description": "Further variables of the host, by their full names."},
+        },
+    },
+    "gates": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {**_NAME, "required": True},
+            "title": {"type": "str"},
+            "direction": {"type": "str", "choices": ("entry", "exit", "both"), "required": True},
+            "relay": {"type": "dict", "options": _RELAY, "description": "What moves the barrier."},
+            "input": {"type": "str", "choices": ("open", "step")},
+            "min_gap_s": {"type": "float", "least": 0, "most": 60},
+        },
+    },
+    "lanes": {
+        "type": "list",
+        "elements": "dict",
+        "description": "A lane has one gate and one direction; its cameras need name neither.",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "gate": {**_NAME, "required": True},
+            "direction": {**_DIRECTION, "required": True},
+        },
+    },
+    "cameras": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "kind": {**_CAMERA_KIND, "required": True},
+            "lane": _NAME,
+            "gate": _NAME,
+            "direction": _DIRECTION,
+            "secret_path": _SECRET_PATH,
+            "recorder": _NAME,
+            "channel": {"type": "str"},
+            "mapping": {"type": "dict"},
+            "ignore_directions": {"type": "list", "elements": "str"},
+        },
+    },
+    "recorders": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "kind": {**_CAMERA_KIND, "required": True},
+            "secret_path": _SECRET_PATH,
+            "topic": {"type": "str"},
+            "mapping": {"type": "dict"},
+        },
+    },
+    "sensors": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "dev_eui": {"type": "str", "required": True, "pattern": "[0-9a-fA-F]{16}", "form": "16 hex digits in quotes"},
+            "kind": {"type": "str", "choices": SENSOR_KINDS, "required": True},
+            "space": {**_NAME, "required": True},
+        },
+    },
+    "spaces": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "level": {"type": "str"},
+            "category": {"type": "str"},
+        },
+    },
+    "rules": {"type": "dict", "options": RULES, "description": "Rules that the new community begins with."},
+    "residents": {
+        "type": "list",
+        "elements": "dict",
+        "description": "First residents; usually they are data of the application.",
+        "options": {
+            "email": {**_EMAIL, "required": True},
+            "name": {"type": "str"},
+            "unit": {"type": "str"},
+            "plates": {"type": "list", "elements": "str"},
+        },
+    },
+    "simulator": {
+        "type": "dict",
+        "description": "A host that simulates the devices; a real community has none.",
+        "options": {"host": {**_NAME, "required": True}},
+    },
+}
