@@ -10,7 +10,7 @@ description:
   - The file's name ends in C(communities.yml) or C(communities.yaml).
   - Makes a host of each community's gateway, in group C(gateways), with the variables that playbooks and roles read
     (C(overlay_member), C(gateway_console), C(parking_gateway_*)), and of each simulator, in group C(simulators), with
-    C(parking_simulator_site).
+    C(parking_simulator_site). All of a community's hosts are in group C(community_<name>), with C(_) for C(-).
   - Gives group C(all) the variables C(communities) (what C(parkmesh admin apply) is told) and C(communities_handover)
     (what the hand-over sheet needs beside it, by the community's name).
   - A host that the folder doesn't know stays as the inventory's other files describe it. Its variables there
@@ -102,8 +102,9 @@ class InventoryModule(BaseInventoryPlugin):  # type: ignore[misc]
         self.inventory.set_variable("all", "communities", _trusted(made.communities))
         self.inventory.set_variable("all", "communities_handover", _trusted(made.handover))
         for host in made.hosts:
-            self.inventory.add_group(host.group)
-            self.inventory.add_host(host.name, group=host.group)
+            for group in host.groups:
+                self.inventory.add_group(group)
+                self.inventory.add_host(host.name, group=group)
             for name, value in host.variables.items():
                 self.inventory.set_variable(host.name, name, _trusted(value))
 

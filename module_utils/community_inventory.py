@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from module_utils import community_file as community_file
+    from module_utils import community_file
 else:
     from ansible.module_utils import community_file
 
@@ -24,10 +24,10 @@ _DESCRIBED: Final = ("title", "time_zone", "language", "spaces", "rules", "resid
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host of the inventory, with its group and its variables."""
+    """A host of the inventory, with its groups and its variables."""
 
     name: str
-    group: str
+    groups: tuple[str, ...]
     variables: dict[str, Any]
 
 
@@ -47,7 +47,8 @@ def make(files: Sequence[community_file.File]) -> Made:
         data = _without_nothing(file.data)
         made.communities.append(description(file.name, data))
         gateway = community_file.gateway_name(file.name, data)
-        made.hosts.append(Host(gateway, "gateways", gateway_variables(file.name, data)))
+        own = group(file.name)
+        made.hosts.append(Host(gateway, ("gateways", own), gateway_variables(file.name, data)))
         made.handover[file.name] = {
             "gateway": gateway,
             "lan": data["gateway"]["lan"],
@@ -56,8 +57,13 @@ def make(files: Sequence[community_file.File]) -> Made:
             "file": file.source,
         }
         if simulator := data.get("simulator"):
-            made.hosts.append(Host(simulator["host"], "simulators", {"parking_simulator_site": site(data)}))
+            made.hosts.append(Host(simulator["host"], ("simulators", own), {"parking_simulator_site": site(data)}))
     return made
+
+
+def group(community: str) -> str:
+    """The group of a community's hosts; a group's name has no hyphens."""
+    return f"community_{community.replace('-', '_')}"
 
 
 def description(name: str, data: Mapping[str, Any]) -> dict[str, Any]:

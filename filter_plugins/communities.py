@@ -1,0 +1,55 @@
+"""Filters for communities: the place of a new one in the overlay, what is wrong with a file, a link as a QR code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ansible.module_utils
+import yaml
+from ansible.errors import AnsibleFilterError
+
+# Modules get the project's module_utils in their archive; on the control node they are found beside this folder.
+_MODULE_UTILS = str(Path(__file__).resolve().parent.parent / "module_utils")
+if _MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(_MODULE_UTILS)
+
+if TYPE_CHECKING:
+    from module_utils import community_file, community_new, qr_code
+else:
+    from ansible.module_utils import community_file, community_new, qr_code
+
+
+def community_place(members: Iterable[Mapping[str, Any]], overlay: str) -> dict[str, Any]:
+    """The number and the overlay address that a new community gets."""
+    try:
+        return community_new.place(members, str(overlay))
+    except ValueError as error:
+        raise AnsibleFilterError(f"community_place: {error}") from error
+
+
+def community_faults(text: str, community: str) -> list[str]:
+    """What is wrong with the text of a community's file; empty where it is right."""
+    source = f"{community}.yml"
+    lines, faults = community_file.lines(str(text), source)
+    if not faults:
+        file = community_file.File(source, str(community), yaml.safe_load(str(text)), lines)
+        faults = community_file.check(file)
+    return [str(fault) for fault in faults]
+
+
+def qr_svg(text: str) -> str:
+    """A text as the SVG image of a QR code."""
+    try:
+        return qr_code.svg(str(text))
+    except qr_code.QrError as error:
+        raise AnsibleFilterError(f"qr_svg: {error}") from error
+
+
+class FilterModule:
+    """The filters by name."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {"community_place": community_place, "community_faults": community_faults, "qr_svg": qr_svg}
