@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,9 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
 if TYPE_CHECKING:
-    from module_utils import community_file, community_new, qr_code
+    from module_utils import community_file, community_new, community_trial, qr_code
 else:
-    from ansible.module_utils import community_file, community_new, qr_code
+    from ansible.module_utils import community_file, community_new, community_trial, qr_code
 
 
 def community_place(members: Iterable[Mapping[str, Any]], overlay: str) -> dict[str, Any]:
@@ -39,6 +39,21 @@ def community_faults(text: str, community: str) -> list[str]:
     return [str(fault) for fault in faults]
 
 
+def community_cars(cameras: Sequence[Mapping[str, Any]], plates: Sequence[str]) -> list[dict[str, Any]]:
+    """The cars of the test of a community's gates."""
+    return community_trial.cars(cameras, plates)
+
+
+def community_results(
+    cars: Sequence[Mapping[str, Any]],
+    passages: Sequence[Mapping[str, Any]],
+    errors: Sequence[str],
+    health: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """What came of the test."""
+    return community_trial.results(cars, passages, errors, health)
+
+
 def qr_svg(text: str) -> str:
     """A text as the SVG image of a QR code."""
     try:
@@ -52,4 +67,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """The filters by name."""
-        return {"community_place": community_place, "community_faults": community_faults, "qr_svg": qr_svg}
+        return {
+            "community_place": community_place,
+            "community_faults": community_faults,
+            "community_cars": community_cars,
+            "community_results": community_results,
+            "qr_svg": qr_svg,
+        }

@@ -6,7 +6,8 @@ DOCUMENTATION = r"""
 name: communities
 short_description: Gateways and communities, from one file for each community
 description:
-  - Reads the files V(<name>.yml) of a folder, each of which describes one community, and checks them (docs/communities.md).
+  - Reads the files V(<name>.yml) of a folder, each of which describes one community, and checks them
+    (docs/communities.md).
   - The file's name ends in C(communities.yml) or C(communities.yaml).
   - Makes a host of each community's gateway, in group C(gateways), with the variables that playbooks and roles read
     (C(overlay_member), C(gateway_console), C(parking_gateway_*)), and of each simulator, in group C(simulators), with

@@ -264,7 +264,9 @@ def _at_gate(file: File, entry: Mapping[str, Any], gates: Mapping[str, Any], pat
     yield from _names(file, (*path, "gate"), entry["gate"], list(gates))
     way = gates.get(entry["gate"], {}).get("direction", "both")
     if way not in ("both", entry["direction"]):
-        yield file.fault((*path, "direction"), f"{entry['direction']!r}, but the gate {entry['gate']} is for {way} only")
+        yield file.fault(
+            (*path, "direction"), f"{entry['direction']!r}, but the gate {entry['gate']} is for {way} only"
+        )
 
 
 def _camera(

@@ -1,5 +1,5 @@
-"""Turn checked community files into the inventory: the gateway with its variables and groups, the simulator of a lab, and
-the application's description of each community. Pure.
+"""Turn checked community files into the inventory: gateways with their variables and groups, simulators, and what the
+application is told of each community. Pure.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """``communities`` is what the application is told; ``handover`` what the hand-over sheet needs beside it, by name."""
+    """``communities`` is what the application is told; ``handover`` what onboarding needs beside it, by name."""
 
     hosts: list[Host] = field(default_factory=list)
     communities: list[dict[str, Any]] = field(default_factory=list)
@@ -54,10 +54,16 @@ def make(files: Sequence[community_file.File]) -> Made:
             "lan": data["gateway"]["lan"],
             "place": data.get("place", ""),
             "administrator": data.get("administrator", ""),
-            "file": file.source,
+            "site": site(data, "127.0.0.1"),
         }
         if simulator := data.get("simulator"):
-            made.hosts.append(Host(simulator["host"], ("simulators", own), {"parking_simulator_site": site(data)}))
+            made.hosts.append(
+                Host(
+                    simulator["host"],
+                    ("simulators", own),
+                    {"parking_simulator_site": site(data, data["gateway"]["lan"])},
+                )
+            )
     return made
 
 
@@ -102,10 +108,9 @@ def cameras(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def site(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The site file of a simulator that stands in for all devices (docs/lab.md)."""
-    gateway = data["gateway"]
-    port = gateway.get("variables", {}).get("parking_gateway_port", _PORT)
+def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
+    """The site file of a simulator that stands in for all devices (docs/lab.md); ``address`` is the gateway's."""
+    port = data["gateway"].get("variables", {}).get("parking_gateway_port", _PORT)
     topics = {recorder["name"]: recorder["topic"] for recorder in data.get("recorders", []) if "topic" in recorder}
     posted = ("name", "gate", "kind", "secret_path", "recorder", "channel")
     secrets = {one["name"]: one["secret_path"] for one in data.get("recorders", []) if "secret_path" in one}
@@ -119,8 +124,8 @@ def site(data: Mapping[str, Any]) -> dict[str, Any]:
             one["secret_path"] = secrets[recorder]
         simulated.append(one)
     return {
-        "gateway": f"http://{gateway['lan']}:{port}",
-        "broker": {"host": gateway["lan"], "port": _BROKER_PORT},
+        "gateway": f"http://{address}:{port}",
+        "broker": {"host": address, "port": _BROKER_PORT},
         "relays": [
             {"name": gate["name"], "port": _port(gate["relay"]["url"]), "listen": "0.0.0.0"}  # noqa: S104
             for gate in data["gates"]

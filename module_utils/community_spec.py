@@ -1,11 +1,11 @@
 """What a community's file may say: its keys, in the form of an argument spec.
 
 An option has a ``type`` (``str``, ``int``, ``float``, ``bool``, ``dict``, ``list``), and may have ``required``,
-``choices``, ``pattern`` with ``form`` (the pattern in words), ``least`` and ``most``, ``options`` (of a dictionary, or of
-a list's elements), ``elements`` and ``description``. A dictionary without ``options`` takes any keys.
+``choices``, ``pattern`` with ``form`` (the pattern in words), ``least`` and ``most``, ``options`` (of a dictionary, or
+of a list's elements), ``elements`` and ``description``. A dictionary without ``options`` takes any keys.
 
-Kinds and rules repeat what the application knows (``gateway/config.py``, ``domain/community_rules.py``), which a control
-node hasn't installed. A test compares.
+Kinds and rules repeat what the application knows (``gateway/config.py``, ``domain/community_rules.py``), which
+isn't installed on a control node. A test compares.
 """
 
 from __future__ import annotations
@@ -161,7 +161,12 @@ FILE: Final[Mapping[str, Option]] = {
         "type": "list",
         "elements": "dict",
         "options": {
-            "dev_eui": {"type": "str", "required": True, "pattern": "[0-9a-fA-F]{16}", "form": "16 hex digits in quotes"},
+            "dev_eui": {
+                "type": "str",
+                "required": True,
+                "pattern": "[0-9a-fA-F]{16}",
+                "form": "16 hex digits in quotes",
+            },
             "kind": {"type": "str", "choices": SENSOR_KINDS, "required": True},
             "space": {**_NAME, "required": True},
         },

@@ -153,11 +153,11 @@ async def add_test_plates(pool: database.Pool, community: str, count: int, life:
 
 
 async def passages_of(
-    pool: database.Pool, community: str, plates: Sequence[str], since: timedelta, wait_s: float
+    pool: database.Pool, community: str, plates: Sequence[str], since: timedelta, count: int, wait_s: float
 ) -> list[TestPassage]:
-    """Return the latest passage of each plate within ``since``, as soon as all are there, or after ``wait_s`` seconds.
+    """Return the latest passage of each plate at each gate and in each direction within ``since``.
 
-    Raises ``UnknownCommunityError``.
+    It returns as soon as there are ``count``, or after ``wait_s`` seconds. Raises ``UnknownCommunityError``.
     """
     community_id = await _community(pool, community)
     deadline = time.monotonic() + wait_s
@@ -165,15 +165,16 @@ async def passages_of(
         async with database.in_community(pool, community_id, read_only=True) as connection:
             found = await connection.fetch(
                 """
-                SELECT DISTINCT ON (plate) plate, gate, direction, decision, reason, opened, camera, received_at
+                SELECT DISTINCT ON (plate, gate, direction)
+                       plate, gate, direction, decision, reason, opened, camera, received_at
                 FROM passage
                 WHERE community_id = $1 AND received_at > now() - $3::interval AND plate = ANY($2::text[])
-                ORDER BY plate, received_at DESC
+                ORDER BY plate, gate, direction, received_at DESC
                 """,
                 community_id,
                 list(plates),
                 since,
             )
-        if len(found) >= len(set(plates)) or time.monotonic() >= deadline:
+        if len(found) >= count or time.monotonic() >= deadline:
             return [TestPassage(**dict(row)) for row in found]
         await asyncio.sleep(_LOOK_EVERY_S)

@@ -4,7 +4,6 @@ All take the servers' environment, work with the application's own rights, and p
 """
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -78,12 +77,17 @@ def test_plates(community: str, count: int, minutes: int) -> None:
 @_community
 @click.option("--plate", "plates", multiple=True, required=True, help="As often as there are plates.")
 @click.option("--minutes", default=15, show_default=True, type=click.IntRange(1, 240), help="How far to look back.")
+@click.option(
+    "--count", type=click.IntRange(1, 500), help="How many passages to wait for.  [default: one of each plate]"
+)
 @click.option("--within", default=30.0, show_default=True, type=click.FloatRange(0, 300), help="Seconds to wait.")
-def test_passages(community: str, plates: tuple[str, ...], minutes: int, within: float) -> None:
-    """Print the latest passage of each plate, waiting until all are there or the time is up."""
+def test_passages(community: str, plates: tuple[str, ...], minutes: int, count: int | None, within: float) -> None:
+    """Print the latest passage of each plate at each gate and in each direction, waiting until all are there or the
+    time is up."""
     from parkmesh.server.commands import onboarding
 
-    _run(lambda pool, _: onboarding.passages_of(pool, community, plates, timedelta(minutes=minutes), within))
+    since, wanted = timedelta(minutes=minutes), count or len(set(plates))
+    _run(lambda pool, _: onboarding.passages_of(pool, community, plates, since, wanted, within))
 
 
 COMMANDS = (invite, test_plates, test_passages)
