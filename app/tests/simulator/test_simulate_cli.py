@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +129,30 @@ def test_nobody_there(tmp_path: Path, relay: tuple[str, subprocess.Popen[str]]) 
     code, output = run("sensor", "a-01", "free", "--site", site_file(tmp_path))
     assert code == 1
     assert output.startswith("parkmesh simulate: broker 127.0.0.1:1: ")
+
+
+def test_a_car_whose_relay_is_a_real_one_is_only_sent(tmp_path: Path) -> None:
+    posted = []
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            posted.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        site = site_file(tmp_path, gateway=f"http://127.0.0.1:{server.server_port}")
+        code, output = run("car", "TEST1234", "--site", site, "--unwatched", "--json")
+        answering.join(20)
+    assert (code, json.loads(output)) == (0, {"plate": "TEST1234", "camera": "cam-main-in"})
+    ((path, body),) = posted
+    assert path == "/cameras/cam-main-in/events"
+    assert b"TEST1234" in body
 
 
 def test_a_taken_port_is_told(tmp_path: Path) -> None:
