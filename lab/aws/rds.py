@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.rds.exceptions import DBParameterGroupNotFoundError
-from moto.rds.models import DBInstance, RDSBackend
+from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend
+from moto.rds.responses import RDSResponse
 
 
 def correct() -> None:
     _gp3_baseline()
     _unknown_parameter_group()
+    _parameters()
 
 
 def _gp3_baseline() -> None:
@@ -49,3 +52,40 @@ def _unknown_parameter_group() -> None:
         return groups
 
     RDSBackend.describe_db_parameter_groups = describe_db_parameter_groups
+
+
+def _parameters() -> None:
+    """A parameter group of PostgreSQL 15 or later has rds.force_ssl, on; DescribeDBParameters filters by Source.
+
+    Amazon RDS User Guide, "Using SSL with a PostgreSQL DB instance": the default is 1 from version 15 on. API
+    reference, DescribeDBParameters: Source is user, system or engine-default.
+    """
+    construct, update = DBParameterGroup.__init__, DBParameterGroup.update_parameters
+    describe = RDSResponse.describe_db_parameters
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        family = str(self.family or "")
+        if family.startswith("postgres") and int(family.removeprefix("postgres").partition(".")[0]) >= 15:
+            self.parameters["rds.force_ssl"] = {
+                "ParameterName": "rds.force_ssl",
+                "ParameterValue": "1",
+                "DataType": "boolean",
+                "AllowedValues": "0,1",
+                "ApplyType": "dynamic",
+                "IsModifiable": True,
+                "Source": "system",
+            }
+
+    def update_parameters(self: Any, new_parameters: Any) -> None:
+        update(self, [{**each, "Source": "user"} for each in new_parameters])
+
+    def describe_db_parameters(self: Any) -> ActionResult:
+        found = list(describe(self)._result["Parameters"])
+        source = self.params.get("Source")
+        chosen = [each for each in found if source in (None, each.get("Source", "user"))]
+        return ActionResult({"Parameters": chosen})
+
+    DBParameterGroup.__init__ = __init__
+    DBParameterGroup.update_parameters = update_parameters
+    RDSResponse.describe_db_parameters = describe_db_parameters
