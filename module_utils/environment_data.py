@@ -82,8 +82,16 @@ def _databases(reader: Reader, found: Found) -> None:
     for group in reader.all("rds", "describe_db_parameter_groups", "DBParameterGroups"):
         name = group["DBParameterGroupName"]
         if reader.is_ours(name, {}):
-            # Source "user": what differs from the engine's default (Amazon RDS API reference, DescribeDBParameters).
-            given = reader.all("rds", "describe_db_parameters", "Parameters", DBParameterGroupName=name, Source="user")
+            # Source "user": what somebody set, "system": what RDS did (Amazon RDS API reference, DescribeDBParameters).
+            # Of that only what the role sets counts, which RDS has set already where both want the same.
+            given = [
+                each
+                for source in ("user", "system")
+                for each in reader.all(
+                    "rds", "describe_db_parameters", "Parameters", DBParameterGroupName=name, Source=source
+                )
+                if source == "user" or each["ParameterName"] == "rds.force_ssl"
+            ]
             found.setdefault("database's parameters", {})[reader.know(group["DBParameterGroupArn"], name)] = {
                 "family": group["DBParameterGroupFamily"],
                 "values": {each["ParameterName"]: each.get("ParameterValue") for each in given},
@@ -114,12 +122,17 @@ def _tables(reader: Reader, found: Found) -> None:
             continue
         table = reader.answer("dynamodb", "describe_table", TableName=name)["Table"]
         arn = table["TableArn"]
-        backups = reader.answer("dynamodb", "describe_continuous_backups", TableName=name)["ContinuousBackupsDescription"]
+        backups = reader.answer("dynamodb", "describe_continuous_backups", TableName=name)[
+            "ContinuousBackupsDescription"
+        ]
         expiry = reader.answer("dynamodb", "describe_time_to_live", TableName=name)["TimeToLiveDescription"]
         shared = reader.answer("dynamodb", "get_resource_policy", "PolicyNotFoundException", ResourceArn=arn)
         types = {each["AttributeName"]: each["AttributeType"] for each in table["AttributeDefinitions"]}
         found.setdefault("table", {})[reader.know(arn, name)] = {
-            "key": [f"{each['AttributeName']} {types[each['AttributeName']]} {each['KeyType']}" for each in table["KeySchema"]],
+            "key": [
+                f"{each['AttributeName']} {types[each['AttributeName']]} {each['KeyType']}"
+                for each in table["KeySchema"]
+            ],
             "billing": table.get("BillingModeSummary", {}).get("BillingMode", "PROVISIONED"),
             "point_in_time_recovery": backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus")
             == "ENABLED",
@@ -163,7 +176,9 @@ def _parameters(reader: Reader, found: Found) -> None:
     for each in reader.all("ssm", "describe_parameters", "Parameters"):
         name = each["Name"]
         if reader.is_ours(name, {}):
-            listed = reader.answer("ssm", "list_tags_for_resource", ResourceType="Parameter", ResourceId=name)["TagList"]
+            listed = reader.answer("ssm", "list_tags_for_resource", ResourceType="Parameter", ResourceId=name)[
+                "TagList"
+            ]
             found.setdefault("parameter", {})[name] = {
                 "type": each["Type"],
                 "description": each.get("Description", ""),
@@ -184,9 +199,7 @@ def _buckets(reader: Reader, found: Found) -> None:
         given = block.get("PublicAccessBlockConfiguration", {})
         found.setdefault("bucket", {})[reader.know(f"arn:aws:s3:::{name}", name)] = {
             "public_by_policy": status.get("PolicyStatus", {}).get("IsPublic", False),
-            "public_by_access_list": any(
-                one["Grantee"].get("URI", "").endswith(_EVERYBODY) for one in grants
-            ),
+            "public_by_access_list": any(one["Grantee"].get("URI", "").endswith(_EVERYBODY) for one in grants),
             "refuses_to_be_public": len(given) == 4 and all(given.values()),
             "tags": tags_of(listed),
         }
@@ -267,7 +280,15 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "billing": "PAY_PER_REQUEST",
                 "class": "STANDARD",
                 "tags": {**tags, "Name": f"{name}-slots"},
-            }
+            },
+            f"{name}-lease": optional(
+                {
+                    "key": ["name S HASH"],
+                    "billing": "PAY_PER_REQUEST",
+                    "class": "STANDARD",
+                    "tags": {key: value for key, value in tags.items() if key != "Role"},
+                }
+            ),
         },
         "secret": {
             f"{name}-database-owner": secret("database-owner", "Owner of the database, who migrates it"),

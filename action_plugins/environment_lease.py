@@ -1,0 +1,49 @@
+"""Takes the lease of module environment_lease for this run of ansible-playbook, and starts its keeper."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible.plugins.action import ActionBase
+
+if TYPE_CHECKING:
+    from module_utils import environment_lease as leases
+else:
+    from ansible.module_utils import environment_lease as leases
+
+CONNECTION = ("region", "endpoint_url", "access_key", "secret_key")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Runs on the control node: the process that holds the lease is the one of which this worker is a child."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        host = socket.gethostname()
+        run = leases.run_of(host, os.getppid())
+        if arguments.get("state", "held") == "held":
+            arguments.setdefault("holder", f"{getpass.getuser()} on {host}")
+            arguments["run"] = run
+        result |= self._execute_module(module_args=arguments, task_vars=task_vars)
+        if result.get("taken"):
+            terms = {"table": arguments["table"], "run": run, **{key: arguments.get(key) for key in CONNECTION}}
+            keeper = subprocess.Popen(
+                [sys.executable, str(Path(leases.__file__))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                start_new_session=True,
+            )
+            assert keeper.stdin is not None
+            keeper.stdin.write(json.dumps(terms))
+            keeper.stdin.close()
+        return result
