@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: environment_drift
 short_description: Say how an environment on AWS differs from what it should be
 description:
-  - Reads everything that belongs to an environment and compares it as a whole with what the roles would make. So it also
-    finds what no role ever looks at, such as one more policy of a role, a bucket that is public, or a server by hand.
+  - Reads everything that belongs to an environment and compares it as a whole with what the roles would make. So it
+    also finds what no role ever looks at, such as one more policy of a role, a public bucket, or a server by hand.
   - Calls only operations of AWS that describe, get or list. It reads the content of no secret and of no table.
   - Each role aws_* has tasks C(desired) that set the fact for one of O(network), O(data) and O(service).
 options:

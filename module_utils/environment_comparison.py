@@ -1,10 +1,10 @@
 """Compare what AWS has of an environment with what it should have. Pure: plain data in, plain data out.
 
-A description is ``{kind: {name: {property: value}}}``, such as ``{"subnet": {"app-a": {"cidr": "10.0.0.0/20"}}}``. Whatever
-one side has and the other hasn't is a difference, whether somebody thought of it or not: an object, a property with a value,
-a member of a list. So a desired description lists all that may be there. Lists have no order.
+A description is ``{kind: {name: {property: value}}}``, such as ``{"subnet": {"app-a": {"cidr": "10.0.0.0/20"}}}``.
+Whatever one side has and the other hasn't is a difference, whether somebody thought of it or not: an object, a property
+with a value, a member of a list. So a desired description lists all that may be there. Lists have no order.
 
-Besides plain values a desired description may have ``ANY``, ``between(…)``, ``matching(…)`` and ``within(…)``, an object may be
+Besides plain values a desired description may have ``ANY``, ``between``, ``matching`` and ``within``, an object may be
 ``optional``, and a name that begins with ``~`` is a regular expression for objects without a name of their own there.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 Description = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Difference = dict[str, Any]
-"""kind, name, path (of the property; empty for the whole object), wanted, found (either may be None), line (for people)."""
+"""kind, name, path (of the property; empty for the whole object), wanted and found (or None), line (for people)."""
 
 ANY: Final = {"$any": True}
 OPTIONAL: Final = "$optional"
@@ -79,7 +79,9 @@ def _desired_object(desired: Mapping[str, Mapping[str, Any]], name: str) -> Mapp
 def _of_value(kind: str, name: str, path: str, wanted: Any, found: Any) -> Iterator[Difference]:
     if isinstance(wanted, Mapping) and any(str(key).startswith("$") for key in wanted):
         if not _allows(wanted, found):
-            yield _difference(kind, name, path, wanted, found, f"{path} is {_shown(found)}; it should be {_asked(wanted)}")
+            yield _difference(
+                kind, name, path, wanted, found, f"{path} is {_shown(found)}; it should be {_asked(wanted)}"
+            )
     elif isinstance(wanted, Mapping) and isinstance(found, Mapping):
         for key in sorted({*wanted, *found}, key=str):
             below = f"{path} {key}".strip()
@@ -113,7 +115,9 @@ def _allows(wanted: Mapping[str, Any], found: Any) -> bool:
         case {"$between": [least, most]}:
             return isinstance(found, int | float) and least <= found <= most
         case {"$within": [most, least]}:
-            return isinstance(found, list) and all(each in most for each in found) and all(each in found for each in least)
+            return (
+                isinstance(found, list) and all(each in most for each in found) and all(each in found for each in least)
+            )
         case {"$matching": expression}:
             return isinstance(found, str) and re.fullmatch(expression, found) is not None
     raise ValueError(f"a desired description has {sorted(wanted)}, which means nothing")

@@ -55,7 +55,9 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
         vpc_id,
         tags.get("Name", vpc_id),
         {
-            "cidrs": [each["CidrBlock"] for each in vpc["CidrBlockAssociationSet"] if _is_associated(each, "CidrBlockState")],
+            "cidrs": [
+                each["CidrBlock"] for each in vpc["CidrBlockAssociationSet"] if _is_associated(each, "CidrBlockState")
+            ],
             "ipv6": bool(blocks),
             "tenancy": vpc["InstanceTenancy"],
             "dns_support": switched("enableDnsSupport"),
@@ -72,7 +74,9 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
             {
                 "zone": subnet["AvailabilityZone"],
                 "cidr": subnet["CidrBlock"],
-                "ipv6": any(_is_associated(each, "Ipv6CidrBlockState") for each in subnet.get("Ipv6CidrBlockAssociationSet", [])),
+                "ipv6": any(
+                    _is_associated(each, "Ipv6CidrBlockState") for each in subnet.get("Ipv6CidrBlockAssociationSet", [])
+                ),
                 "assign_ipv6": subnet.get("AssignIpv6AddressOnCreation", False),
                 "public_addresses": subnet.get("MapPublicIpOnLaunch", False),
                 "tags": tags,
@@ -80,7 +84,12 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
         )
     for gateway in reader.all("ec2", "describe_internet_gateways", "InternetGateways", **attached):
         tags = tags_of(gateway.get("Tags"))
-        put("internet gateway", gateway["InternetGatewayId"], tags.get("Name", gateway["InternetGatewayId"]), {"tags": tags})
+        put(
+            "internet gateway",
+            gateway["InternetGatewayId"],
+            tags.get("Name", gateway["InternetGatewayId"]),
+            {"tags": tags},
+        )
     for gateway in reader.all("ec2", "describe_egress_only_internet_gateways", "EgressOnlyInternetGateways"):
         if vpc_id in [each["VpcId"] for each in gateway["Attachments"]]:
             identifier, tags = gateway["EgressOnlyInternetGatewayId"], tags_of(gateway.get("Tags"))
@@ -107,7 +116,10 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
             "describe_vpc_peering_connections",
             "VpcPeeringConnections",
             "VpcPeeringConnectionId",
-            [{"Filters": [{"Name": f"{side}-vpc-info.vpc-id", "Values": [vpc_id]}]} for side in ("requester", "accepter")],
+            [
+                {"Filters": [{"Name": f"{side}-vpc-info.vpc-id", "Values": [vpc_id]}]}
+                for side in ("requester", "accepter")
+            ],
         ),
         (
             "flow log",
@@ -119,7 +131,10 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
     ):
         for which in filters:
             for each in reader.all("ec2", operation, key, **which):
-                if each.get("State") != "deleted" and each.get("Status", {}) not in ({"Code": "deleted"}, {"Code": "rejected"}):
+                if each.get("State") != "deleted" and each.get("Status", {}) not in (
+                    {"Code": "deleted"},
+                    {"Code": "rejected"},
+                ):
                     put(kind, each[identifier], each[identifier], {"tags": tags_of(each.get("Tags"))})
     endpoints = [
         each
@@ -210,7 +225,8 @@ def _rules(reader: Reader, permissions: list[dict[str, Any]]) -> list[str]:
         sources += [(source["CidrIpv6"], source) for source in each.get("Ipv6Ranges", [])]
         sources += [(source["PrefixListId"], source) for source in each.get("PrefixListIds", [])]
         sources += [
-            (reader.names.get(source["GroupId"], source["GroupId"]), source) for source in each.get("UserIdGroupPairs", [])
+            (reader.names.get(source["GroupId"], source["GroupId"]), source)
+            for source in each.get("UserIdGroupPairs", [])
         ]
         lines += [_rule(what, peer, source.get("Description", "")) for peer, source in sources]
     return sorted(lines)

@@ -1,4 +1,4 @@
-"""An environment's app servers: what AWS has of role, load balancer, launch template and group, and what it should have."""
+"""An environment's app servers: what AWS has of role, load balancer, launch template and group, and what should be."""
 
 from __future__ import annotations
 
@@ -58,7 +58,14 @@ TARGET_GROUP_DEFAULTS: Final = {
 
 _OURS: Final = re.compile(r"(ami-[0-9a-z]+) [0-9a-f]{12}")
 """How role aws_service describes a version of the launch template."""
-_TEMPLATE_KEYS: Final = {"ImageId", "InstanceType", "IamInstanceProfile", "SecurityGroupIds", "MetadataOptions", "UserData"}
+_TEMPLATE_KEYS: Final = {
+    "ImageId",
+    "InstanceType",
+    "IamInstanceProfile",
+    "SecurityGroupIds",
+    "MetadataOptions",
+    "UserData",
+}
 """What role aws_service says in a version of the launch template."""
 
 
@@ -176,7 +183,9 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             found.setdefault("listener", {})[reader.know(listener["ListenerArn"], listener_name)] = {
                 "protocol": listener["Protocol"],
                 "tls_policy": listener.get("SslPolicy", "") if listener["Protocol"] in ("HTTPS", "TLS") else "",
-                "certificates": sorted({each["CertificateArn"] for each in certificates or listener.get("Certificates", [])}),
+                "certificates": sorted(
+                    {each["CertificateArn"] for each in certificates or listener.get("Certificates", [])}
+                ),
                 "actions": [_action(reader, action) for action in listener["DefaultActions"]],
                 "rules": {
                     rule["Priority"]: {
@@ -205,7 +214,11 @@ def _elb_tags(reader: Reader, arn: str) -> dict[str, str]:
 def _attributes(listed: list[dict[str, str]], defaults: Mapping[str, str]) -> dict[str, str]:
     """The attributes that aren't as AWS gives them."""
     found = {each["Key"]: each.get("Value") or "" for each in listed}
-    return {key: value for key, value in found.items() if value != defaults.get(key, value if value in ("", "false", "0") else None)}
+    return {
+        key: value
+        for key, value in found.items()
+        if value != defaults.get(key, value if value in ("", "false", "0") else None)
+    }
 
 
 def _action(reader: Reader, action: Mapping[str, Any]) -> dict[str, Any]:
@@ -228,7 +241,10 @@ def _condition(condition: Mapping[str, Any]) -> dict[str, Any]:
     values = condition.get("Values") or next(
         (value.get("Values") for key, value in condition.items() if key.endswith("Config")), None
     )
-    return {"field": condition["Field"], "values": values or {key: value for key, value in condition.items() if key != "Field"}}
+    return {
+        "field": condition["Field"],
+        "values": values or {key: value for key, value in condition.items() if key != "Field"},
+    }
 
 
 def _launch_templates(reader: Reader, found: Found) -> dict[tuple[str, str], dict[str, Any]]:
@@ -371,12 +387,19 @@ def _group(
             each["LifecycleHookName"]: {key: value for key, value in each.items() if key not in drop} for each in hooks
         },
         "scheduled": {
-            each["ScheduledActionName"]: {key: value for key, value in each.items() if key not in drop} for each in actions
+            each["ScheduledActionName"]: {key: value for key, value in each.items() if key not in drop}
+            for each in actions
         },
         "servers_security_groups": sorted(
-            {reader.names.get(each["GroupId"], each["GroupId"]) for one in own for each in one.get("SecurityGroups", [])}
+            {
+                reader.names.get(each["GroupId"], each["GroupId"])
+                for one in own
+                for each in one.get("SecurityGroups", [])
+            }
         ),
-        "servers_profiles": sorted({one.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2] for one in own}),
+        "servers_profiles": sorted(
+            {one.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2] for one in own}
+        ),
         "servers_metadata_tokens": sorted({one.get("MetadataOptions", {}).get("HttpTokens", "") for one in own}),
         "servers_public_addresses": sorted(one["InstanceId"] for one in own if one.get("PublicIpAddress")),
     }
@@ -386,7 +409,13 @@ def _scaling(given: Mapping[str, Any]) -> dict[str, Any]:
     target = given.get("TargetTrackingConfiguration") or {}
     kept = {
         key: given[key]
-        for key in ("AdjustmentType", "ScalingAdjustment", "StepAdjustments", "Cooldown", "PredictiveScalingConfiguration")
+        for key in (
+            "AdjustmentType",
+            "ScalingAdjustment",
+            "StepAdjustments",
+            "Cooldown",
+            "PredictiveScalingConfiguration",
+        )
         if given.get(key)
     }
     return {
@@ -410,7 +439,9 @@ def _images(reader: Reader, found: Found) -> None:
             "shared_with": sorted(str(value) for each in permissions for value in each.values()),
             "role": tags_of(image.get("Tags")).get("Role", ""),
         }
-        of_images |= {each["Ebs"]["SnapshotId"] for each in image["BlockDeviceMappings"] if "SnapshotId" in each.get("Ebs", {})}
+        of_images |= {
+            each["Ebs"]["SnapshotId"] for each in image["BlockDeviceMappings"] if "SnapshotId" in each.get("Ebs", {})
+        }
     for snapshot in reader.all("ec2", "describe_snapshots", "Snapshots", OwnerIds=["self"]):
         identifier, tags = snapshot["SnapshotId"], tags_of(snapshot.get("Tags"))
         is_of_image = identifier in of_images
@@ -425,7 +456,9 @@ def _images(reader: Reader, found: Found) -> None:
                 "of_an_image": is_of_image,
                 "shared_with": sorted(str(value) for each in shared for value in each.values()),
             }
-    for volume in reader.all("ec2", "describe_volumes", "Volumes", Filters=[{"Name": "status", "Values": ["available"]}]):
+    for volume in reader.all(
+        "ec2", "describe_volumes", "Volumes", Filters=[{"Name": "status", "Values": ["available"]}]
+    ):
         tags = tags_of(volume.get("Tags"))
         if reader.is_ours(tags.get("Name", ""), tags):
             found.setdefault("unused volume", {})[reader.know(volume["VolumeId"], volume["VolumeId"])] = {}
@@ -469,7 +502,11 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "trust": policy(
                     {
                         "Statement": [
-                            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+                            {
+                                "Effect": "Allow",
+                                "Principal": {"Service": "ec2.amazonaws.com"},
+                                "Action": "sts:AssumeRole",
+                            }
                         ]
                     }
                 ),
@@ -499,7 +536,9 @@ def desired(settings: Mapping[str, Any]) -> Found:
                     "unhealthy_count": int(wanted["unhealthy_threshold_count"]),
                     "codes": wanted["matcher"]["http_code"],
                 },
-                "attributes": {"deregistration_delay.timeout_seconds": str(wanted["deregistration_delay_timeout_seconds"])},
+                "attributes": {
+                    "deregistration_delay.timeout_seconds": str(wanted["deregistration_delay_timeout_seconds"])
+                },
                 "tags": tags,
             }
         },
