@@ -12,12 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from .conftest import CREDENTIALS, INVENTORY, ROOT, Aws, Run
 
 TABLE = "parkmesh-test-lease"
-# Nothing of AWS's but the lease: the first thing that it then does fails, or waits.
 HOLD = "tests/emulator/playbooks/hold.yml"
 WITH_LEASE = ("-e", f"environment_lease_table={TABLE}")
 
@@ -69,9 +66,7 @@ def test_a_second_run_is_refused_and_a_run_that_ends_gives_the_lease_back(aws: A
             os.killpg(first.pid, signal.SIGKILL)
 
 
-def test_a_run_that_died_elsewhere_is_taken_over_with_a_flag_and_a_failed_run_gives_back(
-    aws: Aws, tmp_path: Path
-) -> None:
+def test_a_dead_run_is_taken_over_with_a_flag_and_a_failed_run_gives_the_lease_back(aws: Aws) -> None:
     dynamodb, now = aws.client("dynamodb"), int(time.time())
     elsewhere = {
         "name": {"S": "run"},
