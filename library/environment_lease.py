@@ -77,7 +77,7 @@ taken_over:
   returned: always
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 try:
     import botocore.exceptions
@@ -107,7 +107,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     given, client = module.params, module.client("dynamodb")
-    result = {"changed": False, "lease": None, "taken": False, "taken_over": ""}
+    result: dict[str, Any] = {"changed": False, "lease": None, "taken": False, "taken_over": ""}
     try:
         if given["state"] == "absent" and not module.check_mode:
             leases.remove_table(client, given["table"])

@@ -22,6 +22,8 @@ Difference = dict[str, Any]
 
 ANY: Final = {"$any": True}
 OPTIONAL: Final = "$optional"
+EMPTY: Final[tuple[Any, ...]] = (None, False, "", [], {})
+"""What is as good as not said."""
 LONGEST: Final = 300
 """The most characters of a value that a line shows."""
 
@@ -87,10 +89,10 @@ def _of_value(kind: str, name: str, path: str, wanted: Any, found: Any) -> Itera
             below = f"{path} {key}".strip()
             if key not in wanted:
                 # AWS names many things that are off, or empty.
-                if found[key] not in (None, False, "", [], {}):
+                if found[key] not in EMPTY:
                     line = f"{below} is {_shown(found[key])}, which isn't in the desired state"
                     yield _difference(kind, name, below, None, found[key], line)
-            elif key not in found and wanted[key] not in (None, False, "", [], {}) and wanted[key] != ANY:
+            elif key not in found and wanted[key] not in EMPTY and wanted[key] != ANY:
                 line = f"{below} is missing; it should be {_asked(wanted[key])}"
                 yield _difference(kind, name, below, wanted[key], None, line)
             elif key in found:
@@ -104,7 +106,7 @@ def _of_value(kind: str, name: str, path: str, wanted: Any, found: Any) -> Itera
         for text in sorted((asked - there).elements()):
             member = json.loads(text)
             yield _difference(kind, name, path, member, None, f"{path} lacks {_shown(member)}")
-    elif wanted != found and not (wanted in (None, "", [], {}) and found in (None, "", [], {})):
+    elif wanted != found and not (wanted in EMPTY and found in EMPTY):
         yield _difference(kind, name, path, wanted, found, f"{path} is {_shown(found)}; it should be {_shown(wanted)}")
 
 
@@ -139,9 +141,9 @@ def _text(value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if value in EMPTY and not isinstance(value, int):
+        return "nothing"
     match value:
-        case None | "" | [] | {}:
-            return "nothing"
         case bool():
             return "on" if value else "off"
         case str():

@@ -131,10 +131,8 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
     ):
         for which in filters:
             for each in reader.all("ec2", operation, key, **which):
-                if each.get("State") != "deleted" and each.get("Status", {}) not in (
-                    {"Code": "deleted"},
-                    {"Code": "rejected"},
-                ):
+                gone = each.get("State") == "deleted" or each.get("Status", {}).get("Code") in ("deleted", "rejected")
+                if not gone and each[identifier] not in reader.names:
                     put(kind, each[identifier], each[identifier], {"tags": tags_of(each.get("Tags"))})
     endpoints = [
         each
@@ -166,7 +164,7 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
             tags.get("Name", endpoint["VpcEndpointId"]),
             {
                 "service": endpoint["ServiceName"].rpartition(".")[2],
-                "type": endpoint["VpcEndpointType"],
+                "type": endpoint.get("VpcEndpointType", "Gateway"),
                 "route_tables": reader.named(endpoint.get("RouteTableIds", [])),
                 "subnets": reader.named(endpoint.get("SubnetIds", [])),
                 "policy": policy(endpoint.get("PolicyDocument")) or FULL_ACCESS,

@@ -100,9 +100,12 @@ def policy(document: Any) -> Any:
         document = json.loads(document if document.lstrip().startswith("{") else unquote(document))
     document = json.loads(without_account(json.dumps(document)))
     statements = _listed(document.get("Statement"))
-    if len(statements) == 1 and {
-        key: _listed(statements[0].get(key)) for key in ("Effect", "Principal", "Action", "Resource")
-    } == {"Effect": ["Allow"], "Principal": ["*"], "Action": ["*"], "Resource": ["*"]}:
+    if (
+        len(statements) == 1
+        and "Condition" not in statements[0]
+        and {key: _listed(statements[0].get(key)) for key in ("Effect", "Principal", "Action", "Resource")}
+        == {"Effect": ["Allow"], "Principal": ["*"], "Action": ["*"], "Resource": ["*"]}
+    ):
         return FULL_ACCESS
     lists = ("Action", "NotAction", "Resource", "NotResource")
     return [

@@ -594,6 +594,8 @@ def desired(settings: Mapping[str, Any]) -> Found:
                         "only_grows": False,
                     }
                 },
+                "hooks": {},
+                "scheduled": {},
                 "servers_security_groups": [f"{settings['name']}-app"],
                 "servers_profiles": [name],
                 "servers_metadata_tokens": ["required"],

@@ -134,6 +134,7 @@ def _network(client: Callable[[str], Any], after: Callable[..., Any]) -> None:
 
     endpoint = ec2.create_vpc_endpoint(
         VpcId=vpc,
+        VpcEndpointType="Gateway",
         ServiceName="com.amazonaws.eu-west-1.s3",
         RouteTableIds=[tables["parkmesh-test-data"]["RouteTableId"]],
     )["VpcEndpoint"]["VpcEndpointId"]

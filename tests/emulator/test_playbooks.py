@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from . import by_hand
 from .conftest import Aws, Run
 
 NETWORK = "playbooks/provision-network.yml"
@@ -22,6 +23,7 @@ DATA = "playbooks/provision-data.yml"
 BAKE = "tests/emulator/playbooks/bake.yml"
 REPLACE = "tests/emulator/playbooks/replace.yml"
 SERVICE = "playbooks/deploy-service.yml"
+CHECK_DRIFT = "playbooks/check-drift.yml"
 DESTROY = "playbooks/destroy-aws.yml"
 STEPS = [(NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())]
 STEP_NAMES = ["network", "data", "image", "service"]
@@ -152,6 +154,26 @@ def test_a_check_of_a_built_environment_is_quiet(
 ) -> None:
     run = aws.play(playbook, "--check", *arguments)
     assert (run.status, run.changed) == (0, 0), run.output
+
+
+def test_a_check_for_drift_tells_whatever_was_changed_by_hand_and_changes_nothing(
+    aws: Aws, built: dict[str, Run], tmp_path: Path
+) -> None:
+    file = tmp_path / "drift.json"
+    with by_hand.changed(aws):
+        there = resources(aws)
+        run = aws.play(CHECK_DRIFT, "-e", f"drift_file={file}")
+        assert run.status != 0
+        assert resources(aws) == there
+    lines = [each["line"] for each in json.loads(file.read_text())["differences"]]
+    assert [line for line in by_hand.LINES if not any(re.fullmatch(line, told) for told in lines)] == []
+    # What is told besides is what the widened policy lacks of the role's.
+    others = [told for told in lines if not any(re.fullmatch(line, told) for line in by_hand.LINES)]
+    assert [told for told in others if not told.startswith("role parkmesh-test-app: policies app lacks")] == []
+    # Everything was put back.
+    run = aws.play(CHECK_DRIFT)
+    assert run.status == 0, run.output
+    assert "No difference." in run.output
 
 
 CHANGED_BY_HAND = {
