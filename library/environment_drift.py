@@ -21,15 +21,15 @@ options:
     type: str
     required: true
   network:
-    description: The fact C(environment_network) of role aws_network.
+    description: The fact C(aws_network_desired) of role aws_network.
     type: dict
     required: true
   data:
-    description: The fact C(environment_data) of role aws_data.
+    description: The fact C(aws_data_desired) of role aws_data.
     type: dict
     required: true
   service:
-    description: The fact C(environment_service) of role aws_service.
+    description: The fact C(aws_service_desired) of role aws_service.
     type: dict
     required: true
   accepted:
@@ -55,9 +55,9 @@ EXAMPLES = r"""
   environment_drift:
     project: parkmesh
     environment: production
-    network: "{{ environment_network }}"
-    data: "{{ environment_data }}"
-    service: "{{ environment_service }}"
+    network: "{{ aws_network_desired }}"
+    data: "{{ aws_data_desired }}"
+    service: "{{ aws_service_desired }}"
   register: drift
 """
 

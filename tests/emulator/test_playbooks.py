@@ -23,6 +23,7 @@ DATA = "playbooks/provision-data.yml"
 BAKE = "tests/emulator/playbooks/bake.yml"
 REPLACE = "tests/emulator/playbooks/replace.yml"
 SERVICE = "playbooks/deploy-service.yml"
+STATUS = "playbooks/show-status.yml"
 CHECK_DRIFT = "playbooks/check-drift.yml"
 DESTROY = "playbooks/destroy-aws.yml"
 STEPS = [(NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())]
@@ -174,6 +175,21 @@ def test_a_check_for_drift_tells_whatever_was_changed_by_hand_and_changes_nothin
     run = aws.play(CHECK_DRIFT)
     assert run.status == 0, run.output
     assert "No difference." in run.output
+
+
+def test_the_status_tells_servers_backups_and_what_it_costs(aws: Aws, built: dict[str, Run], tmp_path: Path) -> None:
+    file = tmp_path / "status.json"
+    run = aws.play(STATUS, "-e", f"status_file={file}")
+    assert (run.status, run.changed) == (0, 0), run.output
+    tree = json.loads(file.read_text())
+    servers = tree["servers"]["parkmesh-test-app"]["servers"]
+    assert {(each["health"], each["release"]) for each in servers.values()} == {("healthy", "one")}
+    assert set(servers) == {each["InstanceId"] for each in group(aws)["Instances"]}
+    assert tree["data"]["parkmesh-test-database"]["backups kept"] == "14 days"
+    assert tree["environment"]["being changed by"] == "nobody"
+    assert re.match("about 47", tree["cost a month"]["parkmesh-test-database (db.t4g.medium)"])
+    assert "not in playbooks/files/prices.yml" not in tree["cost a month"].values()
+    assert "servers t3.small (2): about 30.00" in run.output
 
 
 CHANGED_BY_HAND = {

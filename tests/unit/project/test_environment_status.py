@@ -1,0 +1,61 @@
+"""The status of an environment: what is read is counted, priced and written so that people understand it."""
+
+from __future__ import annotations
+
+import importlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+if str(ROOT / "module_utils") not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+
+status = importlib.import_module("ansible.module_utils.environment_status")
+
+PRICES = yaml.safe_load((ROOT / "playbooks/files/prices.yml").read_text())
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+def costs(there: dict[str, Any], servers: list[str]) -> dict[str, float | None]:
+    return {each["what"]: each["dollars"] for each in status.costs(there, PRICES, servers=servers)}
+
+
+def test_a_standby_doubles_what_a_database_costs() -> None:
+    database = {"class": "db.t4g.small", "storage_type": "gp3", "storage_gib": 100, "two_zones": False}
+    one, two = (
+        list(costs({"database": {"d": {**database, "two_zones": each}}}, []).values()) for each in (False, True)
+    )
+    assert [2 * (each or 0) for each in one] == two
+
+
+def test_what_has_no_price_is_told_and_not_taken_for_free() -> None:
+    assert costs({}, ["t3.small", "x9.huge", "x9.huge"]) == {"servers t3.small (1)": 15, "servers x9.huge (2)": None}
+
+
+def test_each_price_names_its_source_and_one_unit() -> None:
+    units = {"per_hour", "per_month", "per_gib_month"}
+    assert all(len(units & set(each)) == 1 and each["source"] for each in PRICES["prices"].values())
+
+
+@pytest.mark.parametrize(
+    ("passed", "words"),
+    [
+        (timedelta(seconds=-30), "0 minutes ago"),
+        (timedelta(minutes=1), "1 minute ago"),
+        (timedelta(minutes=119), "119 minutes ago"),
+        (timedelta(hours=47), "47 hours ago"),
+        (timedelta(days=3), "3 days ago"),
+    ],
+)
+def test_an_age_is_said_in_words(passed: timedelta, words: str) -> None:
+    assert status.ago(NOW - passed, NOW) == words
+
+
+def test_the_tree_is_written_with_an_indent_for_each_level() -> None:
+    tree = {"a": {"b": True, "c": {"d": ["x", "y"], "e": None}}, "f": []}
+    assert list(status.lines(tree)) == ["a", "  b: yes", "  c", "    d: x, y", "    e: none", "f: none"]
