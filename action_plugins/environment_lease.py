@@ -29,13 +29,17 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         host = socket.gethostname()
         run = leases.run_of(host, os.getppid())
+        keeper = arguments.pop("keeper", None)
+        if keeper and leases.lives(keeper):
+            # It ends when the lease is lost, so there is nothing to ask.
+            return result | {"changed": False, "lease": None, "taken": False, "taken_over": "", "keeper": keeper}
         if arguments.get("state", "held") == "held":
             arguments.setdefault("holder", f"{getpass.getuser()} on {host}")
             arguments["run"] = run
         result |= self._execute_module(module_args=arguments, task_vars=task_vars)
         if result.get("taken"):
             terms = {"table": arguments["table"], "run": run, **{key: arguments.get(key) for key in CONNECTION}}
-            keeper = subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, str(Path(leases.__file__))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
@@ -43,7 +47,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 text=True,
                 start_new_session=True,
             )
-            assert keeper.stdin is not None
-            keeper.stdin.write(json.dumps(terms))
-            keeper.stdin.close()
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(terms))
+            process.stdin.close()
+            result["keeper"] = leases.run_of(host, process.pid)
         return result

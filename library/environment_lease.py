@@ -36,6 +36,9 @@ options:
     description: What is run, for other people.
     type: str
     default: a playbook
+  keeper:
+    description: What this run's keeper is called, as an earlier task returned it. While it lives, nothing is asked.
+    type: str
   take_over:
     description: Whether to take it from a run that holds it. Make sure that that run is dead.
     type: bool
@@ -71,6 +74,10 @@ taken:
   description: Whether this run has taken it just now.
   type: bool
   returned: always
+keeper:
+  description: What this run's keeper is called.
+  type: str
+  returned: when this run holds the lease
 taken_over:
   description: From whom it was taken, in a sentence; empty for nobody.
   type: str
@@ -100,6 +107,7 @@ def main() -> None:
             "run": {"type": "str"},
             "holder": {"type": "str"},
             "what": {"type": "str", "default": "a playbook"},
+            "keeper": {"type": "str"},
             "take_over": {"type": "bool", "default": False},
             "tags": {"type": "dict", "default": {}},
         },

@@ -47,16 +47,21 @@ def run_of(host: str, pid: int) -> str:
 def _started(pid: int) -> str:
     try:
         # What comes before the last bracket is the command's name, which may have blanks.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if state == "Z" else fields[18]
+    except (OSError, IndexError, ValueError):
         return ""
+
+
+def lives(run: str) -> bool:
+    """Whether the process of a run, or a keeper, of this host is there."""
+    host, pid, started = (*run.split(":"), "", "")[:3]
+    return started != "" and pid.isdigit() and run_of(host, int(pid)) == run
 
 
 def is_dead(run: str, host: str) -> bool:
     """Whether a run was on this host and its process is gone."""
-    its_host, _, process = run.partition(":")
-    pid, _, started = process.partition(":")
-    return its_host == host and started != "" and pid.isdigit() and _started(int(pid)) != started
+    return run.partition(":")[0] == host and not lives(run)
 
 
 def told(lease: Mapping[str, Any]) -> str:
@@ -179,13 +184,13 @@ def keep(
     table: str,
     run: str,
     *,
-    lives: Callable[[], bool],
+    goes_on: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Renew the lease while its run lives, then give it back. Ends early when somebody took it over."""
     renewed = clock()
-    while lives():
+    while goes_on():
         sleep(LOOK_AFTER_S)
         if clock() - renewed > RENEW_AFTER_S:
             # AWS may answer again before the lease expires.
@@ -201,7 +206,6 @@ def main() -> None:
     from botocore.config import Config
 
     terms = json.load(sys.stdin)
-    host, pid = terms["run"].split(":")[:2]
     connection = {
         "region_name": terms.get("region"),
         "endpoint_url": terms.get("endpoint_url"),
@@ -211,7 +215,7 @@ def main() -> None:
     # A keeper of a run on a network that is gone must come to its end: the lease expires.
     limits = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 3})
     client = boto3.client("dynamodb", config=limits, **{key: value for key, value in connection.items() if value})
-    keep(client, terms["table"], terms["run"], lives=lambda: run_of(host, int(pid)) == terms["run"])
+    keep(client, terms["table"], terms["run"], goes_on=lambda: lives(terms["run"]))
 
 
 if __name__ == "__main__":

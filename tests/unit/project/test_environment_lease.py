@@ -85,7 +85,9 @@ def test_a_run_of_this_host_that_is_gone_holds_nothing(leases: ModuleType, clien
     take(leases, client, run)
     with pytest.raises(leases.HeldError):
         take(leases, client, leases.run_of("here", os.getpid()))
+    assert leases.lives(run)
     child.communicate()
+    assert not leases.lives(run)
     assert leases.is_dead(run, "here")
     assert not leases.is_dead(run, "elsewhere")
     assert take(leases, client, leases.run_of("here", os.getpid()))[0]
@@ -106,7 +108,7 @@ def test_the_keeper_renews_while_the_run_lives_and_gives_back_after(leases: Modu
         seen.append(leases.read(client, TABLE)["renewed_at"])
         return next(lives)
 
-    leases.keep(client, TABLE, ME, lives=alive, clock=lambda: now[0], sleep=sleep)
+    leases.keep(client, TABLE, ME, goes_on=alive, clock=lambda: now[0], sleep=sleep)
     assert seen[1] == first["renewed_at"]
     assert seen[-1] > first["renewed_at"]
     assert leases.read(client, TABLE) is None
@@ -115,5 +117,5 @@ def test_the_keeper_renews_while_the_run_lives_and_gives_back_after(leases: Modu
 def test_the_keeper_leaves_a_lease_that_was_taken_over(leases: ModuleType, client: Any) -> None:
     take(leases, client, ME)
     take(leases, client, ANOTHER, over=True)
-    leases.keep(client, TABLE, ME, lives=lambda: False, clock=lambda: 0, sleep=lambda _: None)
+    leases.keep(client, TABLE, ME, goes_on=lambda: False, clock=lambda: 0, sleep=lambda _: None)
     assert leases.read(client, TABLE)["run"] == ANOTHER
