@@ -82,15 +82,12 @@ def _databases(reader: Reader, found: Found) -> None:
     for group in reader.all("rds", "describe_db_parameter_groups", "DBParameterGroups"):
         name = group["DBParameterGroupName"]
         if reader.is_ours(name, {}):
-            # Source "user": what somebody set, "system": what RDS did (Amazon RDS API reference, DescribeDBParameters).
-            # Of that only what the role sets counts, which RDS has set already where both want the same.
+            # What somebody set has the source "user" (Amazon RDS API reference, Parameter). Of the rest only what the
+            # role sets counts: it sets nothing where RDS has the same already.
             given = [
                 each
-                for source in ("user", "system")
-                for each in reader.all(
-                    "rds", "describe_db_parameters", "Parameters", DBParameterGroupName=name, Source=source
-                )
-                if source == "user" or each["ParameterName"] == "rds.force_ssl"
+                for each in reader.all("rds", "describe_db_parameters", "Parameters", DBParameterGroupName=name)
+                if each.get("Source", "user") == "user" or each["ParameterName"] == "rds.force_ssl"
             ]
             found.setdefault("database's parameters", {})[reader.know(group["DBParameterGroupArn"], name)] = {
                 "family": group["DBParameterGroupFamily"],
@@ -219,15 +216,16 @@ def _watchers(reader: Reader, found: Found) -> None:
 def others_with_tags(reader: Reader) -> Found:
     """What carries the environment's tags and was read nowhere else: any kind of resource that AWS can tag.
 
-    Resource Groups Tagging API reference, GetResources: regional resources with these tags, and some that were deleted
-    lately; so instances that EC2 doesn't list any more don't count.
+    Resource Groups Tagging API reference, GetResources: regional resources with these tags, and some that were
+    deleted lately; so instances that EC2 doesn't list any more don't count. Automated backups go with their database.
     """
     filters = [{"Key": "Project", "Values": [reader.project]}, {"Key": "Environment", "Values": [reader.environment]}]
     found: dict[str, dict[str, Any]] = {}
     for each in reader.all("resourcegroupstaggingapi", "get_resources", "ResourceTagMappingList", TagFilters=filters):
         arn = each["ResourceARN"]
         tokens = {arn, arn.rpartition("/")[2], arn.rpartition(":")[2], arn.partition(":parameter")[2]}
-        if not tokens & reader.names.keys() and ":instance/i-" not in arn:
+        goes_with_another = ":instance/i-" in arn or ":auto-backup:" in arn
+        if not tokens & reader.names.keys() and not goes_with_another:
             found[arn] = {}
     return {"resource with the environment's tags": found} if found else {}
 

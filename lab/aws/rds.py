@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from moto.core.responses import ActionResult
 from moto.rds.exceptions import DBParameterGroupNotFoundError
 from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend
-from moto.rds.responses import RDSResponse
 
 
 def correct() -> None:
@@ -55,13 +53,12 @@ def _unknown_parameter_group() -> None:
 
 
 def _parameters() -> None:
-    """A parameter group of PostgreSQL 15 or later has rds.force_ssl, on; DescribeDBParameters filters by Source.
+    """A parameter group of PostgreSQL 15 or later has rds.force_ssl, which is on.
 
     Amazon RDS User Guide, "Using SSL with a PostgreSQL DB instance": the default is 1 from version 15 on. API
-    reference, DescribeDBParameters: Source is user, system or engine-default.
+    reference, Parameter: Source says who set it.
     """
     construct, update = DBParameterGroup.__init__, DBParameterGroup.update_parameters
-    describe = RDSResponse.describe_db_parameters
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
         construct(self, *args, **kwargs)
@@ -80,12 +77,5 @@ def _parameters() -> None:
     def update_parameters(self: Any, new_parameters: Any) -> None:
         update(self, [{**each, "Source": "user"} for each in new_parameters])
 
-    def describe_db_parameters(self: Any) -> ActionResult:
-        found = list(describe(self)._result["Parameters"])
-        source = self.params.get("Source")
-        chosen = [each for each in found if source in (None, each.get("Source", "user"))]
-        return ActionResult({"Parameters": chosen})
-
     DBParameterGroup.__init__ = __init__
     DBParameterGroup.update_parameters = update_parameters
-    RDSResponse.describe_db_parameters = describe_db_parameters
