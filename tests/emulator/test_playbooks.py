@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from . import by_hand
+from .by_hand import LINES, changed
 from .conftest import Aws, Run
 
 NETWORK = "playbooks/provision-network.yml"
@@ -161,15 +161,15 @@ def test_a_check_for_drift_tells_whatever_was_changed_by_hand_and_changes_nothin
     aws: Aws, built: dict[str, Run], tmp_path: Path
 ) -> None:
     file = tmp_path / "drift.json"
-    with by_hand.changed(aws):
+    with changed(aws):
         there = resources(aws)
         run = aws.play(CHECK_DRIFT, "-e", f"drift_file={file}")
         assert run.status != 0
         assert resources(aws) == there
     lines = [each["line"] for each in json.loads(file.read_text())["differences"]]
-    assert [line for line in by_hand.LINES if not any(re.fullmatch(line, told) for told in lines)] == []
+    assert [line for line in LINES if not any(re.fullmatch(line, told) for told in lines)] == []
     # What is told besides is what the widened policy lacks of the role's.
-    others = [told for told in lines if not any(re.fullmatch(line, told) for line in by_hand.LINES)]
+    others = [told for told in lines if not any(re.fullmatch(line, told) for line in LINES)]
     assert [told for told in others if not told.startswith("role parkmesh-test-app: policies app lacks")] == []
     # Everything was put back.
     run = aws.play(CHECK_DRIFT)
@@ -224,7 +224,7 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
             "policies": {
                 each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in policies
             },
-            "group": (found["MaxSize"], found["HealthCheckGracePeriod"]),
+            "group": (found["MaxSize"], found["HealthCheckGracePeriod"], found["SuspendedProcesses"]),
         }
 
     as_built = state()
@@ -245,6 +245,8 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
     for policy in ("app", "everything"):
         iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(everything))
     scaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=77, HealthCheckGracePeriod=7)
+
+    scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["Terminate"])
 
     by_hand = state()
     assert {key for key in as_built if as_built[key] != by_hand[key]} == set(as_built)
