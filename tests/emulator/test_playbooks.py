@@ -475,6 +475,9 @@ def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aw
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
     assert [each["Port"] for each in listeners] == [80]
+    assert [rule["IsDefault"] for rule in elb.describe_rules(ListenerArn=listeners[0]["ListenerArn"])["Rules"]] == [
+        True
+    ]
     (newest,) = [
         each["ImageId"]
         for each in aws.client("ec2").describe_images(Owners=["self"])["Images"]
