@@ -67,6 +67,10 @@ differences:
   type: list
   elements: dict
   returned: always
+changing:
+  description: Who changes the environment at this moment, in a sentence; empty for nobody.
+  type: str
+  returned: always
 lines:
   description: The same for people, a line for each.
   type: list
@@ -97,12 +101,14 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 if TYPE_CHECKING:
     from module_utils import environment_comparison as comparison
     from module_utils import environment_data as data
+    from module_utils import environment_lease as leases
     from module_utils import environment_network as network
     from module_utils import environment_service as service
     from module_utils.environment_reader import Reader
 else:
     from ansible.module_utils import environment_comparison as comparison
     from ansible.module_utils import environment_data as data
+    from ansible.module_utils import environment_lease as leases
     from ansible.module_utils import environment_network as network
     from ansible.module_utils import environment_service as service
     from ansible.module_utils.environment_reader import Reader
@@ -130,8 +136,10 @@ def run(client: Callable[[str], Any], options: Mapping[str, Any]) -> dict[str, A
     there = found(client, options["project"], options["environment"])
     differences = comparison.differences(desired(options), there)
     meant = tuple(options["accepted"])
+    lease = leases.read(client("dynamodb"), f"{options['project']}-{options['environment']}-lease")
     return {
         "changed": False,
+        "changing": leases.told(lease) if lease else "",
         "differences": [each for each in differences if not each["line"].startswith(meant)],
         "lines": [each["line"] for each in differences if not each["line"].startswith(meant)],
         "accepted": [each["line"] for each in differences if each["line"].startswith(meant)],
