@@ -14,6 +14,8 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.warm_python import interpreter
+
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = Path(__file__).with_name("inventory")
 REGION = "eu-west-1"
@@ -34,6 +36,8 @@ class Run:
 @dataclass(frozen=True)
 class Aws:
     url: str
+    python: str
+    """What runs the modules."""
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -49,7 +53,13 @@ class Aws:
         done = subprocess.run(
             [Path(sys.executable).with_name("ansible-playbook"), "-i", INVENTORY, playbook, *arguments],
             cwd=ROOT,
-            env={**os.environ, **CREDENTIALS, "PARKMESH_TEST_AWS_ENDPOINT_URL": self.url, "ANSIBLE_NOCOLOR": "1"},
+            env={
+                **os.environ,
+                **CREDENTIALS,
+                "PARKMESH_TEST_AWS_ENDPOINT_URL": self.url,
+                "PARKMESH_TEST_PYTHON": self.python,
+                "ANSIBLE_NOCOLOR": "1",
+            },
             capture_output=True,
             text=True,
             timeout=600,
@@ -62,7 +72,13 @@ class Aws:
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
+def python() -> Iterator[str]:
+    with interpreter() as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def aws(python: str) -> Iterator[Aws]:
     api = subprocess.Popen(
         [sys.executable, "-m", "lab.aws", "--port", "0"],
         cwd=ROOT,
@@ -71,7 +87,7 @@ def aws() -> Iterator[Aws]:
     )
     try:
         assert api.stdout is not None
-        yield Aws(api.stdout.readline().strip())
+        yield Aws(api.stdout.readline().strip(), python)
     finally:
         api.terminate()
         api.wait(timeout=10)

@@ -19,6 +19,8 @@ import boto3
 import pytest
 import yaml
 
+from tests.warm_python import interpreter
+
 from .conftest import ROOT, Controller
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": "emulated-secret-key"}
@@ -42,6 +44,8 @@ class Environment:
     controller: Controller
     aws_url: str
     folder: Path
+    python: str
+    """What runs the modules."""
 
     def aws(self, service: str) -> Any:
         return boto3.client(
@@ -67,6 +71,7 @@ class Environment:
                 **os.environ,
                 **CREDENTIALS,
                 "ANSIBLE_NOCOLOR": "1",
+                "PARKMESH_TEST_PYTHON": self.python,
                 "PATH": f"{self.folder}:{os.environ['PATH']}",
             },
             capture_output=True,
@@ -123,7 +128,7 @@ def inventory(controller: Controller, aws_url: str, online: list[str]) -> dict[s
         "all": {
             "vars": {
                 "ansible_connection": "local",
-                "ansible_python_interpreter": sys.executable,
+                "ansible_python_interpreter": "{{ lookup('ansible.builtin.env', 'PARKMESH_TEST_PYTHON') }}",
                 "project": "parkmesh",
                 "parkmesh_environment": "unit",
                 "aws_region": "eu-west-1",
@@ -166,7 +171,13 @@ def inventory(controller: Controller, aws_url: str, online: list[str]) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def environment(controller: Controller, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def python() -> Iterator[str]:
+    with interpreter() as program:
+        yield program
+
+
+@pytest.fixture(scope="module")
+def environment(controller: Controller, python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """Nothing but a table of slots, which playbooks/provision-data.yml makes."""
     for network in controller.ask("GET", "/controller/network").json():
         controller.ask("DELETE", f"/controller/network/{network}")
@@ -187,7 +198,7 @@ def environment(controller: Controller, tmp_path_factory: pytest.TempPathFactory
         assert api.stdout is not None
         url = api.stdout.readline().strip()
         (folder / "inventory.yml").write_text(yaml.safe_dump(inventory(controller, url, [])))
-        made = Environment(controller, url, folder)
+        made = Environment(controller, url, folder, python)
         made.aws("dynamodb").create_table(
             TableName=f"{NAME}-slots",
             KeySchema=[{"AttributeName": "slot", "KeyType": "HASH"}],

@@ -1,0 +1,24 @@
+"""Hand what a Python without arguments is given to the server of ``server.py``, and end as it ended there.
+
+With arguments (``-c``, a file) the ordinary Python runs: Ansible gives its modules as input.
+"""
+
+import marshal
+import os
+import socket
+import sys
+from pathlib import Path
+
+address, arguments = sys.argv[1], sys.argv[2:]
+if arguments:
+    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell wanted
+umask = os.umask(0)
+os.umask(umask)
+with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+    connection.connect(address)
+    # Descriptors come with the first byte.
+    socket.send_fds(connection, [b"\0"], [0, 1, 2])
+    connection.sendall(marshal.dumps((dict(os.environ), str(Path.cwd()), umask)))
+    connection.shutdown(socket.SHUT_WR)
+    answer = connection.recv(1)
+sys.exit(answer[0] if answer else "the server of tests/warm_python is gone")
