@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from edge_server import TOKEN, EdgeServer
+from parkmesh.gateway import drivers
 from parkmesh.protocol.edge import AccessEntry, Command, Gap, GateRules, Passage, PresenceUpdate
 from parkmesh.simulator import camera, drive
 from processes import GatewaySite, parkmesh, run_simulate, wait_for
@@ -511,3 +512,33 @@ def test_a_damaged_access_list_keeps_no_gate_from_starting(site: GatewaySite, se
     send(site, "1234BCD")
     wait_for(lambda: site.pulses() == 2, "the barrier, by the new list")
     wait_for(lambda: len(server.events) == 2, "both passages")
+
+
+def test_a_stopped_gateway_is_drained_and_opens_nothing(site: GatewaySite, server: EdgeServer) -> None:
+    server.fault = lambda path: Response(status_code=503) if path.endswith("/events") else None
+    for plate in ("1234BCD", "5678FGH"):
+        send(site, plate)
+    wait_for(lambda: site.status()["backlog"] == 2, "two records that wait")
+
+    def drain(*args: str) -> tuple[int, str, str]:
+        command = parkmesh("gateway", "drain", "--config", str(site.config_path), *args)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert site.gateway is not None
+    code, _, told = drain()
+    assert (code, "another gateway process is using it" in told) == (3, True)
+    site.gateway.stop()
+    pulses = site.pulses()
+    code, text, _ = drain("--within", "1")
+    assert (code, json.loads(text)["backlog"], "HTTP 503" in json.loads(text)["error"]) == (1, 2, True)
+    server.fault = lambda _: None
+    # A message that the agent took and didn't decide, as after a power cut.
+    with sqlite3.connect(site.config["spool"]) as spool:
+        body, kind = camera.multipart(camera.shot("6666JKL", drive.now()))
+        message = drivers.CAMERAS["hikvision"].extract(body, kind)
+        spool.execute("INSERT INTO inbox (camera, received, body) VALUES ('cam-in', ?, ?)", (server.now(), message))
+    code, text, _ = drain()
+    assert (code, json.loads(text)["backlog"], json.loads(text)["undecided"]) == (0, 0, 0), text
+    assert [passage.plate for passage in server.passages()] == ["1234BCD", "5678FGH", "6666JKL"]
+    assert site.pulses() == pulses

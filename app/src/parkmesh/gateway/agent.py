@@ -69,7 +69,7 @@ def elapsed_ms() -> int:
 async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms) -> None:
     """Run the gateway until SIGTERM or SIGINT. Raises SpoolError or ListenError where it can't start."""
     spool = Spool(Path(config.spool), now=machine(), max_bytes=int(config.spool_max_mb * 1024 * 1024))
-    clock = TrustedClock(machine, elapsed_ms, _stored_time(spool))
+    clock = TrustedClock(machine, elapsed_ms, stored_time(spool))
     if clock.doubtful:
         log.error("the clock is wrong: it must be later than %d ms since 1970; nobody is refused for it", clock.highest)
     try:
@@ -117,7 +117,8 @@ async def _works(client: httpx.AsyncClient, sock: socket.socket, decider: Decide
     return busy <= _BUSY_S
 
 
-def _stored_time(spool: Spool) -> int:
+def stored_time(spool: Spool) -> int:
+    """Return the highest time (ms since 1970) that the gateway ever trusted, 0 where the spool knows none."""
     stored = spool.state(_TRUSTED_TIME) or b""
     return int(stored) if stored.isdigit() and len(stored) < 15 else 0
 

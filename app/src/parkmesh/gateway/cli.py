@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from parkmesh.domain import plates
-from parkmesh.gateway import agent, doctor_command, drivers, health, intake, reach
+from parkmesh.gateway import agent, doctor_command, draining, drivers, health, intake, reach
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
@@ -174,6 +174,30 @@ def check_config(path: Path) -> None:
         f"{path}: ok: gateway {config.name} of community {config.community}, {len(config.gates)} gates, "
         f"{len(config.cameras)} cameras, {len(config.sensors)} sensors, {len(config.servers)} servers"
     )
+
+
+@gateway.command("drain")
+@_config_option
+@click.option(
+    "--within", type=click.FloatRange(1, 3600), default=60, show_default=True, help="Seconds to go on trying to send."
+)
+def drain(path: Path, within: float) -> None:
+    """Send what a stopped gateway still holds, and say as JSON what is left. Exits 1 if anything is.
+
+    Nothing is listened to and no barrier is moved. Run it as the gateway's user, to whom the spool belongs.
+    """
+    config = _load(path)
+    try:
+        token = configuration.load_token(Path(config.token_file))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    logging.basicConfig(level="WARNING")
+    try:
+        drained = asyncio.run(draining.drain(config, token, within))
+    except SpoolError as error:
+        _fail(str(error), 3)
+    click.echo(json.dumps(msgspec.to_builtins(drained), indent=2))
+    sys.exit(0 if drained.is_empty else 1)
 
 
 @gateway.command("try-mapping")

@@ -140,6 +140,19 @@ class Sync:
                 loops.create_task(self._forever(name, step))
             loops.create_task(self._look_around())
 
+    async def push_all(self, look_s: float) -> None:
+        """Push until no record waits, without the other loops; look whether any does every ``look_s`` seconds."""
+        pushing = asyncio.create_task(self._forever("events", self._push))
+        try:
+            while True:
+                counts = await self._decider.on_disk(self._spool.counts)
+                if not counts.backlog:
+                    return
+                await asyncio.sleep(look_s)
+        finally:
+            pushing.cancel()
+            await asyncio.wait({pushing})
+
     async def _look_around(self) -> None:
         """Ask for the live servers now and then. An answer that doesn't come changes nothing."""
         while True:

@@ -59,7 +59,9 @@ GAP_SPOOL_PUT_BACK = "spool_put_back"
 """A spool was put back to an earlier state; how many records are lost isn't known."""
 GAP_MEMORY_LOST = "memory_lost"
 """A gateway whose disk took nothing ended; how many records were only in its memory isn't known."""
-UNCOUNTED_GAPS = frozenset({GAP_SPOOL, GAP_SPOOL_PUT_BACK, GAP_MEMORY_LOST})
+GAP_GATEWAY_LOST = "gateway_lost"
+"""A gateway was replaced or left, and its spool could not be read; the server records this one itself."""
+UNCOUNTED_GAPS = frozenset({GAP_SPOOL, GAP_SPOOL_PUT_BACK, GAP_MEMORY_LOST, GAP_GATEWAY_LOST})
 """Kinds of gaps that stand for an unknown number of records: ``dropped`` is 1, and says nothing."""
 
 Millis = Annotated[int, Meta(ge=0, le=253_402_300_799_999)]

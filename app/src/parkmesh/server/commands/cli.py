@@ -12,8 +12,9 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import asyncpg
 import click
@@ -176,7 +177,8 @@ def apply(file: BinaryIO, wait: float) -> None:
     """Bring communities, gateways, residents and users to the state of a document.
 
     Takes PARKMESH_DATABASE_URL from the environment. Absent keys keep what is there, nothing is deleted, and a document
-    that can't be applied changes nothing. Prints {"changed", "created", "updated"} as JSON.
+    that can't be applied changes nothing. Prints {"changed", "created", "updated"} as JSON, and under "offboarded" the
+    communities of the document that were offboarded, in which it changes nothing.
     """
     from parkmesh.server.communities import desired, provision
 
@@ -201,7 +203,8 @@ def apply(file: BinaryIO, wait: float) -> None:
         _fail(error)
     except asyncpg.PostgresError as error:
         raise click.ClickException(f"the database refused: {logs.describe(error)}") from None
-    click.echo(json.dumps({"changed": done.changed, "created": done.created, "updated": done.updated}))
+    answer = {"changed": done.changed, "created": done.created, "updated": done.updated}
+    click.echo(json.dumps(answer | ({"offboarded": done.offboarded} if done.offboarded else {})))
 
 
 @admin.command("seed")
@@ -264,3 +267,123 @@ def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float
 
 for command in onboarding_cli.COMMANDS:
     admin.add_command(command)
+
+
+_community = click.option("--community", required=True, help="The community's name.")
+_gateway = click.option("--gateway", required=True, help="The gateway's name.")
+_spool = click.option(
+    "--spool",
+    required=True,
+    type=click.Choice(["drained", "lost"]),
+    help="lost: nobody could read what the old spool still held; a gap is recorded.",
+)
+
+
+def _provision(wait: float, work: Callable[[database.Connection], Awaitable[Any]]) -> None:
+    """Do ``work`` in the scope ``provision`` and print what it returns as JSON."""
+    from parkmesh.server.communities import gateway_changes
+
+    async def within(connection: database.Connection) -> Any:
+        async with database.provisioning(connection):
+            return await work(connection)
+
+    try:
+        click.echo(msgspec.json.encode(database_command.run("parkmesh/admin", wait, within)))
+    except gateway_changes.RefusedError as error:
+        raise WrongUse(str(error)) from None
+
+
+@admin.command("show-community")
+@_community
+@database_command.waiting
+def show_community(community: str, wait: float) -> None:
+    """Print what the servers know of a community's gateways, as JSON: the last records, heartbeats and backlogs.
+
+    Takes PARKMESH_DATABASE_URL from the environment.
+    """
+    from parkmesh.server.communities import gateway_changes
+
+    _provision(wait, lambda connection: gateway_changes.read(connection, community))
+
+
+@admin.command("replace-gateway")
+@_community
+@_gateway
+@click.option("--token-sha256", required=True, help="SHA-256 of the new hardware's token, in hexadecimal digits.")
+@_spool
+@database_command.waiting
+def replace_gateway(community: str, gateway: str, token_sha256: str, spool: Any, wait: float) -> None:
+    """Let a gateway's new hardware in, and the old one no more; say what became of the old spool.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "gap", "gateway"} as JSON.
+    """
+    from parkmesh.server import audit
+    from parkmesh.server.communities import gateway_changes
+
+    try:
+        token = bytes.fromhex(token_sha256)
+    except ValueError:
+        token = b""
+    if len(token) != 32:
+        raise WrongUse("--token-sha256 must be 64 hexadecimal digits")
+    actor = audit.System("admin")
+    _provision(wait, lambda connection: gateway_changes.replace(connection, actor, community, gateway, token, spool))
+
+
+@admin.command("end-gateway")
+@_community
+@_gateway
+@_spool
+@database_command.waiting
+def end_gateway(community: str, gateway: str, spool: Any, wait: float) -> None:
+    """End the token of a gateway that leaves its community. The community keeps the gateway's records.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "gap", "gateway"} as JSON.
+    """
+    from parkmesh.server import audit
+    from parkmesh.server.communities import gateway_changes
+
+    actor = audit.System("admin")
+    _provision(wait, lambda connection: gateway_changes.end(connection, actor, community, gateway, spool))
+
+
+@admin.command("offboard")
+@_community
+@click.option("--reason", required=True, help="For the audit trail.")
+@database_command.waiting
+def offboard(community: str, reason: str, wait: float) -> None:
+    """Offboard a community, as the desk does: its people, keys and plates have access no more; its data stays.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"offboarded_at", "gateways_until"} as JSON.
+    """
+    from parkmesh.server import audit
+    from parkmesh.server.communities import desk, gateway_changes
+
+    async def work(connection: database.Connection) -> desk.Offboarded:
+        identity = await gateway_changes.community_id(connection, community)
+        return await desk.offboard(connection, audit.System("admin"), identity, reason)
+
+    _provision(wait, work)
+
+
+@admin.command("export")
+@_community
+@click.option("--file", "path", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The ZIP file.")
+def export(community: str, path: Path) -> None:
+    """Write a community's data into a ZIP file: its lists as CSV, the rest as JSON.
+
+    Takes PARKMESH_DATABASE_URL from the environment and prints {"name", "gateways", …} as JSON.
+    """
+    from parkmesh.server.commands import community_export
+    from parkmesh.server.communities import gateway_changes
+
+    async def work() -> gateway_changes.CommunityState:
+        async with database.create_pool(settings.database_url(os.environ), "parkmesh/admin", 2) as pool:
+            return await community_export.export(pool, community, path)
+
+    try:
+        click.echo(msgspec.json.encode(asyncio.run(work())))
+    except (settings.SettingError, gateway_changes.RefusedError) as error:
+        raise WrongUse(str(error)) from None
+    except database.OFFLINE as error:
+        _fail(error)

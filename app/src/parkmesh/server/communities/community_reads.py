@@ -83,12 +83,17 @@ async def communities(connection: Connection) -> list[Community]:
 
 
 async def gateways(connection: Connection, community_id: int | None) -> list[tuple[int, Gateway]]:
-    """Return ``(community id, gateway)`` pairs; None asks for all that the transaction may see."""
+    """Return ``(community id, gateway)`` pairs; None asks for all that the transaction may see.
+
+    A gateway that has left its community isn't among them.
+    """
     rows = await connection.fetch(
         f"""
         SELECT g.community_id, coalesce(g.last_heartbeat_at > now() - $2::interval, false) AS online, {HEALTH}
         FROM gateway g JOIN community c ON c.id = g.community_id
-        WHERE $1::bigint IS NULL OR g.community_id = $1 ORDER BY g.community_id, g.name
+        WHERE ($1::bigint IS NULL OR g.community_id = $1)
+          AND (g.token_ends_at IS NULL OR g.token_ends_at > now() OR c.offboarded_at IS NOT NULL)
+        ORDER BY g.community_id, g.name
         """,  # noqa: S608 - text of this module
         community_id,
         ONLINE_WITHIN,

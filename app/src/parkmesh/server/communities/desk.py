@@ -34,7 +34,8 @@ DELETION_GRACE = timedelta(days=7)
 State = Literal["offline", "behind", "outdated", "skewed", "silent", "devices"]
 STATES: tuple[State, ...] = ("offline", "behind", "outdated", "skewed", "silent", "devices")
 
-# States are worked out in one place, for the list and for the counts. $1 to $3 are their bounds.
+# States are worked out in one place, for the list and for the counts. $1 to $3 are their bounds. The token of a gateway
+# that has left its community has ended.
 _GATEWAYS = f"""
 SELECT c.name AS community, c.title AS community_title, {HEALTH},
        array_remove(ARRAY[
@@ -45,6 +46,7 @@ SELECT c.name AS community, c.title AS community_title, {HEALTH},
            CASE WHEN cardinality(g.silent_cameras) > 0 THEN 'silent' END,
            CASE WHEN cardinality(g.device_faults) > 0 THEN 'devices' END], NULL) AS states
 FROM gateway g JOIN community c ON c.id = g.community_id WHERE c.offboarded_at IS NULL
+    AND (g.token_ends_at IS NULL OR g.token_ends_at > now())
 """  # noqa: S608 - text of this program
 _BOUNDS = (ONLINE_WITHIN, BACKLOG, CLOCK_SKEW_MS)
 
@@ -196,7 +198,7 @@ async def onboard(connection: Connection, principal: Principal, wish: desired.Co
     return tokens
 
 
-async def offboard(connection: Connection, principal: Principal, community_id: int, reason: str) -> Offboarded:
+async def offboard(connection: Connection, principal: audit.Actor, community_id: int, reason: str) -> Offboarded:
     """Let a community go: its members, API keys and plates have access no more; its data stays until it is due.
 
     ``connection`` is in ``database.provisioning``. Gateways that are online take the list on which every plate is
@@ -272,7 +274,7 @@ async def keep_community(connection: Connection, principal: Principal, community
 
 
 async def _record(
-    connection: Connection, principal: Principal, community_id: int, action: str, detail: Mapping[str, object]
+    connection: Connection, principal: audit.Actor, community_id: int, action: str, detail: Mapping[str, object]
 ) -> None:
     """Write an act into the community's trail and into the desk's own."""
     await database.set_community(connection, community_id)

@@ -1,6 +1,7 @@
 """``parkmesh admin apply``: bring communities and users to a desired state in one transaction.
 
-Idempotent: what is there already is left alone and not reported. Nothing is deleted.
+Idempotent: what is there already is left alone and not reported. Nothing is deleted. A community that was offboarded
+stays as it is.
 """
 
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ class Applied:
 
     created: list[str] = field(default_factory=list)
     updated: list[str] = field(default_factory=list)
+    offboarded: list[str] = field(default_factory=list)
+    """Communities that the document still has, and that nothing was changed in: the desk has let them go."""
 
     @property
     def changed(self) -> bool:
@@ -77,6 +80,12 @@ class _Community:
         self._id = 0
 
     async def apply(self) -> None:
+        offboarded = await self._connection.fetchval(
+            "SELECT offboarded_at IS NOT NULL FROM community WHERE name = $1", self._community.name
+        )
+        if offboarded:
+            self._done.offboarded.append(self._community.name)
+            return
         self._id = await self._ensure_community()
         await database.set_community(self._connection, self._id)
         if self._name in self._done.created and not isinstance(self._community.rules, UnsetType):
@@ -157,12 +166,13 @@ class _Community:
         return known
 
     async def _ensure_gateway(self, gateway: desired.Gateway, path: str) -> None:
-        token = UNSET if isinstance(gateway.token_sha256, UnsetType) else bytes.fromhex(gateway.token_sha256)
+        given: dict[str, Any] = {}
+        if not isinstance(gateway.token_sha256, UnsetType):
+            # A gateway that had left the community is back.
+            given = {"token_sha256": bytes.fromhex(gateway.token_sha256), "token_ends_at": None}
         try:
             async with self._connection.transaction():
-                await self._ensure(
-                    "gateway", f"gateway/{gateway.name}", {"name": gateway.name}, {"token_sha256": token}, {}
-                )
+                await self._ensure("gateway", f"gateway/{gateway.name}", {"name": gateway.name}, given, {})
         except asyncpg.UniqueViolationError:
             raise DocumentError(f"{path}.token_sha256: another community's gateway has this token") from None
         except asyncpg.NotNullViolationError:

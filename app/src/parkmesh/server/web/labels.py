@@ -55,6 +55,7 @@ OBJECT = {
     "community": N_("Community"),
     "credential": N_("Plates"),
     "gate": N_("Gates"),
+    "gateway": N_("Gateways"),
     "invitation": N_("Invitations"),
     "level": N_("Levels"),
     "member": N_("Accounts"),
