@@ -306,37 +306,13 @@ def show_community(community: str, wait: float) -> None:
     _provision(wait, lambda connection: gateway_changes.read(connection, community))
 
 
-@admin.command("replace-gateway")
-@_community
-@_gateway
-@click.option("--token-sha256", required=True, help="SHA-256 of the new hardware's token, in hexadecimal digits.")
-@_spool
-@database_command.waiting
-def replace_gateway(community: str, gateway: str, token_sha256: str, spool: Any, wait: float) -> None:
-    """Let a gateway's new hardware in, and the old one no more; say what became of the old spool.
-
-    Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "gap", "gateway"} as JSON.
-    """
-    from parkmesh.server import audit
-    from parkmesh.server.communities import gateway_changes
-
-    try:
-        token = bytes.fromhex(token_sha256)
-    except ValueError:
-        token = b""
-    if len(token) != 32:
-        raise WrongUse("--token-sha256 must be 64 hexadecimal digits")
-    actor = audit.System("admin")
-    _provision(wait, lambda connection: gateway_changes.replace(connection, actor, community, gateway, token, spool))
-
-
 @admin.command("end-gateway")
 @_community
 @_gateway
 @_spool
 @database_command.waiting
 def end_gateway(community: str, gateway: str, spool: Any, wait: float) -> None:
-    """End the token of a gateway that leaves its community. The community keeps the gateway's records.
+    """End the token of a gateway that leaves its community or gets new hardware. The community keeps its records.
 
     Takes PARKMESH_DATABASE_URL from the environment and prints {"changed", "gap", "gateway"} as JSON.
     """

@@ -1,7 +1,8 @@
-"""What the operator's playbooks tell of gateways: one got new hardware, or left its community.
+"""What the operator's playbooks ask and tell of gateways: one left its community, or gets new hardware.
 
-A gateway's records end with its token. Those that no server has by then are lost: a gap tells of it, at the place where
-the server's numbering of the old spool stood. All functions take a connection of ``database.provisioning``.
+A gateway that has new hardware, or is back, gets its new token by ``provision.apply``. A gateway's records end with its
+token. Those that no server has by then are lost: a gap tells of it, at the place where the server's numbering of the
+old spool stood. All functions take a connection of ``database.provisioning``.
 """
 
 from datetime import datetime
@@ -70,35 +71,9 @@ async def read(connection: Connection, community: str) -> CommunityState:
     return CommunityState(**row, gateways=[await _state(connection, identity, name["name"]) for name in names])
 
 
-async def replace(
-    connection: Connection, actor: audit.Actor, community: str, gateway: str, token_sha256: bytes, spool: Spool
-) -> Changed:
-    """Let the gateway's new hardware in by its token, and the old one no more. A second time changes nothing.
-
-    Raises ``RefusedError``, also for a community that was offboarded: its gateways' tokens have ended.
-    """
-    identity = await community_id(connection, community)
-    if await connection.fetchval("SELECT offboarded_at IS NOT NULL FROM community WHERE id = $1", identity):
-        raise RefusedError(f"the community {community!r} was offboarded")
-    before = await connection.fetchval(
-        "SELECT token_sha256 FROM gateway WHERE community_id = $1 AND name = $2 FOR UPDATE", identity, gateway
-    )
-    known = await _state(connection, identity, gateway)
-    if before == token_sha256:
-        return Changed(changed=False, gap=False, gateway=known)
-    gap = spool == "lost" and await _record_gap(connection, identity, gateway)
-    await connection.execute(
-        "UPDATE gateway SET token_sha256 = $3, token_ends_at = NULL WHERE community_id = $1 AND name = $2",
-        identity,
-        gateway,
-        token_sha256,
-    )
-    await _record(connection, actor, identity, "gateway.replace", known, spool)
-    return Changed(changed=True, gap=gap, gateway=await _state(connection, identity, gateway))
-
-
 async def end(connection: Connection, actor: audit.Actor, community: str, gateway: str, spool: Spool) -> Changed:
-    """End a gateway's token: it has left the community, which keeps its records. A second time changes nothing.
+    """End a gateway's token: it has left the community, or its hardware goes. The community keeps its
+    records. A second time changes nothing.
 
     Raises ``RefusedError``.
     """
