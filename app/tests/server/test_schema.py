@@ -48,6 +48,8 @@ PRIVILEGES = {
     "observation": "SI",
     "passkey": "SIuD",
     "passkey_challenge": "SID",
+    "pass_code": "SIU",
+    "pass_key": "SI",
     "permit": "SIUD",
     "seen_plate": "SI",
     "password_link": "SIUD",

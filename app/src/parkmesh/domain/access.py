@@ -47,6 +47,10 @@ class Reason(StrEnum):
     CLOCK_DOUBTED = "clock_doubted"
     EXIT_IS_FREE = "exit_is_free"
     UNSURE = "unsure"
+    BY_CODE = "by_code"
+    UNKNOWN_CODE = "unknown_code"
+    CODE_USED = "code_used"
+    CODES_LOCKED = "codes_locked"
 
 
 class Entry(Protocol):

@@ -111,6 +111,13 @@ class Rules(GateRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
             description="Whether people with the link of a visitor pass may open gates while the pass is valid.",
         ),
     ] = False
+    visitor_codes: Annotated[
+        bool,
+        Meta(
+            title=N_("Visitors get a QR code and a PIN for the gates"),
+            description="Whether visitor passes have a QR code and a PIN, and gates with a reader open for them.",
+        ),
+    ] = False
     accessible_needs_permit: Annotated[
         bool,
         Meta(

@@ -45,7 +45,8 @@ class Seen(Struct):
     """One passage that was recorded at ``at`` (ms); ``opened`` tells whether the barrier confirmed.
 
     Until ``open_until`` (ms) the relay's pulse lasts. ``unsure``: the barrier may have opened and didn't confirm.
-    ``also`` are the other reads of the vehicle, ``car`` is the number that its camera gave it.
+    ``also`` are the other reads of the vehicle, ``car`` is the number that its camera gave it. ``by_code``: a visitor's
+    code opened, so that its plate, if none was read before, is the next one that is on no list.
     """
 
     gate: str
@@ -59,6 +60,7 @@ class Seen(Struct):
     unsure: bool = False
     also: list[str] = []
     car: str | None = None
+    by_code: bool = False
 
     def join(self, plate: str | None) -> None:
         """Take another read of the vehicle into account."""
@@ -70,6 +72,8 @@ class Seen(Struct):
 
         A vehicle without a readable plate, a moment after one at the same gate, counts as the same one.
         """
+        if self.by_code and self.plate is None and not self.also:
+            return True
         return plate is None or any(similar(read, plate) for read in (self.plate, *self.also) if read is not None)
 
 

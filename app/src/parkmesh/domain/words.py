@@ -22,6 +22,10 @@ REASON = {
     "barred": N_("Plate barred"),
     "clock_doubted": N_("Let in while the gateway's clock was wrong"),
     "unsure": N_("Read not sure enough"),
+    "by_code": N_("QR code or PIN"),
+    "unknown_code": N_("Unknown QR code or PIN"),
+    "code_used": N_("QR code or PIN used already"),
+    "codes_locked": N_("Too many wrong PINs"),
     "exit_is_free": N_("Let out, because exit is free"),
 }
 NOT_CONFIRMED = N_("The barrier did not confirm")

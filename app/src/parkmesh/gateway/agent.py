@@ -151,7 +151,8 @@ async def _run(
         )
         sync = Sync(config, spool, decider, servers, clock=clock)
         intake = Intake(config, spool, decider, clock=clock)
-        strays = Strays(clock, {secret for one in intake.addresses.values() if (secret := one.secret_path)})
+        hidden = [one.secret_path for one in intake.addresses.values()] + [one.secret_path for one in config.readers]
+        strays = Strays(clock, {secret for secret in hidden if secret})
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake, intake=intake, strays=strays)
         sync.device_faults = lambda: device_faults.faults(
             feed.sensors(), feed.silent_spaces(), {gate: barrier.fault for gate, barrier in decider.barriers().items()}
@@ -189,7 +190,7 @@ async def _run(
 
         listener = Server(
             uvicorn.Config(
-                application(intake, decider, status, strays),
+                application(intake, decider, status, strays, config.readers),
                 log_config=None,
                 access_log=False,
                 lifespan="off",

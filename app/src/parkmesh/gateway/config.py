@@ -89,6 +89,17 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
     topic: Topic | None = None
 
 
+class Reader(Struct, frozen=True, forbid_unknown_fields=True):
+    """A scanner or keypad for visitors' codes: it posts what was scanned or typed to ``/readers/<name>/codes``, or to
+    ``/readers/<name>/<secret_path>/codes``. ``field`` is where a JSON or form message has it."""
+
+    name: Name
+    gate: Name
+    direction: Direction
+    secret_path: SecretPath | None = None
+    field: Annotated[str, Meta(min_length=1, max_length=64)] = "code"
+
+
 class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     """The page for people on the community's LAN. ``password`` is the hash that ``gateway.page.passwords`` reads.
 
@@ -114,6 +125,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     mqtt: Mqtt | None = None
     cameras: list[Camera] = []
     recorders: list[Recorder] = []
+    readers: list[Reader] = []
     gates: list[Gate] = []
     sensors: list[Sensor] = []
     local_page: LocalPage | None = None
@@ -200,12 +212,16 @@ def _inconsistency(config: Config) -> str | None:
     for camera in config.cameras:
         if camera.gate not in gates:
             return f"camera {camera.name!r} names the gate {camera.gate!r}, which isn't under gates"
+    for reader in config.readers:
+        if reader.gate not in gates:
+            return f"reader {reader.name!r} names the gate {reader.gate!r}, which isn't under gates"
     if config.sensors and config.mqtt is None:
         return "there are sensors but no mqtt broker"
     return (
         _misrecorded(config)
         or _mismapped(config)
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
+        or _duplicates("reader", [reader.name for reader in config.readers])
         or _duplicates("gate", gates)
         or gates_of.fault(config.gates)
         or sensors_of.fault(config.sensors)

@@ -26,7 +26,8 @@ from parkmesh.domain.free_exit import Leaving
 from parkmesh.domain.passages import Recent, Seen
 from parkmesh.gateway import drivers
 from parkmesh.gateway.barrier import Barrier, BarrierStatus, Closed, Moves, Pulse, interlock
-from parkmesh.gateway.config import Camera, Config
+from parkmesh.gateway.code_book import CodeBook, Verdict
+from parkmesh.gateway.config import Camera, Config, Reader
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.freshness import CameraClock
 from parkmesh.gateway.gates import Relay
@@ -37,6 +38,7 @@ from parkmesh.protocol.edge import (
     Command,
     Direction,
     Passage,
+    PassCodes,
     PresenceUpdate,
     Times,
 )
@@ -45,6 +47,8 @@ T = TypeVar("T")
 log = logging.getLogger("parkmesh.gateway")
 
 _DISK_RETRY_S = 1.0
+_CODES = "codes"
+"""The state with what was done with visitors' codes."""
 
 
 async def _unknown(_: Relay) -> bool | None:
@@ -73,12 +77,29 @@ class _Waiting(Struct):
     seen: Seen
 
 
+class CodeAnswer(Struct, frozen=True):
+    """What became of a code at a gate. ``locked_ms``: the gate takes no PINs for so long."""
+
+    decision: Decision
+    opened: bool = False
+    locked_ms: int = 0
+
+
+class _Presented(Struct):
+    """A code that was scanned or typed at ``at`` (ms), and who waits for the answer. It is never stored."""
+
+    reader: Reader
+    text: str
+    at: int
+    answer: asyncio.Future[CodeAnswer]
+
+
 class _Gate:
     """One gate's relay, queue and short memory."""
 
     def __init__(self, name: str, barrier: Barrier, direction: Direction, recent: Recent) -> None:
         self.name, self.barrier, self.direction, self.recent = name, barrier, direction, recent
-        self.queue: asyncio.Queue[Read | Command | None] = asyncio.Queue()
+        self.queue: asyncio.Queue[Read | Command | _Presented | None] = asyncio.Queue()
         self.stopping = False
         self.busy_since: float | None = None
         self.held: list[_Held] = []
@@ -126,6 +147,7 @@ class Decider:
         interlock(config.gates, {name: gate.barrier for name, gate in self._gates.items()})
         self._inside: dict[str, bool] = {}
         self._inside_since: dict[str, int] = {}
+        self._codes = CodeBook(spool.pass_codes(), spool.state(_CODES))
         self._take_over(*self._known())
         # Read before anything new can arrive: what comes from now on reaches the workers through their queues.
         self._left = spool.unsettled()
@@ -185,6 +207,15 @@ class Decider:
         else:
             gate.queue.put_nowait(command)
 
+    async def present(self, reader: Reader, text: str) -> CodeAnswer:
+        """Decide on a code that was scanned or typed at a reader, open its gate if it may pass, and return the answer.
+
+        Raises SpoolError where the decision can't be kept.
+        """
+        answer: asyncio.Future[CodeAnswer] = asyncio.get_running_loop().create_future()
+        self._gates[reader.gate].queue.put_nowait(_Presented(reader, text, self._clock(), answer))
+        return await answer
+
     async def activate(self, update: AccessList) -> None:
         """Make a new access list the active one, on disk and then in memory."""
 
@@ -193,6 +224,8 @@ class Decider:
             return self._known()
 
         self._take_over(*await self.on_disk(store))
+        if update.codes is not None:
+            self._codes.take_over(update.codes)
         log.info("access list %d is active: %d credentials", self.list_version, len(self._listed))
 
     async def apply_presence(self, moves: list[PresenceUpdate]) -> None:
@@ -243,6 +276,11 @@ class Decider:
             for name, clock in self._clocks.items()
             if clock.last_device is not None
         }
+
+    @property
+    def codes(self) -> PassCodes | None:
+        """What was told of visitors' codes, None where no server has told any."""
+        return self._codes.codes
 
     @property
     def rules(self) -> GateRules | None:
@@ -305,12 +343,16 @@ class Decider:
             try:
                 if isinstance(item, Command):
                     await self._execute_command(gate, item)
+                elif isinstance(item, _Presented):
+                    await self._decide_code(gate, item)
                 elif item is not None:
                     await self._decide(gate, item)
                 await self._end_waits(gate)
                 await self._release(gate, self._clock())
             except SpoolError as error:
                 log.error("gate %s: %s", gate.name, error)
+                if isinstance(item, _Presented) and not item.answer.done():
+                    item.answer.set_exception(error)
                 if gate.stopping:
                     return  # what isn't settled is still in the inbox, for the next start
                 await asyncio.sleep(_DISK_RETRY_S)
@@ -323,7 +365,7 @@ class Decider:
         except SpoolError as error:
             log.error("gate %s: %s", gate.name, error)
 
-    async def _next(self, gate: _Gate) -> Read | Command | None:
+    async def _next(self, gate: _Gate) -> Read | Command | _Presented | None:
         """Wait for the next thing to do; None when a held or waiting read is due or the gate is stopping."""
         due = [*(held.due for held in gate.held), *(waiting.due for waiting in gate.waiting)]
         if not due:
@@ -669,6 +711,87 @@ class Decider:
         passage = msgspec.structs.replace(passage, opened=opened)
         await self._settle([claimed], passage)
         self._tell(gate, passage)
+
+    # visitors' codes
+
+    async def _decide_code(self, gate: _Gate, item: _Presented) -> None:
+        if item.answer.cancelled():  # nobody waits any more: a barrier that opens now opens for nobody
+            return
+        direction, now = item.reader.direction, self._clock()
+        # Aside: a PIN costs a moment, in which cameras are to be answered.
+        kind, code = await asyncio.to_thread(self._codes.find, gate.name, item.text, now)
+        now = self._clock()
+        verdict = self._codes.judge(
+            kind,
+            code,
+            item.text,
+            gate=gate.name,
+            direction=direction,
+            now=now,
+            time=now + self.server_skew_ms,
+            window_ms=self._rules.same_plate_window_s * 1000,
+            doubtful=self._doubtful(),
+        )
+        if verdict.decision.granted and now - item.at > self._config.max_event_age_s * 1000:
+            stale = Decision("denied", Reason.STALE, verdict.decision.credential_id)
+            verdict = msgspec.structs.replace(verdict, decision=stale)
+        opened = verdict.again
+        if verdict.decision.granted and not verdict.again:
+            opened = await self._open_for_code(gate, item.reader, verdict, now)
+        elif verdict.new:
+            passage = self._code_passage(gate, item.reader, verdict, now)
+            await self._settle([], passage, {_CODES: self._codes.memory()})
+            self._tell(gate, passage)
+        if not item.answer.done():
+            item.answer.set_result(CodeAnswer(verdict.decision, opened, verdict.locked_ms))
+
+    async def _open_for_code(self, gate: _Gate, reader: Reader, verdict: Verdict, now: int) -> bool:
+        """Open a gate for a visitor's code; tell whether the barrier confirmed. What a camera read at this gate a
+        moment ago, and no credential fits, is the visitor's car."""
+        assert verdict.code is not None
+        its = [
+            held
+            for held in gate.held
+            if held.passage.direction == reader.direction and held.passage.reason in passages.UNMATCHED
+        ]
+        plate = next((held.seen.plate for held in its if held.seen.plate), None)
+        passage = msgspec.structs.replace(self._code_passage(gate, reader, verdict, now), plate=plate or "")
+        seen = msgspec.structs.replace(_seen(passage, plate, now, None), by_code=True)
+        for held in its:
+            for other in (held.seen.plate, *held.seen.also):
+                seen.join(other)
+        before = self._codes.use(verdict.code, gate.name, reader.direction, now)
+        unconfirmed = msgspec.structs.replace(passage, opened=False)
+        key = f"code/{verdict.code.visitor_pass}/{verdict.code.number}/{now}"
+        # Kept before the barrier moves, as a command is: a code that opened can't be shown again after a crash.
+        await self.on_disk(lambda: self._spool.settle([], None, {_CODES: self._codes.memory()}))
+        claimed = await self.on_disk(lambda: self._spool.claim(key, unconfirmed))
+        outcome = await gate.barrier.open()
+        seen.opened, seen.unsure = outcome == "opened", outcome == "unsure"
+        if not (seen.opened or seen.unsure):
+            self._codes.unuse(verdict.code, before)
+        self._remember(gate, seen, self._clock())
+        gate.held = [held for held in gate.held if not any(held is one for one in its)]
+        passage = msgspec.structs.replace(passage, opened=seen.opened)
+        reads = [read_id for held in its for read_id in held.read_ids] + ([] if claimed is None else [claimed])
+        moved = self._move(passage) if seen.opened and passage.plate else None
+        await self._settle(reads, passage, {**self._memory(gate), _CODES: self._codes.memory()}, moved)
+        self._tell(gate, passage)
+        return seen.opened
+
+    def _code_passage(self, gate: _Gate, reader: Reader, verdict: Verdict, now: int) -> Passage:
+        return Passage(
+            seq=1,
+            times=Times(now),
+            gate=gate.name,
+            direction=reader.direction,
+            plate="",
+            decision=verdict.decision.outcome,
+            reason=verdict.decision.reason.value,
+            credential_id=verdict.decision.credential_id,
+            access_list_version=self.list_version,
+            camera=reader.name,
+        )
 
     # keeping
 

@@ -7,14 +7,15 @@ camera is counted and answered with what would be right (``strays``).
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from parkmesh.gateway import drivers
+from parkmesh.gateway import code_listener, drivers
+from parkmesh.gateway.config import Reader
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
 from parkmesh.gateway.intake import Address, Intake
@@ -58,9 +59,15 @@ async def _body(request: Request) -> bytes:
     return b"".join(chunks)
 
 
-def application(intake: Intake, decider: Decider, status: Callable[[], dict[str, object]], strays: Strays) -> Starlette:
+def application(
+    intake: Intake,
+    decider: Decider,
+    status: Callable[[], dict[str, object]],
+    strays: Strays,
+    readers: Sequence[Reader] = (),
+) -> Starlette:
     """Build the listener's application; ``status`` gives what ``GET /status`` shows (no plates, no secrets), together
-    with what ``strays`` has counted."""
+    with what ``strays`` has counted. ``readers`` post visitors' codes."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
     def known(request: Request) -> Address | None:
@@ -125,7 +132,7 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
 
     async def astray(request: Request, _: Exception) -> Response:
         # Browsers look for icons and scanners for anything: counted is what sends or names cameras.
-        if request.method not in ("GET", "HEAD") or request.url.path.startswith("/cameras"):
+        if request.method not in ("GET", "HEAD") or request.url.path.startswith(("/cameras", "/readers")):
             note("unknown_address", request)
         return _problem(404, "there is nothing at this address", detail=_ADDRESS)
 
@@ -137,6 +144,7 @@ def application(intake: Intake, decider: Decider, status: Callable[[], dict[str,
             for end in ("", "/")
         ]
         + [Route(path, events, methods=_METHODS) for path in intake.fixed]
+        + code_listener.routes(readers, decider, strays)
         + [Route("/healthz", healthz), Route("/status", show_status)],
         exception_handlers={404: astray, 405: astray},
     )

@@ -43,6 +43,7 @@ from parkmesh.protocol.edge import (
     Event,
     Gap,
     Passage,
+    PassCodes,
     PresenceUpdate,
     SpaceState,
     Times,
@@ -60,6 +61,7 @@ _NEVER = 2**62
 """A moment (ms) that doesn't come."""
 _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
+_CODES_TOLD = "codes_told"
 _TOLD = "loss_told"
 """The state with the marks up to which a loss has been told."""
 _NOT_KEPT = 0
@@ -852,6 +854,12 @@ class Spool:
         return held.version, held.entries
 
     @_carried_on
+    def pass_codes(self) -> PassCodes | None:
+        """Return the visitors' codes, None where no server has told any or where they are damaged."""
+        digest, _, codes = (self.state(_CODES_TOLD) or b"").partition(b"\n")
+        return _decoded(codes, PassCodes) if digest == hashlib.sha256(codes).hexdigest().encode() else None
+
+    @_carried_on
     def presence(self) -> list[PresenceUpdate]:
         """Return which plates are inside and outside, as far as it is known here. Damaged rows are left out."""
         rows = self._read(lambda db: db.execute("SELECT plate, inside, at FROM presence").fetchall())
@@ -894,6 +902,12 @@ class Spool:
             )
             if update.rules is not None:
                 db.execute("INSERT OR REPLACE INTO state VALUES ('rules', ?)", (msgspec.json.encode(update.rules),))
+            if update.codes is not None:
+                # Apart from the list and its check, so that a gateway that is put back to an earlier release, which
+                # knows no codes, finds its list whole.
+                codes = msgspec.json.encode(update.codes)
+                stored = hashlib.sha256(codes).hexdigest().encode() + b"\n" + codes
+                db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (_CODES_TOLD, stored))
             self._place(db, update.presence, _NEVER)
             db.executemany(
                 "UPDATE meta SET value = ? WHERE key = ?",

@@ -5,6 +5,7 @@ address. Secret parts of addresses are left out, also those with a typing error.
 """
 
 import logging
+import re
 from collections.abc import Callable, Collection
 from typing import Literal
 
@@ -13,16 +14,18 @@ from msgspec import Struct
 
 log = logging.getLogger("parkmesh.gateway")
 
-Kind = Literal["unknown_address", "unknown_camera", "unknown_channel", "wrong_method", "test"]
+Kind = Literal["unknown_address", "unknown_camera", "unknown_channel", "unknown_reader", "wrong_method", "test"]
 
 _TOLD: dict[Kind, str] = {
     "unknown_address": "no camera posts to such an address",
     "unknown_camera": "there is no such camera, or the secret part of its address is wrong",
     "unknown_channel": "no camera has this channel of the recorder",
+    "unknown_reader": "there is no such reader of codes, or the secret part of its address is wrong",
     "wrong_method": "a camera must send its messages by POST",
     "test": "a test without a message; the address is right",
 }
 _SENDERS = 100
+_READER = re.compile(r"[a-z][a-z0-9-]{0,62}")
 
 
 class Stray(Struct):
@@ -82,8 +85,11 @@ def _shown(path: str, secrets: Collection[str]) -> str:
     """Return a path for people: what may be the secret part of a camera's address is left out, mistyped or not."""
     parts = _printable(path)[:200].split("/")
     for place, part in enumerate(parts):
-        # A camera's name follows ``cameras``. Other parts that aren't in every camera's address may be a secret.
-        name = place > 0 and parts[place - 1] == "cameras" and len(part) <= 63 and part not in secrets
-        if part not in ("", "cameras", "events") and not name:
+        # A camera's name follows ``cameras``, a reader's ``readers``. Other parts that aren't in every address may be a
+        # secret, and what a scanner puts into the address may be the code.
+        before = parts[place - 1] if place else ""
+        name = (before == "cameras" and len(part) <= 63) or (before == "readers" and _READER.fullmatch(part))
+        name = name and part not in secrets
+        if part not in ("", "cameras", "events", "readers", "codes") and not name:
             parts[place] = "…"
     return "/".join(parts)

@@ -25,6 +25,7 @@ from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.trusted_clock import TrustedClock
 from parkmesh.protocol.edge import (
+    FEATURE_CODES,
     FEATURE_PRESENCE,
     FEATURE_RULES,
     AccessList,
@@ -320,12 +321,13 @@ class Sync:
         held, epoch = self._decider.list_version, self._decider.list_epoch
         if not self._decider.list_whole:
             held, epoch = 0, 0  # the answer is a full list
-        query = f"version={held}&epoch={epoch}&features={FEATURE_RULES}"
+        query = f"version={held}&epoch={epoch}&features={FEATURE_RULES},{FEATURE_CODES}"
         try:
             content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
             update = self._with_all_rules(content, msgspec.json.decode(content, type=AccessList))
             # The version is that of before, but a release before may have held the rules without one that is new.
-            if update.full or update.version != held or update.rules not in (None, self._decider.rules):
+            told = update.rules not in (None, self._decider.rules) or update.codes not in (None, self._decider.codes)
+            if update.full or update.version != held or told:
                 await self._decider.activate(update)
         except BaseException:
             self._list_wanted.set()

@@ -15,6 +15,10 @@ the first release (``epoch`` and the named ``features``) is in the answer only i
 refuses members that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its
 own configuration.
 
+The feature ``codes`` asks for what a gateway needs to check the QR codes and PINs of visitor passes (``PassCodes``):
+all of it with each answer, since few passes are valid at once. Passages by a code have the reason ``by_code`` and as
+their credential ``pass-`` with the pass's id; servers of the release before show both as they are.
+
 ``GET /edge/v1/stream?features=presence`` asks for presence as other gateways see it and people correct it (``Moved``),
 where the community's rules use presence: first all that is known, then the changes. Of two words on a plate the later
 holds.
@@ -48,6 +52,7 @@ WEB_PORT = 8000
 MAX_BATCH = 1000
 FEATURE_RULES = "rules"
 FEATURE_PRESENCE = "presence"
+FEATURE_CODES = "codes"
 MAX_MOVES = 400
 GAP_SPOOL = "spool"
 """A broken spool was set aside; how many records it held isn't known."""
@@ -179,11 +184,32 @@ class Moved(Struct, frozen=True):
     presence: list[PresenceUpdate]
 
 
+class PassCode(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The code of a visitor pass: ``number`` tells it from those that the pass had before, ``pin`` is
+    ``pass_codes.pin_digest`` of its PIN. Times in ms, until excluded."""
+
+    visitor_pass: Sequence
+    number: Count
+    pin: Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+    valid_from: Millis
+    valid_until: Millis
+    status: Literal["active", "revoked"] = "active"
+
+
+class PassCodes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The codes of the passes that aren't over, and the key that signs them (hex; empty: the community takes no
+    codes). A code that is signed and isn't here is of a pass that is newer than the list."""
+
+    key: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
+    codes: list[PassCode] = []
+
+
 class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The community's access list. ``full``: replace everything; else upsert ``entries`` and delete ``removed`` ids.
 
     The gateway builds the new list aside and activates it in one step. With the feature ``rules`` come the community's
-    rules, and of its presence all that is known (``full``) or the corrections made since (else).
+    rules, and of its presence all that is known (``full``) or the corrections made since (else). ``codes`` (feature
+    ``codes``) replaces what the gateway held of them; None: the server doesn't tell.
     """
 
     version: int
@@ -193,6 +219,7 @@ class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     epoch: int = 0
     rules: GateRules | None = None
     presence: list[PresenceUpdate] = []
+    codes: PassCodes | None = None
 
 
 class ListChanged(Struct, frozen=True):

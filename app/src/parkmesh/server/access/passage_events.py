@@ -20,13 +20,14 @@ from parkmesh.server.outbox import events
 BATCH = 500
 """How many passages of a gateway one transaction takes."""
 
-# A visitor's pass: that of the credential which opened, or of the link that the opening was asked for with.
+# A visitor's pass: that of the credential or the code which opened, or of the link that the opening was asked for with.
 _PASS = f"""
 CASE WHEN p.decision = 'denied' THEN NULL
      WHEN p.reason = '{Reason.COMMAND}' THEN
          (SELECT substr(k.actor, {len(gate_commands.visitor(0))})::bigint FROM gate_command k
           WHERE k.community_id = p.community_id AND k.id = p.device_event_id
             AND starts_with(k.actor, '{gate_commands.visitor(0)[:-1]}'))
+     WHEN p.reason = '{Reason.BY_CODE}' THEN substring(p.credential_id FROM '^pass-([0-9]{{1,18}})$')::bigint
      WHEN p.credential_id ~ '^[0-9]{{1,18}}$' THEN
          (SELECT c.visitor_pass_id FROM credential c
           WHERE c.community_id = p.community_id AND c.id = p.credential_id::bigint)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.protocol.edge import AccessEntry, AccessList, PresenceUpdate
+from parkmesh.protocol.edge import AccessEntry, AccessList, PassCode, PassCodes, PresenceUpdate
 from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 
@@ -32,16 +32,38 @@ WHERE p.community_id = $1 AND ($2::bigint IS NULL OR p.plate IN (
     SELECT k.plate FROM presence_correction k WHERE k.community_id = $1 AND k.access_list_version > $2))
   AND ($3::bigint IS NULL OR p.gateway_id <> $3)
 """
+# Of passes that are over nothing is told: the code itself says when it ends.
+_CODES = """
+SELECT c.visitor_pass_id, c.number, c.pin, p.starts_at, p.ends_at,
+       p.status = 'active' AND NOT EXISTS (
+           SELECT FROM credential d
+           WHERE d.community_id = c.community_id AND d.visitor_pass_id = p.id AND d.status = 'revoked') AND NOT EXISTS (
+           SELECT FROM bar b
+           WHERE b.community_id = c.community_id AND b.plate = p.plate AND b.lifted_at IS NULL) AS valid
+FROM pass_code c JOIN visitor_pass p ON p.community_id = c.community_id AND p.id = c.visitor_pass_id
+WHERE c.community_id = $1 AND p.ends_at > now() ORDER BY c.visitor_pass_id
+"""
+_KEY = """
+SELECT k.signing FROM pass_key k JOIN community_rules r ON r.community_id = k.community_id AND r.visitor_codes
+WHERE k.community_id = $1
+"""
 
 
 async def read(
-    connection: Connection, community_id: int, held: int, epoch: int | None = None, *, with_rules: bool = False
+    connection: Connection,
+    community_id: int,
+    held: int,
+    epoch: int | None = None,
+    *,
+    with_rules: bool = False,
+    with_codes: bool = False,
 ) -> AccessList:
     """Return the list for a gateway that holds version ``held`` (0: none) of ``epoch`` (None: it knows of no epochs).
 
     The connection is in a transaction that sees one state of the database. The list is full where the difference can't
     be told: the version belongs to another epoch, is ahead of the community's (a restored database), or so old that the
-    changes since are forgotten. ``with_rules`` adds what the feature ``rules`` asks for.
+    changes since are forgotten. ``with_rules`` and ``with_codes`` add what the features ``rules`` and ``codes``
+    ask for.
     """
     now = await connection.fetchrow(
         "SELECT access_list_version, access_list_epoch, access_list_floor FROM community WHERE id = $1", community_id
@@ -60,6 +82,7 @@ async def read(
         epoch=0 if epoch is None else now["access_list_epoch"],
         rules=await gate_rules(connection, community_id) if with_rules else None,
         presence=await presence(connection, community_id, None if full else held) if with_rules else [],
+        codes=await codes(connection, community_id) if with_codes else None,
     )
 
 
@@ -72,6 +95,28 @@ async def gate_rules(connection: Connection, community_id: int) -> GateRules:
     """Return those of the community's rules that act at its gates."""
     found = await rules.read(connection, community_id)
     return GateRules(**{name: getattr(found, name) for name in GateRules.__struct_fields__})
+
+
+async def codes(connection: Connection, community_id: int) -> PassCodes:
+    """Return what gateways need to check the codes of visitor passes; nothing where the community uses none."""
+    key = await connection.fetchval(_KEY, community_id)
+    if key is None:
+        return PassCodes()
+    rows: Sequence[Any] = await connection.fetch(_CODES, community_id)
+    return PassCodes(
+        key.hex(),
+        [
+            PassCode(
+                visitor_pass=row["visitor_pass_id"],
+                number=row["number"],
+                pin=row["pin"],
+                valid_from=_moment(row["starts_at"]),
+                valid_until=_moment(row["ends_at"]),
+                status="active" if row["valid"] else "revoked",
+            )
+            for row in rows
+        ],
+    )
 
 
 async def presence(
@@ -97,4 +142,8 @@ def entry(row: Any, *, with_unit: bool) -> AccessEntry:
 
 
 def _millis(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp() * 1000)
+    return None if moment is None else _moment(moment)
+
+
+def _moment(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

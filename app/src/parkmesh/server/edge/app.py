@@ -17,6 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from parkmesh.protocol.edge import (
+    FEATURE_CODES,
     FEATURE_PRESENCE,
     FEATURE_RULES,
     MAX_MOVES,
@@ -204,14 +205,16 @@ def _asked(request: Request, feature: str) -> bool:
 async def get_access_list(request: Request) -> Response:
     token = token_of(request)
     held, epoch = _number(request, "version") or 0, _number(request, "epoch")
-    with_rules = _asked(request, FEATURE_RULES)
+    with_rules, with_codes = _asked(request, FEATURE_RULES), _asked(request, FEATURE_CODES)
     pool = request.app.state.pool
     async with (
         database.acquired(pool) as connection,
         connection.transaction(readonly=True, isolation="repeatable_read"),
     ):
         community_id, _ = await _enter(connection, token)
-        answer = await access_list.read(connection, community_id, held, epoch, with_rules=with_rules)
+        answer = await access_list.read(
+            connection, community_id, held, epoch, with_rules=with_rules, with_codes=with_codes
+        )
     return _json(answer)
 
 

@@ -29,7 +29,8 @@ from parkmesh.server.http.messages import Message
 from parkmesh.server.http.problems import Problem
 from parkmesh.server.identity import limits, principals
 from parkmesh.server.identity.principals import Principal
-from parkmesh.server.reservations import bookings, permits, states, visitor_nights
+from parkmesh.server.reservations import bookings, pass_codes, permits, states, visitor_nights
+from parkmesh.server.reservations.pass_codes import VisitorCode
 from parkmesh.server.spaces import spaces
 
 MAX_DIRECTIONS = 2000
@@ -68,7 +69,7 @@ class Gate(Struct, frozen=True):
 
 class Visit(Struct, frozen=True):
     """What a visitor sees of the pass: nothing about the unit visited, nothing about other people. ``may_open``: the
-    link may open the gates now."""
+    link may open the gates now. ``code``: what the readers at the gates take, null where there are none."""
 
     community: str
     time_zone: str
@@ -82,6 +83,7 @@ class Visit(Struct, frozen=True):
     gates: list[Gate]
     may_open: bool
     directions: str
+    code: VisitorCode | None = None
 
 
 class PlateRefused(Struct, frozen=True):
@@ -266,6 +268,7 @@ async def create(
             visitor_pass=pass_id,
         )
     await _set_credential(connection, community_id, pass_id)
+    await pass_codes.renew(connection, community_id, pass_id)
     detail = {"unit": unit_id, "from": window.start.isoformat(), "until": window.end.isoformat()}
     await audit.record(connection, principal, community_id, "visitor-pass.create", f"visitor-pass/{pass_id}", detail)
     return await get(connection, community_id, pass_id), token
@@ -305,7 +308,8 @@ async def change(
 async def new_link(
     connection: Connection, principal: Principal, community_id: int, seen: VisitorPass, now: datetime
 ) -> str:
-    """Return the token of a new link for a pass that is held; the one before leads nowhere any more."""
+    """Return the token of a new link for a pass that is held; the one before leads nowhere any more, and the code that
+    it showed opens nothing."""
     _check_open(seen, now)
     token = _new_token(community_id)
     await connection.execute(
@@ -314,6 +318,7 @@ async def new_link(
         seen.id,
         principals.digest(token),
     )
+    await pass_codes.renew(connection, community_id, seen.id)
     await audit.record(connection, principal, community_id, "visitor-pass.link", f"visitor-pass/{seen.id}")
     return token
 
@@ -412,6 +417,7 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
         row["id"],
     )
     status = states.state_of(row["status"], row["starts_at"], row["ends_at"], now)
+    usable = status in ("open", "upcoming") and not await _refused(connection, community_id, row["id"], row["plate"])
     return Visit(
         community=row["title"],
         time_zone=row["time_zone"],
@@ -423,10 +429,9 @@ async def visit(connection: Connection, community_id: int, token: str, now: date
         space=booked and booked["name"],
         level=booked and booked["level"],
         gates=[Gate(**gate) for gate in known],
-        may_open=status == "open"
-        and (await rules.read(connection, community_id)).visitors_open_gates
-        and not await _refused(connection, community_id, row["id"], row["plate"]),
+        may_open=status == "open" and usable and (await rules.read(connection, community_id)).visitors_open_gates,
         directions=await directions(connection, community_id),
+        code=await pass_codes.of_pass(connection, community_id, row["id"]) if usable else None,
     )
 
 

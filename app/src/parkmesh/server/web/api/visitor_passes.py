@@ -97,6 +97,15 @@ class VisitGate(BaseModel):
     direction: Literal["entry", "exit", "both"]
 
 
+class VisitCode(BaseModel):
+    """What opens the gates that have a scanner or a keypad."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    qr: str = Field(description="The text of the QR code that the scanner reads.")
+    pin: str = Field(description="The PIN for the keypad, 8 digits.")
+
+
 class Visit(Shown):
     """A visitor pass as its visitor sees it; ``community`` is the title of the community."""
 
@@ -110,6 +119,9 @@ class Visit(Shown):
     level: str | None
     gates: list[VisitGate]
     directions: str
+    code: VisitCode | None = Field(
+        description="QR code and PIN of the pass. Null if the community uses none, or the pass can't be used any more."
+    )
 
 
 class VisitPlate(Body):

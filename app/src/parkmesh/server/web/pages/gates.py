@@ -67,6 +67,7 @@ async def change_rules(visit: Visit) -> Response:
                         "exit_is_free": form.ticked("exit_is_free"),
                         "residents_open_gates": form.ticked("residents_open_gates"),
                         "visitors_open_gates": form.ticked("visitors_open_gates"),
+                        "visitor_codes": form.ticked("visitor_codes"),
                         "accessible_needs_permit": form.ticked("accessible_needs_permit"),
                     },
                     Rules,

@@ -17,7 +17,7 @@ from parkmesh.server.people import units
 from parkmesh.server.reservations import free_spaces, visitor_passes
 from parkmesh.server.spaces import spaces
 from parkmesh.server.web import links, security
-from parkmesh.server.web.pages import drawing, idempotency, openings, plate_notices, preconditions, privacy
+from parkmesh.server.web.pages import drawing, idempotency, openings, plate_notices, preconditions, privacy, qr
 from parkmesh.server.web.pages.bookings import input_moment, next_hour, window
 from parkmesh.server.web.pages.confirming import asked
 from parkmesh.server.web.pages.levels import MAX_LEVELS
@@ -190,7 +190,16 @@ async def open_link(visit: Visit, refused: Problem | None = None) -> Response:
     status = refused.status_code if refused else 200
     told = await privacy.of(visit, community_id)
     page = render(
-        visit, "visitor.html", status, seen=seen, zone=zone, link=link, gate_opening=opening, plan=plan, **told
+        visit,
+        "visitor.html",
+        status,
+        seen=seen,
+        zone=zone,
+        link=link,
+        gate_opening=opening,
+        plan=plan,
+        drawn_code=qr.svg(seen.code.qr) if seen.code else None,
+        **told,
     )
     page.headers.update((refused and refused.headers) or {})
     return page
