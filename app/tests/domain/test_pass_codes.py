@@ -13,7 +13,9 @@ CODES = st.builds(Code, st.integers(1, 2**63 - 1), st.integers(1, 2**32 - 1), MO
 @given(CODES, st.booleans())
 def test_a_code_is_read_as_it_was_written(code: Code, lower: bool) -> None:
     text = pass_codes.text(KEY, code)
-    assert text.isascii() and text.isalnum() and text == text.upper()
+    assert text.isascii()
+    assert text.isalnum()
+    assert text == text.upper()
     assert pass_codes.read(KEY, f" {text.lower() if lower else text}\n") == code
     assert pass_codes.read(OTHER, text) is None
     assert pass_codes.read(b"", text) is None

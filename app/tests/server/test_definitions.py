@@ -25,6 +25,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "functions edge_devices",
     "functions erase_passages",
     "functions membership_ended",
+    "functions pass_code_changed",
     "policies booking.server",
     "policies gap.desk",
     "policies space_state.server",
@@ -35,7 +36,9 @@ CHANGED_SINCE_THE_REVISIONS = {
     "triggers booking.change_counted",
     "triggers community_rules.changed",
     "triggers membership.ended",
+    "triggers pass_code.changed",
     "triggers visitor_pass.change_counted",
+    "triggers visitor_pass.code_ended",
 }
 FUNCTIONS = """
 SELECT p.oid::regprocedure::text AS name, p.proname,

@@ -32,6 +32,7 @@ GIVEN_APART = {
     "mqtt",
     "cameras",
     "recorders",
+    "readers",
     "gates",
     "sensors",
     "local_page",
@@ -148,13 +149,14 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"mqtt.{key}" for key in config.Mqtt.__struct_fields__),
         *(f"cameras[].{key}" for key in config.Camera.__struct_fields__),
         *(f"local_page.{key}" for key in config.LocalPage.__struct_fields__),
+        *(f"readers[].{key}" for key in config.Reader.__struct_fields__),
         *(f"gates[].{key}" for key in gates.Gate.__struct_fields__),
         *(f"sensors[].{key}" for key in sensors.Sensor.__struct_fields__),
         *gates.Relay.__struct_fields__,
         *gates.HttpCalls.__struct_fields__,
         *sensors.SensorMapping.__struct_fields__,
     ]
-    containers = {"listen", "cameras", "recorders", "gates", "sensors", "local_page"}
+    containers = {"listen", "cameras", "recorders", "readers", "gates", "sensors", "local_page"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
 
 

@@ -88,7 +88,7 @@ def _shown(path: str, secrets: Collection[str]) -> str:
         # A camera's name follows ``cameras``, a reader's ``readers``. Other parts that aren't in every address may be a
         # secret, and what a scanner puts into the address may be the code.
         before = parts[place - 1] if place else ""
-        name = (before == "cameras" and len(part) <= 63) or (before == "readers" and _READER.fullmatch(part))
+        name = len(part) <= 63 if before == "cameras" else before == "readers" and bool(_READER.fullmatch(part))
         name = name and part not in secrets
         if part not in ("", "cameras", "events", "readers", "codes") and not name:
             parts[place] = "…"

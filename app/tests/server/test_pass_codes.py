@@ -1,0 +1,224 @@
+"""QR codes and PINs of visitor passes: from the visitor's page over a gateway's list to the passage that staff see."""
+
+import asyncio
+import html
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from page_visitor import Visitor, visiting
+from parkmesh.domain import pass_codes as codes
+from parkmesh.gateway.config import Config, Gate, Reader, Relay
+from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.intake import Intake
+from parkmesh.gateway.listener import application
+from parkmesh.gateway.spool import Spool
+from parkmesh.gateway.strays import Strays
+from parkmesh.protocol.edge import AccessList
+from parkmesh.server.web import links
+from running_server import Server
+from test_bookings import changed, send, window
+from test_visitor_passes import address
+from two_communities import rows
+
+Gateway = Callable[[str], httpx.AsyncClient]
+People = Callable[[str], Any]
+ANY = {"If-Match": "*"}
+RULES = "/api/v1/communities/a/rules"
+
+
+@pytest.fixture
+async def using_codes(people: People) -> httpx.AsyncClient:
+    """Let community a use codes; return its administrator."""
+    client: httpx.AsyncClient = await people("administrator@a.example")
+    answer = await client.patch(RULES, json={"visitor_codes": True}, headers=ANY)
+    assert answer.status_code == 200, answer.text
+    return client
+
+
+@pytest.fixture
+async def ana(people: People) -> httpx.AsyncClient:
+    client: httpx.AsyncClient = await people("resident@a.example")
+    return client
+
+
+async def passes(client: httpx.AsyncClient, **wish: Any) -> Any:
+    return await send(client, "POST", "/visitor-passes", 201, json={**window(0, 5), **wish})
+
+
+async def pulled(gateway: Gateway, version: int = 0, epoch: int = 0, name: str = "gateway-a") -> AccessList:
+    async with gateway(name) as client:
+        query = f"version={version}&epoch={epoch}&features=rules,codes"
+        answer = await client.get(f"/edge/v1/access-list?{query}")
+    return msgspec.json.decode(answer.content, type=AccessList)
+
+
+class Site:
+    """A gateway of community a without the line: it decides by the lists that it is handed."""
+
+    def __init__(self, decider: Decider, spool: Spool, lan: httpx.AsyncClient) -> None:
+        self.decider, self.spool, self.lan = decider, spool, lan
+
+    async def shows(self, code: str, way: str = "in") -> tuple[int, str]:
+        answer = await self.lan.post(f"/readers/{way}/codes", json={"code": code})
+        return answer.status_code, answer.json()["reason"]
+
+    async def drain(self, gateway: Gateway) -> None:
+        """Bring what happened to the server."""
+        events = [msgspec.json.decode(event) for event in self.spool.batch(100)]
+        async with gateway("gateway-a") as client:
+            answer = await client.post("/edge/v1/events", json={"epoch": self.spool.epoch, "events": events})
+        assert answer.status_code == 200, answer.text
+
+
+@asynccontextmanager
+async def at_the_gate(folder: Path, listed: AccessList) -> AsyncIterator[Site]:
+    async def opens(_: Relay) -> None: ...
+
+    def now() -> int:
+        return int(time.time() * 1000)
+
+    config = Config(
+        name="gateway-a",
+        community="a",
+        spool=str(folder / "spool.db"),
+        token_file="token",
+        servers=["http://127.0.0.1:1"],
+        readers=[Reader("in", "main-in", "entry"), Reader("out", "main-out", "exit")],
+        gates=[Gate("main-in", Relay("http://127.0.0.1:1")), Gate("main-out", Relay("http://127.0.0.1:2"))],
+    )
+    spool = Spool(Path(config.spool), now=now())
+    decider = Decider(config, spool, opens, clock=now)
+    await decider.activate(listed)
+    running = asyncio.create_task(decider.run())
+    app = application(Intake(config, spool, decider, clock=now), decider, dict, Strays(now), config.readers)
+    try:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as lan:
+            yield Site(decider, spool, lan)
+    finally:
+        decider.stop()
+        await running
+        decider.close()
+        spool.close()
+
+
+async def test_a_visitor_comes_in_and_leaves_without_a_plate(
+    using_codes: httpx.AsyncClient,
+    ana: httpx.AsyncClient,
+    admin: Visitor,
+    gateway: Gateway,
+    server: Server,
+    owner: Any,
+    tmp_path: Path,
+) -> None:
+    first = await passes(ana, name="Plumber")
+    await rows(owner, "a", "UPDATE visitor_pass SET starts_at = now() - interval '1 hour' WHERE community_id = $1")
+    listed = await pulled(gateway)
+    made = await passes(ana, name="Cousin")  # the gateway doesn't know of this one yet
+    await rows(owner, "a", "UPDATE visitor_pass SET starts_at = now() - interval '1 hour' WHERE community_id = $1")
+    async with visiting(server.web) as visitor:
+        page = (await visitor.get(f"/{links.VISIT}/{made['link'].rpartition('/')[2]}")).text
+        code = (await visitor.client.get(address(made))).json()["code"]
+        pin = (await visitor.client.get(address(first))).json()["code"]["pin"]
+    assert re.search(r'data-testid="pin">(\d{4}) (\d{4})<', page)
+    assert re.search(r'data-testid="qr"><svg [^>]*class="qr"', page)
+    assert code["pin"] in re.sub(r"(?<=\d) (?=\d)", "", html.unescape(page))
+    async with at_the_gate(tmp_path, listed) as site:
+        assert await site.shows(code["qr"]) == (200, "by_code")
+        assert await site.shows(pin) == (200, "by_code")
+        assert await site.shows(code["qr"], "out") == (200, "by_code")
+        await site.drain(gateway)
+    seen = (await using_codes.get("/api/v1/communities/a/passages")).json()["items"]
+    assert [(p["gate"], p["reason"], p["opened"], p["holder"]["visitor_pass_id"]) for p in seen] == [
+        ("main-out", "by_code", True, made["id"]),
+        ("main-in", "by_code", True, first["id"]),
+        ("main-in", "by_code", True, made["id"]),
+    ]
+    assert (seen[0]["holder"]["credential"], seen[0]["holder"]["visitor"]) == (None, "Cousin")
+    shown = (await admin.get("/communities/a/passages")).text
+    assert shown.count("QR code or PIN") == 3
+    assert f'/communities/a/visitor-passes/{made["id"]}">Cousin' in shown
+
+
+async def test_a_pass_taken_back_and_a_new_link_reach_the_gates(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, gateway: Gateway, server: Server, tmp_path: Path
+) -> None:
+    made = await passes(ana)
+    async with httpx.AsyncClient(base_url=server.web) as visitor:
+        old = (await visitor.get(address(made))).json()["code"]
+        held = await pulled(gateway)
+        renewed = await send(ana, "POST", f"/visitor-passes/{made['id']}/link", 200)
+        new = (await visitor.get(address(renewed))).json()["code"]
+        assert old != new
+        update = await pulled(gateway, held.version, held.epoch)
+        assert (update.full, update.version > held.version) == (False, True)
+        async with at_the_gate(tmp_path, held) as site:
+            await site.decider.activate(update)
+            assert await site.shows(old["qr"]) == (403, "revoked")
+            assert await site.shows(old["pin"]) == (403, "unknown_code")
+            await changed(ana, "POST", f"/visitor-passes/{made['id']}/cancel", 200, {})
+            taken = await pulled(gateway, update.version, update.epoch)
+            assert taken.version > update.version
+            await site.decider.activate(taken)
+            assert await site.shows(new["qr"]) == (403, "revoked")
+            assert await site.shows(new["pin"]) == (403, "revoked")
+        assert (await visitor.get(address(renewed))).json()["code"] is None
+
+
+async def test_without_the_rule_nobody_has_a_code(
+    ana: httpx.AsyncClient, gateway: Gateway, server: Server, people: People
+) -> None:
+    made = await passes(ana)
+    held = await pulled(gateway)
+    assert held.codes is not None
+    assert held.codes.key == ""
+    async with visiting(server.web) as visitor:
+        assert (await visitor.client.get(address(made))).json()["code"] is None
+        assert 'data-testid="qr"' not in (await visitor.get(f"/{links.VISIT}/{made['link'].rpartition('/')[2]}")).text
+        administrator = await people("administrator@a.example")
+        await administrator.patch(RULES, json={"visitor_codes": True}, headers=ANY)
+        assert (await visitor.client.get(address(made))).json()["code"]
+    update = await pulled(gateway, held.version, held.epoch)
+    assert update.codes is not None
+    assert [code.visitor_pass for code in update.codes.codes] == [made["id"]]
+    theirs = await pulled(gateway, name="gateway-b")
+    assert theirs.codes is not None
+    assert (theirs.codes.key, theirs.codes.codes) == ("", [])
+    async with gateway("gateway-a") as client:  # of the release before
+        assert "codes" not in (await client.get("/edge/v1/access-list?version=0&epoch=0&features=rules")).json()
+
+
+async def test_two_passes_never_have_one_pin(
+    using_codes: httpx.AsyncClient,
+    ana: httpx.AsyncClient,
+    gateway: Gateway,
+    owner: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def few(secret: bytes, visitor_pass: int, number: int) -> str:
+        return f"0000000{number}"
+
+    monkeypatch.setattr(codes, "pin", few)
+    await asyncio.gather(*(passes(ana) for _ in range(3)))
+    found = await rows(owner, "a", "SELECT number, pin FROM pass_code WHERE community_id = $1 ORDER BY number")
+    assert [row["number"] for row in found] == [1, 2, 3]
+    assert len({row["pin"] for row in found}) == 3
+    key = (await rows(owner, "a", "SELECT signing FROM pass_key WHERE community_id = $1"))[0]["signing"]
+    assert found[2]["pin"] == codes.pin_digest(key, "00000003")
+
+
+async def test_a_barred_plate_s_pass_opens_nothing(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, gateway: Gateway, people: People
+) -> None:
+    made = await passes(ana, plate="9999ZZZ")
+    answer = await using_codes.post("/api/v1/communities/a/bars", json={"plate": "9999ZZZ", "reason": "blocks the way"})
+    assert answer.status_code == 201, answer.text
+    listed = await pulled(gateway)
+    assert listed.codes is not None
+    assert [(code.visitor_pass, code.status) for code in listed.codes.codes] == [(made["id"], "revoked")]
