@@ -26,6 +26,7 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "int": (int,),
     "float": (int, float),
     "bool": (bool,),
+    "contact": (int, str),
     "dict": (dict, Mapping),
     "list": (list,),
 }
@@ -34,6 +35,7 @@ _WORDS: Final = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
+    "contact": "a number or a name",
     "dict": "keys with values",
     "list": "a list",
 }
@@ -44,6 +46,7 @@ DERIVED: Final = (
     "parking_gateway_community",
     "parking_gateway_cameras",
     "parking_gateway_recorders",
+    "parking_gateway_readers",
     "parking_gateway_gates",
     "parking_gateway_sensors",
 )
@@ -148,7 +151,7 @@ def check_together(files: Sequence[File]) -> list[Fault]:
         if simulator := data.get("simulator"):
             once(file, "the host", simulator["host"], ("simulator", "host"))
         for index, sensor in enumerate(data.get("sensors") or []):
-            if not _is_template(sensor["dev_eui"]):
+            if not _is_template(sensor.get("dev_eui", "{{")):
                 once(file, "the sensor", sensor["dev_eui"].lower(), ("sensors", index, "dev_eui"))
     return faults
 
@@ -183,7 +186,8 @@ def _value(file: File, value: Any, option: spec.Option, path: Path) -> Iterable[
     if _is_template(value) and option["type"] not in ("list", "dict"):
         return
     kind = option["type"]
-    if not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool"):
+    fits = isinstance(value, _KINDS[kind]) and (kind == "bool" or not isinstance(value, bool))
+    if not fits:
         yield file.fault(path, f"{_WORDS[kind]} is expected, not {_short(value)}")
         return
     if "choices" in option and value not in option["choices"]:
@@ -222,7 +226,10 @@ def _relations(file: File) -> Iterable[Fault]:
     yield from _once(file, "gates", gates, "name")
     yield from _once(file, "lanes", lanes, "name")
     yield from _once(file, "spaces", spaces, "name")
-    yield from _once(file, "sensors", sensors, "dev_eui")
+    for by in ("dev_eui", "topic"):
+        yield from _once(file, "sensors", sensors, by)
+    readers = data.get("readers") or []
+    yield from _once(file, "readers", readers, "name")
     yield from _once(file, "residents", data.get("residents") or [], "email")
     yield from _once(file, "recorders", recorders, "name")
     yield from _once(file, "cameras", cameras, "name")
@@ -241,13 +248,28 @@ def _relations(file: File) -> Iterable[Fault]:
             yield file.fault(("recorders", index), "the kind mapped needs a mapping, and no other kind has one")
         if recorder["name"] not in {camera.get("recorder") for camera in cameras}:
             yield file.fault(("recorders", index, "name"), "no camera names this recorder")
+    for index, reader in enumerate(readers):
+        yield from _at_gate(file, reader, by_name, ("readers", index))
+        if "relay" not in by_name.get(reader["gate"], {"relay": None}):
+            yield file.fault(("readers", index), "its gate has no relay, so this gateway can't open it")
+    for index, gate in enumerate(gates):
+        for other in gate.get("interlock") or []:
+            yield from _names(
+                file, ("gates", index, "interlock"), other, [name for name in by_name if name != gate["name"]]
+            )
     for index, sensor in enumerate(sensors):
+        if ("dev_eui" in sensor) is ("topic" in sensor):
+            yield file.fault(("sensors", index), "it needs a dev_eui or a topic, and not both")
+        if (sensor["kind"] == "mapped") is not ("mapping" in sensor):
+            yield file.fault(("sensors", index), "the kind mapped needs a mapping, and no other kind has one")
         yield from _names(file, ("sensors", index, "space"), sensor["space"], [space["name"] for space in spaces])
 
 
 def _once(file: File, key: str, entries: Sequence[Mapping[str, Any]], by: str) -> Iterable[Fault]:
     seen: dict[str, int] = {}
     for index, entry in enumerate(entries):
+        if by not in entry:
+            continue
         value = str(entry[by]).lower()
         if value in seen:
             before = file.lines.get((key, seen[value], by), 0)
@@ -287,7 +309,7 @@ def _camera(
         yield file.fault(path, "it needs a lane, or gate and direction")
     else:
         yield from _at_gate(file, camera, gates, path)
-    if gate in gates and "relay" not in gates[gate]:
+    if gate is not None and gate in gates and "relay" not in gates[gate]:
         yield file.fault(path, f"its gate {gate} has no relay, so this gateway can't open it")
     if ("recorder" in camera) is not ("channel" in camera):
         yield file.fault(path, "it needs both recorder and channel, or neither")

@@ -18,7 +18,18 @@ _PORT: Final = 8100
 _BROKER_PORT: Final = 1883
 # What of a gate the application knows, and what the gateway.
 _OF_APPLICATION: Final = ("name", "title", "direction")
-_OF_GATEWAY: Final = ("name", "relay", "input", "min_gap_s")
+_OF_GATEWAY: Final = (
+    "name",
+    "relay",
+    "input",
+    "min_gap_s",
+    "still_open_s",
+    "others_open",
+    "close_after_clear_s",
+    "close_unused_s",
+    "hold_open",
+    "interlock",
+)
 _DESCRIBED: Final = ("title", "time_zone", "language", "spaces", "rules", "residents")
 
 
@@ -90,6 +101,7 @@ def gateway_variables(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "parking_gateway_community": name,
         "parking_gateway_cameras": cameras(data),
         "parking_gateway_recorders": list(data.get("recorders", [])),
+        "parking_gateway_readers": list(data.get("readers", [])),
         "parking_gateway_gates": [_only(gate, _OF_GATEWAY) for gate in data["gates"] if "relay" in gate],
         "parking_gateway_sensors": list(data.get("sensors", [])),
     }

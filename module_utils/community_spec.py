@@ -1,8 +1,8 @@
 """What a community's file may say: its keys, in the form of an argument spec.
 
-An option has a ``type`` (``str``, ``int``, ``float``, ``bool``, ``dict``, ``list``), and may have ``required``,
-``choices``, ``pattern`` with ``form`` (the pattern in words), ``least`` and ``most``, ``options`` (of a dictionary, or
-of a list's elements), ``elements`` and ``description``. A dictionary without ``options`` takes any keys.
+An option has a ``type`` (``str``, ``int``, ``float``, ``bool``, ``contact``, ``dict``, ``list``), and may have
+``required``, ``choices``, ``pattern`` with ``form`` (the pattern in words), ``least`` and ``most``, ``options`` (of a
+dictionary, or of a list's elements), ``elements`` and ``description``. A dictionary without ``options`` takes any keys.
 
 Kinds and rules repeat what the application knows (``gateway/config.py``, ``domain/community_rules.py``), which
 isn't installed on a control node. A test compares.
@@ -35,11 +35,31 @@ CAMERA_KINDS: Final = (
     "frigate",
     "mapped",
 )
-RELAY_KINDS: Final = ("shelly_gen2",)
-SENSOR_KINDS: Final = ("bosch_tps110", "nwave_nps405")
+RELAY_KINDS: Final = (
+    "shelly_gen2",
+    "shelly_gen1",
+    "tasmota",
+    "esphome",
+    "hikvision_gate",
+    "modbus_tcp",
+    "waveshare_modbus",
+    "gpio",
+    "http",
+)
+SENSOR_KINDS: Final = (
+    "bosch_tps110",
+    "nwave_nps405",
+    "milesight_em310_udl",
+    "milesight_em400_mud",
+    "libelium_parking",
+    "pni_placepod",
+    "mapped",
+)
 
 _CAMERA_KIND: Final = {"type": "str", "choices": CAMERA_KINDS, "description": "The format of its messages."}
 _DIRECTION: Final = {"type": "str", "choices": ("entry", "exit")}
+# The number of a switch or an input in its relay, or the name that the device calls it by.
+_CONTACT: Final = {"type": "contact"}
 
 RULES: Final[Mapping[str, Option]] = {
     "lots_per_unit": {"type": "int", "least": 0, "most": 1000},
@@ -52,6 +72,7 @@ RULES: Final[Mapping[str, Option]] = {
     "plate_matching": {"type": "str", "choices": ("exact", "careful", "generous")},
     "residents_open_gates": {"type": "bool"},
     "visitors_open_gates": {"type": "bool"},
+    "visitor_codes": {"type": "bool"},
     "accessible_needs_permit": {"type": "bool"},
     "visitor_passes_per_unit": {"type": "int", "least": 0, "most": 10000},
     "visitor_pass_max_hours": {"type": "int", "least": 1, "most": 8760},
@@ -65,10 +86,22 @@ RULES: Final[Mapping[str, Option]] = {
 
 _RELAY: Final[Mapping[str, Option]] = {
     "kind": {"type": "str", "choices": RELAY_KINDS},
-    "url": {"type": "str", "required": True, "pattern": r"https?://[^/\s]+/?", "form": "http://<address>, no path"},
-    "switch": {"type": "int", "least": 0, "most": 15},
+    "url": {
+        "type": "str",
+        "pattern": r"(https?|modbus)://[^/\s@]+/?",
+        "form": "http://<address> or modbus://<address>, no path",
+    },
+    "switch": _CONTACT,
     "pulse_s": {"type": "float", "least": 0.1, "most": 60},
-    "closed_input": {"type": "int", "least": 0, "most": 15},
+    "closed_input": _CONTACT,
+    "clear_input": _CONTACT,
+    "close_switch": _CONTACT,
+    "user": {"type": "str", "pattern": r"[^:\s]{1,64}", "form": "1 to 64 characters, no colon or space"},
+    "password": {"type": "str"},
+    "unit": {"type": "int", "least": 0, "most": 247},
+    "chip": {"type": "str", "pattern": r"/dev/gpiochip[0-9]{1,3}", "form": "/dev/gpiochip<number>"},
+    "active_low": {"type": "bool"},
+    "calls": {"type": "dict", "description": "How a barrier of the kind http is opened, closed and asked."},
 }
 
 FILE: Final[Mapping[str, Option]] = {
@@ -118,6 +151,21 @@ FILE: Final[Mapping[str, Option]] = {
             "relay": {"type": "dict", "options": _RELAY, "description": "What moves the barrier."},
             "input": {"type": "str", "choices": ("open", "step")},
             "min_gap_s": {"type": "float", "least": 0, "most": 60},
+            "still_open_s": {"type": "float", "least": 5, "most": 86_400},
+            "others_open": {"type": "bool"},
+            "close_after_clear_s": {"type": "float", "least": 0.2, "most": 60},
+            "close_unused_s": {"type": "float", "least": 5, "most": 600},
+            "hold_open": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "zone": {"type": "str", "required": True},
+                    "from": {"type": "str", "required": True},
+                    "until": {"type": "str", "required": True},
+                    "days": {"type": "list", "elements": "str"},
+                },
+            },
+            "interlock": {"type": "list", "elements": "str"},
         },
     },
     "lanes": {
@@ -140,6 +188,7 @@ FILE: Final[Mapping[str, Option]] = {
             "gate": _NAME,
             "direction": _DIRECTION,
             "secret_path": _SECRET_PATH,
+            "host": {"type": "str", "description": "Its address on the LAN, for the doctor."},
             "recorder": _NAME,
             "channel": {"type": "str"},
             "mapping": {"type": "dict"},
@@ -157,18 +206,29 @@ FILE: Final[Mapping[str, Option]] = {
             "mapping": {"type": "dict"},
         },
     },
+    "readers": {
+        "type": "list",
+        "elements": "dict",
+        "description": "Scanners and keypads for visitors' codes.",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "gate": {**_NAME, "required": True},
+            "direction": {**_DIRECTION, "required": True},
+            "secret_path": _SECRET_PATH,
+            "field": {"type": "str"},
+        },
+    },
     "sensors": {
         "type": "list",
         "elements": "dict",
         "options": {
-            "dev_eui": {
-                "type": "str",
-                "required": True,
-                "pattern": "[0-9a-fA-F]{16}",
-                "form": "16 hex digits in quotes",
-            },
+            "dev_eui": {"type": "str", "pattern": "[0-9a-fA-F]{16}", "form": "16 hex digits in quotes"},
+            "topic": {"type": "str", "pattern": r"[^+#]{1,200}", "form": "a topic without + and #"},
             "kind": {"type": "str", "choices": SENSOR_KINDS, "required": True},
             "space": {**_NAME, "required": True},
+            "mapping": {"type": "dict"},
+            "occupied_below_mm": {"type": "int", "least": 50, "most": 10_000},
+            "silence_s": {"type": "float", "least": 60, "most": 2_592_000},
         },
     },
     "spaces": {

@@ -20,7 +20,7 @@ from ansible.module_utils import community_spec as spec
 from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.domain.community_rules import RULES
-from parkmesh.gateway import config
+from parkmesh.gateway import config, gates, sensors
 from parkmesh.simulator.site import Site
 
 from .conftest import ROOT, load
@@ -155,8 +155,18 @@ def test_a_sensor_belongs_to_one_community() -> None:
 
 def test_the_spec_knows_what_the_application_knows() -> None:
     assert get_args(config.CameraKind) == spec.CAMERA_KINDS
-    assert get_args(config.RelayKind) == spec.RELAY_KINDS
-    assert get_args(config.SensorKind) == spec.SENSOR_KINDS
+    assert get_args(gates.RelayKind) == spec.RELAY_KINDS
+    assert get_args(sensors.SensorKind) == spec.SENSOR_KINDS
+    for struct, options in (
+        (config.Camera, set(spec.FILE["cameras"]["options"]) - {"lane"}),
+        (config.Recorder, spec.FILE["recorders"]["options"]),
+        (config.Reader, spec.FILE["readers"]["options"]),
+        (gates.Gate, set(spec.FILE["gates"]["options"]) - {"title", "direction"}),
+        (gates.Relay, spec.FILE["gates"]["options"]["relay"]["options"]),
+        (sensors.Sensor, spec.FILE["sensors"]["options"]),
+    ):
+        assert set(struct.__struct_fields__) == set(options), struct.__name__
+    assert (*transform._OF_GATEWAY,) == gates.Gate.__struct_fields__
     assert list(spec.RULES) == list(RULES)
     for name, rule in RULES.items():
         option = spec.RULES[name]

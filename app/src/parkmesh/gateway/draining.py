@@ -12,9 +12,10 @@ import httpx
 from msgspec import Struct
 
 from parkmesh.gateway.agent import elapsed_ms, now_ms, stored_time
-from parkmesh.gateway.config import Config, Relay
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import RelayError
+from parkmesh.gateway.gates import Relay
 from parkmesh.gateway.spool import Spool
 from parkmesh.gateway.sync import Sync
 from parkmesh.gateway.trusted_clock import TrustedClock
