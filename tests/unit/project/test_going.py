@@ -1,7 +1,4 @@
-"""playbooks/{offboard-community,replace-gateway,move-gateway}.yml, as far as they run without a system: their guards.
-
-molecule/site offboards a community, and replaces a gateway.
-"""
+"""playbooks/{offboard-community,replace-gateway,move-gateway}.yml, as far as they run without a system: their guards."""
 
 import subprocess
 import sys
