@@ -1,4 +1,4 @@
-"""playbooks/{offboard-community,replace-gateway,move-gateway}.yml, as far as they run without a system: their guards."""
+"""The guards of playbooks/{offboard-community,replace-gateway,move-gateway}.yml, which need no system."""
 
 import subprocess
 import sys
