@@ -44,7 +44,9 @@ def begin(disk: sqlite3.Connection | None, now: int) -> tuple[sqlite3.Connection
     memory.text_factory = readable
     memory.executescript(SCHEMA)
     copied = {table for table in _WORKED_WITH if disk is not None and _copy(disk, memory, table)}
-    fork = {"meta", "numbered", "inbox"} <= copied
+    # The disk may have been full already while it made the tables.
+    memory.execute("INSERT OR IGNORE INTO meta VALUES ('list_version', 0), ('dropped', 0), ('list_epoch', 0)")
+    fork = {"meta", "numbered", "inbox"} <= copied and _has_numbers(memory)
     if not fork:
         for table in ("meta", "numbered", "inbox", *_LIST):
             memory.execute(f"DELETE FROM {table}")  # noqa: S608 -- the tables above
@@ -59,6 +61,11 @@ def begin(disk: sqlite3.Connection | None, now: int) -> tuple[sqlite3.Connection
     pages: int = memory.execute("PRAGMA page_count").fetchone()[0]
     memory.execute(f"PRAGMA max_page_count = {pages + MOST_PAGES}")
     return memory, fork
+
+
+def _has_numbers(memory: sqlite3.Connection) -> bool:
+    values = [value for (value,) in memory.execute("SELECT value FROM meta WHERE key IN ('epoch', 'next_seq')")]
+    return len(values) == 2 and all(isinstance(value, int) and value > 0 for value in values)
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection, table: str) -> bool:
