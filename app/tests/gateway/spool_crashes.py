@@ -106,7 +106,7 @@ def crashes(
 
 
 def judge(folder: Path, left: Left, generation: int) -> World:
-    """Start the spool on what a crash left and drain it. Raises AssertionError where that isn't what the world knows."""
+    """Start the spool on what a crash left, and drain it. Raises AssertionError where something is lost or doubled."""
     disk_model.lay_out(folder, left.files)
     world = World(left.ledger)
     now = START + (generation + 1) * GENERATION_MS - 1
