@@ -16,8 +16,10 @@ from edge_server import TOKEN, EdgeServer
 from parkmesh.gateway import config, doctor, host, overlay_path
 from parkmesh.gateway.cli import gateway
 from parkmesh.gateway.doctor import Looks, ServerLook
+from parkmesh.gateway.gates import Gate, Relay
 from parkmesh.gateway.host import Readings
 from parkmesh.gateway.overlay_path import Overlay
+from parkmesh.gateway.sensors import Sensor
 from parkmesh.protocol.edge import AccessEntry
 from processes import GatewaySite, free_port, parkmesh, wait_for
 
@@ -31,8 +33,8 @@ CONFIG = config.Config(
     servers=[SERVER],
     mqtt=config.Mqtt(),
     cameras=[config.Camera("cam-in", "in", "entry", host="192.0.2.21", secret_path="a-secret-path")],
-    gates=[config.Gate("in", config.Relay("http://192.0.2.31"))],
-    sensors=[config.Sensor("0004a30b001c0530", "nwave_nps405", "p1-001")],
+    gates=[Gate("in", Relay("http://192.0.2.31"))],
+    sensors=[Sensor("p1-001", "nwave_nps405", "0004a30b001c0530")],
 )
 STATUS: dict[str, Any] = {
     "running": True,

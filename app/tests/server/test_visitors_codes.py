@@ -14,8 +14,9 @@ import msgspec
 import pytest
 from page_visitor import Visitor, visiting
 from parkmesh.domain import pass_codes as codes
-from parkmesh.gateway.config import Config, Gate, Reader, Relay
+from parkmesh.gateway.config import Config, Reader
 from parkmesh.gateway.decider import Decider
+from parkmesh.gateway.gates import Gate, Relay
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool
