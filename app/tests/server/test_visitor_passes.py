@@ -298,6 +298,7 @@ async def test_a_visitor_sees_his_pass_and_nothing_else(
             {"title": "Main exit", "direction": "exit"},
         ],
         "directions": "Second ramp.\nThen left.",
+        "code": None,
     }
     token = made["link"].rpartition("/")[2]
     stored = [dict(row) for row in await owner.fetch("SELECT * FROM audit_entry")]
