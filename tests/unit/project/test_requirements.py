@@ -29,7 +29,7 @@ def test_every_collection_the_playbooks_name_is_pinned() -> None:
         for path in (ROOT / folder).rglob("*.yml"):
             named |= set(
                 re.findall(
-                    r"(?<![\w-])((?:amazon|community|ansible|containers)\.(?!builtin)[a-z]+)\.[a-z0-9_]+",
+                    r"(?<![\w-])((?:amazon|community|ansible|containers)\.(?!builtin|yml)[a-z]+)\.[a-z0-9_]+",
                     path.read_text(),
                 )
             )
