@@ -74,11 +74,18 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
     if data is not None:
         raise WrongUse("--data belongs to --embedded")
     gc.disable()  # until the server is ready
+    try:
+        _serve(host or EVERYWHERE, port, edge_host, edge_port)
+    finally:
+        gc.enable()
+
+
+def _serve(host: str, port: int, edge_host: str, edge_port: int) -> None:
     from parkmesh.server.commands import run
 
     try:
         config = settings.from_environment()
-        web_socket = sockets.listen(host or EVERYWHERE, port)
+        web_socket = sockets.listen(host, port)
         edge_address = os.environ.get("PARKMESH_EDGE_ADDRESS", "").strip() or edge_host
         edge_socket = sockets.listen(edge_address, edge_port, before_up=True)
     except settings.SettingError as error:
