@@ -124,6 +124,8 @@ async def serve(
         )
         web = Application(web_app.create(web_pool, feeds, config, condition), "web", config.stop_s)
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
+        # Not only when it is ready: without a database that may be in hours.
+        _spare_collections()
         presence = servers.Presence(
             web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
             started_at,
@@ -183,8 +185,9 @@ async def serve(
 def _spare_collections() -> None:
     """Keep the garbage collector off what lives as long as the process and, mostly, off what lives for long.
 
-    A full collection looks at every object while no request is answered; with 2,000 open pages it took 0.4 s. Until now
-    none was made (see ``cli.serve``): what a start makes lives on, and to look for garbage in it takes a sixth of it.
+    A full collection looks at every object while no request is answered; with 2,000 open pages it took 0.4 s. Until the
+    applications are made there is none at all (see ``cli.serve``): what a start makes lives on, and to look for garbage
+    in it takes a sixth of its time.
     """
     gc.freeze()
     gc.enable()
