@@ -217,11 +217,19 @@ def _launch_template_data() -> None:
 
 
 def _launch_template_version_deletion() -> None:
-    """DeleteLaunchTemplateVersions, which moto has not; the numbers of deleted versions aren't used again.
+    """DeleteLaunchTemplateVersions, which moto has not; the numbers of deleted versions aren't used again, and the
+    latest version is the one with the highest number that is left.
 
     Amazon EC2 API Reference, DeleteLaunchTemplateVersions: the default version can't be deleted.
     """
     describe = LaunchTemplateBackend.describe_launch_template_versions
+    get = LaunchTemplate.get_version
+
+    def latest_version(self: Any) -> Any:
+        return next(version for version in reversed(self.versions) if not getattr(version, "deleted", False))
+
+    def get_version(self: Any, num: Any) -> Any:
+        return latest_version(self) if str(num).lower() == "$latest" else get(self, num)
 
     def describe_launch_template_versions(self: Any, **kwargs: Any) -> Any:
         versions = describe(self, **kwargs)
@@ -253,6 +261,7 @@ def _launch_template_version_deletion() -> None:
             }
         )
 
+    LaunchTemplate.latest_version, LaunchTemplate.get_version = latest_version, get_version
     LaunchTemplateBackend.describe_launch_template_versions = describe_launch_template_versions
     LaunchTemplates.delete_launch_template_versions = delete_launch_template_versions
 
