@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo app car mail lab-up lab-down lab-status venv test test-quick lint bench clean
+.PHONY: help demo app car mail lab-up lab-down lab-status venv test test-quick lint bench drills clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -48,6 +48,12 @@ lint: venv ## Run the linters
 
 bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
+
+drills: venv ## Crash, damage and kill a gateway for an hour or less; SEED=<number> does the same again
+	@cd app/tests/gateway && export PYTHONPATH=$(CURDIR)/app/src && \
+	  $(CURDIR)/.venv/bin/python spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
+	  $(CURDIR)/.venv/bin/python spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
+	  $(CURDIR)/.venv/bin/python kills.py --kills 1000 $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the lab, the venv and every cache of this clone
 	@[ ! -x .venv/bin/python ] || $(LAB) down --all

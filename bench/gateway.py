@@ -11,7 +11,7 @@ is one. Its list has 20,000 plates, and half of the cars' plates are misread.
   shared with nothing of the bench's where the machine has two.
 * rest: the memory after all that, and the processor's time while nothing comes.
 
-Usage: python bench/gateway.py [--seconds 30] [--records 100000] [--only drain,list,cars,rest]
+Usage: python bench/gateway.py [--seconds 20] [--records 100000] [--only drain,list,cars,rest] [--spool FOLDER]
 """
 # ruff: noqa: S311 -- chance chooses plates; nothing here is a secret
 
@@ -396,8 +396,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--only", default="drain,list,cars,rest", type=lambda text: text.split(","))
+    parser.add_argument("--spool", help="the spool's folder; /dev/shm leaves out the disk's time")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="parkmesh-gateway-") as name, postgres() as base, server(base) as target:
+    with (
+        tempfile.TemporaryDirectory(prefix="parkmesh-gateway-", dir=options.spool) as name,
+        postgres() as base,
+        server(base) as target,
+    ):
         asyncio.run(measure(base, target, Path(name), options))
 
 

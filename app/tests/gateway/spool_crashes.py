@@ -178,8 +178,7 @@ def judge_damaged(folder: Path, left: Left, generation: int) -> World:
     lost = [event for event in world.kept if not told[event]]
     untold = gaps.keys() <= {"space_state"} and not world.was_in_memory
     assert not lost or not untold, f"lost, and not told: {lost}"
-    doubled = [one for one, times in told.items() if times > 1]
-    assert not doubled or not untold or world.was_in_memory, f"doubled: {doubled}"
+    # Nothing doubled isn't asked: a log that has lost its end forgets what was decided, and what a server has of it.
     return world
 
 

@@ -31,7 +31,8 @@ def settle_left(spool: Spool, now: int) -> list[Read]:
     """Record what an earlier process took and didn't settle, as a gateway does that starts; return it."""
     left = spool.unsettled()
     for read in left:
-        event = (read.body.decode() if read.passage is None else read.passage.device_event_id or "").split(" ")[0]
+        body = read.body.decode(errors="replace")
+        event = (body if read.passage is None else read.passage.device_event_id or "").split(" ")[0][:200]
         spool.settle([read.id], passage(event, now, opened=False if read.passage else None, reason=LATE))
     return left
 

@@ -132,7 +132,10 @@ class Line:
         self._sync = Sync(config, spool, decider, client, clock=clock)  # type: ignore[arg-type]
 
     def _serve(self, request: httpx.Request) -> httpx.Response:
-        answer = self._world.receive(msgspec.json.decode(request.content, type=EventBatch))
+        try:
+            answer = self._world.receive(msgspec.json.decode(request.content, type=EventBatch))
+        except ValueError:  # damaged
+            return httpx.Response(422)
         if self._cut():
             raise httpx.ReadError("the line is down")
         if isinstance(answer, EventAck):

@@ -171,6 +171,12 @@ def _corrupt(text: str) -> sqlite3.DatabaseError:
     return error
 
 
+def _no_log() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("the log beside it can't be opened")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    return error
+
+
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
 """What SQLite says at the opening of a damaged file; SQLITE_ERROR of one whose header names an unknown format."""
 _DISK_FAILED = frozenset(
@@ -432,7 +438,9 @@ class Spool:
     def _connect(self, now: int, new_epoch: int) -> sqlite3.Connection:
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
-            db.execute("PRAGMA journal_mode = WAL")
+            if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                # Without a word SQLite goes on with a journal whose end a power cut can take back.
+                raise _no_log()
             db.execute("PRAGMA synchronous = FULL")
             if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise _corrupt("quick_check failed")
@@ -445,6 +453,9 @@ class Spool:
             )
             db.execute("INSERT OR IGNORE INTO meta VALUES ('dropped', 0), ('list_epoch', 0)")
             self._mend_numbers(db, now, new_epoch)
+            # A flush that failed may have lost what is still read of the log: bring it to the file and begin a new log,
+            # so that nothing is written behind what isn't there any more after the next power cut.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         except UnicodeDecodeError:
             # SQLite quotes the damaged schema in what it says, and that isn't text any more.
             db.close()

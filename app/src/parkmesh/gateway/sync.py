@@ -260,7 +260,13 @@ class Sync:
         if seq is None:
             return
         gap = await self._decider.on_disk(lambda: self._spool.stand_in(seq, now))
-        answer = await self._post(server, [msgspec.Raw(msgspec.json.encode(gap))])
+        try:
+            answer = await self._post(server, [msgspec.Raw(msgspec.json.encode(gap))])
+        except _Failed as failure:
+            if failure.conflict is not None:
+                # The server has this record as it was before the disk damaged it, and the answer was lost.
+                await self._start_over(failure.conflict, records)
+            raise
         ack = msgspec.json.decode(answer, type=EventAck)
         if (ack.epoch, ack.acked) != (epoch, seq):
             raise _Failed(f"the server acknowledged another record (epoch {ack.epoch}, seq {ack.acked})")
