@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ansible.module_utils
+import segno
 import yaml
 from ansible.errors import AnsibleFilterError
 
@@ -16,9 +17,9 @@ if _MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(_MODULE_UTILS)
 
 if TYPE_CHECKING:
-    from module_utils import community_file, community_new, community_trial, qr_code
+    from module_utils import community_file, community_new, community_trial
 else:
-    from ansible.module_utils import community_file, community_new, community_trial, qr_code
+    from ansible.module_utils import community_file, community_new, community_trial
 
 
 def community_place(members: Iterable[Mapping[str, Any]], overlay: str) -> dict[str, Any]:
@@ -55,11 +56,13 @@ def community_results(
 
 
 def qr_svg(text: str) -> str:
-    """A text as the SVG image of a QR code."""
+    """A text as the SVG image of a QR code, in black and white with the margin that scanners want."""
     try:
-        return qr_code.svg(str(text))
-    except qr_code.QrError as error:
-        raise AnsibleFilterError(f"qr_svg: {error}") from error
+        code = segno.make(str(text), error="m", micro=False)
+    except segno.DataOverflowError as error:
+        raise AnsibleFilterError(f"qr_svg: the text is too long for a QR code ({len(str(text))} characters)") from error
+    drawn: str = code.svg_inline(border=4, dark="#000", light="#fff", svgclass=None, lineclass=None, omitsize=True)
+    return drawn
 
 
 class FilterModule:

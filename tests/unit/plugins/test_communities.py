@@ -13,12 +13,11 @@ from typing import Any, get_args
 import msgspec
 import pytest
 import yaml
+from ansible.errors import AnsibleFilterError
 from ansible.module_utils import community_file as checks
 from ansible.module_utils import community_inventory as transform
-from ansible.module_utils import community_new, community_trial, qr_code
+from ansible.module_utils import community_new, community_trial
 from ansible.module_utils import community_spec as spec
-from hypothesis import given
-from hypothesis import strategies as st
 from parkmesh.domain.community_rules import RULES
 from parkmesh.gateway import config, gates, sensors
 from parkmesh.simulator.site import Site
@@ -279,49 +278,12 @@ def test_each_way_in_which_a_test_fails_is_told() -> None:
     assert [word.partition(",")[0] for word in words] == ["let in", "HTTP 404", "granted (any)"]
 
 
-# Read by OpenCV's reader when it was made.
-QR_OF_HELLO = """
-#######.##.#..#######
-#.....#..##.#.#.....#
-#.###.#..####.#.###.#
-#.###.#.#..#..#.###.#
-#.###.#.#...#.#.###.#
-#.....#.#.##..#.....#
-#######.#.#.#.#######
-........#####........
-#...#.######.#####..#
-...###..#.###..#.####
-#.##..#.#.##..###..#.
-###..#...#...##.#....
-..#.###..#..###...##.
-........###.###..#.##
-#######.##..##...#.#.
-#.....#....##..#...#.
-#.###.#.#..#..###.#.#
-#.###.#....##....#.##
-#.###.#..###..####...
-#.....#..#...##......
-#######.#...#####.#.#
-"""
-
-
-def test_a_code_that_a_reader_read_is_made_the_same() -> None:
-    drawn = ["".join("#" if dark else "." for dark in row) for row in qr_code.matrix("HELLO")]
-    assert drawn == QR_OF_HELLO.split()
-
-
-@given(st.text(max_size=45))
-def test_every_short_text_has_a_code_with_three_finders(text: str) -> None:
-    rows = qr_code.matrix(text)
-    assert len({len(rows), *map(len, rows)}) == 1
-    finder = [True, False, True, True, True, False, True]
-    assert rows[3][:7] == rows[3][-7:] == rows[-4][:7] == finder
-
-
-def test_a_text_that_is_too_long_is_refused() -> None:
-    assert len(qr_code.matrix("x" * 180)) == 53
-    with pytest.raises(qr_code.QrError):
-        qr_code.matrix("x" * 181)
+def test_a_link_becomes_an_image_of_squares_and_a_text_that_is_too_long_is_refused() -> None:
+    drawn = FILTERS["qr_svg"]("https://parking.example.org/join?token=<secret>")
+    assert drawn.startswith("<svg ")
+    assert "secret" not in drawn
+    with pytest.raises(AnsibleFilterError, match="too long"):
+        FILTERS["qr_svg"]("x" * 3000)
 
 
 def inventory(folder: Path, **files: str) -> subprocess.CompletedProcess[str]:
