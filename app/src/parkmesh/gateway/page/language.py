@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from parkmesh.domain import accepted_language
 from parkmesh.gateway.page.spanish import SPANISH
 
 DEFAULT = "en"
 _TEXTS: Mapping[str, Mapping[str, str]] = {"en": {}, "es": SPANISH}
-_MAX_HEADER = 200
 
 
 class Language(Struct, frozen=True):
@@ -32,14 +32,4 @@ def of(code: str) -> Language:
 
 def preferred(header: str) -> str:
     """Return the code of the language that an ``Accept-Language`` header likes best of those there are."""
-    best, best_weight = DEFAULT, 0.0
-    for item in header[:_MAX_HEADER].split(","):
-        tag, _, parameter = item.strip().partition(";")
-        code = tag.strip().lower().partition("-")[0]
-        try:
-            weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
-        except ValueError:
-            continue
-        if code in _TEXTS and best_weight < weight <= 1:
-            best, best_weight = code, weight
-    return best
+    return accepted_language.preferred(header, _TEXTS, DEFAULT)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from starlette.requests import HTTPConnection
 
+from parkmesh.domain import accepted_language
 from parkmesh.server.http.messages import Message
 from parkmesh.server.web import security
 
@@ -29,7 +30,6 @@ FOLDER = Path(__file__).parent / "locale"
 
 # How dates are written. The times of English pages are those of Europe: 24 hours, day before month.
 _LOCALES = {"en": "en_GB", "es": "es_ES"}
-_MAX_HEADER = 200
 
 
 def N_(message: str) -> str:
@@ -154,17 +154,7 @@ def of(request: HTTPConnection) -> Language:
 
 def preferred(header: str) -> str:
     """Return the code of the language that an ``Accept-Language`` header likes best of those there are."""
-    best, best_weight = DEFAULT, 0.0
-    for item in header[:_MAX_HEADER].split(","):
-        tag, _, parameter = item.strip().partition(";")
-        code = tag.strip().lower().partition("-")[0]
-        try:
-            weight = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
-        except ValueError:
-            continue
-        if code in LANGUAGES and best_weight < weight <= 1:
-            best, best_weight = code, weight
-    return best
+    return accepted_language.preferred(header, LANGUAGES, DEFAULT)
 
 
 def jinja_callables() -> dict[str, Any]:
