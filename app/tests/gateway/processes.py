@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,17 @@ class GatewaySite:
         self.processes.append(self.gateway)
         wait_for(lambda: self._answers(self.port, "/healthz"), "the gateway")
         return self.gateway
+
+    @contextmanager
+    def at_work(self) -> Iterator["GatewaySite"]:
+        """Run relay and gateway, from the first access list on until the end of the block."""
+        try:
+            self.start_relay()
+            self.start_gateway()
+            wait_for(lambda: self.status()["access_list_version"] == 1, "the access list")
+            yield self
+        finally:
+            self.stop()
 
     def _answers(self, port: int, path: str) -> bool:
         try:

@@ -235,13 +235,8 @@ def test_the_overlay_s_daemon_tells_which_servers_are_reached_directly(tmp_path:
 def site(tmp_path: Path) -> Iterator[GatewaySite]:
     with EdgeServer([AccessEntry("ana", "1234BCD", "active")]) as server:
         running = GatewaySite(tmp_path, [server.url], TOKEN)
-        try:
-            running.start_relay()
-            running.start_gateway()
-            wait_for(lambda: running.status()["access_list_version"] == 1, "the access list")
+        with running.at_work():
             yield running
-        finally:
-            running.stop()
 
 
 def test_it_looks_beside_a_running_agent_and_without_one(site: GatewaySite, tmp_path: Path) -> None:

@@ -32,13 +32,8 @@ def server() -> Iterator[EdgeServer]:
 @pytest.fixture
 def site(server: EdgeServer, tmp_path: Path) -> Iterator[GatewaySite]:
     running = GatewaySite(tmp_path, [server.url], TOKEN)
-    try:
-        running.start_relay()
-        running.start_gateway()
-        wait_for(lambda: running.status()["access_list_version"] == 1, "the access list")
+    with running.at_work():
         yield running
-    finally:
-        running.stop()
 
 
 def car(site: GatewaySite, *args: str) -> tuple[int, str]:

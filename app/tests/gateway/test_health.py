@@ -73,13 +73,8 @@ def test_only_what_was_well_before_counts_and_running_always(found: health.Check
 def site(tmp_path: Path) -> Iterator[GatewaySite]:
     with EdgeServer([AccessEntry("ana", "1234BCD", "active")]) as server:
         running = GatewaySite(tmp_path, [server.url], TOKEN)
-        try:
-            running.start_relay()
-            running.start_gateway()
-            wait_for(lambda: running.status()["access_list_version"] == 1, "the access list")
+        with running.at_work():
             yield running
-        finally:
-            running.stop()
 
 
 def ask(site: GatewaySite, *options: str) -> tuple[int, dict[str, Any]]:

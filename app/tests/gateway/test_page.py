@@ -67,13 +67,8 @@ def site(server: EdgeServer, tmp_path: Path) -> Iterator[GatewaySite]:
     running.config["local_page"] = {"password": HASH, "host": "127.0.0.1", "port": free_port()}
     running.config["cameras"][1]["secret_path"] = SECRET
     running.config_path.write_text(json.dumps(running.config))
-    try:
-        running.start_relay()
-        running.start_gateway()
-        wait_for(lambda: running.status()["access_list_version"] == 1, "the access list")
+    with running.at_work():
         yield running
-    finally:
-        running.stop()
 
 
 def reader(site: GatewaySite, accepts: str = "en") -> Reader:
