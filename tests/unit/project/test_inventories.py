@@ -51,6 +51,27 @@ def test_playbook_is_accepted_with_the_production_inventory(playbook: Path) -> N
     assert done.returncode == 0, done.stderr
 
 
+def test_every_play_names_hosts_that_something_makes() -> None:
+    """Ansible only warns of a group that nothing makes, and leaves the play out."""
+    plays = [
+        (path.name, play)
+        for path in sorted((ROOT / "playbooks").glob("*.yml"))
+        for play in yaml.safe_load(path.read_text())
+    ]
+    made = {"localhost", "overlay_online", "community_"}
+    for path in (ROOT / "inventory").glob("*/hosts.yml"):
+        made |= set(yaml.safe_load(path.read_text())["all"]["children"])
+    for path in (ROOT / "playbooks").rglob("*.yml"):
+        for key in re.findall(r"group_by:\n +key: (.*)", path.read_text()):
+            made |= set(re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", key) if "{{" in key else [key])
+    named = set()
+    for name, play in plays:
+        pattern = re.sub(r"\{\{.*?default\('([^']*)'\).*?\}\}", r"\1", str(play.get("hosts", "")))
+        named |= {(name, part.lstrip("&!")) for part in pattern.split(":") if part}
+    assert len(named) > 40
+    assert sorted((name, part) for name, part in named if part not in made) == []
+
+
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
 def test_playbook_opens_with_what_it_does_and_an_example(playbook: Path) -> None:
     head = [line for line in playbook.read_text().splitlines() if line.startswith("#")]
