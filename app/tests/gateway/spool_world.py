@@ -154,10 +154,11 @@ class Line:
             tries += 1
             assert tries < 50, f"the backlog doesn't drain: {self._spool.counts()}"
             try:
-                await self._sync._push(SERVER)
+                await self.push()
             except Exception as error:
                 if type(error).__name__ != "_Failed":
                     raise
+            self._spool.recover(self._clock())  # as the agent does, now and then
 
 
 async def _now(work: Callable[[], Any]) -> Any:

@@ -574,6 +574,33 @@ def test_a_file_of_an_unknown_format_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / f"spool.db.corrupt-{NOW + 5}").exists()
 
 
+def test_damage_that_only_a_query_finds_is_mended_and_the_backlog_drains(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool.db", now=NOW)
+    for i in range(5):
+        spool.append(passage(i))
+    spool.close()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        # An index with a row that its table hasn't: a quick check doesn't look at that.
+        db.execute("PRAGMA writable_schema = on")
+        [row] = db.execute("SELECT * FROM sqlite_master WHERE name = 'waiting_lane'").fetchall()
+        db.execute("DELETE FROM sqlite_master WHERE name = 'waiting_lane'")
+        db.commit()
+    with closing(sqlite3.connect(spool.path)) as db, db:
+        db.execute("DELETE FROM waiting WHERE id = 3")
+        db.execute("PRAGMA writable_schema = on")
+        db.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", row)
+        db.commit()
+    again = Spool(spool.path, now=NOW + 5)
+    assert not again.in_memory
+    again.batch(100, NOW + 5)
+    assert again.in_memory, "the query found nothing"
+    assert again.recover(NOW + 6)
+    assert [event.plate for event in events(again) if isinstance(event, Passage)] == [
+        f"000{i}BCD" for i in (0, 1, 3, 4)
+    ]
+    assert not again.in_memory
+
+
 def test_a_bit_that_flips_anywhere_keeps_nothing_from_starting(tmp_path: Path) -> None:
     listed = [AccessEntry(f"c{i}", f"{i:04d}BCD", "active" if i % 3 else "revoked", None, NOW + i) for i in range(90)]
     spool = Spool(tmp_path / "spool.db", now=NOW)

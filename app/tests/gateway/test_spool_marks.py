@@ -102,6 +102,46 @@ def test_a_spool_that_is_set_aside_or_gone_tells_what_it_held(spool: Spool, how:
     assert events(reopen(spool)) == [Gap(1, Times(NOW - 5), "spool_lost", 30 - 7 + 1 + 1)]
 
 
+def test_a_log_damaged_while_it_went_to_the_file_is_told(spool: Spool, tmp_path: Path) -> None:
+    """Each page of the file may be there before the others, so the ids can be newer than the rows."""
+    for i in range(5):
+        spool.append(passage(i))
+    spool.batch(2)
+    log, marks_file = spool.path.with_name("spool.db-wal"), spool.path.with_name("spool.db.marks")
+    before, frames, noted = spool.path.read_bytes(), bytearray(log.read_bytes()), marks_file.read_bytes()
+    spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    after = spool.path.read_bytes()
+    assert len(before) == len(after)
+    frames[32 + 24 + 100] ^= 1  # in the first page of the log
+    pages = [at for at in range(0, len(after), 4096) if before[at : at + 4096] != after[at : at + 4096]]
+    assert len(pages) > 3
+    for at in pages:
+        folder = tmp_path / f"page-{at}"
+        folder.mkdir()
+        (folder / "spool.db").write_bytes(before[:at] + after[at : at + 4096] + before[at + 4096 :])
+        (folder / "spool.db-wal").write_bytes(frames)
+        (folder / "spool.db.marks").write_bytes(noted)
+        found = Spool(folder / "spool.db", now=NOW + 1)
+        told = events(found)
+        if found.in_memory:
+            assert found.recover(NOW + 2)
+            told = events(found)
+        assert any(isinstance(event, Gap) for event in told), f"page at {at}: nothing is told"
+        found.close()
+
+
+def test_a_start_after_a_kill_misses_no_log(spool: Spool, tmp_path: Path) -> None:
+    for i in range(3_000):  # the log begins anew meanwhile
+        spool.append(passage(i))
+        if i % 500 == 0:
+            folder = tmp_path / f"killed-{i}"
+            shutil.copytree(spool.path.parent, folder, ignore=shutil.ignore_patterns("killed-*"))
+            found = Spool(folder / "spool.db", now=NOW + 1)
+            assert found.counts().waiting == i + 1
+            assert found.state("loss_told") is None
+            found.close()
+
+
 @pytest.mark.parametrize("without", ["missing", "damaged"])
 def test_without_marks_nobody_knows_how_much_is_lost(spool: Spool, without: str) -> None:
     for i in range(30):
@@ -186,7 +226,8 @@ class Acts(RuleBasedStateMachine):
     @invariant()
     def marks_are_true(self) -> None:
         waiting = self.spool._db.execute("SELECT count(*) FROM waiting").fetchone()[0]
-        assert marks(self.spool) == spool_marks.of(self.spool._db, waiting)
+        end = self.spool._log.end() if self.spool._log is not None else None
+        assert marks(self.spool) == spool_marks.of(self.spool._db, waiting, end)
 
 
 TestActs = Acts.TestCase

@@ -28,8 +28,9 @@ import msgspec
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.gateway import list_copy, spool_marks, spool_memory
+from parkmesh.gateway import list_copy, spool_log, spool_marks, spool_memory
 from parkmesh.gateway.reserve import Reserve
+from parkmesh.gateway.spool_log import LogEnd, LogIndex
 from parkmesh.gateway.spool_marks import Marks, MarksFile
 from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, has_all_columns, readable
 from parkmesh.protocol.edge import (
@@ -171,6 +172,16 @@ def _corrupt(text: str) -> sqlite3.DatabaseError:
     return error
 
 
+def _is_sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
+    """Tell whether SQLite finds its file whole. A ``thorough`` look takes longer: it sees an index that isn't its
+    table's any more, which only a query that uses it stumbles over. Such an index is made anew."""
+    check = "PRAGMA integrity_check(1)" if thorough else "PRAGMA quick_check(1)"
+    if thorough and db.execute(check).fetchone()[0] != "ok":
+        db.execute("REINDEX")
+    sound: bool = db.execute(check).fetchone()[0] == "ok"
+    return sound
+
+
 def _no_log() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("the log beside it can't be opened")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR
@@ -228,11 +239,12 @@ class Spool:
         self._marker = path.with_name(path.name + ".in-memory")
         self._mutex = threading.RLock()
         self.disk_error: str | None = None
-        self.in_memory = self._fork = self._list_damaged = False
+        self.in_memory = self._fork = self._list_damaged = self._doubted = False
         self._lost: Counter[str] = Counter()
         self._marks = MarksFile(path.with_name(path.name + ".marks"))
         self._waiting_on_disk = self._bytes = self._waiting = 0
         self._disk: sqlite3.Connection | None = None
+        self._log: LogIndex | None = None
         self._lock_file = self._lock()
         try:
             self._disk = self._open_with_reserve(now)
@@ -254,6 +266,7 @@ class Spool:
         self.epoch = self._meta("epoch")
         self._weigh()
         self._note_marks()
+        self._marks.flush()  # of the log, which began anew: what was noted of the one before is no measure any more
 
     def _weigh(self) -> None:
         self._bytes, self._waiting = self._db.execute(_WEIGHT).fetchone()
@@ -262,7 +275,8 @@ class Spool:
         """Note how far the spool on the disk has come. What is only in memory is told by the marker, if it is lost."""
         if not self.in_memory:
             with suppress(sqlite3.Error):
-                self._marks.note(spool_marks.of(self._db, self._waiting))
+                end = self._log.end() if self._log is not None else None
+                self._marks.note(spool_marks.of(self._db, self._waiting, end))
 
     def flush_marks(self) -> None:
         """Bring the marks to the disk, if they have changed since they were there."""
@@ -308,9 +322,10 @@ class Spool:
         # The epoch is the creation's time: a new spool's is larger than any before it, also where the clock is behind.
         new_epoch = max(now, noted.epoch + 1 if noted is not None else 0)
         set_aside = False
+        log_size = spool_log.size(self.path)
         try:
             try:
-                db = self._connect(now, new_epoch)
+                db, end = self._connect(now, new_epoch)
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF not in _DAMAGED:
                     raise
@@ -321,8 +336,11 @@ class Spool:
                     broken = self.path.with_name(self.path.name + suffix)
                     if broken.exists():
                         broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
-                db = self._connect(now, new_epoch)
-            self._tell_loss(db, noted, now, set_aside=set_aside)
+                db, end = self._connect(now, new_epoch)
+            cut = False
+            if noted is not None and end is not None and log_size > 0 and not set_aside:
+                cut = end.has_lost_its_end(noted.end)
+            self._tell_loss(db, noted, now, set_aside=set_aside, cut=cut)
         except sqlite3.Error as error:
             raise self._error(error) from None
         except OSError as error:
@@ -330,14 +348,14 @@ class Spool:
         return db
 
     @staticmethod
-    def _tell_loss(db: sqlite3.Connection, noted: Marks | None, now: int, *, set_aside: bool) -> None:
-        """Tell by a gap what a spool misses: one that was set aside or is gone, or whose log has lost its end.
+    def _tell_loss(db: sqlite3.Connection, noted: Marks | None, now: int, *, set_aside: bool, cut: bool) -> None:
+        """Tell by a gap what a spool misses: one that was set aside or is gone, or whose log was ``cut``.
 
         The gap comes after all that waits, so that this gets the numbers again under which the server may have it.
         """
-        found = spool_marks.of(db, 0)
-        missing = spool_marks.lost(noted, found) if noted is not None else 0
-        is_behind = noted is not None and found.is_behind(noted)
+        found = spool_marks.of(db, db.execute("SELECT count(*) FROM waiting").fetchone()[0])
+        missing = spool_marks.lost(noted, found, cut=cut) if noted is not None else 0
+        is_behind = noted is not None and (cut or found.is_behind(noted))
         if not set_aside and not is_behind:
             return
         is_new = not found.records and not found.messages
@@ -391,6 +409,7 @@ class Spool:
         if error.code == sqlite3.SQLITE_FULL and self._reserve.free():
             log.error("%s; going on with the room that was reserved", error)
             return True
+        self._doubted = error.code in _DAMAGED
         self._go_to_memory(str(error), max(self._began, self.epoch) + 1)
         return True
 
@@ -408,6 +427,8 @@ class Spool:
                 self._reserve.take()
                 return True
             memory = self._db
+            if self._doubted:
+                self._let_go_of_disk()  # what is damaged is found when it is opened again
             try:
                 if self._disk is None:
                     self._disk = self._open_with_reserve(now)
@@ -415,13 +436,11 @@ class Spool:
             except (SpoolError, sqlite3.Error) as failure:
                 error = self._error(failure) if isinstance(failure, sqlite3.Error) else failure
                 self.disk_error = str(error)
-                if self._disk is not None and error.code != sqlite3.SQLITE_FULL:
+                if error.code != sqlite3.SQLITE_FULL:
                     # What an open file says of a disk that failed may stay wrong when the disk is well.
-                    with suppress(sqlite3.Error):
-                        self._disk.close()
-                    self._disk = None
+                    self._let_go_of_disk()
                 return False
-            self._db, self.in_memory, self.disk_error = self._disk, False, None
+            self._db, self.in_memory, self.disk_error, self._doubted = self._disk, False, None, False
             self._lost.clear()
             self._waiting_on_disk = 0
             memory.close()
@@ -435,15 +454,26 @@ class Spool:
         log.warning("%s takes writes again: what was in memory is on disk", self.path)
         return True
 
-    def _connect(self, now: int, new_epoch: int) -> sqlite3.Connection:
+    def _let_go_of_disk(self) -> None:
+        if self._disk is not None:
+            with suppress(sqlite3.Error):
+                self._disk.close()
+            self._disk = None
+
+    def _connect(self, now: int, new_epoch: int) -> tuple[sqlite3.Connection, LogEnd | None]:
+        """Open the spool's file; return it and where its log ended, if that is known."""
+        if self._log is not None:
+            self._log.close()
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
                 # Without a word SQLite goes on with a journal whose end a power cut can take back.
                 raise _no_log()
             db.execute("PRAGMA synchronous = FULL")
-            if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise _corrupt("quick_check failed")
+            if not _is_sound(db, thorough=self._doubted):
+                raise _corrupt("what is stored is damaged")
+            self._log = LogIndex(self.path)
+            end = self._log.end()
             db.text_factory = readable
             db.executescript(SCHEMA)
             if not has_all_columns(db):
@@ -468,7 +498,7 @@ class Spool:
             os.fsync(directory)
         finally:
             os.close(directory)
-        return db
+        return db, end
 
     def _mend_numbers(self, db: sqlite3.Connection, now: int, new_epoch: int) -> None:
         """Put right the numbers that a damaged disk has made none: without them nothing could start."""
@@ -499,6 +529,8 @@ class Spool:
             self._db.close()
             if self._disk is not None:
                 self._disk.close()
+            if self._log is not None:
+                self._log.close()
             self._marks.close()
             self._let_go()
 

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-_SLOT = struct.Struct("<8sQ6Q")
+from parkmesh.gateway.spool_log import LogEnd
+
+_SLOT = struct.Struct("<8sQ8Q")
 _SUM = struct.Struct("<I")
 _LENGTH = _SLOT.size + _SUM.size
-_MAGIC = b"pmmarks1"
+_MAGIC = b"pmmarks2"
 _TABLES = ("waiting", "inbox")
 
 
@@ -27,7 +29,7 @@ class Marks(Struct, frozen=True):
 
     ``records`` and ``messages`` are the last ids of the records for the server and of the cameras' messages: they only
     rise, whatever is deleted. ``backlog`` are the records that no server has acknowledged, ``undecided`` the messages
-    without a decision.
+    without a decision. ``end`` is that of SQLite's log.
     """
 
     epoch: int
@@ -36,22 +38,29 @@ class Marks(Struct, frozen=True):
     messages: int
     backlog: int
     undecided: int
+    end: LogEnd = LogEnd()
 
     def is_behind(self, noted: "Marks") -> bool:
         return self.records < noted.records or self.messages < noted.messages
 
 
-def lost(noted: Marks, found: Marks) -> int:
+def lost(noted: Marks, found: Marks, *, cut: bool) -> int:
     """Return how many records and messages a spool that has come as far as ``found`` misses at most.
 
-    What had gone to the server before isn't lost: no more is than waited at the time of ``noted``.
+    What had gone to the server before isn't lost: no more is than waited at the time of ``noted``. Where the log was
+    ``cut`` while a part of it was already in the spool's file, the ids may be newer than the rows: then something is
+    missing whatever the ids say.
     """
     records = min(noted.backlog, noted.records - found.records)
     messages = min(noted.undecided, noted.messages - found.messages)
-    return max(0, records) + max(0, messages)
+    missing = max(0, records) + max(0, messages)
+    waited = noted.backlog + noted.undecided
+    if cut and waited:
+        missing = max(1, missing, waited - found.backlog - found.undecided)
+    return missing
 
 
-def of(db: sqlite3.Connection, waiting: int) -> Marks:
+def of(db: sqlite3.Connection, waiting: int, end: LogEnd | None = None) -> Marks:
     """Return how far the spool ``db`` has come; ``waiting`` is the number of records that wait for a number."""
     row = db.execute(
         "SELECT (SELECT value FROM meta WHERE key = 'epoch'), (SELECT value FROM meta WHERE key = 'next_seq'), "
@@ -60,7 +69,8 @@ def of(db: sqlite3.Connection, waiting: int) -> Marks:
         "(SELECT count(*) FROM numbered) + ?, (SELECT count(*) FROM inbox)",
         (waiting,),
     ).fetchone()
-    return Marks(*(value if isinstance(value, int) and 0 <= value < 2**63 else 0 for value in row))
+    numbers = [value if isinstance(value, int) and 0 <= value < 2**63 else 0 for value in row]
+    return _marks([*numbers, end.log, end.frames] if end is not None else [*numbers, 0, 0])
 
 
 def catch_up(db: sqlite3.Connection, noted: Marks) -> None:
@@ -123,12 +133,18 @@ class MarksFile:
             self._file = None
 
 
+def _marks(fields: list[int]) -> Marks:
+    epoch, next_seq, records, messages, backlog, undecided, log, frames = fields
+    return Marks(epoch, next_seq, records, messages, backlog, undecided, LogEnd(log, frames))
+
+
 def _fields(marks: Marks) -> tuple[int, ...]:
-    return marks.epoch, marks.next_seq, marks.records, marks.messages, marks.backlog, marks.undecided
+    end = marks.end.log, marks.end.frames
+    return marks.epoch, marks.next_seq, marks.records, marks.messages, marks.backlog, marks.undecided, *end
 
 
 def _slot(content: bytes) -> tuple[int, Marks] | None:
     if len(content) != _LENGTH or _SUM.unpack(content[_SLOT.size :])[0] != zlib.crc32(content[: _SLOT.size]):
         return None
     magic, turn, *fields = _SLOT.unpack(content[: _SLOT.size])
-    return (turn, Marks(*fields)) if magic == _MAGIC else None
+    return (turn, _marks(fields)) if magic == _MAGIC else None
