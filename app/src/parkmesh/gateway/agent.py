@@ -6,16 +6,18 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
 import msgspec
 import uvicorn
+from starlette.applications import Starlette
 
 from parkmesh import __version__
 from parkmesh.gateway import device_faults, drivers, watchdog
 from parkmesh.gateway.barrier import Moves
+from parkmesh.gateway.certificate import Certificate
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
@@ -74,8 +76,12 @@ async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms
         log.error("the clock is wrong: it must be later than %d ms since 1970; nobody is refused for it", clock.highest)
     try:
         manager = watchdog.of_this_process()
-        with listening(config.listen.host, config.listen.port, manager) as sock:
-            await _run(config, token, spool, sock, clock, manager)
+        with ExitStack() as listeners:
+            sock = listeners.enter_context(listening(config.listen.host, config.listen.port, manager))
+            secure = None
+            if config.listen.tls_port is not None:
+                secure = listeners.enter_context(listening(config.listen.host, config.listen.tls_port, manager))
+            await _run(config, token, spool, sock, secure, clock, manager)
     finally:
         spool.close(clock())
     log.info("stopped")
@@ -123,9 +129,29 @@ def stored_time(spool: Spool) -> int:
     return int(stored) if stored.isdigit() and len(stored) < 15 else 0
 
 
+def _of_listener(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=5,
+        limit_concurrency=256,
+    )
+
+
 async def _run(
-    config: Config, token: str, spool: Spool, sock: socket.socket, clock: TrustedClock, manager: watchdog.Watchdog
+    config: Config,
+    token: str,
+    spool: Spool,
+    sock: socket.socket,
+    secure: socket.socket | None,
+    clock: TrustedClock,
+    manager: watchdog.Watchdog,
 ) -> None:
+    """``sock`` is where cameras post, ``secure`` where they do over TLS."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -157,6 +183,7 @@ async def _run(
         sync.device_faults = lambda: device_faults.faults(
             feed.sensors(), feed.silent_spaces(), {gate: barrier.fault for gate, barrier in decider.barriers().items()}
         )
+        encrypted = Certificate(Path(config.certificate_file)) if config.certificate_file else None
         started = elapsed_ms()
 
         def status() -> dict[str, object]:
@@ -178,6 +205,7 @@ async def _run(
                 "clock_doubtful": clock.doubtful,
                 "camera_clocks": decider.camera_clocks(),
                 "barriers": {gate: msgspec.structs.asdict(one) for gate, one in decider.barriers().items()},
+                "tls": {"fault": encrypted.fault} if encrypted else None,
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
                 "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},
@@ -188,27 +216,20 @@ async def _run(
                 },
             }
 
-        listener = Server(
-            uvicorn.Config(
-                application(intake, decider, status, strays, config.readers),
-                log_config=None,
-                access_log=False,
-                lifespan="off",
-                server_header=False,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=5,
-                limit_concurrency=256,
-            ),
-            lambda: manager.tell(watchdog.READY),
-        )
+        app = application(intake, decider, status, strays, config.readers)
+        listeners = [(Server(_of_listener(app), lambda: manager.tell(watchdog.READY)), sock)]
+        if secure is not None and encrypted is not None:
+            listeners.append((Server(_of_listener(app), context=encrypted.context), secure))
         # In the order in which they end: no new messages, then everything taken is settled, then the last push stops.
-        listening = asyncio.create_task(listener.serve(sockets=[sock]))
+        listening = {asyncio.create_task(listener.serve(sockets=[one])) for listener, one in listeners}
         deciding = asyncio.create_task(decider.run())
         background = [
             asyncio.create_task(sync.run()),
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]
+        if encrypted:
+            background.append(asyncio.create_task(encrypted.watch()))
         if decider.barriers():
             background.append(asyncio.create_task(decider.watch()))
         if config.mqtt:
@@ -224,6 +245,7 @@ async def _run(
                         lambda: {**status(), "wrong_posts": strays.document()},
                         feed.told,
                         clock,
+                        encrypted.context if encrypted and config.local_page.tls else None,
                     )
                 )
             )
@@ -231,15 +253,16 @@ async def _run(
             "gateway %s %s: listening on %s:%d", config.name, __version__, config.listen.host, sock.getsockname()[1]
         )
         stopping = asyncio.create_task(stop.wait())
-        parts = {stopping, listening, deciding, *background}
+        parts = {stopping, *listening, deciding, *background}
         try:
             # A part that ends by itself is a defect: stop, and let systemd start us again.
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
         finally:
             log.info("stopping")
             manager.tell(watchdog.STOPPING)
-            listener.should_exit = True
-            await asyncio.wait({listening})
+            for listener, _ in listeners:
+                listener.should_exit = True
+            await asyncio.wait(listening)
             decider.stop()
             await asyncio.wait({deciding})
             for task in (stopping, *background):

@@ -14,8 +14,9 @@ import httpx
 import msgspec
 
 from parkmesh.domain import plates
-from parkmesh.gateway import agent, doctor_command, draining, drivers, health, intake, reach
+from parkmesh.gateway import agent, certificate, doctor_command, draining, drivers, health, intake, reach
 from parkmesh.gateway import config as configuration
+from parkmesh.gateway.certificate import CertificateError
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 from parkmesh.gateway.sensors import Sensor
@@ -164,11 +165,13 @@ def doctor(path: Path, as_json: bool) -> None:
 @gateway.command("check-config")
 @_config_option
 def check_config(path: Path) -> None:
-    """Check the configuration file and the token file, and say what they hold."""
+    """Check the configuration file, the token file and the certificate, and say what they hold."""
     config = _load(path)
     try:
         configuration.load_token(Path(config.token_file))
-    except ConfigError as error:
+        if config.certificate_file is not None:
+            certificate.load(certificate.context(), Path(config.certificate_file))
+    except (ConfigError, CertificateError) as error:
         _fail(str(error), 2)
     click.echo(
         f"{path}: ok: gateway {config.name} of community {config.community}, {len(config.gates)} gates, "

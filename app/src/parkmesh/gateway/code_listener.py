@@ -16,6 +16,7 @@ from parkmesh.gateway.config import Reader
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers import code_http
 from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.listener_login import Door
 from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Kind, Strays
 
@@ -49,7 +50,7 @@ async def _body(request: Request) -> bytes | None:
     return body
 
 
-def routes(readers: Sequence[Reader], decider: Decider, strays: Strays) -> list[Route]:
+def routes(readers: Sequence[Reader], decider: Decider, strays: Strays, door: Door) -> list[Route]:
     """Return the addresses of the readers of a configuration."""
     known = {reader.name: reader for reader in readers}
     slots = asyncio.Semaphore(_AT_ONCE)
@@ -63,6 +64,9 @@ def routes(readers: Sequence[Reader], decider: Decider, strays: Strays) -> list[
         if reader is None or not hmac.compare_digest((reader.secret_path or "").encode(), given.encode()):
             note("unknown_reader", request)
             return _said(404, "There is no such reader, or the secret part of its address is wrong.")
+        refusal = door.refusal(request, f"readers/{reader.name}", reader.login, tls=reader.tls)
+        if refusal is not None:
+            return refusal
         if request.method in ("GET", "HEAD"):
             note("test", request)
             return JSONResponse({"reader": reader.name, "detail": "The address is right. The reader must use POST."})

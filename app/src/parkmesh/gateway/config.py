@@ -38,10 +38,11 @@ class ConfigError(Exception):
 
 
 class Listen(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where cameras post to. Port 0 takes a free one (tests)."""
+    """Where cameras post to. Port 0 takes a free one (tests). ``tls_port`` takes the same messages over TLS."""
 
     host: Host = "0.0.0.0"  # noqa: S104 -- cameras are on the community's LAN
     port: Port = 8100
+    tls_port: Port | None = None
 
 
 class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +53,15 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
     topics: Annotated[list[str], Meta(min_length=1, max_length=32)] = msgspec.field(
         default_factory=lambda: ["application/+/device/+/event/up"]
     )
+
+
+class Login(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a device must know to post: by digest, or over TLS also by basic. ``algorithm`` is what digest offers; some
+    firmware takes only the first that is offered, and knows MD5 only."""
+
+    user: Annotated[str, Meta(pattern=r"^[^:\s\"\\]{1,64}$")]
+    password: Annotated[str, Meta(pattern=r"^[ -~]{8,128}$")]
+    algorithm: Literal["any", "md5", "sha-256"] = "any"
 
 
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,6 +83,10 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     """How a camera of the kind ``mapped`` is read."""
     ignore_directions: Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=8)] = []
     """The camera's own words for directions in which it reads cars that aren't at its gate."""
+    login: Login | None = None
+    """What it must log in with, beside or instead of the secret part of its address."""
+    tls: bool = False
+    """Whether its messages are taken over TLS only."""
 
 
 class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,6 +101,9 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
     mapping: Mapping | None = None
     """As of a camera."""
     topic: Topic | None = None
+    login: Login | None = None
+    tls: bool = False
+    """Both as of a camera."""
 
 
 class Reader(Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +115,9 @@ class Reader(Struct, frozen=True, forbid_unknown_fields=True):
     direction: Direction
     secret_path: SecretPath | None = None
     field: Annotated[str, Meta(min_length=1, max_length=64)] = "code"
+    login: Login | None = None
+    tls: bool = False
+    """Both as of a camera."""
 
 
 class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -111,6 +131,7 @@ class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
     port: Port = 8180
     shows_plates: bool = False
     language: Literal["en", "es"] | None = None
+    tls: bool = False
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,6 +143,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     token_file: str
     servers: Annotated[list[Url], Meta(min_length=1, max_length=256)]
     listen: Listen = Listen()
+    certificate_file: str | None = None
+    """PEM: the certificate of what listens over TLS, its chain, and its key."""
     mqtt: Mqtt | None = None
     cameras: list[Camera] = []
     recorders: list[Recorder] = []
@@ -168,14 +191,14 @@ def _misrecorded(config: Config) -> str | None:
             return f"camera {camera.name!r} names the recorder {camera.recorder!r}, which isn't under recorders"
         if camera.kind != recorder.kind:
             return f"camera {camera.name!r} is of kind {camera.kind}, but its recorder is of kind {recorder.kind}"
-        if camera.secret_path is not None or camera.mapping is not None:
-            return f"camera {camera.name!r} has a recorder: secret_path and mapping belong to the recorder"
+        if camera.secret_path is not None or camera.mapping is not None or camera.login or camera.tls:
+            return f"camera {camera.name!r} has a recorder: secret_path, login, tls and mapping belong to the recorder"
     used = {camera.recorder for camera in config.cameras}
     for name, recorder in recorders.items():
         if name not in used:
             return f"recorder {name!r} has no camera"
-        if recorder.topic is not None and recorder.secret_path is not None:
-            return f"recorder {name!r} has a topic, so no secret_path"
+        if recorder.topic is not None and (recorder.secret_path is not None or recorder.login or recorder.tls):
+            return f"recorder {name!r} has a topic, so no secret_path, login or tls"
         if recorder.topic is not None and config.mqtt is None:
             return f"recorder {name!r} has a topic, but there is no mqtt broker"
     untold = [("camera", one.name, one.kind) for one in config.cameras if one.recorder is None]
@@ -206,6 +229,20 @@ def _mismapped(config: Config) -> str | None:
     return None
 
 
+def _unencrypted(config: Config) -> str | None:
+    """Return what asks for TLS that there isn't, or None."""
+    if config.certificate_file is None and config.listen.tls_port is not None:
+        return "listen.tls_port needs a certificate_file"
+    if config.certificate_file is None and config.local_page is not None and config.local_page.tls:
+        return "local_page.tls needs a certificate_file"
+    if config.listen.tls_port is not None:
+        return None
+    wanting = [f"camera {one.name!r}" for one in config.cameras if one.tls]
+    wanting += [f"recorder {one.name!r}" for one in config.recorders if one.tls]
+    wanting += [f"reader {one.name!r}" for one in config.readers if one.tls]
+    return f"{wanting[0]} has tls, but there is no listen.tls_port" if wanting else None
+
+
 def _inconsistency(config: Config) -> str | None:
     """Return what is wrong between the parts, or None."""
     gates = [gate.name for gate in config.gates]
@@ -220,6 +257,7 @@ def _inconsistency(config: Config) -> str | None:
     return (
         _misrecorded(config)
         or _mismapped(config)
+        or _unencrypted(config)
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
         or _duplicates("reader", [reader.name for reader in config.readers])
         or _duplicates("gate", gates)

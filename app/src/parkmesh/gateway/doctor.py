@@ -10,7 +10,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import N_
-from parkmesh.gateway.config import Config
+from parkmesh.gateway.config import Camera, Config
 from parkmesh.gateway.host import Readings
 from parkmesh.gateway.overlay_path import Overlay
 
@@ -73,6 +73,7 @@ def judge(config: Config, looks: Looks) -> list[Finding]:
         *_agent(looks),
         *_cameras(config, looks),
         *_wrong_posts(looks),
+        *_tls(looks),
         *_relays(looks),
         *_sensors(config, looks),
         *_line(config, looks),
@@ -116,7 +117,7 @@ def _cameras(config: Config, looks: Looks) -> Iterator[Finding]:
     for camera in config.cameras:
         secret = "/…" if camera.secret_path else ""
         values: dict[str, str | int] = {
-            "address": f"http://<gateway>:{config.listen.port}/cameras/{camera.recorder or camera.name}{secret}/events"
+            "address": f"{_origin(config, camera)}/cameras/{camera.recorder or camera.name}{secret}/events"
         }
         if looks.cameras.get(camera.name) is not None:
             yield Finding(
@@ -168,22 +169,59 @@ def _cameras(config: Config, looks: Looks) -> Iterator[Finding]:
             )
 
 
+def _origin(config: Config, camera: Camera) -> str:
+    tls = camera.tls or any(one.tls for one in config.recorders if one.name == camera.recorder)
+    return f"https://<gateway>:{config.listen.tls_port}" if tls else f"http://<gateway>:{config.listen.port}"
+
+
 def _host(configured: str | None, told: Mapping[str, Any], camera: str) -> str:
     return configured or (told.get(camera) or {}).get("from") or "-"
+
+
+_ASTRAY = (
+    N_("It sends %(method)s %(path)s, which no camera has. Times: %(count)s."),
+    N_("Set this device to POST to /cameras/<name>/events of a camera of the configuration."),
+)
+_LOGIN = N_("Set the user and the password of the configuration's login on this device, with digest.")
+_REFUSED = {
+    "wrong_login": (N_("It sends %(method)s %(path)s with a wrong user or password. Times: %(count)s."), _LOGIN),
+    "no_login": (N_("It sends %(method)s %(path)s and doesn't log in. Times: %(count)s."), _LOGIN),
+    "no_tls": (
+        N_("It sends %(method)s %(path)s without TLS. Times: %(count)s."),
+        N_("Set this device to HTTPS and to the port of TLS, or take tls from the configuration."),
+    ),
+}
+"""What is told of posts that reached a camera's address and weren't taken."""
 
 
 def _wrong_posts(looks: Looks) -> Iterator[Finding]:
     for stray in (looks.status.get("wrong_posts") or {}).get("senders", []):
         if stray["kind"] in ("test", "unknown_channel") or looks.now - int(stray["last"]) > _RECENT_MS:
             continue
+        said, todo = _REFUSED.get(str(stray["kind"]), _ASTRAY)
         yield Finding(
             "wrong posts",
             str(stray["sender"]),
             "finding",
-            N_("It sends %(method)s %(path)s, which no camera has. Times: %(count)s."),
-            N_("Set this device to POST to /cameras/<name>/events of a camera of the configuration."),
+            said,
+            todo,
             {"method": str(stray["method"]), "path": str(stray["path"]), "count": int(stray["count"])},
         )
+
+
+def _tls(looks: Looks) -> Iterator[Finding]:
+    tls = looks.status.get("tls")
+    if tls and tls["fault"]:
+        yield Finding(
+            "encryption",
+            "",
+            "finding",
+            N_("No connection over TLS works (%(fault)s)."),
+            N_("Run playbooks/deploy-gateways.yml for this gateway: it makes or brings the certificate."),
+            {"fault": str(tls["fault"])},
+        )
+    elif tls:
+        yield Finding("encryption", "", "well", N_("The certificate is read."))
 
 
 def _relays(looks: Looks) -> Iterator[Finding]:

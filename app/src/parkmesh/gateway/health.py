@@ -40,6 +40,7 @@ def checks(status: Mapping[str, Any], relays: Mapping[str, str | None]) -> Check
         "disk": _disk(status),
         "syncs": _syncs(status),
         "stream": None if status.get("stream", True) else "no stream from a server: commands don't arrive",
+        "encrypts": (status.get("tls") or {}).get("fault"),
         "broker": "not connected to the broker" if status.get("mqtt") is False else None,
         **{f"relay of gate {gate}": fault for gate, fault in relays.items()},
     }

@@ -8,19 +8,20 @@ camera by its channel. Channels that belong to no camera are passed: a recorder 
 from collections.abc import Callable, Sequence
 
 from parkmesh.gateway import drivers
-from parkmesh.gateway.config import Camera, Config
+from parkmesh.gateway.config import Camera, Config, Recorder
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
-from parkmesh.gateway.mapping import Mapping
 from parkmesh.gateway.spool import Spool, SpoolError
 
 
 class Address:
-    """Where messages come in: ``secret_path`` is what else the address needs, ``mapping`` how messages are read where
-    the kind has no driver of its own, ``cameras`` are those that post there, all of one kind."""
+    """Where messages come in: ``source`` is the camera or recorder that sends them, ``cameras`` are those that they are
+    from, all of one kind."""
 
-    def __init__(self, name: str, secret_path: str | None, mapping: Mapping | None, cameras: Sequence[Camera]) -> None:
-        self.name, self.secret_path, self.mapping, self.cameras = name, secret_path, mapping, tuple(cameras)
+    def __init__(self, source: Camera | Recorder, cameras: Sequence[Camera]) -> None:
+        self.name, self.secret_path, self.login, self.tls = source.name, source.secret_path, source.login, source.tls
+        self.mapping = source.mapping
+        self.cameras = tuple(cameras)
         self.kind = self.cameras[0].kind
 
     def camera(self, channel: str | None) -> Camera | None:
@@ -36,37 +37,30 @@ class Address:
 
 def addresses(config: Config) -> dict[str, Address]:
     """Return the addresses of cameras that post themselves, and of recorders."""
-    alone = [Address(one.name, one.secret_path, one.mapping, [one]) for one in config.cameras if one.recorder is None]
-    shared = [
-        Address(
-            one.name, one.secret_path, one.mapping, [camera for camera in config.cameras if camera.recorder == one.name]
-        )
-        for one in config.recorders
-        if one.topic is None
-    ]
+    alone = [Address(one, [one]) for one in config.cameras if one.recorder is None]
+    shared = [Address(one, _of(config, one)) for one in config.recorders if one.topic is None]
     return {address.name: address for address in alone + shared}
 
 
-def fixed(known: Sequence[Address]) -> dict[str, Address]:
+def _of(config: Config, recorder: Recorder) -> list[Camera]:
+    return [camera for camera in config.cameras if camera.recorder == recorder.name]
+
+
+def fixed(known: Sequence[Address]) -> dict[str, tuple[Address, ...]]:
     """Return whose messages come to the paths that a brand's cameras post to whatever a person sets: of the only
-    address of the kind that needs no secret. Several cameras of the kind are those of a recorder."""
-    found: dict[str, Address] = {}
+    address of the kind that needs no secret, or of several that log in, each as another user."""
+    found: dict[str, tuple[Address, ...]] = {}
     for path, kind in drivers.PATHS.items():
-        open_to_all = [address for address in known if address.kind == kind and address.secret_path is None]
-        if len(open_to_all) == 1:
-            found[path] = open_to_all[0]
+        candidates = [address for address in known if address.kind == kind and address.secret_path is None]
+        users = {address.login.user for address in candidates if address.login}
+        if len(candidates) == 1 or (candidates and len(users) == len(candidates)):
+            found[path] = tuple(candidates)
     return found
 
 
 def topics(config: Config) -> dict[str, Address]:
     """Return the topics of the MQTT broker on which recorders send."""
-    return {
-        one.topic: Address(
-            one.name, None, one.mapping, [camera for camera in config.cameras if camera.recorder == one.name]
-        )
-        for one in config.recorders
-        if one.topic is not None
-    }
+    return {one.topic: Address(one, _of(config, one)) for one in config.recorders if one.topic is not None}
 
 
 class Intake:

@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from parkmesh.gateway import code_listener, drivers
+from parkmesh.gateway import code_listener, drivers, listener_login
 from parkmesh.gateway.config import Reader
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError
 from parkmesh.gateway.intake import Address, Intake
+from parkmesh.gateway.listener_login import Door
 from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Kind, Strays
 
@@ -70,10 +71,14 @@ def application(
     with what ``strays`` has counted. ``readers`` post visitors' codes."""
     slots = asyncio.Semaphore(_AT_ONCE)
 
+    door = Door(strays)
+
     def known(request: Request) -> Address | None:
         fixed = intake.fixed.get(request.url.path)
         if fixed is not None:
-            return fixed
+            # Cameras that all post to one path are told apart by their users; any of them asks for the login.
+            named = listener_login.user(request) if len(fixed) > 1 else ""
+            return next((address for address in fixed if address.login and address.login.user == named), fixed[0])
         address = intake.addresses.get(request.path_params.get("camera", ""))
         given = request.path_params.get("secret", "")
         if address is None or not hmac.compare_digest((address.secret_path or "").encode(), given.encode()):
@@ -89,6 +94,9 @@ def application(
         if address is None:
             note("unknown_camera", request)
             return _problem(404, "no such camera, or the secret part of its address is wrong", detail=_ADDRESS)
+        refusal = door.refusal(request, address.name, address.login, tls=address.tls)
+        if refusal is not None:
+            return refusal
         if request.method in ("GET", "HEAD"):
             note("test", request)
             return JSONResponse({"camera": address.name, "detail": "The address is right. The camera must use POST."})
@@ -144,7 +152,7 @@ def application(
             for end in ("", "/")
         ]
         + [Route(path, events, methods=_METHODS) for path in intake.fixed]
-        + code_listener.routes(readers, decider, strays)
+        + code_listener.routes(readers, decider, strays, door)
         + [Route("/healthz", healthz), Route("/status", show_status)],
         exception_handlers={404: astray, 405: astray},
     )

@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -38,9 +39,19 @@ def listening(host: str, port: int, manager: Watchdog) -> Iterator[socket.socket
 
 
 class Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the agent decides when to end. ``started``: it answers from now on."""
+    """uvicorn without its own signal handling: the agent decides when to end. ``started``: it answers from now on.
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None] = lambda: None) -> None:
+    ``context``: it speaks TLS, with whatever certificate the context has then.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        started: Callable[[], None] = lambda: None,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        config.load()
+        config.ssl = context
         super().__init__(config)
         self._has_started = started
 

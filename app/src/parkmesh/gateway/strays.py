@@ -14,7 +14,17 @@ from msgspec import Struct
 
 log = logging.getLogger("parkmesh.gateway")
 
-Kind = Literal["unknown_address", "unknown_camera", "unknown_channel", "unknown_reader", "wrong_method", "test"]
+Kind = Literal[
+    "unknown_address",
+    "unknown_camera",
+    "unknown_channel",
+    "unknown_reader",
+    "wrong_method",
+    "wrong_login",
+    "no_login",
+    "no_tls",
+    "test",
+]
 
 _TOLD: dict[Kind, str] = {
     "unknown_address": "no camera posts to such an address",
@@ -22,6 +32,9 @@ _TOLD: dict[Kind, str] = {
     "unknown_channel": "no camera has this channel of the recorder",
     "unknown_reader": "there is no such reader of codes, or the secret part of its address is wrong",
     "wrong_method": "a camera must send its messages by POST",
+    "wrong_login": "its user or its password is wrong",
+    "no_login": "it doesn't log in, and this address asks for it",
+    "no_tls": "this address takes messages over TLS only",
     "test": "a test without a message; the address is right",
 }
 _SENDERS = 100

@@ -137,7 +137,7 @@ def car(
         if site is not None:
             at = site.camera(camera_name) if camera_name is None or not gateway else CameraSite(camera_name, "gate")
             found = site.relay_of(at)
-            gateway, relay_url = gateway or site.gateway, relay_url or (found.url if found else None)
+            gateway, relay_url = gateway or site.gateway_of(at), relay_url or (found.url if found else None)
         elif camera_name:
             at = CameraSite(camera_name, "gate")
     except SiteError as error:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from parkmesh.gateway.config import CameraKind, Channel, Host, Port, Url
+from parkmesh.gateway.config import CameraKind, Channel, Host, Login, Port, Url
 from parkmesh.gateway.sensors import DevEui, Topic
 from parkmesh.protocol.edge import Name
 from parkmesh.simulator.lorawan import SimulatedSensor
@@ -54,6 +54,8 @@ class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
     recorder: Name | None = None
     channel: Channel | None = None
     topic: Topic | None = None
+    login: Login | None = None
+    tls: bool = False
 
 
 class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +68,8 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     """All of a site's devices. ``plates`` are those that random traffic uses besides unknown ones."""
 
     gateway: Url
+    gateway_tls: Url | None = None
+    """Where cameras with ``tls`` post."""
     broker: Broker | None = None
     relays: list[RelaySite] = []
     cameras: list[CameraSite] = []
@@ -78,6 +82,10 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
             if name in (None, camera.name):
                 return camera
         raise SiteError(f"the site has no camera {name!r}" if name else "the site has no camera")
+
+    def gateway_of(self, camera: CameraSite) -> str:
+        """Return to which address of the gateway a camera posts."""
+        return self.gateway_tls if camera.tls and self.gateway_tls else self.gateway
 
     def relay_of(self, camera: CameraSite) -> RelaySite | None:
         return next((relay for relay in self.relays if relay.name == camera.relay), None)

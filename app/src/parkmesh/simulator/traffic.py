@@ -97,7 +97,7 @@ async def run(
             stranger = not site.plates or source.random() < _STRANGERS
             plate = random_plate(source) if stranger else source.choice(site.plates)
             shot = camera.shot(plate, now(), confidence=source.randint(80, 99))
-            await post(client, site.gateway, at, shot, site.broker)
+            await post(client, site.gateway_of(at), at, shot, site.broker)
             log.info("%s at %s", plate, at.name)
 
         async def sensor(broker: Broker) -> None:

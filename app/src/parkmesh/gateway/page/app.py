@@ -196,7 +196,14 @@ def application(sources: Sources, door: Entrance) -> Starlette:
             made = await door.sign_in(_sender(request), given)
             if isinstance(made, str):
                 answer = to("/")
-                answer.set_cookie(COOKIE, made, max_age=entrance.SESSION_S, httponly=True, samesite="strict")
+                answer.set_cookie(
+                    COOKIE,
+                    made,
+                    max_age=entrance.SESSION_S,
+                    httponly=True,
+                    samesite="strict",
+                    secure=request.url.scheme == "https",
+                )
                 return answer
             status, wrong = 403, reader.say("The password is wrong.")
             if made:

@@ -146,6 +146,27 @@ SPANISH = {
     "It sends %(method)s %(path)s, which no camera has. Times: %(count)s.": (
         "Envía %(method)s %(path)s, que no es de ninguna cámara. Veces: %(count)s."
     ),
+    "It sends %(method)s %(path)s with a wrong user or password. Times: %(count)s.": (
+        "Envía %(method)s %(path)s con un usuario o una contraseña erróneos. Veces: %(count)s."
+    ),
+    "It sends %(method)s %(path)s and doesn't log in. Times: %(count)s.": (
+        "Envía %(method)s %(path)s y no inicia sesión. Veces: %(count)s."
+    ),
+    "Encryption": "Cifrado",
+    "No connection over TLS works (%(fault)s).": "No funciona ninguna conexión por TLS (%(fault)s).",
+    "Run playbooks/deploy-gateways.yml for this gateway: it makes or brings the certificate.": (
+        "Ejecute playbooks/deploy-gateways.yml para esta pasarela: crea o trae el certificado."
+    ),
+    "The certificate is read.": "El certificado se ha leído.",
+    "It sends %(method)s %(path)s without TLS. Times: %(count)s.": (
+        "Envía %(method)s %(path)s sin TLS. Veces: %(count)s."
+    ),
+    "Set the user and the password of the configuration's login on this device, with digest.": (
+        "Ponga en este dispositivo el usuario y la contraseña de la configuración, con digest."
+    ),
+    "Set this device to HTTPS and to the port of TLS, or take tls from the configuration.": (
+        "Ponga este dispositivo en HTTPS y en el puerto de TLS, o quite tls de la configuración."
+    ),
     "Set this device to POST to /cameras/<name>/events of a camera of the configuration.": (
         "Haga que este aparato envíe por POST a /cameras/<nombre>/events de una cámara de la configuración."
     ),

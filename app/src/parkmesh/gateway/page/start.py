@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,8 +33,10 @@ async def serve(
     status: Callable[[], dict[str, Any]],
     sensors: Callable[[], dict[str, tuple[int, str]]],
     clock: Callable[[], int],
+    context: ssl.SSLContext | None = None,
 ) -> None:
-    """Serve the page of a configuration that has one, until cancelled. ``status`` is what ``GET /status`` shows."""
+    """Serve the page of a configuration that has one, until cancelled. ``status`` is what ``GET /status`` shows.
+    ``context``: over TLS."""
     assert config.local_page is not None
     journal = Tail()
     logging.getLogger("parkmesh").addHandler(journal)
@@ -49,19 +52,19 @@ async def serve(
     )
     app = application(sources, Entrance(config.local_page.password, time.monotonic))
     try:
-        await _keep_serving(config.local_page, app)
+        await _keep_serving(config.local_page, app, context)
     finally:
         logging.getLogger("parkmesh").removeHandler(journal)
 
 
-async def _keep_serving(page: LocalPage, app: Starlette) -> None:
+async def _keep_serving(page: LocalPage, app: Starlette, context: ssl.SSLContext | None) -> None:
     """Where the page's address can't be had, try again later."""
     told = ""
     while True:
         try:
             with bound(page.host, page.port) as sock:
                 log.info("the page is on %s:%d", page.host, sock.getsockname()[1])
-                await _run(app, sock)
+                await _run(app, sock, context)
         except ListenError as error:
             if str(error) != told:
                 log.error("the page: %s", error)
@@ -71,7 +74,7 @@ async def _keep_serving(page: LocalPage, app: Starlette) -> None:
         await asyncio.sleep(_RETRY_S)
 
 
-async def _run(app: Starlette, sock: socket.socket) -> None:
+async def _run(app: Starlette, sock: socket.socket, context: ssl.SSLContext | None) -> None:
     server = Server(
         uvicorn.Config(
             app,
@@ -82,7 +85,8 @@ async def _run(app: Starlette, sock: socket.socket) -> None:
             timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
             limit_concurrency=32,
-        )
+        ),
+        context=context,
     )
     serving = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
