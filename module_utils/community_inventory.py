@@ -15,6 +15,7 @@ else:
     from ansible.module_utils import community_file
 
 _PORT: Final = 8100
+_TLS_PORT: Final = 8143
 _BROKER_PORT: Final = 1883
 # What of a gate the application knows, and what the gateway.
 _OF_APPLICATION: Final = ("name", "title", "direction")
@@ -105,6 +106,8 @@ def gateway_variables(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "parking_gateway_gates": [_only(gate, _OF_GATEWAY) for gate in data["gates"] if "relay" in gate],
         "parking_gateway_sensors": list(data.get("sensors", [])),
     }
+    if variables.get("parking_gateway_tls"):
+        variables.setdefault("parking_gateway_tls_names", [member["name"], gateway["lan"]])
     if "console" in gateway:
         variables["gateway_console"] = gateway["console"]
     return variables
@@ -124,19 +127,22 @@ def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
     """The site file of a simulator that stands in for all devices (docs/lab.md); ``address`` is the gateway's."""
     port = data["gateway"].get("variables", {}).get("parking_gateway_port", _PORT)
     topics = {recorder["name"]: recorder["topic"] for recorder in data.get("recorders", []) if "topic" in recorder}
-    posted = ("name", "gate", "kind", "secret_path", "recorder", "channel")
-    secrets = {one["name"]: one["secret_path"] for one in data.get("recorders", []) if "secret_path" in one}
+    of_recorder = ("secret_path", "login", "tls")
+    posted = ("name", "gate", "kind", "recorder", "channel", *of_recorder)
+    recorders = {one["name"]: _only(one, of_recorder) for one in data.get("recorders", [])}
     simulated = []
     for camera in cameras(data):
         one = {**_only(camera, posted), "relay": camera["gate"]}
         recorder = camera.get("recorder")
         if recorder in topics:
             one["topic"] = topics[recorder]
-        if recorder in secrets:
-            one["secret_path"] = secrets[recorder]
+        one |= recorders.get(recorder, {})
         simulated.append(one)
+    tls = data["gateway"].get("variables", {})
+    secure = {"gateway_tls": f"https://{address}:{tls.get('parking_gateway_tls_port', _TLS_PORT)}"}
     return {
         "gateway": f"http://{address}:{port}",
+        **(secure if tls.get("parking_gateway_tls") else {}),
         "broker": {"host": address, "port": _BROKER_PORT},
         "relays": [
             {"name": gate["name"], "port": _port(gate["relay"]["url"]), "listen": "0.0.0.0"}  # noqa: S104

@@ -25,6 +25,22 @@ _IPV4: Final = {"type": "str", "pattern": r"\d{1,3}(\.\d{1,3}){3}", "form": "an 
 _EMAIL: Final = {"type": "str", "pattern": r"[^@\s]+@[^@\s]+", "form": "an e-mail address"}
 _SECRET_PATH: Final = {"type": "str", "pattern": r"[A-Za-z0-9_-]{8,128}", "form": "8 to 128 of A-Z a-z 0-9 _ -"}
 
+_LOGIN: Final = {
+    "type": "dict",
+    "description": "What it must log in with, by digest.",
+    "options": {
+        "user": {
+            "type": "str",
+            "required": True,
+            "pattern": r"[^:\s\"\\]{1,64}",
+            "form": '1 to 64 characters, no : " \\',
+        },
+        "password": {"type": "str", "required": True, "pattern": r"[ -~]{8,128}", "form": "8 to 128 ASCII characters"},
+        "algorithm": {"type": "str", "choices": ("any", "md5", "sha-256")},
+    },
+}
+_TLS: Final = {"type": "bool", "description": "Whether its messages are taken over TLS only."}
+
 CAMERA_KINDS: Final = (
     "hikvision",
     "plate_recognizer",
@@ -188,6 +204,8 @@ FILE: Final[Mapping[str, Option]] = {
             "gate": _NAME,
             "direction": _DIRECTION,
             "secret_path": _SECRET_PATH,
+            "login": _LOGIN,
+            "tls": _TLS,
             "host": {"type": "str", "description": "Its address on the LAN, for the doctor."},
             "recorder": _NAME,
             "channel": {"type": "str"},
@@ -202,6 +220,8 @@ FILE: Final[Mapping[str, Option]] = {
             "name": {**_NAME, "required": True},
             "kind": {**_CAMERA_KIND, "required": True},
             "secret_path": _SECRET_PATH,
+            "login": _LOGIN,
+            "tls": _TLS,
             "topic": {"type": "str"},
             "mapping": {"type": "dict"},
         },
@@ -215,6 +235,8 @@ FILE: Final[Mapping[str, Option]] = {
             "gate": {**_NAME, "required": True},
             "direction": {**_DIRECTION, "required": True},
             "secret_path": _SECRET_PATH,
+            "login": _LOGIN,
+            "tls": _TLS,
             "field": {"type": "str"},
         },
     },

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import jinja2.nativetypes
 import msgspec
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.plugins.filter.core import FilterModule
-from parkmesh.gateway import config, gates, sensors
+from parkmesh.gateway import certificate, config, gates, sensors
 from parkmesh.gateway.page import passwords
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -27,6 +28,7 @@ GIVEN_APART = {
     "community",
     "spool",
     "token_file",
+    "certificate_file",
     "servers",
     "listen",
     "mqtt",
@@ -52,6 +54,7 @@ def page_filter() -> Any:
 def written(**inputs: Any) -> config.Config:
     values = {
         **yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()),
+        **yaml.safe_load((ROLE / "vars" / "main.yml").read_text()),
         "parking_gateway_name": "gateway-a",
         "parking_gateway_community": "a",
         "parking_gateway_servers": ["http://10.242.0.11:8001"],
@@ -59,6 +62,8 @@ def written(**inputs: Any) -> config.Config:
     }
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)  # noqa: S701 -- JSON, not a page
     environment.filters.update(FilterModule().filters() | page_filter())
+    which = values["__parking_gateway_certificate"]
+    values["__parking_gateway_certificate"] = environment.from_string(which).render(values)
     text = environment.from_string((ROLE / "templates" / "gateway.json.j2").read_text()).render(values)
     return config.parse(text.encode(), "gateway.json")
 
@@ -100,6 +105,58 @@ def test_a_camera_s_secret_path_reaches_the_configuration() -> None:
         parking_gateway_cameras=[{"name": "cam", "gate": "in", "direction": "entry", "secret_path": "a-secret-path"}],
     )
     assert made.cameras[0].secret_path == "a-secret-path"
+
+
+def test_tls_is_of_the_listener_and_of_the_page() -> None:
+    given = {"parking_gateway_tls": True, "parking_gateway_page_password": "correct horse battery"}
+    own, theirs = "/etc/parkmesh/tls-own.pem", "/etc/parkmesh/tls-given.pem"
+    made = written(**given)
+    assert (made.listen.tls_port, made.certificate_file) == (8143, own)
+    assert made.local_page is not None
+    assert made.local_page.tls
+    assert written(**given, parking_gateway_tls_certificate="PEM").certificate_file == theirs
+    assert (written().listen.tls_port, written().certificate_file) == (None, None)
+
+
+def certificate_task(name: str) -> dict[str, Any]:
+    tasks = yaml.safe_load((ROLE / "tasks" / "certificate.yml").read_text())
+    return next(one for task in tasks for one in [task, *task.get("block", [])] if one["name"].endswith(name))
+
+
+def filled(text: str, **values: Any) -> Any:
+    environment = jinja2.nativetypes.NativeEnvironment(undefined=jinja2.StrictUndefined)
+    environment.filters.update(FilterModule().filters())
+    return environment.from_string(text).render(values)
+
+
+def test_the_certificate_that_the_role_makes_is_taken_and_made_anew_for_other_names(tmp_path: Path) -> None:
+    path = tmp_path / "tls-own.pem"
+    make, look = certificate_task("Make it"), certificate_task("good for another month")
+    due = make["when"].partition("and ")[2]
+
+    def run(names: list[str]) -> bool:
+        given: dict[str, Any] = {
+            "__parking_gateway_own_certificate": str(path),
+            "parking_gateway_tls_names": names,
+        }
+        given["__parking_gateway_alternatives"] = filled(make["vars"]["__parking_gateway_alternatives"], **given)
+        command = filled(look["ansible.builtin.command"], **given)
+        found = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+        given["__parking_gateway_certificate_found"] = {
+            "rc": found.returncode,
+            "stdout": found.stdout,
+        }
+        if not filled("{{ " + due + " }}", **given):
+            return False
+        script = filled(make["ansible.builtin.shell"]["cmd"], **given).replace("root:parkmesh", getpass.getuser())
+        subprocess.run(["bash", "-c", script], check=True, capture_output=True)
+        return True
+
+    names = ["gateway-a", "192.0.2.1"]
+    assert [run(names), run(names), run(["gateway-a"]), run(names)] == [True, False, True, True]
+    certificate.load(certificate.context(), path)
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["tls-own.pem"]
 
 
 def test_without_a_password_there_is_no_page() -> None:
@@ -149,6 +206,7 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"mqtt.{key}" for key in config.Mqtt.__struct_fields__),
         *(f"cameras[].{key}" for key in config.Camera.__struct_fields__),
         *(f"local_page.{key}" for key in config.LocalPage.__struct_fields__),
+        *(f"login.{key}" for key in config.Login.__struct_fields__),
         *(f"readers[].{key}" for key in config.Reader.__struct_fields__),
         *(f"gates[].{key}" for key in gates.Gate.__struct_fields__),
         *(f"sensors[].{key}" for key in sensors.Sensor.__struct_fields__),
