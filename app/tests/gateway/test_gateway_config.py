@@ -110,7 +110,7 @@ def test_a_wrong_value_is_named(path: str, value: object, message: str) -> None:
         ([recorded(), recorded(name="cam-2", channel="34")], None),
         ([recorded(), recorded(name="cam-2")], "channel 'nvr/33' is there twice"),
         ([recorded(kind="milesight")], "is of kind milesight, but its recorder is of kind hikvision"),
-        ([recorded(secret_path="a-secret-path")], "secret_path, login, tls and mapping belong to the recorder"),
+        ([recorded(secret_path="a-secret-path")], "secret_path, login, tls, pull and mapping belong to the recorder"),
         ([recorded(name="nvr")], "camera 'nvr' is there twice"),
     ],
 )

@@ -361,5 +361,5 @@ def _answers(browser: httpx.Client, page: str) -> bool:
 def test_a_camera_of_a_recorder_has_no_login_of_its_own() -> None:
     camera = Camera("a", "main-in", "entry", recorder="nvr", channel="1", login=Login(USER, SECRET))
     document = {**EXAMPLE, "cameras": [msgspec.to_builtins(camera)], "recorders": [{"name": "nvr"}]}
-    with pytest.raises(Exception, match="secret_path, login, tls and mapping belong to the recorder"):
+    with pytest.raises(Exception, match="secret_path, login, tls, pull and mapping belong to the recorder"):
         parse(json.dumps(document).encode(), "gateway.json")

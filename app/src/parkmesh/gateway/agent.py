@@ -23,6 +23,7 @@ from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.page import start as local_page
+from parkmesh.gateway.pulling import Puller
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.serving import Server, listening
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
@@ -183,6 +184,7 @@ async def _run(
         sync.device_faults = lambda: device_faults.faults(
             feed.sensors(), feed.silent_spaces(), {gate: barrier.fault for gate, barrier in decider.barriers().items()}
         )
+        pullers = {one.name: Puller(one, one.pull, intake, strays) for one in intake.addresses.values() if one.pull}
         encrypted = Certificate(Path(config.certificate_file)) if config.certificate_file else None
         started = elapsed_ms()
 
@@ -205,6 +207,7 @@ async def _run(
                 "clock_doubtful": clock.doubtful,
                 "camera_clocks": decider.camera_clocks(),
                 "barriers": {gate: msgspec.structs.asdict(one) for gate, one in decider.barriers().items()},
+                "streams": {name: msgspec.structs.asdict(one.state) for name, one in pullers.items()},
                 "tls": {"fault": encrypted.fault} if encrypted else None,
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
@@ -228,6 +231,7 @@ async def _run(
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]
+        background += [asyncio.create_task(one.run()) for one in pullers.values()]
         if encrypted:
             background.append(asyncio.create_task(encrypted.watch()))
         if decider.barriers():

@@ -25,6 +25,9 @@ CameraKind = Literal[
 ]
 """Each kind has a driver in ``gateway.drivers``."""
 
+PULLED: frozenset[CameraKind] = frozenset({"hikvision"})
+"""Kinds whose messages the gateway can fetch."""
+
 BY_BROKER: frozenset[CameraKind] = frozenset({"frigate"})
 """Kinds whose messages come by the MQTT broker only."""
 
@@ -64,6 +67,14 @@ class Login(Struct, frozen=True, forbid_unknown_fields=True):
     algorithm: Literal["any", "md5", "sha-256"] = "any"
 
 
+class Pull(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the gateway fetches messages, with an account of the camera or recorder."""
+
+    url: Url
+    password: Annotated[str, Meta(min_length=1, max_length=128)]
+    user: Annotated[str, Meta(pattern=r"^[^:\s]{1,64}$")] = "admin"
+
+
 class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     """A plate-reading camera. With ``secret_path`` it must post to ``/cameras/<name>/<secret_path>/events``.
 
@@ -87,6 +98,8 @@ class Camera(Struct, frozen=True, forbid_unknown_fields=True):
     """What it must log in with, beside or instead of the secret part of its address."""
     tls: bool = False
     """Whether its messages are taken over TLS only."""
+    pull: Pull | None = None
+    """Its messages are fetched from it; it may post, too."""
 
 
 class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +116,8 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
     topic: Topic | None = None
     login: Login | None = None
     tls: bool = False
-    """Both as of a camera."""
+    pull: Pull | None = None
+    """All three as of a camera."""
 
 
 class Reader(Struct, frozen=True, forbid_unknown_fields=True):
@@ -191,14 +205,15 @@ def _misrecorded(config: Config) -> str | None:
             return f"camera {camera.name!r} names the recorder {camera.recorder!r}, which isn't under recorders"
         if camera.kind != recorder.kind:
             return f"camera {camera.name!r} is of kind {camera.kind}, but its recorder is of kind {recorder.kind}"
-        if camera.secret_path is not None or camera.mapping is not None or camera.login or camera.tls:
-            return f"camera {camera.name!r} has a recorder: secret_path, login, tls and mapping belong to the recorder"
+        if camera.secret_path is not None or camera.mapping is not None or camera.login or camera.tls or camera.pull:
+            belong = "secret_path, login, tls, pull and mapping belong to the recorder"
+            return f"camera {camera.name!r} has a recorder: {belong}"
     used = {camera.recorder for camera in config.cameras}
     for name, recorder in recorders.items():
         if name not in used:
             return f"recorder {name!r} has no camera"
-        if recorder.topic is not None and (recorder.secret_path is not None or recorder.login or recorder.tls):
-            return f"recorder {name!r} has a topic, so no secret_path, login or tls"
+        if recorder.topic is not None and (recorder.secret_path or recorder.login or recorder.tls or recorder.pull):
+            return f"recorder {name!r} has a topic, so no secret_path, login, tls or pull"
         if recorder.topic is not None and config.mqtt is None:
             return f"recorder {name!r} has a topic, but there is no mqtt broker"
     untold = [("camera", one.name, one.kind) for one in config.cameras if one.recorder is None]
@@ -206,6 +221,11 @@ def _misrecorded(config: Config) -> str | None:
     for what, name, kind in untold:
         if kind in BY_BROKER:
             return f"{what} {name!r}: the kind {kind} needs a recorder with a topic of the mqtt broker"
+    pulled = [("camera", one.name, one.kind) for one in config.cameras if one.pull]
+    pulled += [("recorder", one.name, one.kind) for one in config.recorders if one.pull]
+    for what, name, kind in pulled:
+        if kind not in PULLED:
+            return f"{what} {name!r}: messages of the kind {kind} can't be fetched by pull"
     channels = [f"{camera.recorder}/{camera.channel}" for camera in config.cameras if camera.recorder]
     topics = [recorder.topic for recorder in config.recorders if recorder.topic]
     return _duplicates("channel", channels) or _duplicates("topic", topics)

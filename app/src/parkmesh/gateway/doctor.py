@@ -72,6 +72,7 @@ def judge(config: Config, looks: Looks) -> list[Finding]:
     return [
         *_agent(looks),
         *_cameras(config, looks),
+        *_streams(looks),
         *_wrong_posts(looks),
         *_tls(looks),
         *_relays(looks),
@@ -167,6 +168,21 @@ def _cameras(config: Config, looks: Looks) -> Iterator[Finding]:
                 N_("Set the camera's time server (NTP) to a router or server that it reaches."),
                 {"time": lasting(abs(behind))},
             )
+
+
+def _streams(looks: Looks) -> Iterator[Finding]:
+    for name, stream in (looks.status.get("streams") or {}).items():
+        if stream["fault"]:
+            yield Finding(
+                "camera",
+                str(name),
+                "finding",
+                N_("Its messages can't be fetched (%(fault)s)."),
+                N_("Check its address and the account in the configuration. A camera locks an account for some time."),
+                {"fault": str(stream["fault"])},
+            )
+        elif stream["connected"]:
+            yield Finding("camera", str(name), "well", N_("Its messages are fetched."))
 
 
 def _origin(config: Config, camera: Camera) -> str:

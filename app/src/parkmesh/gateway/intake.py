@@ -20,7 +20,7 @@ class Address:
 
     def __init__(self, source: Camera | Recorder, cameras: Sequence[Camera]) -> None:
         self.name, self.secret_path, self.login, self.tls = source.name, source.secret_path, source.login, source.tls
-        self.mapping = source.mapping
+        self.mapping, self.pull = source.mapping, source.pull
         self.cameras = tuple(cameras)
         self.kind = self.cameras[0].kind
 

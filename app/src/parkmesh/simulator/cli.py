@@ -106,8 +106,29 @@ def relay(site_path: Path | None, name: str | None, port: int | None, listen: st
 
     async def serve() -> None:
         async with asyncio.TaskGroup() as tasks:
-            for one, sock in [(one, traffic.bind(one)) for one in served]:
+            for one, sock in [(one, traffic.bind(f"relay {one.name}", one)) for one in served]:
                 tasks.create_task(traffic.serve_relay(one, sock, stop))
+
+    _until_stopped(serve(), stop, None)
+
+
+@simulate.command("camera")
+@_site_option
+@click.option("--name", help="Serve only this camera of the site.")
+def serve_camera(site_path: Path | None, name: str | None) -> None:
+    """Serve the streams of simulated cameras that can't post, until SIGTERM."""
+    site = _site(site_path) or _fail("give --site", 2)
+    served = [(at.name, at.stream) for at in site.cameras if at.stream and name in (None, at.name)]
+    if not served:
+        _fail("the site has no such camera with a stream", 2)
+    _log_to_stdout()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for camera_name, stream in served:
+                sock = traffic.bind(f"camera {camera_name}", stream)
+                tasks.create_task(traffic.serve_stream(camera_name, stream, sock, stop))
 
     _until_stopped(serve(), stop, None)
 

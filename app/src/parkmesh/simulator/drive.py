@@ -10,9 +10,9 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from parkmesh.simulator import camera, camera_messages
+from parkmesh.simulator import camera, camera_messages, camera_stream
 from parkmesh.simulator.relay import Pulses
-from parkmesh.simulator.site import Broker, CameraSite
+from parkmesh.simulator.site import Broker, CameraSite, StreamSite
 
 _LOOK_EVERY_S = 0.05
 
@@ -61,6 +61,9 @@ async def post(
     if at.topic is not None:
         await _publish(broker, at, event)
         return
+    if at.stream is not None:
+        await _send_on_stream(client, at, at.stream, event)
+        return
     url = events_url(gateway, at)
     body, content_type = camera_messages.message(at.kind, event, at.channel or at.name)
     # Real cameras look at no certificate's signature.
@@ -78,6 +81,19 @@ async def post(
         raise DriveError(f"no gateway at {url}: {error or type(error).__name__}") from None
     if response.status_code != 200:
         raise DriveError(f"the gateway answered HTTP {response.status_code}: {response.text[:200]}")
+
+
+async def _send_on_stream(client: httpx.AsyncClient, at: CameraSite, stream: StreamSite, event: camera.Shot) -> None:
+    xml = camera.xml(event)
+    if at.channel:
+        xml = xml.replace(b"<channelID>1<", f"<channelID>{at.channel}<".encode())
+    try:
+        response = await client.post(stream.url + camera_stream.EVENTS, content=xml, timeout=10)
+        streams = response.raise_for_status().json()["streams"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise DriveError(f"no simulated camera at {stream.url}: {error or type(error).__name__}") from None
+    if not streams:
+        raise DriveError(f"nobody fetches the stream of camera {at.name} at {stream.url}")
 
 
 async def _publish(broker: Broker | None, at: CameraSite, event: camera.Shot) -> None:

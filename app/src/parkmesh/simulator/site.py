@@ -39,6 +39,20 @@ class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):
         return f"http://{'127.0.0.1' if self.listen == '0.0.0.0' else self.listen}:{self.port}"  # noqa: S104
 
 
+class StreamSite(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a camera that can't post serves its stream, and the account that it asks for."""
+
+    port: Port
+    password: str
+    user: str = "admin"
+    listen: Host = "127.0.0.1"
+
+    @property
+    def url(self) -> str:
+        """Where a simulator on the same host reaches it."""
+        return f"http://{'127.0.0.1' if self.listen == '0.0.0.0' else self.listen}:{self.port}"  # noqa: S104
+
+
 class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
     """One simulated camera; ``relay`` is the one that moves its gate's barrier.
 
@@ -56,6 +70,7 @@ class CameraSite(Struct, frozen=True, forbid_unknown_fields=True):
     topic: Topic | None = None
     login: Login | None = None
     tls: bool = False
+    stream: StreamSite | None = None
 
 
 class SensorSite(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,12 +11,13 @@ from datetime import datetime
 import aiomqtt
 import httpx
 import uvicorn
+from starlette.types import ASGIApp
 
-from parkmesh.simulator import camera, lorawan
+from parkmesh.simulator import camera, camera_stream, lorawan
 from parkmesh.simulator.drive import DriveError, post
 from parkmesh.simulator.relay import Switch
 from parkmesh.simulator.relay_kinds import application
-from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError
+from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError, StreamSite
 
 log = logging.getLogger("parkmesh.simulator")
 
@@ -31,24 +32,36 @@ class _Server(uvicorn.Server):
         yield
 
 
-def bind(relay: RelaySite) -> socket.socket:
-    """Take a relay's port; raise SiteError where it isn't free."""
+def bind(what: str, relay: RelaySite | StreamSite) -> socket.socket:
+    """Take the port of a device that listens; raise SiteError where it isn't free."""
     sock = socket.socket(socket.AF_INET6 if ":" in relay.listen else socket.AF_INET)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((relay.listen, relay.port))
     except OSError as error:
         sock.close()
-        raise SiteError(f"relay {relay.name}: can't listen on {relay.listen}:{relay.port}: {error.strerror}") from None
+        raise SiteError(f"{what}: can't listen on {relay.listen}:{relay.port}: {error.strerror}") from None
     return sock
 
 
 async def serve_relay(relay: RelaySite, sock: socket.socket, stop: asyncio.Event) -> None:
     """Serve one simulated relay on a bound socket until ``stop``."""
     device = application(relay.kind, Switch(relay.name), relay.password)
-    server = _Server(uvicorn.Config(device, log_config=None, access_log=False, lifespan="off"))
+    await _serve(f"relay {relay.name}", device, sock, stop)
+
+
+async def serve_stream(name: str, stream: StreamSite, sock: socket.socket, stop: asyncio.Event) -> None:
+    """Serve one simulated camera that can't post on a bound socket until ``stop``."""
+    await _serve(f"camera {name}", camera_stream.application(stream.user, stream.password), sock, stop)
+
+
+async def _serve(what: str, device: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
+    # A stream doesn't end by itself.
+    server = _Server(
+        uvicorn.Config(device, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
     serving = asyncio.create_task(server.serve(sockets=[sock]))
-    log.info("relay %s: listening on %s:%d", relay.name, relay.listen, sock.getsockname()[1])
+    log.info("%s: listening on %s:%d", what, *sock.getsockname()[:2])
     await stop.wait()
     server.should_exit = True
     await serving
@@ -88,7 +101,8 @@ async def run(
     now: Callable[[], datetime], stop: asyncio.Event,
 ) -> None:  # fmt: skip
     """Run the site's relays, and random traffic at its cameras and sensors, until ``stop``."""
-    sockets = [bind(relay) for relay in site.relays]
+    sockets = [bind(f"relay {relay.name}", relay) for relay in site.relays]
+    streams = [(at.name, at.stream, bind(f"camera {at.name}", at.stream)) for at in site.cameras if at.stream]
     occupied = {sensor.space: False for sensor in site.sensors}
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as devices:
 
@@ -108,6 +122,8 @@ async def run(
 
         for relay, sock in zip(site.relays, sockets, strict=True):
             devices.create_task(serve_relay(relay, sock, stop))
+        for name, stream, sock in streams:
+            devices.create_task(serve_stream(name, stream, sock, stop))
         if site.cameras and cars_per_minute > 0:
             devices.create_task(_repeat(cars_per_minute, source, stop, car))
         if site.sensors and site.broker and sensors_per_minute > 0:

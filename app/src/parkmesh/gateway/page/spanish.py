@@ -153,6 +153,11 @@ SPANISH = {
         "Envía %(method)s %(path)s y no inicia sesión. Veces: %(count)s."
     ),
     "Encryption": "Cifrado",
+    "Its messages can't be fetched (%(fault)s).": "No se pueden recoger sus mensajes (%(fault)s).",
+    "Check its address and the account in the configuration. A camera locks an account for some time.": (
+        "Compruebe su dirección y la cuenta en la configuración. Una cámara bloquea una cuenta durante un tiempo."
+    ),
+    "Its messages are fetched.": "Se recogen sus mensajes.",
     "No connection over TLS works (%(fault)s).": "No funciona ninguna conexión por TLS (%(fault)s).",
     "Run playbooks/deploy-gateways.yml for this gateway: it makes or brings the certificate.": (
         "Ejecute playbooks/deploy-gateways.yml para esta pasarela: crea o trae el certificado."
