@@ -33,13 +33,28 @@ _LOGIN: Final = {
             "type": "str",
             "required": True,
             "pattern": r"[^:\s\"\\]{1,64}",
-            "form": '1 to 64 characters, no : " \\',
+            "form": "1 to 64 characters, no colon, space, quote or backslash",
         },
         "password": {"type": "str", "required": True, "pattern": r"[ -~]{8,128}", "form": "8 to 128 ASCII characters"},
         "algorithm": {"type": "str", "choices": ("any", "md5", "sha-256")},
     },
 }
 _TLS: Final = {"type": "bool", "description": "Whether its messages are taken over TLS only."}
+
+_PULL: Final = {
+    "type": "dict",
+    "description": "Where the gateway fetches the messages of a camera or recorder that can't post.",
+    "options": {
+        "url": {
+            "type": "str",
+            "required": True,
+            "pattern": r"https?://[^/\s@]+/?",
+            "form": "http://<address>, no path",
+        },
+        "user": {"type": "str", "pattern": r"[^:\s]{1,64}", "form": "1 to 64 characters, no colon or space"},
+        "password": {"type": "str", "required": True},
+    },
+}
 
 CAMERA_KINDS: Final = (
     "hikvision",
@@ -210,6 +225,7 @@ FILE: Final[Mapping[str, Option]] = {
             "recorder": _NAME,
             "channel": {"type": "str"},
             "mapping": {"type": "dict"},
+            "pull": _PULL,
             "ignore_directions": {"type": "list", "elements": "str"},
         },
     },
@@ -224,6 +240,7 @@ FILE: Final[Mapping[str, Option]] = {
             "tls": _TLS,
             "topic": {"type": "str"},
             "mapping": {"type": "dict"},
+            "pull": _PULL,
         },
     },
     "readers": {

@@ -19,7 +19,7 @@ SCRIPT = ROLE / "files" / "parkmesh-firewall"
 NFT = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
 GATEWAY, DEVICE, OTHER_DEVICE = "10.99.0.1", "10.99.0.2", "10.99.0.3"
 ON_OVERLAY, OPS = "10.99.1.1", "10.99.1.2"
-PORTS = (22, 1700, 1883, 8100, 8180, 9999)
+PORTS = (22, 1700, 1883, 8100, 8143, 8180, 9999)
 
 _LISTEN = """
 import select, socket, sys
@@ -150,6 +150,9 @@ def test_devices_reach_the_cameras_port_and_the_overlay_ssh_and_the_agent(site: 
 def test_the_broker_is_reached_where_it_listens(site: Site) -> None:
     site.load(rules(parking_gateway_mqtt_listen=[GATEWAY]))
     assert site.reached(DEVICE, GATEWAY) == {8100, 1883}
+    assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
+    site.load(rules(parking_gateway_tls=True))
+    assert site.reached(DEVICE, GATEWAY) == {8100, 8143}
     assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
 
 
