@@ -18,7 +18,8 @@ ROLE = Path(__file__).resolve().parents[3] / "roles" / "parking_gateway"
 SCRIPT = ROLE / "files" / "parkmesh-firewall"
 NFT = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
 GATEWAY, DEVICE, OTHER_DEVICE = "10.99.0.1", "10.99.0.2", "10.99.0.3"
-ON_OVERLAY, OPS = "10.99.1.1", "10.99.1.2"
+ON_OVERLAY, OPS, OTHER_OPS = "10.99.1.1", "10.99.1.2", "10.99.1.3"
+AMONG_CAMERAS, CAMERA, CAMERAS = "10.99.2.1", "10.99.2.2", "10.99.2.0/24"
 PORTS = (22, 1700, 1883, 8100, 8143, 8180, 9999)
 
 _LISTEN = """
@@ -40,6 +41,23 @@ def reached(port):
     return True
 with concurrent.futures.ThreadPoolExecutor(len(ports)) as all_at_once:
     print(*(port for port, found in zip(ports, all_at_once.map(reached, ports)) if found))
+"""
+_CAMERA = """
+import socket
+with socket.create_server(("0.0.0.0", 80)) as listening:
+    print("ready", flush=True)
+    while True:
+        sock, (sender, _) = listening.accept()
+        with sock:
+            sock.sendall(f"{sender} {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)}".encode())
+"""
+_ASK = """
+import socket, sys
+try:
+    with socket.create_connection((sys.argv[2], 80), timeout=2, source_address=(sys.argv[1], 0)) as sock:
+        print(sock.makefile().read())
+except OSError:
+    pass
 """
 _PING = """
 import socket, struct, sys
@@ -66,25 +84,28 @@ def rules(**inputs: Any) -> str:
 
 
 class Site:
-    """Two namespaces: a gateway that listens on all ``PORTS``, and what is around it on its LAN and on the overlay."""
+    """Three namespaces: a gateway that listens on all ``PORTS``, what is around it on its LAN and on the overlay, and
+    a camera on a network behind it that says who asked and how large its packets may be."""
 
     def __init__(self) -> None:
         self.gateway, self.around = f"pm-gw-{os.getpid()}", f"pm-out-{os.getpid()}"
-        self._listener: subprocess.Popen[str] | None = None
+        self.cameras = f"pm-cam-{os.getpid()}"
+        self._listeners: list[subprocess.Popen[str]] = []
 
     def begin(self) -> None:
-        for name in (self.gateway, self.around):
+        for name in (self.gateway, self.around, self.cameras):
             self._ip("netns", "add", name)
             self._ip("-n", name, "link", "set", "lo", "up")
         self._join("lan0", GATEWAY, [DEVICE, OTHER_DEVICE])
-        self._join("ztabcdef01", ON_OVERLAY, [OPS])
-        self._listener = subprocess.Popen(
-            ["ip", "netns", "exec", self.gateway, sys.executable, "-c", _LISTEN, *map(str, PORTS)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._listener.stdout is not None
-        assert self._listener.stdout.readline() == "ready\n"
+        self._join("ztabcdef01", ON_OVERLAY, [OPS, OTHER_OPS])
+        self._join("cam0", AMONG_CAMERAS, [CAMERA], self.cameras)
+        self._ip("-n", self.around, "route", "add", CAMERAS, "via", ON_OVERLAY)
+        for namespace, program in ((self.gateway, [_LISTEN, *map(str, PORTS)]), (self.cameras, [_CAMERA])):
+            command = ["ip", "netns", "exec", namespace, sys.executable, "-c", *program]
+            listener = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self._listeners.append(listener)
+            assert listener.stdout is not None
+            assert listener.stdout.readline() == "ready\n"
 
     @staticmethod
     def _ip(*arguments: str) -> None:
@@ -93,10 +114,10 @@ class Site:
             pytest.skip("no network namespaces here")
         assert done.returncode == 0, done.stderr
 
-    def _join(self, name: str, address: str, around: list[str]) -> None:
-        peer = f"{name[:6]}-out"
-        self._ip("link", "add", name, "netns", self.gateway, "type", "veth", "peer", peer, "netns", self.around)
-        for namespace, link, addresses in ((self.gateway, name, [address]), (self.around, peer, around)):
+    def _join(self, name: str, address: str, others: list[str], where: str | None = None) -> None:
+        peer, where = f"{name[:6]}-out", where or self.around
+        self._ip("link", "add", name, "netns", self.gateway, "type", "veth", "peer", peer, "netns", where)
+        for namespace, link, addresses in ((self.gateway, name, [address]), (where, peer, others)):
             for one in addresses:
                 self._ip("-n", namespace, "address", "add", f"{one}/24", "dev", link)
             self._ip("-n", namespace, "link", "set", link, "up")
@@ -116,15 +137,25 @@ class Site:
         done = subprocess.run([*command, *map(str, PORTS)], capture_output=True, text=True, check=True)
         return {int(port) for port in done.stdout.split()}
 
+    def seen_by_camera(self, source: str) -> tuple[str, int] | None:
+        """Connect to the camera; return whom it saw and how large a segment it may send, None without a connection."""
+        command = ["ip", "netns", "exec", self.around, sys.executable, "-c", _ASK, source, CAMERA]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        return (said[0], int(said[1])) if said else None
+
+    def forwards(self) -> bool:
+        command = ["ip", "netns", "exec", self.gateway, "cat", "/proc/sys/net/ipv4/ip_forward"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "1"
+
     def pinged(self, source: str, target: str) -> bool:
         command = ["ip", "netns", "exec", self.around, sys.executable, "-c", _PING, source, target]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
     def end(self) -> None:
-        if self._listener is not None:
-            self._listener.kill()
-            self._listener.communicate()
-        for name in (self.gateway, self.around):
+        for listener in self._listeners:
+            listener.kill()
+            listener.communicate()
+        for name in (self.gateway, self.around, self.cameras):
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
 
@@ -181,6 +212,61 @@ def test_devices_may_be_named_and_more_be_opened(site: Site) -> None:
     assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
 
 
+def test_a_gateway_is_no_router_unless_its_camera_network_is_asked_for(host: "Host", site: Site) -> None:
+    turn = ["ip", "netns", "exec", site.gateway, "sh", "-c"]
+    site._ip("-n", site.gateway, "link", "set", "ztabcdef01", "mtu", "1280")
+    subprocess.run([*turn, "echo 1 > /proc/sys/net/ipv4/ip_forward"], check=True)
+    site._ip("-n", site.cameras, "route", "add", "default", "via", AMONG_CAMERAS)
+    try:
+        assert site.seen_by_camera(OPS) is not None, "without rules whoever turned forwarding on has a router"
+        assert host.try_rules() == 0
+        assert site.seen_by_camera(OPS) is None
+        assert host.try_rules(parking_gateway_firewall_containers=["cam*"]) == 0
+        assert site.seen_by_camera(OPS) is not None, "as for containers"
+        subprocess.run([*turn, "echo 0 > /proc/sys/net/ipv4/ip_forward"], check=True)
+
+        routed = {"network": CAMERAS, "from": [OPS], "way_back": "route"}
+        assert host.try_rules(parking_gateway_camera_networks=[routed]) == 0
+        assert site.seen_by_camera(OTHER_OPS) is None
+        seen = site.seen_by_camera(OPS)
+        assert seen is not None
+        assert (seen[0], seen[1] <= 1240) == (OPS, True), "the camera sends no more than the overlay takes"
+
+        site._ip("-n", site.cameras, "route", "delete", "default")
+        assert site.seen_by_camera(OPS) is None, "it knows no way back"
+        assert host.try_rules(parking_gateway_camera_networks=[{"network": CAMERAS}]) == 0
+        seen = site.seen_by_camera(OPS)
+        assert seen is not None
+        assert (seen[0], seen[1] <= 1240) == (AMONG_CAMERAS, True)
+        # What isn't the overlay goes nowhere, and other networks aren't reached.
+        site._ip("-n", site.around, "route", "replace", CAMERAS, "via", GATEWAY)
+        assert site.seen_by_camera(DEVICE) is None
+        site._ip("-n", site.around, "route", "replace", CAMERAS, "via", ON_OVERLAY)
+        assert host.try_rules(parking_gateway_camera_networks=[{"network": "10.99.3.0/24"}]) == 0
+        assert site.seen_by_camera(OPS) is None
+
+        # What was never kept ends with the rules, forwarding too.
+        assert site.forwards()
+        host.time_is_over()
+        assert not site.forwards()
+        assert host.try_rules(parking_gateway_camera_networks=[{"network": CAMERAS}]) == 0
+        assert host.run("keep") == 0
+        assert host.run("unload") == 0
+        assert not site.forwards()
+        assert host.run("load") == 0
+        assert site.forwards()
+        assert site.seen_by_camera(OPS) is not None
+        # Forwarding that something else turned on is left as it is.
+        assert host.run("unload") == 0
+        subprocess.run([*turn, "echo 1 > /proc/sys/net/ipv4/ip_forward"], check=True)
+        assert host.run("load") == 0
+        assert host.run("unload") == 0
+        assert site.forwards()
+    finally:
+        subprocess.run([*turn, "echo 0 > /proc/sys/net/ipv4/ip_forward"], check=True)
+        host.run("unload")
+
+
 def test_another_s_tables_stay_and_a_second_load_adds_nothing(site: Site) -> None:
     site.load("add table inet other\nadd chain inet other input { type filter hook input priority 10; }\n")
     site.load(rules())
@@ -218,7 +304,8 @@ class Host:
             (folder / name).write_text(text)
             (folder / name).chmod(0o755)
         self._script = folder / "parkmesh-firewall"
-        self._script.write_text(SCRIPT.read_text().replace("/etc/parkmesh/firewall.nft", str(self.rules)))
+        text = SCRIPT.read_text().replace("/etc/parkmesh/firewall.nft", str(self.rules))
+        self._script.write_text(text.replace("/run/parkmesh-forwards", str(folder / "forwards")))
         self._script.chmod(0o755)
 
     def run(self, *arguments: str, timer: bool = True) -> int:
