@@ -25,7 +25,7 @@ REPLACE = "tests/emulator/playbooks/replace.yml"
 SERVICE = "playbooks/deploy-service.yml"
 STATUS = "playbooks/show-status.yml"
 CHECK_DRIFT = "playbooks/check-drift.yml"
-DESTROY = "playbooks/destroy-aws.yml"
+DESTROY = "playbooks/destroy-environment.yml"
 STEPS = [(NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())]
 STEP_NAMES = ["network", "data", "image", "service"]
 
