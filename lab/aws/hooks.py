@@ -1,4 +1,5 @@
-"""What the lab's compute driver adds to lab.aws: images made of containers, and health measured on them."""
+"""What the lab's compute driver adds to lab.aws: images and snapshots made of containers, and health measured on
+them."""
 
 from __future__ import annotations
 
@@ -14,6 +15,8 @@ class Hooks:
 
     image_created(image_id, instance_id): called within CreateImage, before the image is available. An exception makes
         the image fail.
+    snapshot_created(database_id, snapshot_id, port): called within CreateDBSnapshot and before the last snapshot of
+        DeleteDBInstance. An exception fails the call. Called with the state of lab.aws locked: don't call the API.
     acted(): called after the records changed without a request: an instance refresh went on, an image became available.
     target_health(target_group_arn, target_id, port): (state, reason, description) as DescribeTargetHealth reports
         them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for lab.aws's own answer. It is
@@ -21,6 +24,7 @@ class Hooks:
     """
 
     image_created: Callable[[str, str], None] | None = None
+    snapshot_created: Callable[[str, str, int], None] | None = None
     acted: Callable[[], None] | None = None
     target_health: Callable[[str, str, int], TargetHealth | None] | None = None
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from moto.rds.exceptions import DBParameterGroupNotFoundError
+from moto.rds.exceptions import DBParameterGroupNotFoundError, RDSClientError
 from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend
+
+from .hooks import hooks
 
 
 def correct() -> None:
     _gp3_baseline()
     _unknown_parameter_group()
     _parameters()
+    _restores()
+    _snapshots()
 
 
 def _gp3_baseline() -> None:
@@ -74,8 +79,77 @@ def _parameters() -> None:
                 "Source": "system",
             }
 
+    def default_details(self: Any) -> tuple[str, str]:
+        family = f"{self.engine}{str(self.engine_version).partition('.')[0]}"
+        return family, f"default.{family}"
+
     def update_parameters(self: Any, new_parameters: Any) -> None:
         update(self, [{**each, "Source": "user"} for each in new_parameters])
 
     DBParameterGroup.__init__ = __init__
     DBParameterGroup.update_parameters = update_parameters
+    # The family of PostgreSQL 10 and later is named after its major version.
+    DBInstance.default_db_parameter_group_details = default_details
+
+
+def _restores() -> None:
+    """A restored instance has defaults where the request says nothing: not its source's protection, standby and groups.
+
+    Amazon RDS API Reference, RestoreDBInstanceToPointInTime: the target has "the default security group, the default
+    subnet group, and the default DB parameter group", in one zone; error PointInTimeRestoreNotEnabled, where "the
+    BackupRetentionPeriod equals 0". RestoreDBInstanceFromDBSnapshot says the same of groups. In both,
+    DeletionProtection "isn't enabled by default".
+    """
+    to_moment, from_snapshot = (
+        RDSBackend.restore_db_instance_to_point_in_time,
+        RDSBackend.restore_db_instance_from_db_snapshot,
+    )
+
+    def apply_defaults(restored: Any, overrides: dict[str, Any], origin: tuple[str, ...]) -> Any:
+        restored.deletion_protection = bool(overrides.get("deletion_protection"))
+        restored.multi_az = bool(overrides.get("multi_az"))
+        restored.db_parameter_group_name = overrides.get("db_parameter_group_name")
+        restored.vpc_security_group_ids = overrides.get("vpc_security_group_ids") or []
+        restored.tags = overrides.get("tags") or []
+        restored.replicas, restored.status = [], "available"
+        restored.lab_origin = origin
+        return restored
+
+    def restore_to_moment(self: Any, source: str, target: str, overrides: dict[str, Any]) -> Any:
+        found = self.describe_db_instances(db_instance_identifier=source)[0]
+        if not found.backup_retention_period:
+            message = f"Automated backups are not enabled for {source}."
+            raise RDSClientError("PointInTimeRestoreNotEnabled", message)
+        moment = overrides.get("restore_time") or datetime.now(UTC)
+        text = moment.isoformat() if isinstance(moment, datetime) else str(moment)
+        origin = ("moment", found.db_instance_identifier, text)
+        return apply_defaults(to_moment(self, source, target, overrides), overrides, origin)
+
+    def restore_from_snapshot(self: Any, snapshot: str, overrides: dict[str, Any]) -> Any:
+        name = snapshot.rpartition(":snapshot:")[2]
+        return apply_defaults(from_snapshot(self, snapshot, overrides), overrides, ("snapshot", name))
+
+    RDSBackend.restore_db_instance_to_point_in_time = restore_to_moment
+    RDSBackend.restore_db_instance_from_db_snapshot = restore_from_snapshot
+
+
+def _snapshots() -> None:
+    """A manual snapshot has the data of its moment, if the lab's driver makes it.
+
+    Amazon RDS API Reference, CreateDBSnapshot, and DeleteDBInstance, FinalDBSnapshotIdentifier.
+    """
+    create = RDSBackend.create_db_snapshot
+
+    def create_db_snapshot(
+        self: Any, db_instance_identifier: str, db_snapshot_identifier: str, snapshot_type: str = "manual", **given: Any
+    ) -> Any:
+        snapshot = create(self, db_instance_identifier, db_snapshot_identifier, snapshot_type, **given)
+        if snapshot_type == "manual" and hooks.snapshot_created is not None:
+            try:
+                hooks.snapshot_created(db_instance_identifier, db_snapshot_identifier, int(snapshot.port))
+            except Exception as error:
+                del self.database_snapshots[db_snapshot_identifier]
+                raise RDSClientError("InvalidDBInstanceState", str(error)) from error
+        return snapshot
+
+    RDSBackend.create_db_snapshot = create_db_snapshot
