@@ -38,6 +38,8 @@ class Database:
     user: str
     password: str = field(repr=False)
     subnet_ids: tuple[str, ...]
+    origin: tuple[str, ...] = ()
+    """What it was restored from (lab/driver/backups.py); empty for a new one."""
 
 
 @dataclass(frozen=True)
@@ -302,6 +304,7 @@ class Cloud:
                 subnet_ids=tuple(
                     subnet["SubnetIdentifier"] for subnet in (row.get("DBSubnetGroup") or {}).get("Subnets", ())
                 ),
+                origin=database_origin(row["DBInstanceIdentifier"]),
             )
             for row in rows
             if row["Engine"] == "postgres" and row["DBInstanceStatus"] not in ("deleting", "stopped")
@@ -322,6 +325,16 @@ def master_password(identifier: str) -> str:
 
     with state_lock:
         return str(rds_backends[ACCOUNT][REGION].databases[identifier]._master_user_password or "")
+
+
+def database_origin(identifier: str) -> tuple[str, ...]:
+    """What a database was restored from, as lab.aws noted it; no API returns it."""
+    from moto.rds.models import rds_backends
+
+    from lab.aws import state_lock
+
+    with state_lock:
+        return tuple(getattr(rds_backends[ACCOUNT][REGION].databases[identifier], "lab_origin", ()))
 
 
 def action(rows: list[dict[str, Any]], group_names: Mapping[str, str]) -> haproxy.Action:

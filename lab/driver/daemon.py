@@ -61,6 +61,7 @@ def run(lab: Lab) -> None:
     events = ContainerEvents(podman, lab.label, activity.moved)
     aws.hooks.acted = activity.acted
     aws.hooks.image_created = driver.instances.image_created
+    aws.hooks.snapshot_created = driver.databases.snapshot_created
     aws.hooks.target_health = driver.balancers.target_health
     gateway = facts["networks"]["vpc"]["gateway"]
     server = aws.serve([("127.0.0.1", lab.aws_port), (gateway, lab.aws_port)])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
 
+from lab.driver import backups
 from lab.driver.cloud import Database, Records
 from lab.driver.compute import Retries
 from lab.driver.hosts import AWAIT_SYSTEMD, HOST_OPTIONS
@@ -106,8 +107,9 @@ class Databases:
     def _create(self, database: Database, address: str) -> None:
         name = self.container(database.identifier)
         self.podman.run("rm", "--force", "--time=0", "--ignore", name)
-        if not self.podman.exists("volume", name):
-            self.podman.run("volume", "create", f"--label={self.lab.label}", name)
+        for volume in (name, self.lab.thing("db-backups")):
+            if not self.podman.exists("volume", volume):
+                self.podman.run("volume", "create", f"--label={self.lab.label}", volume)
         self.podman.run(
             "run",
             "--detach",
@@ -120,6 +122,7 @@ class Databases:
             f"--ip={address}",
             f"--mac-address={mac_address(self.lab.id, 'db-' + database.identifier)}",
             f"--volume={name}:/var/lib/postgresql",
+            f"--volume={self.lab.thing('db-backups')}:{backups.FOLDER}",
             *HOST_OPTIONS,
             self.image,
             "/sbin/init",
@@ -129,7 +132,9 @@ class Databases:
     def _prepare(self, database: Database) -> None:
         """Cluster, listener, master user and first database; each only where it is missing."""
         name = self.container(database.identifier)
-        self.podman.shell(name, cluster_script(database.port), timeout=READY_TIMEOUT_S + 30)
+        self._archive_source(database)
+        script = cluster_script(database.port, database.identifier, database.origin)
+        self.podman.shell(name, script, timeout=READY_TIMEOUT_S + 30)
         verifier = scram_verifier(database.password)
         self._sql(name, database.port, "postgres", role_statements(database.user, verifier))
         if database.name:
@@ -146,7 +151,28 @@ class Databases:
                     "postgres",
                     f"CREATE DATABASE {identifier(database.name)} OWNER {identifier(database.user)};",
                 )
+        # From here on a copy can be made of any moment.
+        self.podman.shell(name, backups.backup("base", database.identifier, database.port, again=False))
         log.info("database %s is ready", database.identifier)
+
+    def snapshot_created(self, identifier: str, snapshot: str, port: int) -> None:
+        """CreateDBSnapshot: the database's data as it is becomes the snapshot before the call returns.
+
+        Raises:
+            LabError: there is no container of this database, or the backup failed.
+        """
+        name = self.container(identifier)
+        if not self.podman.exists("container", name):
+            raise LabError(f"{identifier} has no server to make {snapshot} from")
+        self.podman.shell(name, backups.backup("snapshots", snapshot, port, again=True))
+        log.info("snapshot %s made of %s", snapshot, identifier)
+
+    def _archive_source(self, database: Database) -> None:
+        """Before a database is restored to a moment, its source archives what it has."""
+        if database.origin[:1] == ("moment",) and database.identifier not in self._prepared:
+            source = self._prepared.get(database.origin[1])
+            if source is not None:
+                self.podman.shell(self.container(source.identifier), backups.last_wal(source.identifier, source.port))
 
     def _sql(self, container: str, port: int, database: str, statements: str) -> str:
         return self.podman.run(
@@ -167,6 +193,8 @@ class Databases:
 
     def _remove(self, name: str) -> None:
         container = self.container(name)
+        if name in self._prepared:
+            self.podman.shell(container, backups.forget(name))
         self.podman.run("rm", "--force", "--time=0", container)
         self.podman.run("volume", "rm", "--force", container)
         self._prepared.pop(name, None)
@@ -182,24 +210,34 @@ def _address(database: Database, subnets: Mapping[str, str], taken: set[str]) ->
     raise LabError(f"database {database.identifier}: its subnet group names no subnet of the VPC")
 
 
-def cluster_script(port: int) -> str:
-    """Shell: a running cluster that listens on the VPC, made new or adopted from the volume."""
+def cluster_script(port: int, name: str, origin: backups.Origin = ()) -> str:
+    """Shell: a running cluster that listens on the VPC, made new or of its origin, or adopted from the volume."""
+    fill = backups.fill(origin) if origin else ""
     return f"""{AWAIT_SYSTEMD}
+{backups.folders(name)}
 # The configuration lives beside the data, so that a new container finds both in the volume.
 install -d -o postgres -g postgres /var/lib/postgresql /var/lib/postgresql/etc
 [ -L /etc/postgresql ] || {{ rm -rf /etc/postgresql; ln -s /var/lib/postgresql/etc /etc/postgresql; }}
 [ -e /etc/ssl/private/ssl-cert-snakeoil.key ] || make-ssl-cert generate-default-snakeoil
 version=$(ls /usr/lib/postgresql | sort -n | tail -1)
-[ -d "/etc/postgresql/$version/main" ] || pg_createcluster --port={port} "$version" main \\
-    -o "listen_addresses=*" -o max_connections=300 -o password_encryption=scram-sha-256 >/dev/null
+if [ ! -e "/etc/postgresql/$version/made" ]; then
+    # What an interrupted attempt left.
+    [ ! -d "/etc/postgresql/$version/main" ] || pg_dropcluster --stop "$version" main
+    pg_createcluster --port={port} "$version" main \\
+        -o "listen_addresses=*" -o max_connections=300 -o password_encryption=scram-sha-256 \\
+        {backups.archiving(name)} >/dev/null
+{fill}    touch "/etc/postgresql/$version/made"
+fi
 cat > "/etc/postgresql/$version/main/pg_hba.conf" <<'HBA'
-local   all all                 peer
+local   all,replication all     peer
 host    all all 0.0.0.0/0       scram-sha-256
 HBA
 systemctl enable --quiet "postgresql@$version-main.service"
 systemctl start "postgresql@$version-main.service"
 for i in $(seq {READY_TIMEOUT_S}); do
-    pg_isready --quiet --port={port} && exit 0
+    # One that is restored takes changes when it has come to its moment.
+    recovers=$(cd / && runuser -u postgres -- psql -XqtA --port={port} -c "SELECT pg_is_in_recovery()" 2>&1 || true)
+    [ "$recovers" = f ] && exit 0
     sleep 1
 done
 echo "PostgreSQL is not ready after {READY_TIMEOUT_S} s" >&2

@@ -169,7 +169,7 @@ def test_statements_hold_no_password_and_quote_names() -> None:
     assert '"we""ird\'user"' in statements
     assert "'we\"ird''user'" in statements
     assert "SUPERUSER" not in statements.upper()
-    assert "--port=6543" in cluster_script(6543)
+    assert "--port=6543" in cluster_script(6543, "main")
 
 
 def test_the_base_image_is_named_after_what_it_is_made_of() -> None:
