@@ -117,11 +117,16 @@ else:
 def desired(options: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     """What all roles together make."""
     zones = {"zone_names": options["network"]["zone_names"]}
-    return {
-        **network.desired(options["network"]),
-        **data.desired({**options["data"], **zones, "alarms": options["service"]["alarms"]}),
-        **service.desired({**options["service"], **zones}),
-    }
+    parts = (
+        network.desired(options["network"]),
+        data.desired({**options["data"], **zones, "alarms": options["service"]["alarms"]}),
+        service.desired({**options["service"], **zones}),
+    )
+    whole: dict[str, dict[str, dict[str, Any]]] = {}
+    for part in parts:
+        for kind, objects in part.items():
+            whole[kind] = {**whole.get(kind, {}), **objects}
+    return whole
 
 
 def found(client: Callable[[str], Any], project: str, environment: str) -> dict[str, dict[str, dict[str, Any]]]:

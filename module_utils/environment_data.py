@@ -5,6 +5,7 @@ The contents of secrets aren't read: whoever looks for differences needs no pass
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +21,13 @@ else:
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
+_DATABASE_PROPERTIES: Final = (
+    *("class", "engine", "engine_version", "storage_gib", "largest_storage_gib", "storage_type", "encrypted"),
+    *("two_zones", "public", "backup_days", "copies_tags", "deletion_protection", "subnet_group", "parameter_groups"),
+    *("security_groups", "master_user", "database_name", "port", "iam_sign_in", "minor_upgrades"),
+    *("performance_insights", "monitoring_interval_s", "network_type", "tags"),
+)
+"""What a database that a restore has kept may have as it likes; it is in use by nobody."""
 _EVERYBODY: Final = ("/AllUsers", "/AuthenticatedUsers")
 """Ends of the groups that make a bucket's access list public (Amazon S3 User Guide, "Access control list overview")."""
 
@@ -36,13 +44,22 @@ def describe(reader: Reader) -> Found:
     return {kind: objects for kind, objects in found.items() if objects}
 
 
+def note_of_database(reader: Reader) -> dict[str, Any]:
+    """Which database is in use (identifier) and which were kept, as role aws_data noted it at a restore."""
+    name = f"/{reader.project}/{reader.environment}/database"
+    noted = reader.answer("ssm", "get_parameters", Names=[name])["Parameters"]
+    found: dict[str, Any] = {"identifier": f"{reader.name}-database", "kept": []}
+    return found | json.loads(noted[0]["Value"]) if noted else found
+
+
 def _databases(reader: Reader, found: Found) -> None:
-    vpcs = found_vpcs(reader)
+    vpcs, current = found_vpcs(reader), note_of_database(reader)["identifier"]
     for each in reader.all("rds", "describe_db_instances", "DBInstances"):
         name, tags = each["DBInstanceIdentifier"], tags_of(each.get("TagList"))
         if each.get("DBSubnetGroup", {}).get("VpcId") not in vpcs and not reader.is_ours(name, tags):
             continue
-        reader.know(each.get("Endpoint", {}).get("Address", ""), DATABASE)
+        if name == current:
+            reader.know(each.get("Endpoint", {}).get("Address", ""), DATABASE)
         found.setdefault("database", {})[reader.know(each["DBInstanceArn"], name)] = {
             "class": each["DBInstanceClass"],
             "engine": each["Engine"],
@@ -238,9 +255,11 @@ def desired(settings: Mapping[str, Any]) -> Found:
     def secret(thing: str, description: Any) -> dict[str, Any]:
         return {"description": description, "tags": {**tags, "Name": f"{name}-{thing}"}}
 
+    kept = dict.fromkeys(_DATABASE_PROPERTIES, ANY) | {"engine": "postgres", "encrypted": True, "public": False}
     return {
         "database": {
-            database: {
+            **{each: optional(kept) for each in settings["kept"]},
+            settings["database"]: {
                 "class": settings["instance_class"],
                 "engine": "postgres",
                 "engine_version": matching(re.escape(major) + r"(\..*)?"),
@@ -261,8 +280,9 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "minor_upgrades": True,
                 "network_type": "IPV4",
                 "tags": tags,
-            }
+            },
         },
+        "parameter": {settings["note"]: optional({"type": "String", "tags": tags, "description": ANY})},
         "database's subnets": {database: {"subnets": [f"{name}-data-{zone}" for zone in zones], "tags": tags}},
         "database's parameters": {
             f"{database}-{major}": {
@@ -276,6 +296,8 @@ def desired(settings: Mapping[str, Any]) -> Found:
             f"{name}-slots": {
                 "key": ["slot N HASH"],
                 "billing": "PAY_PER_REQUEST",
+                "point_in_time_recovery": settings["table_recovery"],
+                "deletion_protection": settings["deletion_protection"],
                 "class": "STANDARD",
                 "tags": {**tags, "Name": f"{name}-slots"},
             },

@@ -146,6 +146,7 @@ def ago(since: datetime | None, now: datetime) -> str:
 def _databases(reader: Reader, there: Mapping[str, Any], now: datetime) -> Tree:
     tree: Tree = {}
     snapshots = reader.all("rds", "describe_db_snapshots", "DBSnapshots")
+    note = data.note_of_database(reader)
     for each in reader.all("rds", "describe_db_instances", "DBInstances"):
         name = each["DBInstanceIdentifier"]
         if name not in there.get("database", {}):
@@ -158,6 +159,8 @@ def _databases(reader: Reader, there: Mapping[str, Any], now: datetime) -> Tree:
         certificate = (each.get("CertificateDetails") or {}).get("ValidTill")
         tree[name] = {
             "state": each["DBInstanceStatus"],
+            **({"kept by a restore": True} if name in note["kept"] else {}),
+            **({"restored to": note["moment"]} if name == note["identifier"] and note.get("moment") else {}),
             "version": each["EngineVersion"],
             "class": each["DBInstanceClass"],
             "zones": 2 if each["MultiAZ"] else 1,

@@ -57,7 +57,8 @@ LINES = [
     r"database parkmesh-test-database: public is on; it should be off",
     r"database's parameters parkmesh-test-database-17: values rds\.force_ssl is 1; it should be 0",
     r"database snapshot by-hand: shared_with has all, which isn't in the desired state",
-    r"table parkmesh-test-slots: point_in_time_recovery is on, which isn't in the desired state",
+    r"table parkmesh-test-slots: point_in_time_recovery is off; it should be on",
+    r"table parkmesh-test-slots: deletion_protection is off; it should be on",
     r"table parkmesh-test-slots: policy is .*, which isn't in the desired state",
     r"secret parkmesh-test-session: policy is .*, which isn't in the desired state",
     r"secret parkmesh-test-session: tags Hand is made, which isn't in the desired state",
@@ -281,12 +282,13 @@ def _data(client: Callable[[str], Any], after: Callable[..., Any]) -> None:
     after(force_tls, "0")
 
     table = {"TableName": "parkmesh-test-slots"}
-    for on, how in ((True, lambda function, **given: function(**given)), (False, after)):
+    for on, how in ((False, lambda function, **given: function(**given)), (True, after)):
         how(
             tables.update_continuous_backups,
             **table,
             PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": on},
         )
+        how(tables.update_table, **table, DeletionProtectionEnabled=on)
     arn = tables.describe_table(**table)["Table"]["TableArn"]
     shared = {"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "dynamodb:Scan", "Resource": arn}]}
     tables.put_resource_policy(ResourceArn=arn, Policy=json.dumps(shared))
