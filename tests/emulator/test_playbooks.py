@@ -532,11 +532,11 @@ def test_destroying_needs_the_name_of_what_goes(aws: Aws, built: dict[str, Run])
 
 
 def test_destroying_leaves_nothing(aws: Aws, before: dict[str, list[str]], built: dict[str, Run]) -> None:
-    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test")
+    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test", "-e", "destroy_protected=true")
     assert run.status == 0, run.output
     assert resources(aws) == before
 
 
 def test_destroying_nothing_changes_nothing(aws: Aws, built: dict[str, Run]) -> None:
-    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test")
+    run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test", "-e", "destroy_protected=true")
     assert (run.status, run.changed) == (0, 0), run.output
