@@ -214,7 +214,6 @@ def cluster_script(port: int, name: str, origin: backups.Origin = ()) -> str:
     """Shell: a running cluster that listens on the VPC, made new or of its origin, or adopted from the volume."""
     fill = backups.fill(origin) if origin else ""
     return f"""{AWAIT_SYSTEMD}
-{backups.folders(name)}
 # The configuration lives beside the data, so that a new container finds both in the volume.
 install -d -o postgres -g postgres /var/lib/postgresql /var/lib/postgresql/etc
 [ -L /etc/postgresql ] || {{ rm -rf /etc/postgresql; ln -s /var/lib/postgresql/etc /etc/postgresql; }}
@@ -223,6 +222,9 @@ version=$(ls /usr/lib/postgresql | sort -n | tail -1)
 if [ ! -e "/etc/postgresql/$version/made" ]; then
     # What an interrupted attempt left.
     [ ! -d "/etc/postgresql/$version/main" ] || pg_dropcluster --stop "$version" main
+    # And what a database of the same name left, whose record another daemon had.
+    {backups.forget(name)}
+    {backups.folders(name)}
     pg_createcluster --port={port} "$version" main \\
         -o "listen_addresses=*" -o max_connections=300 -o password_encryption=scram-sha-256 \\
         {backups.archiving(name)} >/dev/null
