@@ -115,8 +115,10 @@ def copy(aws: Aws, moment: str) -> str:
 def test_a_copy_has_the_settings_of_the_database_before_and_the_owner_s_password_of_now(aws: Aws, copy: str) -> None:
     there = databases(aws)
     assert set(there) == {FIRST, copy}
-    same = ("DBInstanceClass", "DeletionProtection", "MultiAZ", "BackupRetentionPeriod", "VpcSecurityGroups", "TagList")
+    same = ("DBInstanceClass", "DeletionProtection", "MultiAZ", "BackupRetentionPeriod", "VpcSecurityGroups")
     assert {key: there[copy][key] for key in same} == {key: there[FIRST][key] for key in same}
+    tags = [{each["Key"]: each["Value"] for each in there[name]["TagList"]} for name in (FIRST, copy)]
+    assert tags[0] == tags[1]
     assert [each["DBParameterGroupName"] for each in there[copy]["DBParameterGroups"]] == [f"{FIRST}-17"]
     assert there[copy]["DBSubnetGroup"]["DBSubnetGroupName"] == FIRST
 
