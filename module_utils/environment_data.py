@@ -278,10 +278,24 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "database_name": settings["project"],
                 "port": 5432,
                 "minor_upgrades": True,
+                "performance_insights": settings["performance_insights"],
+                "monitoring_interval_s": settings["monitoring_interval_s"],
                 "network_type": "IPV4",
                 "tags": tags,
             },
         },
+        "role": {
+            settings["monitoring_role"]: {
+                "trust": policy(settings["monitoring_trust"]),
+                "managed_policies": [settings["monitoring_policy"]],
+                "longest_session_s": 3600,
+                "path": "/",
+                "description": f"{settings['words']}: enhanced monitoring of the database",
+                "tags": tags,
+            }
+        }
+        if settings["monitoring_interval_s"]
+        else {},
         "parameter": {settings["note"]: optional({"type": "String", "tags": tags, "description": ANY})},
         "database's subnets": {database: {"subnets": [f"{name}-data-{zone}" for zone in zones], "tags": tags}},
         "database's parameters": {

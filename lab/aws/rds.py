@@ -17,6 +17,7 @@ def correct() -> None:
     _parameters()
     _restores()
     _snapshots()
+    _performance_insights()
 
 
 def _gp3_baseline() -> None:
@@ -153,3 +154,18 @@ def _snapshots() -> None:
         return snapshot
 
     RDSBackend.create_db_snapshot = create_db_snapshot
+
+
+def _performance_insights() -> None:
+    """DescribeDBInstances says whether Performance Insights is on, which CreateDBInstance and ModifyDBInstance set.
+
+    Amazon RDS API Reference, DBInstance: PerformanceInsightsEnabled.
+    """
+    construct = DBInstance.__init__
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        self.enable_performance_insights = bool(kwargs.get("enable_performance_insights"))
+
+    DBInstance.__init__ = __init__
+    DBInstance.performance_insights_enabled = property(lambda self: self.enable_performance_insights)

@@ -13,6 +13,8 @@ import pytest
 
 from .conftest import Aws, Run
 
+DATA = "playbooks/provision-data.yml"
+MONITORED = ("-e", '{"aws_data_monitoring_interval_s": 60, "aws_data_performance_insights": true}')
 DESTROY = "playbooks/destroy-environment.yml"
 CONFIRMED = ("-e", "destroy_confirm=parkmesh-test")
 KEEPING = ("-e", "aws_data_final_snapshot=true", "-e", "aws_data_secret_recovery_days=7")
@@ -68,6 +70,7 @@ def there(aws: Aws) -> dict[str, list[str]]:
         "database snapshot": [
             each["DBSnapshotIdentifier"] for each in rds.describe_db_snapshots(SnapshotType="manual")["DBSnapshots"]
         ],
+        "role": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
         "table": aws.client("dynamodb").list_tables()["TableNames"],
         "secret": [each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]],
     }
@@ -80,8 +83,8 @@ def before(aws: Aws) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def built(aws: Aws, before: dict[str, list[str]]) -> dict[str, list[str]]:
-    for playbook in ("playbooks/provision-network.yml", "playbooks/provision-data.yml"):
-        run = aws.play(playbook)
+    for playbook, given in (("playbooks/provision-network.yml", ()), (DATA, MONITORED)):
+        run = aws.play(playbook, *given)
         assert run.status == 0, run.output
     leave_behind(aws)
     rds = aws.client("rds")
@@ -89,6 +92,14 @@ def built(aws: Aws, before: dict[str, list[str]]) -> dict[str, list[str]]:
     for name in ("parkmesh-test-database-16", "parkmesh-test-database-two-17"):
         rds.create_db_parameter_group(DBParameterGroupName=name, DBParameterGroupFamily="postgres16", Description=name)
     return there(aws)
+
+
+def test_the_database_is_monitored_as_asked_and_a_second_run_changes_nothing(aws: Aws, built: dict[str, Any]) -> None:
+    run = aws.play(DATA, *MONITORED)
+    assert (run.status, run.changed) == (0, 0), run.output
+    (database,) = aws.client("rds").describe_db_instances()["DBInstances"]
+    assert (database["MonitoringInterval"], database["PerformanceInsightsEnabled"]) == (60, True)
+    assert database["MonitoringRoleArn"].endswith(":role/parkmesh-test-database-monitoring")
 
 
 def test_what_is_protected_goes_only_when_asked(aws: Aws, built: dict[str, Any]) -> None:
