@@ -23,6 +23,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "functions change_counted",
     "functions edge_batch",
     "functions edge_devices",
+    "functions edge_wanted_release",
     "functions erase_passages",
     "functions membership_ended",
     "functions pass_code_changed",

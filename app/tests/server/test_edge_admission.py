@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import httpx
-from parkmesh.server.edge.admission import MAX_AGAIN_S, MIN_AGAIN_S, Admission
+from parkmesh.server.edge.admission import AGAIN_S, Admission
 from starlette.types import Receive, Scope, Send
 
 
@@ -45,7 +45,7 @@ async def test_the_one_too_many_is_told_when_to_come_back() -> None:
         await until_begun(work, 2)
         refused = await edge.post("/events", content=b"x")
         assert (refused.status_code, refused.headers["content-type"]) == (503, "application/problem+json")
-        assert MIN_AGAIN_S <= int(refused.headers["retry-after"]) <= MAX_AGAIN_S
+        assert AGAIN_S[0] <= int(refused.headers["retry-after"]) <= AGAIN_S[1]
         work.go.set()
         assert [(await task).status_code for task in taken] == [200, 200]
         # Requests that failed also leave room again.

@@ -10,6 +10,8 @@ Every body is JSON of one of these structs. All times are integers, milliseconds
 | ``GET /edge/v1/stream`` | ``access-list`` (``ListChanged``), ``command`` (``Command``), ``presence``, ``ping`` |
 | ``GET /edge/v1/servers`` | ``Servers``: the live servers, so that gateways spread their calls |
 
+``releases.py`` has the calls by which a gateway fetches a release.
+
 A gateway asks for what it understands: ``GET /edge/v1/access-list?version=N&epoch=E&features=rules``. What came after
 the first release (``epoch`` and the named ``features``) is in the answer only if the gateway asks, since a gateway
 refuses members that it doesn't know; a server of the first release ignores the parameters, and the gateway goes by its
@@ -258,6 +260,8 @@ class HeartbeatAck(Struct, frozen=True):
     access_list_version: int
     access_list_epoch: int = 0
     takes_device_faults: bool = False
+    release: int = 0
+    """The number of the release that the gateway should take (``releases.py``), 0 for none."""
 
 
 class Servers(Struct, frozen=True):

@@ -10,17 +10,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parkmesh.server.http import problems
 
-MIN_AGAIN_S, MAX_AGAIN_S = 1, 5
+AGAIN_S = (1, 5)
 """Bounds of Retry-After; drawn by chance, so that gateways that were turned away together don't return together."""
 _STREAM = "/edge/v1/stream"
 
 
 class Admission:
     """Let at most ``requests`` requests and ``size`` bytes of bodies in at a time. A body without a length counts as
-    none: the limit on each body bounds it."""
+    none: the limit on each body bounds it. ``again_s`` bounds the seconds after which the others shall return."""
 
-    def __init__(self, app: ASGIApp, requests: int, size: int) -> None:
-        self._app, self._requests, self._size = app, requests, size
+    def __init__(self, app: ASGIApp, requests: int, size: int, again_s: tuple[int, int] = AGAIN_S) -> None:
+        self._app, self._requests, self._size, self._again_s = app, requests, size, again_s
         self._in_hand = self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -29,7 +29,7 @@ class Admission:
             return
         length = _length(scope)
         if self._in_hand >= self._requests or (self._bytes and self._bytes + length > self._size):
-            again_s = random.randint(MIN_AGAIN_S, MAX_AGAIN_S)  # noqa: S311
+            again_s = random.randint(*self._again_s)  # noqa: S311
             refusal = problems.response(
                 503, "There is more to do than can be done now.", kind="overload", headers={"Retry-After": str(again_s)}
             )

@@ -1,13 +1,11 @@
 """The ASGI application of the edge API. Raw routes and msgspec: ingestion is the hot path."""
 
 import asyncio
-import hashlib
 import logging
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -31,9 +29,10 @@ from parkmesh.protocol.edge import (
     Servers,
 )
 from parkmesh.server.db import database
-from parkmesh.server.edge import access_list, ingest
+from parkmesh.server.edge import access_list, ingest, releases
 from parkmesh.server.edge.admission import Admission
 from parkmesh.server.edge.announcements import Announcements
+from parkmesh.server.edge.requests import body_of, identified, token_of, unauthorised
 from parkmesh.server.edge.streams import End, Moves, NewVersion, Resync, Stream, Streams
 from parkmesh.server.http import problems
 from parkmesh.server.http.middleware import BodyLimit, RequestLog
@@ -57,7 +56,6 @@ MAX_WAITING_BYTES = 48 * 1024 * 1024
 LIVE_S = 30
 """Seconds after its last sign of life in which a server counts as there."""
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 _encode = msgspec.json.encode
@@ -74,6 +72,7 @@ class _Standing(msgspec.Struct, frozen=True):
 
 def create(pool: database.Pool, streams: Streams, announcements: Announcements) -> Starlette:
     """Return the edge application. ``pool`` connects as the application's role."""
+    few = Middleware(Admission, requests=releases.AT_ONCE, size=MAX_WAITING_BYTES, again_s=releases.AGAIN_S)
     app = Starlette(
         routes=[
             Route("/edge/v1/events", post_events, methods=["POST"]),
@@ -81,6 +80,9 @@ def create(pool: database.Pool, streams: Streams, announcements: Announcements) 
             Route("/edge/v1/heartbeat", post_heartbeat, methods=["POST"]),
             Route("/edge/v1/stream", get_stream, methods=["GET"]),
             Route("/edge/v1/servers", get_servers, methods=["GET"]),
+            Route("/edge/v1/releases/{serial:int}", releases.get_release, methods=["GET"], middleware=[few]),
+            Route("/edge/v1/release-parts", releases.post_parts, methods=["POST"], middleware=[few]),
+            Route("/edge/v1/release-report", releases.post_report, methods=["POST"]),
         ],
         middleware=[
             Middleware(RequestLog, application="edge"),
@@ -92,36 +94,8 @@ def create(pool: database.Pool, streams: Streams, announcements: Announcements) 
     app.state.pool = pool
     app.state.streams = streams
     app.state.announcements = announcements
+    app.state.parts = releases.Parts()
     return app
-
-
-def unauthorised() -> Problem:
-    """Return the answer to a missing or unknown token."""
-    return Problem(
-        401,
-        "Authorization: Bearer with this gateway's token is required.",
-        headers={"WWW-Authenticate": 'Bearer realm="parkmesh edge"'},
-    )
-
-
-def token_of(request: Request) -> bytes:
-    """Return the SHA-256 of the bearer token; raise ``Problem`` 401 where there is none."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not 16 <= len(token) <= 512:
-        raise unauthorised()
-    return hashlib.sha256(token.encode("latin-1")).digest()
-
-
-async def body_of(request: Request, decode: Callable[[bytes], T]) -> T:
-    """Return the decoded body; raise ``Problem`` 400 for what is not JSON, 422 for JSON of another form."""
-    body = await request.body()
-    try:
-        return decode(body)
-    except msgspec.ValidationError as error:
-        raise Problem(422, str(error), kind="invalid") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem(400, f"The body is not JSON: {error}", kind="malformed") from None
 
 
 def _json(value: object) -> Response:
@@ -143,7 +117,7 @@ async def post_heartbeat(request: Request) -> Response:
     beat = await body_of(request, _heartbeat.decode)
     row = await database.fetchrow(
         request.app.state.pool,
-        "SELECT * FROM edge_beat($1, $2, $3, $4, $5, $6)",
+        "SELECT b.*, edge_wanted_release($1) AS release FROM edge_beat($1, $2, $3, $4, $5, $6) b",
         token,
         beat.sent,
         ingest.storable(beat.version),
@@ -157,7 +131,7 @@ async def post_heartbeat(request: Request) -> Response:
         faults = [f"{fault.kind} {fault.name}" for fault in beat.device_faults]
         await database.fetchrow(request.app.state.pool, "SELECT edge_devices($1, $2)", token, faults)
     version, epoch = row["access_list_version"], row["access_list_epoch"]
-    return _json(HeartbeatAck(row["server_time"], version, epoch, takes_device_faults=True))
+    return _json(HeartbeatAck(row["server_time"], version, epoch, takes_device_faults=True, release=row["release"]))
 
 
 async def get_servers(request: Request) -> Response:
@@ -222,7 +196,7 @@ async def get_stream(request: Request) -> Response:
     token = token_of(request)
     pool = request.app.state.pool
     with_presence, gates = _asked(request, FEATURE_PRESENCE), _gates(request)
-    community_id, gateway_id = _identified(await database.fetchrow(pool, _IDENTIFY, token))
+    community_id, gateway_id = identified(await database.fetchrow(pool, _IDENTIFY, token))
     open_stream = partial(request.app.state.streams.open, community_id, gateway_id, gates)
     return StreamingResponse(
         _frames(pool, token, request.app.state.streams, open_stream, with_presence=with_presence),
@@ -308,14 +282,7 @@ _IDENTIFY = "SELECT * FROM edge_identify($1)"
 
 async def _enter(connection: database.Connection, token: bytes) -> tuple[int, int]:
     """Enter the community of the gateway that holds the token for the rest of the transaction."""
-    return _identified(await connection.fetchrow(_IDENTIFY, token))
-
-
-def _identified(row: Any) -> tuple[int, int]:
-    """Return a gateway's community and its id; raise ``Problem`` 401 where no gateway held the token."""
-    if row["gateway_id"] is None:
-        raise unauthorised()
-    return row["community_id"], row["gateway_id"]
+    return identified(await connection.fetchrow(_IDENTIFY, token))
 
 
 _STANDING = """
