@@ -50,6 +50,13 @@ def test_each_check_finds_its_fault(change: dict[str, Any], faulty: list[str]) -
     assert (judged.well, list(judged.faults)) == (not faulty, faulty)
 
 
+def test_a_release_that_is_not_fetched_counts_unless_another_one_is_on_trial() -> None:
+    found = health.checks({"running": True, "release": {"fault": "the disk is full"}}, {})
+    assert found["release"] == "the disk is full"
+    assert "release" in health.judge(found, None).faults
+    assert "release" in health.judge(found, {**found, "release": None}).known
+
+
 def test_a_relay_that_does_not_answer_is_named_by_its_gate() -> None:
     judged = health.judge(health.checks(WELL, {"in": None, "out": "no connection"}), None)
     assert judged.faults == {"relay of gate out": "no connection"}

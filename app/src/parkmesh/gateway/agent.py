@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -24,6 +25,7 @@ from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.page import start as local_page
 from parkmesh.gateway.pulling import Puller
+from parkmesh.gateway.release_watch import ReleaseWatch, release_folder
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.serving import Server, listening
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
@@ -41,6 +43,8 @@ _MARKS_S = 60.0
 _TRUSTED_TIME = "trusted_time"
 _ANSWER_S = 10.0
 """Seconds in which the agent's own listener must answer it."""
+_FETCH_S = 4 * 3600.0
+"""Seconds that a release may take to be fetched; what was fetched until then stays."""
 _BUSY_S = 120.0
 """Longer than a gate takes for one read, with a relay that doesn't answer and a barrier that doesn't close."""
 
@@ -69,8 +73,13 @@ def elapsed_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
-async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms) -> None:
-    """Run the gateway until SIGTERM or SIGINT. Raises SpoolError or ListenError where it can't start."""
+async def run(
+    config: Config, token: str, *, config_file: Path | None = None, machine: Callable[[], int] = now_ms
+) -> None:
+    """Run the gateway until SIGTERM or SIGINT. Raises SpoolError or ListenError where it can't start.
+
+    Without a ``config_file`` it fetches no releases: another process reads the configuration for that.
+    """
     spool = Spool(Path(config.spool), now=machine(), max_bytes=int(config.spool_max_mb * 1024 * 1024))
     clock = TrustedClock(machine, elapsed_ms, stored_time(spool))
     if clock.doubtful:
@@ -82,7 +91,7 @@ async def run(config: Config, token: str, *, machine: Callable[[], int] = now_ms
             secure = None
             if config.listen.tls_port is not None:
                 secure = listeners.enter_context(listening(config.listen.host, config.listen.tls_port, manager))
-            await _run(config, token, spool, sock, secure, clock, manager)
+            await _run(config, token, config_file, spool, sock, secure, clock, manager)
     finally:
         spool.close(clock())
     log.info("stopped")
@@ -143,9 +152,33 @@ def _of_listener(app: Starlette) -> uvicorn.Config:
     )
 
 
+async def _fetch_release(config_file: Path | None, servers: list[str], serial: int) -> str | None:
+    """Fetch a release in a process of its own; return what went wrong, None where it is ready."""
+    if config_file is None:
+        return "the agent has no configuration file"
+    command = [sys.executable, "-P", "-m", "parkmesh", "gateway", "fetch-release", "--config", str(config_file)]
+    command += [f"--number={serial}", *(f"--server={server}" for server in servers)]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, said = await asyncio.wait_for(process.communicate(), _FETCH_S)
+    except TimeoutError:
+        return f"it couldn't be fetched within {_FETCH_S:g} s"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == 0:
+        return None
+    lines = said.decode(errors="replace").strip().splitlines()
+    return lines[-1][:300] if lines else f"the fetch ended with exit code {process.returncode}"
+
+
 async def _run(
     config: Config,
     token: str,
+    config_file: Path | None,
     spool: Spool,
     sock: socket.socket,
     secure: socket.socket | None,
@@ -186,6 +219,14 @@ async def _run(
         )
         pullers = {one.name: Puller(one, one.pull, intake, strays) for one in intake.addresses.values() if one.pull}
         encrypted = Certificate(Path(config.certificate_file)) if config.certificate_file else None
+        watch = ReleaseWatch(
+            Path(config.spool),
+            Path(config.token_file),
+            release_folder(),
+            lambda serial: _fetch_release(config_file, sync.servers, serial),
+            sync.report_release,
+        )
+        sync.release_wanted = watch.told
         started = elapsed_ms()
 
         def status() -> dict[str, object]:
@@ -213,6 +254,7 @@ async def _run(
                 "silent_sensors": feed.silent_sensors(),
                 "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},
                 "silent_cameras": decider.silent_cameras(),
+                "release": watch.document(),
                 "cameras": {
                     name: {"last": decider.last_seen.get(name), "from": intake.sender(camera)}
                     for name, camera in decider.cameras.items()
@@ -228,6 +270,7 @@ async def _run(
         deciding = asyncio.create_task(decider.run())
         background = [
             asyncio.create_task(sync.run()),
+            asyncio.create_task(watch.run()),
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]

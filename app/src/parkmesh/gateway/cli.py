@@ -14,11 +14,12 @@ import httpx
 import msgspec
 
 from parkmesh.domain import plates
-from parkmesh.gateway import agent, certificate, doctor_command, draining, drivers, health, intake, reach
+from parkmesh.gateway import agent, certificate, doctor_command, draining, drivers, health, intake, reach, release_fetch
 from parkmesh.gateway import config as configuration
 from parkmesh.gateway.certificate import CertificateError
 from parkmesh.gateway.config import Config, ConfigError
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
+from parkmesh.gateway.release_watch import release_folder
 from parkmesh.gateway.sensors import Sensor
 from parkmesh.gateway.serving import ListenError
 from parkmesh.gateway.spool import SpoolError, peek
@@ -67,9 +68,47 @@ def run(path: Path, log_level: str) -> None:
     for name in ("httpx", "httpcore", "uvicorn", "mqtt"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        asyncio.run(agent.run(config, token))
+        asyncio.run(agent.run(config, token, config_file=path))
     except (SpoolError, ListenError) as error:
         _fail(str(error), 1)
+
+
+@gateway.command("fetch-release")
+@_config_option
+@click.option("--number", required=True, type=click.IntRange(1), help="Number of its publication.")
+@click.option("--server", "servers", multiple=True, help="Base addresses of servers.  [default: the configuration's]")
+@click.option(
+    "--have",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of a release whose files needn't be fetched.  [default: the running one]",
+)
+@click.option(
+    "--rate",
+    type=click.IntRange(0),
+    default=release_fetch.RATE_BYTES_S,
+    show_default=True,
+    help="Bytes per second that it takes of the line; 0: no bound.",
+)
+def fetch_release(path: Path, number: int, servers: tuple[str, ...], have: Path | None, rate: int) -> None:
+    """Fetch what this gateway lacks of a release, at the lowest priority. The agent runs it when a server tells it to.
+
+    Prints what crossed the line, as JSON. parkmesh-pull (root) checks the release and puts it on trial.
+    """
+    config = _load(path)
+    try:
+        token = configuration.load_token(Path(config.token_file))
+    except ConfigError as error:
+        _fail(str(error), 2)
+    release_fetch.yield_to_gates()
+    inbox = Path(config.spool).parent / release_fetch.INBOX
+    running = have or release_folder() or Path("/nonexistent")
+    with httpx.Client(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
+        fetch = release_fetch.Fetch(client, list(servers) or config.servers, inbox, running, rate=rate)
+        try:
+            fetched = fetch.run(number)
+        except release_fetch.FetchError as error:
+            _fail(str(error), 1)
+    click.echo(msgspec.json.encode(fetched))
 
 
 def _status(config: Config) -> dict[str, Any]:

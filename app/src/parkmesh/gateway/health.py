@@ -9,6 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 RUNS = "runs"
+RELEASE = "release"
+"""Whether the gateway takes the release that a server tells it to fetch."""
 _SYNCING = ("events", "access list", "heartbeat")
 _WAITING_MAX = 20
 """A busy gate always has a refused read or two that wait for a better one."""
@@ -42,12 +44,14 @@ def checks(status: Mapping[str, Any], relays: Mapping[str, str | None]) -> Check
         "stream": None if status.get("stream", True) else "no stream from a server: commands don't arrive",
         "encrypts": (status.get("tls") or {}).get("fault"),
         "broker": "not connected to the broker" if status.get("mqtt") is False else None,
+        RELEASE: (status.get("release") or {}).get("fault"),
         **{f"relay of gate {gate}": fault for gate, fault in relays.items()},
     }
 
 
 def judge(found: Checks, before: Checks | None) -> Health:
     """Compare with ``before``: a check that wasn't well then, or wasn't there, counts no more. Running always does.
+    A release that isn't fetched says nothing about the one on trial, so that with a ``before`` it doesn't count.
 
     Without a ``before`` everything counts.
     """
@@ -55,7 +59,7 @@ def judge(found: Checks, before: Checks | None) -> Health:
     known: dict[str, str] = {}
     for name, fault in found.items():
         if fault is not None:
-            was_well = before is None or name == RUNS or (name in before and before[name] is None)
+            was_well = before is None or name == RUNS or (name != RELEASE and name in before and before[name] is None)
             (faults if was_well else known)[name] = fault
     return Health(not faults, found, faults, known)
 

@@ -38,6 +38,7 @@ from parkmesh.protocol.edge import (
     Moved,
     Servers,
 )
+from parkmesh.protocol.releases import Report
 
 log = logging.getLogger("parkmesh.gateway")
 
@@ -105,6 +106,8 @@ class Sync:
         self._gates = ",".join(gate.name for gate in config.gates)
         self._servers = self._configured
         self._current = 0
+        self.release_wanted: Callable[[int], None] = lambda _: None
+        """Hears the number of the release that this gateway should take, 0 for none."""
         self.device_faults: Callable[[], list[DeviceFault]] = list
         """Tells what is wrong with sensors and barriers."""
         self._takes_device_faults: set[str] = set()
@@ -170,6 +173,19 @@ class Sync:
         self._servers = in_own_order(self._config.name, usable, self._configured)
         stay = current in (server.rstrip("/") for server in usable)
         self._current = self._servers.index(current) if stay else 0
+
+    @property
+    def servers(self) -> list[str]:
+        """The servers in the order in which they are called, the one in use first."""
+        return self._servers[self._current :] + self._servers[: self._current]
+
+    async def report_release(self, report: Report) -> None:
+        """Tell the server in use how a release went. Raises ``ValueError`` where it doesn't take it."""
+        body, json_type = msgspec.json.encode(report), {"Content-Type": "application/json"}
+        url = f"{self.server}/edge/v1/release-report"
+        answer = await self._client.post(url, content=body, headers=json_type, timeout=TIMEOUT)
+        if answer.status_code != 204:
+            raise ValueError(f"{url}: HTTP {answer.status_code}")
 
     async def _forever(self, what: str, step: Callable[[str], Awaitable[None]]) -> None:
         """Repeat a step; after a failure go on with the next server, after a round of failures wait first."""
@@ -401,5 +417,6 @@ class Sync:
         if set_by_ms := self._clock.trust(ack.server_time):
             self._decider.clock_was_set(set_by_ms)
         self._heard_of(ack.access_list_version, ack.access_list_epoch)
+        self.release_wanted(ack.release)
         await self._decider.on_disk(lambda: self._spool.forget(self._clock()))
         await asyncio.sleep(self._config.heartbeat_s)
