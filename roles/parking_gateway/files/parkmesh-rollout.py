@@ -6,18 +6,21 @@ No part of a release, and of Python's own library only: it has to work where a r
 
 In /var/lib/parkmesh-rollout:
   wanted/        what the inventory wants: the release's id and the files
+  pulled/        a release that the gateway fetched itself (parkmesh-pull), with the files that run now
   previous/      what ran before, as long as its successor is unproven; it is put back at the next boot
   outcome.json   how the last trial went
 """
 
 import argparse
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -84,15 +87,26 @@ def copy(source: Path, target: Path) -> None:
     flush(target.parent)
 
 
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait until no other trial runs: one that was pushed and one that was fetched may come together."""
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class Rollout:
     """A gateway's files below ``root``, and what is done with them; ``run`` runs systemd's and releases' commands."""
 
-    def __init__(self, root: Path, run: Run, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, root: Path, run: Run, *, folder: str = "wanted", sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._root, self._run, self._sleep = root, run, sleep
         self._home = root / "opt/parkmesh"
         self._link = self._home / "current"
         self._state = root / "var/lib/parkmesh-rollout"
-        self.wanted, self.previous = self._state / "wanted", self._state / "previous"
+        self.lock = self._state / "lock"
+        self.wanted, self.previous = self._state / folder, self._state / "previous"
 
     def wanted_release(self) -> str:
         return (self.wanted / RELEASE).read_text().strip()
@@ -281,19 +295,22 @@ def main() -> int:
     compare = commands.add_parser("compare", help="print what isn't as wanted, as a JSON list")
     compare.add_argument("--release", required=True, help="the wanted release's id")
     apply = commands.add_parser("apply", help="put what is wanted on trial")
+    apply.add_argument("--folder", choices=["wanted", "pulled"], default="wanted", help="where it is")
     apply.add_argument("--within", type=float, required=True, help="seconds in which it must be well")
     apply.add_argument("--up", type=float, required=True, help="seconds that the agent must have been up")
     settle = commands.add_parser("settle", help="put back what ran before an unproven release")
     settle.add_argument("--boot", action="store_true", help="the agent hasn't started yet")
     options = parser.parse_args()
-    rollout = Rollout(Path("/"), run)
+    rollout = Rollout(Path("/"), run, folder=getattr(options, "folder", "wanted"))
     if options.command == "compare":
         print(json.dumps(rollout.differences(options.release)))
     elif options.command == "settle":
         why = "the host restarted before it was proven" if options.boot else "its trial was interrupted"
-        rollout.settle(why, boot=options.boot)
+        with alone(rollout.lock):
+            rollout.settle(why, boot=options.boot)
     else:
-        outcome = rollout.apply(options.within, options.up)
+        with alone(rollout.lock):
+            outcome = rollout.apply(options.within, options.up)
         print(json.dumps(asdict(outcome)))
         return 0 if outcome.result in ("unchanged", "kept") else 1
     return 0
