@@ -29,6 +29,7 @@ from parkmesh.protocol.edge import (
     PresenceUpdate,
     Servers,
 )
+from parkmesh.protocol.releases import Report
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -56,6 +57,8 @@ class EdgeServer:
         self.marks: dict[int, int] = {}
         self.heartbeats: list[Heartbeat] = []
         self.takes_device_faults = False
+        self.release = 0
+        self.release_reports: list[Report] = []
         self.clock_ahead_ms = 0
         self.fault: Callable[[str], Response | None] = lambda _: None
         self.refused_plate: str | None = None
@@ -157,7 +160,13 @@ class EdgeServer:
         if refusal := self._refuse(request):
             return refusal
         self.heartbeats.append(msgspec.json.decode(await request.body(), type=Heartbeat))
-        return _json(HeartbeatAck(self.now(), self.version, self.epoch, self.takes_device_faults))
+        return _json(HeartbeatAck(self.now(), self.version, self.epoch, self.takes_device_faults, self.release))
+
+    async def _release_report(self, request: Request) -> Response:
+        if refusal := self._refuse(request):
+            return refusal
+        self.release_reports.append(msgspec.json.decode(await request.body(), type=Report))
+        return Response(status_code=204)
 
     async def _servers(self, request: Request) -> Response:
         """Answer as a server of the first release where the test named no live ones."""
@@ -193,6 +202,7 @@ class EdgeServer:
                 Route("/edge/v1/heartbeat", self._heartbeat, methods=["POST"]),
                 Route("/edge/v1/stream", self._stream),
                 Route("/edge/v1/servers", self._servers),
+                Route("/edge/v1/release-report", self._release_report, methods=["POST"]),
             ]
         )
 

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edge_server import TOKEN, EdgeServer
+from parkmesh.gateway import agent
 from parkmesh.gateway.release_watch import FIRST_AGAIN_S, TAKEN_S, TRIAL_S, ReleaseWatch
 from parkmesh.protocol.releases import Report
+from processes import GatewaySite, wait_for
 
 
 class World:
@@ -136,3 +139,15 @@ async def test_many_gateways_that_are_told_at_once_do_not_begin_at_once(world: W
     assert world.fetches == []
     await world.beat(after_s=60)
     assert world.fetches == [7]
+
+
+async def test_the_agent_hears_of_a_release_and_reports(tmp_path: Path) -> None:
+    with EdgeServer() as server:
+        server.release = 7
+        site = GatewaySite(tmp_path, [server.url], TOKEN)
+        with site.at_work():
+            wait_for(lambda: server.release_reports, "a report")
+        assert (server.release_reports[0].serial, server.release_reports[0].result) == (7, "not taken")
+        # The fetch in a process of its own: this server has no releases.
+        said = await agent._fetch_release(site.config_path, [server.url], 7)
+        assert said == f"parkmesh gateway: {server.url}: HTTP 404: the release isn't there any more"
