@@ -168,5 +168,5 @@ def test_after_a_power_cut_during_a_trial_the_earlier_release_starts(gateway: Ga
     gateway.podman.run("start", gateway.name)
     hosts.await_boot(gateway.podman, gateway.name)
     assert gateway.running() == before
-    assert gateway.shell(f"ls {STATE}") == "before.json\noutcome.json\nwanted"
+    assert gateway.shell(f"ls {STATE}") == "before.json\nfloor\nlock\noutcome.json\nwanted"
     assert gateway.outcome()["reasons"] == ["the host restarted before it was proven"]
