@@ -16,17 +16,20 @@ from moto.moto_api._internal import moto_api_backend
 from parkmesh.instance.slots import (
     ATTEMPTS,
     EC2_KNOWS_AFTER_MS,
+    Place,
     Slot,
     SlotError,
     SlotTable,
     candidates,
     gone_holders,
     lease,
+    primary_port,
 )
 
 NOW = 1_700_000_000_000
 TABLE = "parkmesh-test-slots"
 REGION = "eu-west-1"
+PLACE = Place("10.80.80.7", "eu-west-1a")
 
 
 class Clients(NamedTuple):
@@ -63,7 +66,9 @@ class Cloud:
         return kind(table, self.dynamodb, lambda: self.ec2)
 
     def lease(self, me: str, now: int = NOW, seed: int = 1, table: SlotTable | None = None) -> Slot:
-        return lease(table or self.table, me, clock=lambda: now, sleep=self.pauses.append, source=random.Random(seed))
+        return lease(
+            table or self.table, me, PLACE, clock=lambda: now, sleep=self.pauses.append, source=random.Random(seed)
+        )
 
     def holders(self) -> dict[int, str | None]:
         return {slot.number: slot.holder for slot in self.table.read()}
@@ -99,6 +104,17 @@ def test_two_instances_get_two_slots(cloud: Cloud) -> None:
     assert cloud.pauses == []
 
 
+def test_the_lease_says_where_its_holder_is(cloud: Cloud) -> None:
+    slot = cloud.lease("i-1")
+    item = cloud.dynamodb.get_item(TableName=TABLE, Key={"slot": {"N": str(slot.number)}})["Item"]
+    place = {"instance": {"S": "i-1"}, "private_ip": {"S": "10.80.80.7"}, "zone": {"S": "eu-west-1a"}}
+    assert item["holder_place"] == {"M": place}
+
+
+def test_each_slot_has_a_port_of_its_own() -> None:
+    assert [primary_port(slot) for slot in (1, 2, 150)] == [20001, 20002, 20150]
+
+
 def test_a_reboot_keeps_the_slot(cloud: Cloud) -> None:
     me = cloud.launch()
     first = cloud.lease(me)
@@ -116,9 +132,9 @@ def test_racing_instances_never_share_a_slot(aws: Clients) -> None:
     class Table(SlotTable):
         """DynamoDB's conditional writes are atomic; the emulator's, called by threads, are not."""
 
-        def take(self, slot: Slot, me: str, now: int) -> bool:
+        def take(self, slot: Slot, me: str, now: int, place: Place) -> bool:
             with atomic:
-                return super().take(slot, me, now)
+                return super().take(slot, me, now, place)
 
     table = cloud.open(Table)
 
@@ -138,10 +154,10 @@ def test_a_lost_race_goes_on_with_another_slot(cloud: Cloud) -> None:
     class Late(SlotTable):
         """Another server leases the slot between our reading and our write."""
 
-        def take(self, slot: Slot, me: str, now: int) -> bool:
+        def take(self, slot: Slot, me: str, now: int, place: Place) -> bool:
             if None not in cloud.holders().values() or a not in cloud.holders().values():
-                assert cloud.table.take(slot, a, now)
-            return super().take(slot, me, now)
+                assert cloud.table.take(slot, a, now, place)
+            return super().take(slot, me, now, place)
 
     mine = cloud.lease(b, table=cloud.open(Late))
     assert sorted(cloud.holders().values(), key=str) == sorted([a, b])
@@ -177,13 +193,13 @@ def test_two_instances_want_the_same_dead_holders_slot(aws: Clients) -> None:
     cloud.lease(dead)
     cloud.ec2.terminate_instances(InstanceIds=[dead])
     stale = cloud.table.read()[0]
-    assert cloud.table.take(stale, a, NOW)
-    assert not cloud.table.take(stale, b, NOW)
+    assert cloud.table.take(stale, a, NOW, PLACE)
+    assert not cloud.table.take(stale, b, NOW, PLACE)
     assert cloud.holders() == {1: a}
 
 
 def test_a_slot_that_is_not_in_the_table_is_not_made(cloud: Cloud) -> None:
-    assert not cloud.table.take(Slot(9, "0" * 10, "10.242.0.99"), "i-1", NOW)
+    assert not cloud.table.take(Slot(9, "0" * 10, "10.242.0.99"), "i-1", NOW, PLACE)
     assert 9 not in cloud.holders()
 
 

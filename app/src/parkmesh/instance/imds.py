@@ -73,3 +73,6 @@ class Imds:
 
     def availability_zone(self) -> str:
         return self.get("meta-data/placement/availability-zone").strip()
+
+    def private_ip(self) -> str:
+        return self.get("meta-data/local-ipv4").strip()

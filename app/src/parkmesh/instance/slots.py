@@ -18,6 +18,8 @@ _FIRST_PAUSE_S, _MOST_PAUSE_S = 0.5, 8.0
 EC2_KNOWS_AFTER_MS = 600_000
 """EC2's answers lag behind launches: an unknown holder counts as gone only when its lease is older than this."""
 _HOLDERS_PER_CALL = 200
+FIRST_PORT = 20_000
+"""Slot n uses UDP port ``FIRST_PORT`` + n. The NAT instances forward these ports (roles/nat_instance)."""
 
 
 class SlotError(Exception):
@@ -32,6 +34,18 @@ class Slot(Struct, frozen=True):
     ip: str
     holder: str | None = None
     leased_at: int = 0
+
+
+class Place(Struct, frozen=True):
+    """Where an instance is in the VPC: its private IPv4 address and its availability zone."""
+
+    private_ip: str
+    zone: str
+
+
+def primary_port(slot: int) -> int:
+    """Return the UDP port of a slot's ZeroTier. Behind one address each slot needs a port of its own."""
+    return FIRST_PORT + slot
 
 
 def candidates(slots: Iterable[Slot], me: str, gone: frozenset[str], source: random.Random) -> list[Slot]:
@@ -90,9 +104,16 @@ class SlotTable:
             key=lambda slot: slot.number,
         )
 
-    def take(self, slot: Slot, me: str, now: int) -> bool:
+    def take(self, slot: Slot, me: str, now: int, place: Place) -> bool:
         """Lease the slot if it is still as it was read; False if another server was quicker."""
-        values = {":me": {"S": me}, ":now": {"N": str(now)}}
+        values: dict[str, Any] = {
+            ":me": {"S": me},
+            ":now": {"N": str(now)},
+            # It names the instance too: a release that knows no places changes the holder alone.
+            ":place": {
+                "M": {"instance": {"S": me}, "private_ip": {"S": place.private_ip}, "zone": {"S": place.zone}}
+            },
+        }
         if slot.holder is None:
             condition = "attribute_exists(slot) AND attribute_not_exists(holder)"
         else:
@@ -101,7 +122,7 @@ class SlotTable:
             self._dynamodb.update_item(
                 TableName=self._table,
                 Key={"slot": {"N": str(slot.number)}},
-                UpdateExpression="SET holder = :me, leased_at = :now",
+                UpdateExpression="SET holder = :me, leased_at = :now, holder_place = :place",
                 ConditionExpression=condition,
                 ExpressionAttributeValues=values,
             )
@@ -128,12 +149,16 @@ class SlotTable:
 def lease(
     table: SlotTable,
     me: str,
+    place: Place,
     *,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     sleep: Callable[[float], None] = time.sleep,
     source: random.Random | None = None,
 ) -> Slot:
-    """Lease a slot for instance ``me`` and return it as the table has it now; raise SlotError when none can be had."""
+    """Lease a slot for instance ``me`` at ``place`` and return it as the table has it now.
+
+    Raises SlotError when none can be had.
+    """
     source = source or random.SystemRandom()
     slots: list[Slot] = []
     for attempt in range(ATTEMPTS):
@@ -144,7 +169,7 @@ def lease(
                 gone = gone_holders(slots, table.states([slot.holder for slot in slots if slot.holder]), clock())
             for slot in candidates(slots, me, gone, source):
                 now = clock()
-                if table.take(slot, me, now):
+                if table.take(slot, me, now, place):
                     return Slot(slot.number, slot.address, slot.ip, me, now)
         except ClientError as error:
             code = error.response["Error"]["Code"]
