@@ -261,7 +261,10 @@ class Pool:
         """Put a reserved slot back with its new address; False when it isn't reserved any more."""
         values: dict[str, str | int] = {"address": address, "made_at": self.clock(), "me": RESERVED}
         return self._update(
-            slot, "SET address = :address, made_at = :made_at REMOVE holder, leased_at, holder_place", values, "holder = :me"
+            slot,
+            "SET address = :address, made_at = :made_at REMOVE holder, leased_at, holder_place",
+            values,
+            "holder = :me",
         )
 
     def delete_item(self, slot: int) -> None:

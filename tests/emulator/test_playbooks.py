@@ -266,6 +266,22 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
     assert aws.play(SERVICE, "--check").changed == 0
 
 
+def test_a_group_that_is_larger_than_the_pool_of_slots_is_refused(aws: Aws, built: dict[str, Run]) -> None:
+    dynamodb, table = aws.client("dynamodb"), "parkmesh-test-slots"
+    try:
+        for slot in range(1, 9):
+            dynamodb.put_item(TableName=table, Item={"slot": {"N": str(slot)}})
+        run = aws.play(SERVICE)
+        assert run.status != 0
+        assert "need 9 overlay slots, and the pool has 8: run playbooks/provision-overlay.yml first" in run.output
+        dynamodb.put_item(TableName=table, Item={"slot": {"N": "9"}})
+        run = aws.play(SERVICE, "--check")
+        assert (run.status, run.changed) == (0, 0), run.output
+    finally:
+        for slot in range(1, 10):
+            dynamodb.delete_item(TableName=table, Key={"slot": {"N": str(slot)}})
+
+
 def test_no_run_prints_a_secret(aws: Aws, built: dict[str, Run]) -> None:
     manager = aws.client("secretsmanager")
     texts = [manager.get_secret_value(SecretId=each)["SecretString"] for each in resources(aws)["secret"]]

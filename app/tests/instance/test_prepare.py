@@ -51,6 +51,16 @@ SMTP_URL = "smtp+starttls://user:mail%40pass@smtp.example:587"
 MAIL: dict[str, Any] = {"secret_id": "smtp", "sender": "Parking <parking@example.org>", "reply_to": None}
 
 
+LOCAL_CONF = b"""{
+    "settings": {
+        "allowSecondaryPort": false,
+        "portMappingEnabled": false,
+        "primaryPort": 20001
+    }
+}
+"""
+
+
 class Cloud:
     def __init__(self) -> None:
         self.secrets = boto3.client("secretsmanager", region_name=REGION)
@@ -85,6 +95,7 @@ def imds() -> Iterator[ImdsDouble]:
     paths = {
         "user-data": json.dumps(USER_DATA),
         "meta-data/instance-id": "i-0123456789abcdef0",
+        "meta-data/local-ipv4": "10.80.80.7",
         "meta-data/placement/availability-zone": "eu-west-1a",
     }
     with ImdsDouble(paths) as double:
@@ -102,10 +113,19 @@ def cloud(monkeypatch: pytest.MonkeyPatch, imds: ImdsDouble) -> Iterator[Cloud]:
         yield Cloud()
 
 
-def run(root: Path) -> tuple[int, str]:
-    result = CliRunner().invoke(instance, ["prepare", "--root", str(root)])
+def call(command: str, root: Path) -> tuple[int, str]:
+    result = CliRunner().invoke(instance, [command, "--root", str(root)])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
+
+
+def run(root: Path) -> tuple[int, str]:
+    """Both, as the units run them: the second not without the first."""
+    code, output = call("prepare", root)
+    if code:
+        return code, output
+    code, more = call("lease", root)
+    return code, more if code else output + more
 
 
 def tree(root: Path) -> dict[str, tuple[int, bytes]]:
@@ -118,18 +138,24 @@ def tree(root: Path) -> dict[str, tuple[int, bytes]]:
 
 def test_everything_is_written_with_its_mode(cloud: Cloud, tmp_path: Path) -> None:
     code, output = run(tmp_path)
-    assert (code, output) == (0, "i-0123456789abcdef0 in eu-west-1a holds overlay slot 1 (10.242.0.11)\n")
+    assert code == 0
+    assert output == (
+        "i-0123456789abcdef0 in eu-west-1a is prepared\n"
+        "i-0123456789abcdef0 holds overlay slot 1 (10.242.0.11, UDP port 20001)\n"
+    )
     home = "var/lib/zerotier-one"
     assert tree(tmp_path) == {
         f"{home}/identity.secret": (0o600, SLOT["identity_secret"].encode()),  # type: ignore[attr-defined]
         f"{home}/identity.public": (0o644, SLOT["identity_public"].encode()),  # type: ignore[attr-defined]
         f"{home}/networks.d/00000000f1000001.conf": (0o644, b""),
         f"{home}/moons.d/000000deadbeef00.moon": (0o644, b"\x01moon"),
+        f"{home}/local.conf": (0o644, LOCAL_CONF),
+        "run/parkmesh/edge-address": (0o640, b"10.242.0.11\n"),
         "run/parkmesh/server.env": (
             0o640,
             b"PARKMESH_DATABASE_URL=postgresql://parkmesh_app:app-pass@db.internal:5432/parkmesh\n"
             b"PARKMESH_SESSION_SECRET=session-secret\n"
-            b"PARKMESH_EDGE_ADDRESS=10.242.0.11\n"
+            b"PARKMESH_EDGE_ADDRESS_FILE=/run/parkmesh/edge-address\n"
             b"PARKMESH_PUBLIC_URL=http://127.0.0.1:8080\n"
             b"PARKMESH_SERVER_ID=i-0123456789abcdef0\n",
         ),
@@ -209,6 +235,39 @@ def test_a_bad_address_of_the_mail_server_is_named_and_not_shown(
     assert (code, message in output, output.count("\n")) == (1, True, 1)
     assert "mail%40pass" not in output
     assert tree(tmp_path) == {}
+
+
+def test_the_slot_s_port_is_added_to_the_settings_of_the_image(cloud: Cloud, tmp_path: Path) -> None:
+    path = tmp_path / "var/lib/zerotier-one/local.conf"
+    path.parent.mkdir(parents=True)
+    settings = {"primaryPort": 9993, "portMappingEnabled": True, "interfacePrefixBlacklist": ["docker"]}
+    path.write_text(json.dumps({"physical": {"10.0.0.0/8": {"blacklist": True}}, "settings": settings}))
+    assert run(tmp_path)[0] == 0
+    assert json.loads(path.read_text()) == {
+        "physical": {"10.0.0.0/8": {"blacklist": True}},
+        "settings": {
+            "primaryPort": 20001,
+            "allowSecondaryPort": False,
+            "portMappingEnabled": False,
+            "interfacePrefixBlacklist": ["docker"],
+        },
+    }
+
+
+def test_without_a_free_slot_people_are_served(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = boto3.client("ec2", region_name=REGION).run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
+    key, values = {"slot": {"N": "1"}}, {":other": {"S": other["Instances"][0]["InstanceId"]}}
+    cloud.dynamodb.update_item(
+        TableName="slots", Key=key, UpdateExpression="SET holder = :other", ExpressionAttributeValues=values
+    )
+    monkeypatch.setattr("parkmesh.instance.slots.ATTEMPTS", 1)
+    code, output = run(tmp_path)
+    assert code == 1
+    assert output.startswith("parkmesh instance: all 1 overlay slots are held by instances that aren't terminated")
+    assert set(tree(tmp_path)) == {"run/parkmesh/server.env", "run/parkmesh/migrate.env"}
+    boto3.client("ec2", region_name=REGION).terminate_instances(InstanceIds=[values[":other"]["S"]])
+    assert run(tmp_path)[0] == 0
+    assert (tmp_path / "run/parkmesh/edge-address").read_text() == "10.242.0.11\n"
 
 
 def test_without_a_moon(cloud: Cloud, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -58,6 +59,15 @@ def test_the_environment_is_judged(change: dict[str, str], check: str, state: st
     assert all(finding.mend for finding in found if finding.state != "ok")
     assert SECRET not in str(found)
     assert "hunter2-secret" not in str(found)
+
+
+def test_an_instance_without_an_overlay_slot_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "edge-address"
+    environment = ENVIRONMENT | {"PARKMESH_EDGE_ADDRESS": "", "PARKMESH_EDGE_ADDRESS_FILE": str(file)}
+    (finding,) = [found for found in doctor.judge_settings(environment) if found.check == "edge address"]
+    assert (finding.state, "holds no overlay slot" in finding.text) == ("fail", True)
+    file.write_text("10.242.0.11\n")
+    assert states(doctor.judge_settings(environment))["edge address"] == "ok"
 
 
 VERIFIED = "postgresql://u@h/d?sslmode=verify-full&sslrootcert=/ca.pem"

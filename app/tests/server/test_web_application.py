@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import html
 import json
 import re
@@ -10,8 +11,10 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 import pytest
 from parkmesh.server.commands import run
@@ -374,6 +377,61 @@ async def test_without_a_database_the_server_lives_and_is_not_ready() -> None:
     finally:
         stop.set()
         await task
+
+
+async def test_without_an_overlay_slot_people_are_served(filled: Database, tmp_path: Path) -> None:
+    web, file = sockets.listen("127.0.0.1", 0), tmp_path / "edge-address"
+    with contextlib.closing(sockets.listen("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    stop = asyncio.Event()
+    config = settings(filled.app, PARKMESH_SERVER_ID="late")
+    task = asyncio.create_task(run.serve(config, web, lambda: sockets.listen_when_known(file, port), stop))
+
+    async def listed() -> list[str]:
+        connection = await asyncpg.connect(filled.owner)
+        try:
+            return [row["edge_url"] for row in await connection.fetch("SELECT edge_url FROM server WHERE id = 'late'")]
+        finally:
+            await connection.close()
+
+    async def until(url: str, status: int) -> None:
+        async with httpx.AsyncClient() as client:
+            for _ in range(200):
+                with contextlib.suppress(httpx.TransportError):
+                    if (await client.get(url)).status_code == status:
+                        return
+                await asyncio.sleep(0.05)
+        pytest.fail(f"{url} didn't answer {status}")
+
+    base = f"http://127.0.0.1:{web.getsockname()[1]}"
+    try:
+        await until(f"{base}/readyz", 200)
+        await until(f"{base}/readyz/overlay", 503)
+        async with httpx.AsyncClient() as client:
+            assert "parkmesh_edge_open 0.0" in (await client.get(f"{base}/metrics")).text
+            assert await listed() == []
+            file.write_text("127.0.0.1\n")
+            await until(f"{base}/readyz/overlay", 200)
+            assert "parkmesh_edge_open 1.0" in (await client.get(f"{base}/metrics")).text
+            await until(f"http://127.0.0.1:{port}/nothing", 404)
+            for _ in range(100):
+                if found := await listed():
+                    break
+                await asyncio.sleep(0.05)
+            assert found == [f"http://127.0.0.1:{port}"]
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 30)
+    assert await listed() == []
+
+
+async def test_a_server_that_never_got_a_slot_ends_in_order(filled: Database, tmp_path: Path) -> None:
+    web, stop = sockets.listen("127.0.0.1", 0), asyncio.Event()
+    waiting = functools.partial(sockets.listen_when_known, tmp_path / "edge-address", 0)
+    task = asyncio.create_task(run.serve(settings(filled.app), web, waiting, stop))
+    await asyncio.sleep(0.5)
+    stop.set()
+    await asyncio.wait_for(task, 30)
 
 
 def test_the_process_drains_on_sigterm_and_logs_no_secret(filled: Database) -> None:

@@ -23,7 +23,10 @@ def test_two_app_servers_serve_in_two_zones_with_a_slot_each(lab: Lab) -> None:
     assert addresses <= set(SLOTS)
 
 
-@pytest.mark.parametrize("unit", ["parkmesh-instance", "parkmesh-migrate", "parkmesh-server", "zerotier-one"])
+UNITS = ["parkmesh-instance", "parkmesh-overlay", "parkmesh-migrate", "parkmesh-server", "zerotier-one"]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_units_of_every_app_server_are_active(lab: Lab, host: Callable[[str], Any], unit: str) -> None:
     for container in lab.app_servers().values():
         assert host(container).service(unit).is_running

@@ -27,7 +27,7 @@ RETRYING = sorted(name for name, text in UNITS.items() if {"Type=oneshot", "Rest
 
 
 def test_there_are_units_that_try_again() -> None:
-    assert RETRYING == ["parkmesh-instance.service", "parkmesh-migrate.service"]
+    assert RETRYING == ["parkmesh-instance.service", "parkmesh-migrate.service", "parkmesh-overlay.service"]
 
 
 @pytest.mark.parametrize("name", RETRYING)
@@ -41,3 +41,13 @@ def test_a_unit_that_tries_again_starts_whatever_requires_it(name: str) -> None:
     waiting = {unit for unit, text in UNITS.items() if name in values(text, "Requires")}
     assert waiting
     assert waiting <= reached
+
+
+def test_a_server_without_an_overlay_slot_serves_people() -> None:
+    waits = {key: values(UNITS["parkmesh-server.service"], key) for key in ("Requires", "After")}
+    needed = {*waits["Requires"], *waits["After"]}
+    while more := {unit for name in needed for unit in values(UNITS.get(name, ""), "Requires")} - needed:
+        needed |= more
+    assert "parkmesh-migrate.service" in needed
+    assert not needed & {"parkmesh-overlay.service", "zerotier-one.service"}
+    assert values(UNITS["zerotier-one.service"], "Requires") == ["parkmesh-overlay.service"]

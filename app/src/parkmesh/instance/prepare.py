@@ -1,12 +1,10 @@
-"""Prepare an instance at its boot: read what it is, lease an overlay slot, write what the services need.
+"""Prepare an instance at its boot for people: read what it is and write what migration and server need.
 
-Runs as root before zerotier-one and the server. Running it again gives the same slot and the same files.
+Runs as root before the server. Running it again gives the same files. The overlay is for ``overlay``: a server
+without a slot still serves people.
 """
 
-import base64
-import binascii
 import grp
-import random
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -16,20 +14,20 @@ from msgspec import Struct
 
 from parkmesh.instance import files
 from parkmesh.instance.imds import Imds
-from parkmesh.instance.slots import Slot, SlotTable, lease
 from parkmesh.instance.userdata import (
     Database,
     Login,
     Mail,
-    SlotSecret,
     UserData,
     UserDataError,
     parse_login,
-    parse_slot,
     parse_user_data,
 )
 
 GROUP = "parkmesh"
+RUN = "run/parkmesh"
+EDGE_ADDRESS = "edge-address"
+"""The file in ``RUN`` that has the slot's overlay address, once the instance holds one."""
 
 
 class PrepareError(Exception):
@@ -46,7 +44,6 @@ class Prepared(Struct, frozen=True):
 
     instance_id: str
     zone: str
-    slot: Slot
 
 
 def database_url(database: Database, login: Login) -> str:
@@ -54,7 +51,7 @@ def database_url(database: Database, login: Login) -> str:
     return f"postgresql://{user}:{password}@{database.host}:{database.port}/{quote(database.name, safe='')}"
 
 
-def _secret(client: Any, secret_id: str) -> str:
+def secret(client: Any, secret_id: str) -> str:
     try:
         return str(client.get_secret_value(SecretId=secret_id)["SecretString"])
     except KeyError:
@@ -67,7 +64,7 @@ def _secret(client: Any, secret_id: str) -> str:
 
 def _text(client: Any, secret_id: str) -> str:
     """Return the text of a secret that is a text and not JSON."""
-    text = _secret(client, secret_id).strip()
+    text = secret(client, secret_id).strip()
     if not text:
         raise UserDataError(f"secret {secret_id} is empty")
     return text
@@ -81,29 +78,7 @@ def _mail_settings(client: Any, mail: Mail | None) -> dict[str, str]:
     return {"PARKMESH_SMTP_URL": _text(client, mail.secret_id), "PARKMESH_MAIL_FROM": mail.sender, **reply_to}
 
 
-def _write_overlay(root: Path, secret: SlotSecret) -> None:
-    home = root / "var/lib/zerotier-one"
-    files.make_directory(home, mode=0o755)
-    # The daemon drops its privileges to those of its home's owner.
-    owner = home.stat()
-    uid, gid = owner.st_uid, owner.st_gid
-    for name, content, mode in (
-        ("identity.secret", secret.identity_secret, 0o600),
-        ("identity.public", secret.identity_public, 0o644),
-    ):
-        files.write(home / name, content.encode(), mode=mode, uid=uid, gid=gid)
-    files.make_directory(home / "networks.d", mode=0o755, uid=uid, gid=gid)
-    files.write(home / "networks.d" / f"{secret.network_id}.conf", b"", mode=0o644, uid=uid, gid=gid)
-    if secret.moon is not None:
-        try:
-            moon = base64.b64decode(secret.moon, validate=True)
-        except (binascii.Error, ValueError):
-            raise PrepareError(f"slot {secret.slot}'s secret: moon isn't base64") from None
-        files.make_directory(home / "moons.d", mode=0o755, uid=uid, gid=gid)
-        files.write(home / "moons.d" / f"{secret.moon_id}.moon", moon, mode=0o644, uid=uid, gid=gid)
-
-
-def _owner(root: Path) -> Owner:
+def owner_below(root: Path) -> Owner:
     """Return the owner of the server's files. Under another root (a test) the process keeps them."""
     if root != Path("/"):
         return Owner()
@@ -113,36 +88,36 @@ def _owner(root: Path) -> Owner:
         raise PrepareError(f"there is no group {GROUP} on this system") from None
 
 
-def prepare(session: Any, imds: Imds, root: Path, *, source: random.Random | None = None) -> Prepared:
+def make_run(root: Path, owner: Owner) -> Path:
+    """Make the folder of the run-time files and return it."""
+    run = root / RUN
+    files.make_directory(run, mode=0o750, uid=owner.uid, gid=owner.gid)
+    return run
+
+
+def client_of(session: Any, data: UserData, service: str) -> Any:
+    return session.client(service, region_name=data.region, endpoint_url=data.aws_endpoint_url)
+
+
+def prepare(session: Any, imds: Imds, root: Path) -> Prepared:
     """Prepare the instance that ``imds`` describes, writing below ``root``; ``session`` is a boto3 session.
 
-    Raises PrepareError, ImdsError, UserDataError or SlotError before or between whole files; never half a file.
+    Raises PrepareError, ImdsError or UserDataError before or between whole files; never half a file.
     """
     data: UserData = parse_user_data(imds.user_data())
     me, zone = imds.instance_id(), imds.availability_zone()
-    owner = _owner(root)
-
-    def client(service: str) -> Any:
-        return session.client(service, region_name=data.region, endpoint_url=data.aws_endpoint_url)
-
-    # Everything that can fail without a slot goes first: a broken instance holds none.
-    secrets = client("secretsmanager")
-    database_owner = parse_login(data.database.owner_secret_id, _secret(secrets, data.database.owner_secret_id))
-    app = parse_login(data.database.app_secret_id, _secret(secrets, data.database.app_secret_id))
+    owner = owner_below(root)
+    secrets = client_of(session, data, "secretsmanager")
+    database_owner = parse_login(data.database.owner_secret_id, secret(secrets, data.database.owner_secret_id))
+    app = parse_login(data.database.app_secret_id, secret(secrets, data.database.app_secret_id))
     session_secret = _text(secrets, data.session_secret_id)
     mail = _mail_settings(secrets, data.mail)
-    table = SlotTable(data.overlay.slot_table, client("dynamodb"), lambda: client("ec2"))
-    slot = lease(table, me, source=source)
-    secret_id = f"{data.overlay.slot_secret_prefix}{slot.number}"
-    overlay = parse_slot(secret_id, _secret(secrets, secret_id), slot.number)
-    if overlay.address != slot.address or overlay.ip != slot.ip:
-        raise UserDataError(f"secret {secret_id} and the slot table disagree on slot {slot.number}'s address")
     try:
         server = files.environment(
             {
                 "PARKMESH_DATABASE_URL": database_url(data.database, app),
                 "PARKMESH_SESSION_SECRET": session_secret,
-                "PARKMESH_EDGE_ADDRESS": overlay.ip,
+                "PARKMESH_EDGE_ADDRESS_FILE": f"/{RUN}/{EDGE_ADDRESS}",
                 "PARKMESH_PUBLIC_URL": data.public_url,
                 "PARKMESH_SERVER_ID": me,
                 **mail,
@@ -154,13 +129,11 @@ def prepare(session: Any, imds: Imds, root: Path, *, source: random.Random | Non
                 "PARKMESH_APP_PASSWORD": app.password,
             }
         )
-        _write_overlay(root, overlay)
-        run = root / "run/parkmesh"
-        files.make_directory(run, mode=0o750, uid=owner.uid, gid=owner.gid)
+        run = make_run(root, owner)
         files.write(run / "server.env", server, mode=0o640, uid=owner.uid, gid=owner.gid)
         files.write(run / "migrate.env", migrate, mode=0o600)
     except ValueError as error:
         raise PrepareError(f"a secret can't be handed on: {error}") from None
     except OSError as error:
         raise PrepareError(f"{error.filename or root}: {error.strerror}") from None
-    return Prepared(me, zone, slot)
+    return Prepared(me, zone)

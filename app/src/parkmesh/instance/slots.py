@@ -110,9 +110,7 @@ class SlotTable:
             ":me": {"S": me},
             ":now": {"N": str(now)},
             # It names the instance too: a release that knows no places changes the holder alone.
-            ":place": {
-                "M": {"instance": {"S": me}, "private_ip": {"S": place.private_ip}, "zone": {"S": place.zone}}
-            },
+            ":place": {"M": {"instance": {"S": me}, "private_ip": {"S": place.private_ip}, "zone": {"S": place.zone}}},
         }
         if slot.holder is None:
             condition = "attribute_exists(slot) AND attribute_not_exists(holder)"

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 wrong use (an option, a variable, a document). E
 """
 
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -58,7 +59,8 @@ def serve(host: str | None, port: int, edge_host: str, edge_port: int, embedded:
     """Run the application server.
 
     Takes PARKMESH_DATABASE_URL and PARKMESH_SESSION_SECRET (required), PARKMESH_EDGE_ADDRESS, PARKMESH_PUBLIC_URL,
-    PARKMESH_SERVER_ID, PARKMESH_DRAIN_SECONDS (5), PARKMESH_DATABASE_CA, PARKMESH_TRUSTED_PROXIES (private networks),
+    PARKMESH_EDGE_ADDRESS_FILE (instead: a file that gets the address later), PARKMESH_SERVER_ID,
+    PARKMESH_DRAIN_SECONDS (5), PARKMESH_DATABASE_CA, PARKMESH_TRUSTED_PROXIES (private networks),
     PARKMESH_METRICS_TOKEN (none: /metrics answers this machine only), PARKMESH_SECOND_FACTOR (none; desk, or staff for
     administrators too: a password alone isn't enough for them), PARKMESH_SMTP_URL, PARKMESH_MAIL_FROM and
     PARKMESH_MAIL_REPLY_TO (none: no mails), PARKMESH_WEBHOOK_PORTS (beside 443), PARKMESH_WEBHOOK_NETWORKS (beside the
@@ -86,14 +88,18 @@ def _serve(host: str, port: int, edge_host: str, edge_port: int) -> None:
     try:
         config = settings.from_environment()
         web_socket = sockets.listen(host, port)
-        edge_address = os.environ.get("PARKMESH_EDGE_ADDRESS", "").strip() or edge_host
-        edge_socket = sockets.listen(edge_address, edge_port, before_up=True)
+        edge_address = os.environ.get("PARKMESH_EDGE_ADDRESS", "").strip()
+        file = os.environ.get("PARKMESH_EDGE_ADDRESS_FILE", "").strip()
+        if file and not edge_address:
+            edge: run.EdgeSocket = functools.partial(sockets.listen_when_known, Path(file), edge_port)
+        else:
+            edge = sockets.listen(edge_address or edge_host, edge_port, before_up=True)
     except settings.SettingError as error:
         raise WrongUse(str(error)) from None
     except OSError as error:
         _fail(error)
     logs.configure(config.server_id, config.secrets)
-    uvloop.run(run.until_signal(config, web_socket, edge_socket))
+    uvloop.run(run.until_signal(config, web_socket, edge))
 
 
 def _serve_embedded(host: str, port: int, edge_host: str, edge_port: int, data: Path | None) -> None:

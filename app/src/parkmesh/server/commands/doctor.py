@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +24,7 @@ from parkmesh.server import servers, settings
 from parkmesh.server.commands import run
 from parkmesh.server.communities import community_reads
 from parkmesh.server.db import database, migrations
+from parkmesh.server.http import sockets
 
 State = Literal["ok", "warn", "fail"]
 
@@ -64,8 +66,11 @@ def judge_settings(environment: Mapping[str, str]) -> list[Finding]:
     found.append(_judge_secret(config.session_secret))
     found.append(_judge_public_url(config.public_url))
     edge = environment.get("PARKMESH_EDGE_ADDRESS", "").strip()
+    file = environment.get("PARKMESH_EDGE_ADDRESS_FILE", "").strip()
     if edge:
         found.append(_judge_edge_address(edge))
+    elif file:
+        found.append(_judge_slot(sockets.address_in(Path(file))))
     else:
         found.append(
             Finding(
@@ -96,6 +101,16 @@ def _judge_public_url(url: str | None) -> Finding:
     if parts.scheme != "https" and not local:
         return Finding("public URL", "warn", f"{url} is not https: sessions travel in the clear", mend)
     return ok("public URL", url)
+
+
+def _judge_slot(address: str | None) -> Finding:
+    if address is None:
+        return Finding(
+            "edge address", "fail", "this instance holds no overlay slot: it serves people, and no gateway reaches it",
+            "see journalctl -u parkmesh-overlay; with all slots held, raise aws_service_instances_max and run "
+            "provision-overlay",
+        )  # fmt: skip
+    return ok("edge address", address)
 
 
 def _judge_edge_address(address: str) -> Finding:

@@ -11,7 +11,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
@@ -47,6 +47,9 @@ look at 10,000 took 10 to 20 ms, in which no request is answered."""
 KEEP_ALIVE_S = 150
 """Seconds that a quiet connection stays open: longer than a load balancer keeps it (``aws_service_idle_timeout_s``),
 which otherwise sends a request just as its connection is closed."""
+
+EdgeSocket = socket.socket | Callable[[], Awaitable[socket.socket]]
+"""The edge API's bound socket, or what waits for it: an instance may get its overlay slot late, or not at all."""
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +87,10 @@ class Application(uvicorn.Server):
 async def until_signal(
     config: settings.Settings,
     web_socket: socket.socket,
-    edge_socket: socket.socket,
+    edge_socket: EdgeSocket,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT; call ``started`` once both applications take requests."""
+    """Serve until SIGTERM or SIGINT; call ``started`` once both applications take requests (see ``serve``)."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -98,11 +101,15 @@ async def until_signal(
 async def serve(
     config: settings.Settings,
     web_socket: socket.socket,
-    edge_socket: socket.socket,
+    edge_socket: EdgeSocket,
     stop: asyncio.Event,
     started: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve both applications on bound sockets until ``stop`` is set, then drain and end."""
+    """Serve both applications until ``stop`` is set, then drain and end.
+
+    Where the edge API's socket is still to come, people are served without it. Such a server isn't in the list of
+    servers, by which gateways go.
+    """
     condition = web_app.Condition()
     name = f"parkmesh/{config.server_id}"
     async with (
@@ -126,10 +133,21 @@ async def serve(
         gateways = Application(edge_app.create(edge_pool, streams, announcements), "edge", config.stop_s)
         # Not only when it is ready: without a database that may be in hours.
         _spare_collections()
-        presence = servers.Presence(
-            web_pool, config.server_id, _url(edge_socket), None if _everywhere(web_socket) else _url(web_socket),
-            started_at,
-        )  # fmt: skip
+        condition.edge_is_open = gateways.opened.is_set
+        presences: list[servers.Presence] = []
+        background: list[asyncio.Task[None]] = []
+
+        async def serve_edge() -> None:
+            sock = edge_socket if isinstance(edge_socket, socket.socket) else await edge_socket()
+            presence = servers.Presence(
+                web_pool, config.server_id, _url(sock), None if _everywhere(web_socket) else _url(web_socket),
+                started_at,
+            )  # fmt: skip
+            presences.append(presence)
+            background.append(asyncio.create_task(presence.run(), name="presence"))
+            _log.info("serving gateways", extra={"fields": {"edge": _address(sock)}})
+            await gateways.serve(sockets=[sock])
+
         listening = asyncio.create_task(listener.run(), name="listener")
         announcing = asyncio.create_task(announcements.run(), name="announcements")
         listing = asyncio.create_task(stream_list.run(), name="stream list")
@@ -141,24 +159,24 @@ async def serve(
         offering = asyncio.create_task(offers.worker(web_pool).run(), name="waiting lists")
         lapsing = asyncio.create_task(space_requests.worker(web_pool).run(), name="space requests")
         releasing = asyncio.create_task(no_shows.worker(web_pool).run(), name="no-shows")
-        present = asyncio.create_task(presence.run(), name="presence")
-        applications = [
-            asyncio.create_task(application.serve(sockets=[sock]), name=application.name)
-            for application, sock in ((web, web_socket), (gateways, edge_socket))
-        ]
+        serving_edge = asyncio.create_task(serve_edge(), name=gateways.name)
+        applications = [asyncio.create_task(web.serve(sockets=[web_socket]), name=web.name), serving_edge]
         stopping = asyncio.create_task(stop.wait(), name="signal")
-        opening = asyncio.create_task(_opened(web, gateways), name="opening")
+        opening = asyncio.create_task(
+            _opened(web, *([gateways] if isinstance(edge_socket, socket.socket) else [])), name="opening"
+        )
         await asyncio.wait([stopping, listening, opening, *applications], return_when=asyncio.FIRST_COMPLETED)
         if opening.done():
             # Beside the first requests: it is no reason to be ready later.
             compiling = asyncio.create_task(asyncio.to_thread(rendering.compile_templates), name="templates")
             compiling.add_done_callback(lambda _: _spare_collections())
-            _log.info("serving", extra={"fields": {"web": _address(web_socket), "edge": _address(edge_socket)}})
+            _log.info("serving", extra={"fields": {"web": _address(web_socket)}})
             started()
             await asyncio.wait([stopping, listening, *applications], return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
             condition.draining = True
-            presence.drain()
+            for presence in presences:
+                presence.drain()
             _log.info("draining", extra={"fields": {"seconds": config.drain_s}})
             await asyncio.sleep(config.drain_s)
         feeds.end()
@@ -166,18 +184,22 @@ async def serve(
         web.should_exit = gateways.should_exit = True
         stopping.cancel()
         opening.cancel()
+        if not presences:
+            serving_edge.cancel()
         results = await asyncio.gather(*applications, return_exceptions=True)
         for task in (
             listening, announcing, listing, mailing, hooking, projecting, routing_events, watching, offering, lapsing,
-            releasing, present,
+            releasing, *background,
         ):  # fmt: skip
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         await announcements.tell()
-        await presence.remove()
+        for presence in presences:
+            await presence.remove()
         for result in results:
-            if isinstance(result, BaseException):
+            # Cancelled: the edge API, which had no socket yet.
+            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
                 raise result
     _log.info("stopped")
 

@@ -23,7 +23,7 @@ MAX_DISCARDED = 32 * 1024 * 1024
 """Bytes of a refused body that are read before the answer."""
 
 _log = logging.getLogger(__name__)
-_QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/readyz/overlay", "/metrics"})
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"})
 
 

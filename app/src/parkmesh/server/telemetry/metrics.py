@@ -50,6 +50,9 @@ DATABASE_CONNECTIONS = Gauge(
 DATABASE_UP = Gauge(
     "parkmesh_database_up", "1: the last scrape that asked the database got an answer.", registry=REGISTRY
 )
+EDGE_OPEN = Gauge(
+    "parkmesh_edge_open", "1: gateways can reach this server. 0: it holds no overlay slot.", registry=REGISTRY
+)
 LIVE_PAGES = Gauge("parkmesh_live_pages", "Live pages that are open at this server.", registry=REGISTRY)
 GATEWAY_STREAMS = Gauge(
     "parkmesh_gateway_streams", "Streams of gateways that are open at this server.", registry=REGISTRY

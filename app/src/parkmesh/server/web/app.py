@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -40,6 +41,8 @@ class Condition:
     """What the process knows about itself."""
 
     draining: bool = False
+    edge_is_open: Callable[[], bool] = lambda: True
+    """Whether gateways can reach this server: without an overlay slot they can't, and people still can."""
 
 
 def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Condition) -> FastAPI:
@@ -72,6 +75,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.router.routes += [
         Route("/healthz", live),
         Route("/readyz", ready),
+        Route("/readyz/overlay", ready_for_gateways),
         Route("/metrics", metrics.show_metrics),
         Mount("/static", rendering.StaticFilesWithVersions(directory=rendering.STATIC), name="static"),
         *pages.ROUTES,
@@ -124,3 +128,9 @@ async def ready(request: Request) -> Response:
     except Exception:  # noqa: BLE001 - any failure means: send nobody here
         return _answer(503, status="no database")
     return _answer(200, status="ready") if there else _answer(503, status="no schema")
+
+
+async def ready_for_gateways(request: Request) -> Response:
+    """Answer 200 while gateways can reach this server: it holds an overlay slot. The load balancer doesn't ask this."""
+    is_open = request.app.state.condition.edge_is_open()
+    return _answer(200, status="ready") if is_open else _answer(503, status="no slot")

@@ -69,6 +69,7 @@ async def show_metrics(request: Request) -> Response:
         raise problems.not_found()
     await state.fleet.refresh()
     metrics.DRAINING.set(state.condition.draining)
+    metrics.EDGE_OPEN.set(state.condition.edge_is_open())
     metrics.LIVE_PAGES.set(state.feeds.open_pages)
     metrics.DATABASE_CONNECTIONS.labels("idle").set(state.pool.get_idle_size())
     metrics.DATABASE_CONNECTIONS.labels("busy").set(state.pool.get_size() - state.pool.get_idle_size())
