@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # In the order in which they come; they go in the reverse order. parking_runtime comes and goes with those that use it.
-ROLES = ("ops_access", "zerotier_controller", "parking_gateway", "parking_simulator", "parking_app")
+ROLES = ("ops_access", "nat_instance", "zerotier_controller", "parking_gateway", "parking_simulator", "parking_app")
 # What a person must ask for by name: homes, records, identities.
 KEPT = {"/home/ops", "/var/lib/parkmesh", "/var/lib/zerotier-one"}
 # What packages and the system itself write.
@@ -159,6 +159,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         },
         # There is no AWS behind this host: the units of an app server are enabled and not started.
         "parking_app_image": True,
+        "nat_instance_image": True,
     }
     name = lab.thing("bench")
     podman.run("rm", "--force", "--ignore", name)

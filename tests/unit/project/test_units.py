@@ -23,7 +23,12 @@ def unit_texts() -> dict[str, str]:
 
 
 UNITS = unit_texts()
-RETRYING = sorted(name for name, text in UNITS.items() if {"Type=oneshot", "Restart=on-failure"} <= set(text.split()))
+REQUIRED = {unit for text in UNITS.values() for unit in values(text, "Requires")}
+RETRYING = sorted(
+    name
+    for name, text in UNITS.items()
+    if name in REQUIRED and {"Type=oneshot", "Restart=on-failure"} <= set(text.split())
+)
 
 
 def test_there_are_units_that_try_again() -> None:
