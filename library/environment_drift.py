@@ -10,7 +10,7 @@ description:
   - Reads everything that belongs to an environment and compares it as a whole with what the roles would make. So it
     also finds what no role ever looks at, such as one more policy of a role, a public bucket, or a server by hand.
   - Calls only operations of AWS that describe, get or list. It reads the content of no secret and of no table.
-  - Each role aws_* has tasks C(desired) that set the fact for one of O(network), O(data) and O(service).
+  - Each role aws_* has tasks C(desired) that set the fact for one of O(network), O(egress), O(data) and O(service).
 options:
   project:
     description: First part of the environment's names, and its tag C(Project).
@@ -30,6 +30,10 @@ options:
     required: true
   service:
     description: The fact C(aws_service_desired) of role aws_service.
+    type: dict
+    required: true
+  egress:
+    description: The fact C(aws_egress_desired) of role aws_egress.
     type: dict
     required: true
   accepted:
@@ -58,6 +62,7 @@ EXAMPLES = r"""
     network: "{{ aws_network_desired }}"
     data: "{{ aws_data_desired }}"
     service: "{{ aws_service_desired }}"
+    egress: "{{ aws_egress_desired }}"
   register: drift
 """
 
@@ -101,6 +106,7 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 if TYPE_CHECKING:
     from module_utils import environment_comparison as comparison
     from module_utils import environment_data as data
+    from module_utils import environment_egress as egress
     from module_utils import environment_lease as leases
     from module_utils import environment_network as network
     from module_utils import environment_service as service
@@ -108,6 +114,7 @@ if TYPE_CHECKING:
 else:
     from ansible.module_utils import environment_comparison as comparison
     from ansible.module_utils import environment_data as data
+    from ansible.module_utils import environment_egress as egress
     from ansible.module_utils import environment_lease as leases
     from ansible.module_utils import environment_network as network
     from ansible.module_utils import environment_service as service
@@ -119,6 +126,7 @@ def desired(options: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     zones = {"zone_names": options["network"]["zone_names"]}
     parts = (
         network.desired(options["network"]),
+        egress.desired(options["egress"]),
         data.desired({**options["data"], **zones, "alarms": options["service"]["alarms"]}),
         service.desired({**options["service"], **zones}),
     )
@@ -160,6 +168,7 @@ def main() -> None:
             "network": {"type": "dict", "required": True},
             "data": {"type": "dict", "required": True},
             "service": {"type": "dict", "required": True},
+            "egress": {"type": "dict", "required": True},
             "accepted": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,

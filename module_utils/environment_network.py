@@ -27,7 +27,10 @@ def describe(reader: Reader) -> Found:
     for address in reader.all("ec2", "describe_addresses", "Addresses"):
         tags = tags_of(address.get("Tags"))
         holder = reader.names.get(address.get("NetworkInterfaceId", ""))
-        if holder is not None or reader.is_ours(tags.get("Name", ""), tags):
+        if tags.get("Role") == "nat" and reader.is_ours(tags["Name"], tags):
+            # It stays while the instance that has it changes.
+            found["address"][reader.know(address["AllocationId"], f"of {tags['Name']}")] = {"leads_to": holder or ""}
+        elif holder is not None or reader.is_ours(tags.get("Name", ""), tags):
             name = f"of {holder}" if holder is not None else address.get("PublicIp", address["AllocationId"])
             found["address"][reader.know(address["AllocationId"], name)] = {}
     return {kind: objects for kind, objects in found.items() if objects}
@@ -134,6 +137,15 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
                 gone = each.get("State") == "deleted" or each.get("Status", {}).get("Code") in ("deleted", "rejected")
                 if not gone and each[identifier] not in reader.names:
                     put(kind, each[identifier], each[identifier], {"tags": tags_of(each.get("Tags"))})
+    # Routes and addresses lead to whichever instance is a zone's NAT instance now.
+    running = {"Name": "instance-state-name", "Values": ["pending", "running"]}
+    of_nat = [*in_vpc["Filters"], {"Name": "tag:Role", "Values": ["nat"]}, running]
+    for reservation in reader.all("ec2", "describe_instances", "Reservations", Filters=of_nat):
+        for instance in reservation["Instances"]:
+            name = tags_of(instance.get("Tags")).get("Name", instance["InstanceId"])
+            reader.know(instance["InstanceId"], name)
+            for interface in instance.get("NetworkInterfaces", []):
+                reader.know(interface["NetworkInterfaceId"], name)
     endpoints = [
         each
         for each in reader.all("ec2", "describe_vpc_endpoints", "VpcEndpoints", **in_vpc)
@@ -251,7 +263,9 @@ def _entry(entry: Mapping[str, Any]) -> str:
 def desired(settings: Mapping[str, Any]) -> Found:
     """What role aws_network makes: ``settings`` are its inputs without their prefix, and what it derives from them."""
     name, tags, ipv6 = settings["name"], settings["tags"], settings["ipv6"]
-    zones, nat = settings["zone_names"], settings["nat"] == "gateway"
+    zones, egress = settings["zone_names"], settings["egress"]
+    gateways = (zones if settings["nat_gateways"] == "per_zone" else zones[:1]) if egress == "nat_gateway" else []
+    ways_out = zones if egress == "nat_instance" else gateways
 
     def tagged(thing: str, role: str | None = None) -> dict[str, str]:
         return {**tags, "Name": f"{name}-{thing}", **({"Role": role} if role else {})}
@@ -288,9 +302,12 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "state": matching("pending|available"),
                 "tags": tagged(f"nat-{zone}"),
             }
-            for zone in (zones if nat else [])
+            for zone in gateways
         },
-        "address": {f"of {name}-nat-{zone}": {} for zone in (zones if nat else [])},
+        "address": {
+            f"of {name}-nat-{zone}": {"leads_to": f"{name}-nat-{zone}"} if egress == "nat_instance" else {}
+            for zone in ways_out
+        },
         # What AWS gives each VPC (Amazon VPC User Guide, "Default network ACL", "Default security groups", "Main route
         # table").
         "network ACL": {
@@ -307,7 +324,9 @@ def desired(settings: Mapping[str, Any]) -> Found:
         },
     }
     out = ["0.0.0.0/0", "::/0"] if ipv6 else ["0.0.0.0/0"]
-    ways = {f"-{zone}": [zone] for zone in zones} if nat else {"": zones}
+    ways = {f"-{zone}": [zone] for zone in zones} if ways_out else {"": zones}
+    # A gateway, or whichever instance is the zone's NAT instance now.
+    nats = {way: f"{name}-nat-{served[0] if served[0] in ways_out else zones[0]}" for way, served in ways.items()}
     found["route table"] = {
         "main": {"main": True},
         f"{name}-public": _table(
@@ -318,7 +337,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
         f"{name}-data": _table({}, [f"{name}-data-{zone}" for zone in zones], tagged("data", "data")),
         **{
             f"{name}-app{way}": _table(
-                ({"0.0.0.0/0": f"{name}-nat{way}"} if nat else {}) | ({"::/0": f"{name}-egress"} if ipv6 else {}),
+                ({"0.0.0.0/0": nats[way]} if ways_out else {}) | ({"::/0": f"{name}-egress"} if ipv6 else {}),
                 [f"{name}-app-{zone}" for zone in served],
                 tagged(f"app{way}", "app"),
             )
@@ -335,6 +354,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
         }
         for service in ("s3", "dynamodb")
     }
+    slots = _rule(f"udp 20001-{20000 + int(settings['slots'])}", "0.0.0.0/0", "overlay slots")
     people = [*settings["admit"], *(settings["admit_ipv6"] if ipv6 else [])]
     found["security group"] = {
         "default": {
@@ -350,7 +370,10 @@ def desired(settings: Mapping[str, Any]) -> Found:
         },
         f"{name}-app": {
             "description": f"{settings['words']}: app servers",
-            "inbound": [_rule("tcp 8000", f"{name}-alb", "load balancer")],
+            "inbound": [
+                _rule("tcp 8000", f"{name}-alb", "load balancer"),
+                *([slots] if egress == "nat_instance" else []),
+            ],
             "outbound": [_rule("all", target, "overlay, AWS and database") for target in out],
             "tags": tagged("app", "app"),
         },
@@ -361,6 +384,13 @@ def desired(settings: Mapping[str, Any]) -> Found:
             "tags": tagged("data", "data"),
         },
     }
+    if egress == "nat_instance":
+        found["security group"][f"{name}-nat"] = {
+            "description": f"{settings['words']}: NAT instances",
+            "inbound": sorted([_rule("all", settings["cidr"], "app servers"), slots]),
+            "outbound": [_rule("all", "0.0.0.0/0", "internet")],
+            "tags": tagged("nat", "nat"),
+        }
     return found
 
 

@@ -58,15 +58,17 @@ TARGET_GROUP_DEFAULTS: Final = {
 
 _OURS: Final = re.compile(r"(ami-[0-9a-z]+) [0-9a-f]{12}")
 """How role aws_service describes a version of the launch template."""
+_NETWORK_ID: Final = re.compile(r"(?<=elastic-ip/)eipalloc-[0-9a-f]+$|(?<=route-table/)rtb-[0-9a-f]+$")
 _TEMPLATE_KEYS: Final = {
     "ImageId",
     "InstanceType",
     "IamInstanceProfile",
     "SecurityGroupIds",
     "MetadataOptions",
+    "NetworkInterfaces",
     "UserData",
 }
-"""What role aws_service says in a version of the launch template."""
+"""What roles aws_service and aws_egress say in a version of the launch template."""
 
 
 def describe(reader: Reader) -> Found:
@@ -99,8 +101,9 @@ def _roles(reader: Reader, found: Found) -> None:
         found.setdefault("role", {})[reader.know(role["Arn"], name)] = {
             "trust": policy(role["AssumeRolePolicyDocument"]),
             "policies": {
-                str(each): policy(
-                    reader.answer("iam", "get_role_policy", RoleName=name, PolicyName=each)["PolicyDocument"]
+                str(each): _with_names(
+                    reader,
+                    policy(reader.answer("iam", "get_role_policy", RoleName=name, PolicyName=each)["PolicyDocument"]),
                 )
                 for each in inline
             },
@@ -130,6 +133,18 @@ def _roles(reader: Reader, found: Found) -> None:
     for each in reader.all("iam", "list_policies", "Policies", Scope="Local"):
         if reader.is_ours(each["PolicyName"], {}):
             found.setdefault("IAM policy", {})[reader.know(each["Arn"], each["PolicyName"])] = {}
+
+
+def _with_names(reader: Reader, statements: Any) -> Any:
+    """A policy with names of the network's addresses and route tables in place of their ids."""
+    if not isinstance(statements, list):
+        return statements
+    return [
+        {**each, "Resource": sorted(_NETWORK_ID.sub(lambda found: reader.names.get(found[0], found[0]), arn)
+                                    for arn in each["Resource"])}
+        if "Resource" in each else each
+        for each in statements
+    ]  # fmt: skip
 
 
 def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
@@ -279,6 +294,14 @@ def template_data(reader: Reader, given: Mapping[str, Any]) -> dict[str, Any]:
     """What a version of a launch template says, with names."""
     kept = {key: value for key, value in given.items() if key not in _TEMPLATE_KEYS and value}
     profile = given.get("IamInstanceProfile") or {}
+    if given.get("NetworkInterfaces"):
+        kept["interfaces"] = [
+            {
+                "public_address": each.get("AssociatePublicIpAddress", False),
+                "security_groups": reader.named(each.get("Groups") or []),
+            }
+            for each in given["NetworkInterfaces"]
+        ]
     return {
         **kept,
         "image": given.get("ImageId"),
@@ -298,6 +321,13 @@ def _told(reader: Reader, user_data: str) -> Any:
     """What servers are told at their boot; text that isn't of ours stays as it is."""
     try:
         told = json.loads(base64.b64decode(user_data))
+        if "route_tables" in told:  # a NAT instance
+            allocation = told["allocation_id"]
+            return {
+                **told,
+                "allocation_id": reader.names.get(allocation, allocation),
+                "route_tables": reader.named(told["route_tables"]),
+            }
         host = told["database"]["host"]
         told["database"]["host"] = DATABASE if reader.names.get(host) == DATABASE else host
     except (binascii.Error, ValueError, KeyError, TypeError):
@@ -601,7 +631,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "servers_metadata_tokens": ["required"],
             }
         },
-        "image": {"~.*": {"shared_with": [], "role": "app"}},
+        "image": {"~.*": {"shared_with": [], "role": matching("app|nat")}},
         "parameter": {settings["pin_name"]: optional({"type": "String", "tags": tags, "description": ANY})},
     }
 

@@ -47,7 +47,11 @@ def status(
         }
         for name, each in there.get("VPC", {}).items()
     }
-    tree["egress"] = {name: each["state"] for name, each in there.get("NAT gateway", {}).items()}
+    tree["egress"] = {name: each["state"] for name, each in there.get("NAT gateway", {}).items()} | {
+        name: f"NAT instance, its address {'taken' if each['leads_to'] == name else 'not taken'}"
+        for name, each in ((kept.removeprefix("of "), each) for kept, each in there.get("address", {}).items())
+        if "leads_to" in each
+    }
     tree["data"] = _databases(reader, there, now) | {
         name: "table" + (", restorable to any point in time" if each["point_in_time_recovery"] else "")
         for name, each in there.get("table", {}).items()
@@ -60,7 +64,10 @@ def status(
     tree["load balancers"] = _load_balancers(reader, there, now)
     tree["servers"] = _servers(reader, there, images)
     tree["alarms"] = _alarms(reader)
-    rows = costs(there, prices, servers=[each["type"] for each in _flat(tree["servers"])])
+    nats = [each for each in there.get("Auto Scaling group", {}).values() if _is_of_nat(each)]
+    types = [each["type"] for each in _flat(tree["servers"])]
+    types += [each["starts"]["instance_type"] for each in nats for _ in range(each["size"])]
+    rows = costs(there, prices, servers=types)
     tree["cost a month"] = {
         "about": f"{sum(each['dollars'] for each in rows if each['dollars'] is not None):.0f} US dollars, "
         f"by prices of {prices['region']} read on {prices['read']}, without what depends on use",
@@ -90,7 +97,7 @@ def costs(
     rows = []
     for what, kind, price in (
         ("NAT gateways", "NAT gateway", "NAT gateway"),
-        ("their public addresses", "address", "public address"),
+        ("public addresses for egress", "address", "public address"),
         ("load balancers", "load balancer", "load balancer"),
         ("secrets", "secret", "secret"),
     ):
@@ -214,6 +221,21 @@ def _load_balancers(reader: Reader, there: Mapping[str, Any], now: datetime) -> 
     return tree
 
 
+def overlay_path(there: Mapping[str, Any]) -> str:
+    """How gateways reach servers, by where app subnets' default routes lead (docs/production.md, "Egress")."""
+    tables = [each for each in there.get("route table", {}).values() if each.get("tags", {}).get("Role") == "app"]
+    ways = {each["routes"].get("0.0.0.0/0") for each in tables}
+    if ways & set(there.get("NAT gateway", {})):
+        return "relayed, where a gateway isn't reachable itself"
+    if ways and ways <= {each.get("leads_to") for each in there.get("address", {}).values()} - {None, ""}:
+        return "direct"
+    return "unknown"
+
+
+def _is_of_nat(group: Mapping[str, Any]) -> bool:
+    return bool(group["tags"].get("Role") == "nat")
+
+
 def _servers(reader: Reader, there: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]]) -> Tree:
     """The groups with their servers: health, slot, way out, release."""
     slots: dict[str, str] = {}
@@ -224,12 +246,11 @@ def _servers(reader: Reader, there: Mapping[str, Any], images: Mapping[str, Mapp
             for item in items
             if "holder" in item
         }
-    # Behind a NAT gateway no gateway reaches a server directly unless it is reachable itself (docs/production.md).
-    way = "relayed, where a gateway isn't reachable itself" if there.get("NAT gateway") else "unknown"
+    way = overlay_path(there)
     tree: Tree = {}
     for group in reader.all("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"):
         name = group["AutoScalingGroupName"]
-        if name not in there.get("Auto Scaling group", {}):
+        if name not in there.get("Auto Scaling group", {}) or _is_of_nat(there["Auto Scaling group"][name]):
             continue
         health = {
             each["Target"]["Id"]: each["TargetHealth"]["State"]

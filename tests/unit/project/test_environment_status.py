@@ -42,6 +42,36 @@ def test_each_price_names_its_source_and_one_unit() -> None:
     assert all(len(units & set(each)) == 1 and each["source"] for each in PRICES["prices"].values())
 
 
+def way(target: str | None) -> dict[str, Any]:
+    """An environment of one zone whose app subnet's default route leads there, with both kinds of NAT."""
+    return {
+        "route table": {
+            "p-e-public": {"routes": {"0.0.0.0/0": "p-e-internet"}, "tags": {"Role": "public"}},
+            "p-e-app-a": {"routes": {"0.0.0.0/0": target} if target else {}, "tags": {"Role": "app"}},
+        },
+        "NAT gateway": {"p-e-gateway-a": {}},
+        "address": {
+            "of p-e-nat-a": {"leads_to": "p-e-nat-a"},
+            "of p-e-nat-b": {"leads_to": ""},
+            "of p-e-gateway-a": {},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("p-e-gateway-a", "relayed, where a gateway isn't reachable itself"),
+        ("p-e-nat-a", "direct"),
+        ("p-e-nat-b", "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_the_overlay_path_is_where_the_default_route_leads(target: str | None, path: str) -> None:
+    assert status.overlay_path(way(target)) == path
+    assert status.overlay_path({}) == "unknown"
+
+
 @pytest.mark.parametrize(
     ("passed", "words"),
     [
