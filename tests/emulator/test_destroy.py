@@ -165,8 +165,8 @@ def test_it_ends_with_what_is_left_and_why(destroyed: Run) -> None:
     assert "subnet" not in said
     assert "secret:parkmesh-test-session" not in said, "told once"
     assert "natgateway" not in said
-    steps = [line for line in destroyed.output.splitlines() if re.match(r"TASK \[\d of 5: ", line)]
-    assert len(steps) == 4
+    steps = [line for line in destroyed.output.splitlines() if re.match(r"TASK \[\d of 6: ", line)]
+    assert len(steps) == 5
 
 
 def test_destroying_again_changes_nothing_and_makes_no_second_snapshot(aws: Aws, destroyed: Run) -> None:

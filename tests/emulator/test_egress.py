@@ -191,7 +191,7 @@ def test_back_to_a_nat_gateway_for_all_zones(built: Aws) -> None:
 
 
 def test_destroying_leaves_nothing_of_it(built: Aws) -> None:
-    succeeded(built.play("playbooks/destroy-aws.yml", "-e", "destroy_confirm=parkmesh-test"))
+    succeeded(built.play("playbooks/destroy-environment.yml", "-e", "destroy_confirm=parkmesh-test"))
     ec2 = built.client("ec2")
     assert ec2.describe_addresses()["Addresses"] == []
     assert ec2.describe_launch_templates()["LaunchTemplates"] == []
