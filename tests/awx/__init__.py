@@ -1,0 +1,1 @@
+"""playbooks/apply-awx.yml with collection awx.awx against lab.awx."""
