@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Write what the documentation repeats from the code: the inputs of every role, the rules of a community, and how
-decisions do on the table of misreads.
+"""Write what the documentation repeats from the code: the inputs of every role, the rules of a community, how
+decisions do on the table of misreads, and the job templates of AWX.
 
 Tables stand between `<!-- generated: NAME -->` and `<!-- end -->`. With --check nothing is written, and the exit code
 is 1 where a table is not up to date.
@@ -99,6 +99,31 @@ def reasons() -> str:
     )
 
 
+def templates() -> str:
+    """Return the table of AWX's job templates."""
+    sys.path.insert(0, str(ROOT))
+    from module_utils import awx_desired
+
+    catalogue = yaml.safe_load((ROOT / "playbooks/files/awx/job_templates.yml").read_text())
+    lines = []
+    for name, template in catalogue["job_templates"].items():
+        asked = [
+            f"`{question['variable']}`" + (" (required)" if question.get("required") else "")
+            for question in template.get("survey", [])
+        ]
+        lines.append(
+            [
+                f"`{name}`",
+                awx_desired.purpose((ROOT / f"playbooks/{name}.yml").read_text()),
+                ", ".join(template["labels"]),
+                ", ".join(template.get("credentials", [])),
+                ", ".join([*asked, *template.get("asks", [])]),
+                f"{template['timeout_s'] // 60} min",
+            ]
+        )
+    return table(["template", "what it does", "labels", "credentials", "asks for", "ends after"], lines)
+
+
 def documents() -> Iterator[tuple[Path, str, str]]:
     """Return every generated table: its document, its name there, and the table."""
     for role in sorted((ROOT / "roles").iterdir()):
@@ -107,6 +132,7 @@ def documents() -> Iterator[tuple[Path, str, str]]:
     yield ROOT / "docs/rules.md", "rules", rules()
     yield ROOT / "docs/rules.md", "reasons", reasons()
     yield ROOT / "docs/gateway.md", "matching", matching()
+    yield ROOT / "docs/awx.md", "templates", templates()
 
 
 def filled(text: str, name: str, content: str) -> str:
