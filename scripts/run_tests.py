@@ -105,7 +105,7 @@ def stages() -> dict[str, list[Step]]:
             pytest("lab-zerotier", "lab/tests/zerotier"),
         ],
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
-        "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator")],
+        "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
         "lab": [
             pytest("lab", "lab/tests/whole"),
             Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
