@@ -65,7 +65,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-items:
+objects:
   description: The objects in the order in which they are made, by kind, with the arguments of their modules.
   returned: success
   type: dict
@@ -75,7 +75,9 @@ missing:
   type: list
   elements: str
 left_over:
-  description: What AWX holds in the organization and the data doesn't have, by kind.
+  description:
+    - What AWX holds in the organization and the data doesn't have, by kind.
+    - Besides, C(roles) has what teams were given beyond the data, as the arguments of awx.awx.role.
   returned: success
   type: dict
 left_over_lines:
@@ -216,6 +218,12 @@ def held(api: Api, prefix: str) -> dict[str, list[Any]]:
     organization = found["organizations"][0]["id"]
     for kind, field in OF_THE_ORGANIZATION.items():
         found[kind] = api.every(kind, **{field: organization})
+    # Besides its own, a team's roles are exactly what it was given (TeamRolesList in awx/api/views).
+    found["grants"] = [
+        {"team": team["name"], "role_id": role["id"]}
+        for team in found["teams"]
+        for role in api.every(f"teams/{team['id']}/roles")
+    ]
     for project in found["projects"]:
         if project["name"] != f"{prefix}-project":
             continue
@@ -271,7 +279,7 @@ def compared(parameters: dict[str, Any]) -> dict[str, Any]:
     plan = awx_plan.plan(wanted, found, rotate)
     lines = [
         f"{awx_plan.word(item['kind'])} {item['name']}: {line}"
-        for items in plan["items"].values()
+        for items in plan["objects"].values()
         for item in items
         if item["send"]
         for line in absent(item["references"])

@@ -17,6 +17,15 @@ LINKS = ("success_nodes", "failure_nodes", "always_nodes")
 SECRET = "$encrypted$"  # noqa: S105 - what AWX shows in a secret's place
 # AWX removes a label with its last use, and the organization is the frame of all others.
 NEVER_LEFT_OVER = ("organizations", "labels")
+# Kinds with roles for teams, by the words of awx.awx.role.
+ROLES_OF = {
+    "organizations": "organizations",
+    "credentials": "credentials",
+    "projects": "projects",
+    "inventories": "inventories",
+    "job_templates": "job_templates",
+    "workflow_job_templates": "workflows",
+}
 
 Found = Mapping[str, Sequence[Mapping[str, Any]]]
 
@@ -117,8 +126,35 @@ def planned(
     }
 
 
+def left_over_grants(desired: Desired, found: Found) -> list[dict[str, Any]]:
+    """Return what teams of the data may do beyond the data: ``args`` of awx.awx.role, and ``line`` for a person."""
+    wanted = {
+        (grant["team"], grant["role"], kind, name)
+        for grant in desired.roles
+        for kind, word_of in ROLES_OF.items()
+        for name in grant.get(word_of, ())
+    }
+    objects = {
+        role["id"]: (field.removesuffix("_role"), kind, str(thing["name"]))
+        for kind in ROLES_OF
+        for thing in found.get(kind, ())
+        for field, role in ((thing.get("summary_fields") or {}).get("object_roles") or {}).items()
+    }
+    there = {(item.kind, item.name) for item in desired.items}
+    left = []
+    for grant in found.get("grants", ()):
+        # A role on an object of another organization isn't this data's to judge; one on what is left over goes with it.
+        if ("teams", grant["team"]) not in there or grant["role_id"] not in objects:
+            continue
+        role, kind, name = objects[grant["role_id"]]
+        if (kind, name) in there and (grant["team"], role, kind, name) not in wanted:
+            args = {"team": grant["team"], "role": role, ROLES_OF[kind]: [name]}
+            left.append({"args": args, "line": f"role {role} of team {grant['team']} on {word(kind)} {name}"})
+    return left
+
+
 def plan(desired: Desired, found: Found, rotate: Collection[str] = ()) -> dict[str, Any]:
-    """Return what is to be done: ``items`` by kind, ``missing``, ``left_over`` (kind -> names), ``roles``, ``sync``.
+    """Return what is to be done: ``objects`` by kind, ``missing``, ``left_over`` (kind -> names), ``roles``, ``sync``.
 
     ``rotate``: full names of what gets its secrets anew. ``sync``: the project must be synced before job templates can
     be made.
@@ -138,6 +174,7 @@ def plan(desired: Desired, found: Found, rotate: Collection[str] = ()) -> dict[s
         for kind in reversed(KINDS)
         if kind not in NEVER_LEFT_OVER
     }
+    grants = left_over_grants(desired, found)
     projects = found.get("projects", ())
     mine = [thing for thing in projects if ("projects", str(thing["name"])) in wanted]
     playbooks = {item.args["playbook"] for item in desired.items if item.kind == "job_templates"}
@@ -158,10 +195,13 @@ def plan(desired: Desired, found: Found, rotate: Collection[str] = ()) -> dict[s
         for grant in desired.roles
     ]
     return {
-        "items": {kind: [item for item in items if item["kind"] == kind] for kind in KINDS},
+        "objects": {kind: [item for item in items if item["kind"] == kind] for kind in KINDS},
         "missing": [f"{word(item['kind'])} {item['name']}" for item in items if not item["exists"]],
-        "left_over": left_over,
-        "left_over_lines": [f"{word(kind)} {thing['name']}" for kind, things in left_over.items() for thing in things],
+        "left_over": {**left_over, "roles": [grant["args"] for grant in grants]},
+        "left_over_lines": [
+            *(str(grant["line"]) for grant in grants),
+            *(f"{word(kind)} {thing['name']}" for kind, things in left_over.items() for thing in things),
+        ],
         "roles": roles,
         "tell": desired.tell,
         "sync": bool(mine) and (mine[0].get("status") != "successful" or bool(lacking)),

@@ -231,6 +231,11 @@ class Awx:
                     return 204, None
                 teams = self.listed("teams", query, self.store.grants.get(int(number), []))
                 return 200, self.page(path, query, teams)
+            case ["teams", number, "roles"] if number.isdigit() and method == "GET":
+                self.store.find("teams", int(number))
+                held = [role for role, teams in self.store.grants.items() if int(number) in teams]
+                forms = [{"id": role, "type": "role", "name": self.store.roles[role][2]} for role in sorted(held)]
+                return 200, self.page(path, query, forms)
             case ["project_updates", number, *rest] if number.isdigit():
                 return self.project_update(method, int(number), rest)
             case [kind, number, name] if kind in MODELS and number.isdigit():

@@ -358,6 +358,9 @@ class Store:
 
     def _remove(self, kind: str, number: int) -> None:
         del self.objects[kind][number]
+        for role in [role for role, (of, whose, _) in self.roles.items() if (of, whose) == (kind, number)]:
+            del self.roles[role]
+            self.grants.pop(role, None)
         for other, model in MODELS.items():
             for name, field in model.fields.items():
                 if kind not in field.to:

@@ -82,6 +82,7 @@ def test_what_the_data_no_longer_has_is_listed_and_stays(awx: System) -> None:
     del awx.environment["schedules"]["nightly"]
     awx.environment["notifications"].clear()
     awx.environment["tell"].clear()
+    awx.environment["teams"]["operators"]["organization_roles"] = []
     run = awx.apply()
     assert run.status == 0, run.output
     assert "awx_purge=true removes it" in run.shown
@@ -89,6 +90,7 @@ def test_what_the_data_no_longer_has_is_listed_and_stays(awx: System) -> None:
         "schedule parkmesh-unit-nightly",
         "job template parkmesh-unit-verify",
         "notification template parkmesh-unit-chat",
+        "role read of team parkmesh-unit-operators on organization parkmesh-unit",
     ):
         assert line in run.shown
     assert "parkmesh-unit-verify" in awx.names("job_templates")
@@ -99,7 +101,7 @@ def test_what_the_data_no_longer_has_is_listed_and_stays(awx: System) -> None:
 def test_more_than_allowed_is_not_removed(awx: System) -> None:
     run = awx.apply("-e", "awx_purge=true", "-e", "awx_purge_max=2")
     assert run.status == 2
-    assert "would remove 3 objects, more than awx_purge_max (2)" in run.shown
+    assert "would remove 4 objects, more than awx_purge_max (2)" in run.shown
     assert run.writes == []
 
 
@@ -110,4 +112,5 @@ def test_it_is_removed_where_it_is_asked_for(awx: System) -> None:
     assert run.status == 0, run.output
     assert awx.names("job_templates") == ["parkmesh-unit-explain-access"]
     assert awx.names("schedules") == awx.names("notification_templates") == []
+    assert list(awx.awx.store.grants.values()).count([]) == 1
     assert awx.apply("-e", "awx_purge=true").changed == 0

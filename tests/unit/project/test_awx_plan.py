@@ -25,7 +25,7 @@ def plan(items: list[Any], rotate: tuple[str, ...] = (), roles: Any = (), **foun
 
 
 def one(made: dict[str, Any], kind: str) -> dict[str, Any]:
-    (item,) = made["items"][kind]
+    (item,) = made["objects"][kind]
     assert isinstance(item, dict)
     return item
 
@@ -149,6 +149,20 @@ def test_what_is_left_over_is_named_with_what_it_belongs_to_and_the_last_comes_f
     made = plan([], teams=[{"id": 2, "name": "x"}], inventory_sources=[source], labels=[{"id": 9, "name": "l"}])
     assert made["left_over"]["inventory_sources"] == [{"name": "p-s", "of": "p-i"}]
     assert made["left_over_lines"] == ["inventory source p-s", "team x"]
+
+
+def test_what_a_team_may_do_beyond_the_data_is_left_over() -> None:
+    items = [Item("teams", "p-t", {}), Item("job_templates", "p-j", {"playbook": "x"}), Item("organizations", "p", {})]
+    template = {
+        "id": 8,
+        "name": "p-j",
+        "summary_fields": {"object_roles": {"execute_role": {"id": 80}, "admin_role": {"id": 81}}},
+    }
+    grants = [{"team": "p-t", "role_id": number} for number in (80, 81, 999)]
+    roles = [{"team": "p-t", "role": "execute", "job_templates": ["p-j"]}]
+    made = plan(items, roles=roles, teams=[{"id": 2, "name": "p-t"}], job_templates=[template], grants=grants)
+    assert made["left_over"]["roles"] == [{"team": "p-t", "role": "admin", "job_templates": ["p-j"]}]
+    assert made["left_over_lines"] == ["role admin of team p-t on job template p-j"]
 
 
 def test_a_project_is_synced_when_it_failed_or_lacks_a_playbook() -> None:
