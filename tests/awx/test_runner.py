@@ -119,8 +119,8 @@ class Job:
         return sorted(found, key=lambda event: int(event["counter"]))
 
     def left(self) -> str:
-        """What AWX takes from the artifacts (output, events, facts), as text. The runner's own file `command` repeats the
-        environment of the job; it goes with the private folder."""
+        """What AWX takes from the artifacts (output, events, facts), as text. The runner's own file `command` repeats
+        the environment of the job; it goes with the private folder."""
         paths = [path for path in (self.folder / "artifacts").rglob("*") if path.is_file() and path.name != "command"]
         return "\n".join(path.read_text(errors="replace") for path in paths)
 
