@@ -1,10 +1,11 @@
-"""Corrections to moto's Auto Scaling, and what it lacks: spread over zones, and instance refresh."""
+"""Corrections to moto's Auto Scaling, and what it lacks: spread over zones, lifecycle hooks and instance refresh."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.models import (
     ASG_NAME_TAG,
     AutoScalingBackend,
@@ -12,8 +13,9 @@ from moto.autoscaling.models import (
     InstanceState,
     TerminateInstanceActivity,
 )
+from moto.autoscaling.responses import AutoScalingResponse
 
-from . import instance_refresh
+from . import instance_refresh, lifecycle
 
 _TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 
@@ -22,6 +24,8 @@ def correct() -> None:
     _launches()
     _registration()
     _termination()
+    _maintenance()
+    lifecycle.install()
     instance_refresh.install()
 
 
@@ -68,9 +72,11 @@ def _launches() -> None:
                     iam_instance_profile_arn=profile.get("Arn"),
                 )
             instance.autoscaling_group = self
-            self.instance_states.append(
-                InstanceState(instance, protected_from_scale_in=self.new_instances_protected_from_scale_in)
+            state = InstanceState(
+                instance, "Pending", protected_from_scale_in=self.new_instances_protected_from_scale_in
             )
+            self.instance_states.append(state)
+            lifecycle.launched(self, state)
         if self.name in self.autoscaling_backend.autoscaling_groups:
             self.autoscaling_backend.update_attached_target_groups(self.name)
 
@@ -114,8 +120,8 @@ def _registration() -> None:
             target_group.register(
                 [
                     {"Id": state.instance.id, "Port": target_group.port}
-                    for state in group.active_instances()
-                    if state.instance.id not in target_group.targets
+                    for state in group.instance_states
+                    if state.lifecycle_state == "InService" and state.instance.id not in target_group.targets
                 ]
             )
 
@@ -137,9 +143,34 @@ def _termination() -> None:
         )
         group = state.auto_scaling_group
         original_capacity = group.desired_capacity
-        group.instance_states.remove(state)
-        self.ec2_backend.terminate_instances([instance_id])
+        lifecycle.leave(group, state)
         group.set_desired_capacity(original_capacity - 1 if should_decrement else original_capacity)
         return TerminateInstanceActivity(state.instance, original_capacity)
 
     AutoScalingBackend.terminate_instance = terminate_instance
+
+
+def _maintenance() -> None:
+    """UpdateAutoScalingGroup takes the default instance warm-up and the instance maintenance policy.
+
+    Amazon EC2 Auto Scaling API Reference, UpdateAutoScalingGroup and InstanceMaintenancePolicy: -1 clears them; the
+    percentages go together, 0 to 100 and 100 to 200, at most 100 apart. moto drops both.
+    """
+    update = AutoScalingResponse.update_auto_scaling_group
+
+    def update_auto_scaling_group(self: Any) -> Any:
+        answer = update(self)
+        group = self.autoscaling_backend.autoscaling_groups[self._get_param("AutoScalingGroupName")]
+        if (warmup := self._get_int_param("DefaultInstanceWarmup")) is not None:
+            group.default_instance_warmup = None if warmup == -1 else warmup
+        if given := self._get_param("InstanceMaintenancePolicy"):
+            least, most = int(given["MinHealthyPercentage"]), int(given["MaxHealthyPercentage"])
+            if (least, most) == (-1, -1):
+                group.instance_maintenance_policy = None
+            elif 0 <= least <= 100 <= most <= 200 and most - least <= 100:
+                group.instance_maintenance_policy = {"MinHealthyPercentage": least, "MaxHealthyPercentage": most}
+            else:
+                raise ValidationError(f"InstanceMaintenancePolicy can't be {least} to {most} percent")
+        return answer
+
+    AutoScalingResponse.update_auto_scaling_group = update_auto_scaling_group

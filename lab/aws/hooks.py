@@ -21,12 +21,14 @@ class Hooks:
     target_health(target_group_arn, target_id, port): (state, reason, description) as DescribeTargetHealth reports
         them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for lab.aws's own answer. It is
         called with the state of lab.aws locked: answer from memory, and don't call the API.
+    instances_act: whether instances run as hosts, which complete their lifecycle actions themselves.
     """
 
     image_created: Callable[[str, str], None] | None = None
     snapshot_created: Callable[[str, str, int], None] | None = None
     acted: Callable[[], None] | None = None
     target_health: Callable[[str, str, int], TargetHealth | None] | None = None
+    instances_act: bool = False
 
 
 hooks = Hooks()

@@ -26,6 +26,7 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.cloudwatch.models import cloudwatch_backends
 from moto.core.responses import ActionResult
 
+from . import lifecycle
 from .hooks import hooks
 from .state import state_lock
 
@@ -302,7 +303,7 @@ def _step(refresh: Refresh, now: float) -> None:
     if refresh.status != "Baking" and now - refresh.last_progress > _NO_PROGRESS_S:
         refresh.fail("No progress for one hour: new instances don't become healthy")
         return
-    if refresh.draining:
+    if refresh.draining or any(each.lifecycle_state.startswith("Terminating") for each in group.instance_states):
         return
     missing = (group.desired_capacity or 0) - len(group.active_instances())
     if missing > 0:
@@ -394,7 +395,7 @@ def _settled(refresh: Refresh, outdated: list[Any], now: float) -> bool:
         instance_id = state.instance.id
         if instance_id in going:
             continue
-        if not _healthy(refresh.group, instance_id):
+        if state.lifecycle_state != "InService" or not _healthy(refresh.group, instance_id):
             refresh.healthy_since.pop(instance_id, None)
             settled = False
             continue
@@ -431,5 +432,5 @@ def _finish_draining(refresh: Refresh, now: float) -> None:
     for instance_id, deadline in list(refresh.draining.items()):
         if now >= deadline:
             del refresh.draining[instance_id]
-            group.instance_states = [state for state in group.instance_states if state.instance.id != instance_id]
-            group.ec2_backend.terminate_instances([instance_id])
+            for state in [each for each in group.instance_states if each.instance.id == instance_id]:
+                lifecycle.leave(group, state)

@@ -25,6 +25,8 @@ class Group:
     target_groups: tuple[str, ...]
     checks_targets: bool
     grace_s: float
+    target_states: Mapping[str, str] = field(default_factory=dict)
+    """Of each member, the lifecycle state that it is in or on its way to."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class Cloud:
                 target_groups=tuple(row.get("TargetGroupARNs", ())),
                 checks_targets="ELB" in row.get("HealthCheckType", "EC2"),
                 grace_s=float(row.get("HealthCheckGracePeriod") or 0),
+                target_states={item["InstanceId"]: target_state(item["LifecycleState"]) for item in row["Instances"]},
             )
             for page in pages
             for row in page["AutoScalingGroups"]
@@ -142,6 +145,7 @@ class Cloud:
 
     def instances(self, groups: list[Group]) -> list[Instance]:
         group_of = {member: group.name for group in groups for member in group.members}
+        targets = {member: state for group in groups for member, state in group.target_states.items()}
         pages = self.ec2.get_paginator("describe_instances").paginate()
         return [
             Instance(
@@ -156,6 +160,7 @@ class Cloud:
                 hostname=row.get("PrivateDnsName", ""),
                 instance_type=row.get("InstanceType", ""),
                 launched=row["LaunchTime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
+                target_state=targets.get(row["InstanceId"]),
                 tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
             )
             for page in pages
@@ -182,6 +187,10 @@ class Cloud:
         self.groups_api.terminate_instance_in_auto_scaling_group(
             InstanceId=instance_id, ShouldDecrementDesiredCapacity=False
         )
+
+    def lost(self, instance_id: str) -> None:
+        """Say that a host is gone; its group replaces it without waiting for what it can't do any more."""
+        self.ec2.terminate_instances(InstanceIds=[instance_id])
 
     def role(self, profile_arn: str) -> tuple[str, str, str] | None:
         """(profile id, role name, role ARN) behind an instance profile; None when it has no role."""
@@ -315,6 +324,14 @@ class Cloud:
             secret = self.secrets.get_secret_value(SecretId=managed["SecretArn"])["SecretString"]
             return str(json.loads(secret)["password"])
         return master_password(row["DBInstanceIdentifier"])
+
+
+def target_state(state: str) -> str:
+    """The steady state that an instance of an Auto Scaling group is in or on its way to.
+
+    EC2 Auto Scaling user guide, 'Retrieve the target lifecycle state through instance metadata'.
+    """
+    return {"Pending": "InService", "Terminating": "Terminated"}.get(state.partition(":")[0], state)
 
 
 def master_password(identifier: str) -> str:

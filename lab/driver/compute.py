@@ -11,7 +11,8 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Instance:
-    """An EC2 instance record. `state` is EC2's word; `group` its Auto Scaling group, if any."""
+    """An EC2 instance record. `state` is EC2's word; `group` its Auto Scaling group, if any, and
+    `target_state` the lifecycle state that it is in or on its way to there."""
 
     id: str
     state: str
@@ -24,6 +25,7 @@ class Instance:
     hostname: str = ""
     instance_type: str = ""
     launched: str = ""
+    target_state: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -63,6 +63,7 @@ def run(lab: Lab) -> None:
     aws.hooks.image_created = driver.instances.image_created
     aws.hooks.snapshot_created = driver.databases.snapshot_created
     aws.hooks.target_health = driver.balancers.target_health
+    aws.hooks.instances_act = True
     gateway = facts["networks"]["vpc"]["gateway"]
     server = aws.serve([("127.0.0.1", lab.aws_port), (gateway, lab.aws_port)])
     mail = MailServer(gateway, MAIL_PORT, lab.mails)

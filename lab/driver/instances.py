@@ -220,7 +220,7 @@ class Instances:
         self._created.pop(instance.id, None)
         if instance.group:
             log.warning("%s died: group %s replaces it", instance.id, instance.group)
-            self.cloud.give_up(instance.id)
+            self.cloud.lost(instance.id)
         else:
             log.warning("%s died: its record is stopped", instance.id)
             self.cloud.stop(instance.id)
@@ -246,7 +246,10 @@ class Instances:
             try:
                 if server is None:
                     self._serve(instance, container.pid)
-                elif server.metadata.facts.tags != instance.tags:
+                elif (server.metadata.facts.tags, server.metadata.facts.target_state) != (
+                    dict(instance.tags),
+                    instance.target_state,
+                ):
                     server.metadata.facts = self._facts(instance)
             except Exception as error:  # noqa: BLE001 (one instance's failure must not stop the others)
                 self.problems[instance_id] = str(error)
@@ -270,6 +273,7 @@ class Instances:
             tags=dict(instance.tags),
             role=self._role(instance),
             launched=instance.launched,
+            target_state=instance.target_state,
         )
 
     def _role(self, instance: Instance) -> metadata.Role | None:
@@ -287,7 +291,6 @@ class Instances:
                 age = time.monotonic() - created
                 if unhealthy(group.checks_targets, age, group.grace_s, self.target_states(instance_id)):
                     log.warning("%s fails its target's health check: group %s replaces it", instance_id, group.name)
-                    self._created.pop(instance_id)
                     self.cloud.give_up(instance_id)
 
 

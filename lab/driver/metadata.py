@@ -43,6 +43,7 @@ class Facts:
     tags: Mapping[str, str] = field(default_factory=dict)
     role: Role | None = None
     launched: str = ""
+    target_state: str | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,8 @@ class Metadata:
         }
         if facts.tags:
             tree["tags"] = {"instance": dict(facts.tags)}
+        if facts.target_state is not None:
+            tree["autoscaling"] = {"target-lifecycle-state": facts.target_state}
         if role := facts.role:
             tree["iam"] = {
                 "info": lambda: json.dumps(

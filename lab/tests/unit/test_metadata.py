@@ -132,3 +132,10 @@ def test_tokens_that_nobody_uses_do_not_pile_up() -> None:
         last = token(metadata)
     assert metadata.answer("GET", "/latest/meta-data/", {"x-aws-ec2-metadata-token": first}).status == 401
     assert metadata.answer("GET", "/latest/meta-data/", {"x-aws-ec2-metadata-token": last}).status == 200
+
+
+def test_the_target_lifecycle_state_is_there_for_members_of_a_group_only() -> None:
+    path = "/latest/meta-data/autoscaling/target-lifecycle-state"
+    assert read(Metadata(FACTS, Clock()), path).status == 404
+    member = Metadata(replace(FACTS, target_state="Terminated"), Clock())
+    assert read(member, path).body == b"Terminated"
