@@ -335,12 +335,13 @@ def test_no_user_data(cloud: Cloud, imds: ImdsDouble, tmp_path: Path) -> None:
     assert run(tmp_path) == (1, f"parkmesh instance: {imds.endpoint}/latest/user-data is not there\n")
 
 
-def test_metadata_needs_a_session(imds: ImdsDouble) -> None:
+def test_metadata_needs_a_session_and_one_that_ended_is_renewed(imds: ImdsDouble) -> None:
     client = Imds(imds.endpoint)
     assert client.instance_id() == "i-0123456789abcdef0"
+    (first,) = imds.tokens
     imds.tokens.clear()
-    with pytest.raises(ImdsError, match="answers HTTP 401"):
-        client.instance_id()
+    assert client.instance_id() == "i-0123456789abcdef0"
+    assert len(imds.tokens - {first}) == 1
 
 
 def test_metadata_is_waited_for_and_then_given_up() -> None:

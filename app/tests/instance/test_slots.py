@@ -247,3 +247,13 @@ def test_only_terminated_is_gone(state: str) -> None:
     slot = Slot(1, "", "", "i-1", 0)
     assert gone_holders([slot], {"i-1": state}, NOW) == frozenset()
     assert gone_holders([slot], {"i-1": "terminated"}, NOW) == {"i-1"}
+
+
+def test_an_instance_that_ends_frees_its_own_slot_only(cloud: Cloud) -> None:
+    first, second = cloud.launch(), cloud.launch()
+    mine, other = cloud.lease(first), cloud.lease(second, seed=2)
+    assert cloud.table.release(first) == [mine.number]
+    assert cloud.table.release(first) == []
+    assert cloud.holders()[mine.number] is None
+    assert cloud.holders()[other.number] == second
+    assert cloud.lease(first).holder == first

@@ -1,18 +1,21 @@
-"""``parkmesh instance``: what systemd runs once on an app server before its services."""
+"""``parkmesh instance``: what systemd runs on an app server before its services, and beside them until its end."""
 
+import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import boto3
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
+from parkmesh.instance import lifecycle as instance_lifecycle
 from parkmesh.instance.imds import Imds, ImdsError
 from parkmesh.instance.overlay import join
 from parkmesh.instance.prepare import PrepareError
 from parkmesh.instance.prepare import prepare as prepare_instance
-from parkmesh.instance.slots import SlotError, primary_port
-from parkmesh.instance.userdata import UserDataError
+from parkmesh.instance.slots import SlotError, SlotTable, primary_port
+from parkmesh.instance.userdata import UserDataError, parse_user_data
 
 
 @click.group()
@@ -52,3 +55,32 @@ def lease(root: Path) -> None:
         click.echo(f"parkmesh instance: {error}", err=True)
         sys.exit(1)
     click.echo(f"{slot.holder} holds overlay slot {slot.number} ({slot.ip}, UDP port {primary_port(slot.number)})")
+
+
+@instance.command()
+def lifecycle() -> None:
+    """Say when the server is ready, and drain it when the Auto Scaling group ends it."""
+    logging.basicConfig(level=logging.INFO, format="parkmesh instance: %(message)s", stream=sys.stdout)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    imds = Imds()
+    try:
+        data, me = parse_user_data(imds.user_data()), imds.instance_id()
+    except (ImdsError, UserDataError) as error:
+        click.echo(f"parkmesh instance: {error}", err=True)
+        sys.exit(1)
+    if data.lifecycle is None:
+        click.echo("The instance's group waits for no word of it.")
+        return
+    session = boto3.session.Session()
+
+    def client(service: str) -> Any:
+        return session.client(service, region_name=data.region, endpoint_url=data.aws_endpoint_url)
+
+    instance_lifecycle.run(
+        imds,
+        data.lifecycle,
+        instance_lifecycle.Actions(client("autoscaling"), data.lifecycle, me),
+        SlotTable(data.overlay.slot_table, client("dynamodb"), lambda: client("ec2")),
+        instance_lifecycle.SystemdHost(),
+        me,
+    )

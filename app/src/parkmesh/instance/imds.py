@@ -54,12 +54,16 @@ class Imds:
         raise AssertionError("unreachable")
 
     def get(self, path: str) -> str:
-        """Return the text at ``/latest/<path>``."""
+        """Return the text at ``/latest/<path>``. A session that has ended is renewed."""
+        old = self._token is not None
         if self._token is None:
             self._token = self._session()
         try:
             return self._request("GET", f"/latest/{path}", {"X-aws-ec2-metadata-token": self._token})
         except urllib.error.HTTPError as error:
+            if error.code == 401 and old:
+                self._token = None
+                return self.get(path)
             what = "is not there" if error.code == 404 else f"answers HTTP {error.code}"
             raise ImdsError(f"{self._endpoint}/latest/{path} {what}") from None
         except (OSError, UnicodeDecodeError) as error:

@@ -2,7 +2,8 @@
 
 A slot is taken over only when EC2 says that its holder is terminated, or has no such instance although the lease is
 old enough for EC2 to know a new one. Never by the clock alone: a paused or cut-off instance keeps its address. An
-instance that shuts down gives nothing up either: until EC2 calls it terminated, it may come back.
+instance that shuts down gives nothing up either: until EC2 calls it terminated, it may come back. Only one that its
+group ends releases its slot itself, when it has stopped using the address for good.
 """
 
 import random
@@ -129,6 +130,27 @@ class SlotTable:
                 return False
             raise
         return True
+
+    def release(self, me: str) -> list[int]:
+        """Free every slot that instance ``me`` holds, and return their numbers. One that another took stays its own."""
+        released = []
+        for slot in self.read():
+            if slot.holder != me:
+                continue
+            try:
+                self._dynamodb.update_item(
+                    TableName=self._table,
+                    Key={"slot": {"N": str(slot.number)}},
+                    UpdateExpression="REMOVE holder, leased_at, holder_place",
+                    ConditionExpression="holder = :me",
+                    ExpressionAttributeValues={":me": {"S": me}},
+                )
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                    raise
+                continue
+            released.append(slot.number)
+        return released
 
     def states(self, holders: list[str]) -> dict[str, str]:
         """Return EC2's state of each of these instances that it knows."""

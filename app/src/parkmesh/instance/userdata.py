@@ -35,8 +35,18 @@ class Mail(Struct, frozen=True):
     reply_to: Text | None = None
 
 
+class Lifecycle(Struct, frozen=True):
+    """The instance's Auto Scaling group, and its lifecycle hooks for the launch and the end; None for no hook."""
+
+    group: Text
+    launch_hook: Text | None = None
+    termination_hook: Text | None = None
+
+
 class UserData(Struct, frozen=True):
-    """What the launch template says: names of things, no secrets. ``mail`` None: the servers send no mails.
+    """What the launch template says: names of things, no secrets.
+
+    ``mail`` None: the servers send no mails. ``lifecycle`` None: the group waits for no word of its instances.
 
     An image passes over a key that it doesn't know, so a newer role can start an older image.
     """
@@ -50,6 +60,7 @@ class UserData(Struct, frozen=True):
     overlay: Overlay
     aws_endpoint_url: Text | None = None
     mail: Mail | None = None
+    lifecycle: Lifecycle | None = None
 
 
 class Login(Struct, frozen=True):
