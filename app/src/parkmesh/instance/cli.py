@@ -10,6 +10,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parkmesh.instance import lifecycle as instance_lifecycle
+from parkmesh.instance import measures
 from parkmesh.instance.imds import Imds, ImdsError
 from parkmesh.instance.overlay import join
 from parkmesh.instance.prepare import PrepareError
@@ -76,11 +77,23 @@ def lifecycle() -> None:
     def client(service: str) -> Any:
         return session.client(service, region_name=data.region, endpoint_url=data.aws_endpoint_url)
 
+    slots = SlotTable(data.overlay.slot_table, client("dynamodb"), lambda: client("ec2"))
+    watch = client("cloudwatch") if data.measures else None
+
+    def measure() -> None:
+        if watch is not None:
+            values = {
+                "SlotsUsedPercent": measures.slots_used_percent(slots.read()),
+                "GatewaysBacklog": measures.gateways_backlog(measures.server_metrics()),
+            }
+            measures.publish(watch, f"{data.project}-{data.environment}", values)
+
     instance_lifecycle.run(
         imds,
         data.lifecycle,
         instance_lifecycle.Actions(client("autoscaling"), data.lifecycle, me),
-        SlotTable(data.overlay.slot_table, client("dynamodb"), lambda: client("ec2")),
+        slots,
         instance_lifecycle.SystemdHost(),
         me,
+        measure=measure,
     )

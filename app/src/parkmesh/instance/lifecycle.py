@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parkmesh.instance.imds import Imds, ImdsError
+from parkmesh.instance.measures import EVERY_S
 from parkmesh.instance.slots import SlotError, SlotTable
 from parkmesh.instance.userdata import Lifecycle
 
@@ -129,11 +130,15 @@ def run(
     host: Host,
     me: str,
     *,
+    measure: Callable[[], None] = lambda: None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Follow the instance ``me`` from its launch to its end; returns when its end was completed."""
-    in_service, asked_at = lifecycle.launch_hook is None, float("-inf")
+    """Follow the instance ``me`` from its launch to its end; returns when its end was completed.
+
+    ``measure`` tells CloudWatch what it needs to know, once a minute.
+    """
+    in_service, asked_at, measured_at = lifecycle.launch_hook is None, float("-inf"), float("-inf")
     while (target := _target(imds)) != "Terminated":
         if not in_service and target == "InService" and lifecycle.launch_hook is not None:
             try:
@@ -144,6 +149,13 @@ def run(
                     actions.ask_for_time(lifecycle.launch_hook)
             except (ClientError, BotoCoreError) as error:
                 _log.warning("Auto Scaling can't be told: %s", error)
+        # Not before the server is up: at the boot it needs the processors itself.
+        if in_service and clock() - measured_at >= EVERY_S:
+            measured_at = clock()
+            try:
+                measure()
+            except (ClientError, BotoCoreError) as error:
+                _log.warning("CloudWatch can't be told: %s", error)
         sleep(POLL_S)
     if lifecycle.termination_hook is not None:
         _await_the_hook(actions, sleep)

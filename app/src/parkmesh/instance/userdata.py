@@ -47,6 +47,7 @@ class UserData(Struct, frozen=True):
     """What the launch template says: names of things, no secrets.
 
     ``mail`` None: the servers send no mails. ``lifecycle`` None: the group waits for no word of its instances.
+    ``measures``: whether instances tell CloudWatch what it needs for alarms.
 
     An image passes over a key that it doesn't know, so a newer role can start an older image.
     """
@@ -61,6 +62,7 @@ class UserData(Struct, frozen=True):
     aws_endpoint_url: Text | None = None
     mail: Mail | None = None
     lifecycle: Lifecycle | None = None
+    measures: bool = False
 
 
 class Login(Struct, frozen=True):
