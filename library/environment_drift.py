@@ -127,7 +127,7 @@ def desired(options: Mapping[str, Any]) -> dict[str, dict[str, dict[str, Any]]]:
     parts = (
         network.desired(options["network"]),
         egress.desired(options["egress"]),
-        data.desired({**options["data"], **zones, "alarms": options["service"]["alarms"]}),
+        data.desired({**options["data"], **zones}),
         service.desired({**options["service"], **zones}),
     )
     whole: dict[str, dict[str, dict[str, Any]]] = {}

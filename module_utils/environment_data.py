@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -220,11 +220,6 @@ def _buckets(reader: Reader, found: Found) -> None:
 
 
 def _watchers(reader: Reader, found: Found) -> None:
-    for each in reader.all("cloudwatch", "describe_alarms", "MetricAlarms"):
-        if reader.is_ours(each["AlarmName"], {}):
-            found.setdefault("alarm", {})[reader.know(each["AlarmArn"], each["AlarmName"])] = {
-                "acts": each.get("ActionsEnabled", True)
-            }
     for each in reader.all("logs", "describe_log_groups", "logGroups"):
         if reader.is_ours(each["logGroupName"], {}):
             found.setdefault("log group", {})[reader.know(each["arn"].removesuffix(":*"), each["logGroupName"])] = {}
@@ -338,9 +333,4 @@ def desired(settings: Mapping[str, Any]) -> Found:
             # A bucket beside the environment, such as Session Manager's, may have any tags.
             f"~{re.escape(name)}-.*": {"refuses_to_be_public": True, "tags": ANY}
         },
-        "alarm": {each: optional({"acts": True}) for each in _own(name, settings["alarms"])},
     }
-
-
-def _own(name: str, alarms: Iterable[str]) -> list[str]:
-    return [each for each in alarms if each.startswith(f"{name}-")]

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from module_utils import environment_alarms as watched
     from module_utils.environment_comparison import ANY, between, matching, optional
     from module_utils.environment_reader import Reader, policy, tags_of, without_account
 else:
+    from ansible.module_utils import environment_alarms as watched
     from ansible.module_utils.environment_comparison import ANY, between, matching, optional
     from ansible.module_utils.environment_reader import Reader, policy, tags_of, without_account
 
@@ -56,6 +58,8 @@ TARGET_GROUP_DEFAULTS: Final = {
 }
 """The same of a target group (there, TargetGroupAttribute)."""
 
+_METRICS: Final = {"cpu": "ASGAverageCPUUtilization", "requests": "ALBRequestCountPerTarget"}
+"""AWS's names of what module autoscaling_rules follows."""
 _OURS: Final = re.compile(r"(ami-[0-9a-z]+) [0-9a-f]{12}")
 """How role aws_service describes a version of the launch template."""
 _NETWORK_ID: Final = re.compile(r"(?<=elastic-ip/)eipalloc-[0-9a-f]+$|(?<=route-table/)rtb-[0-9a-f]+$")
@@ -87,6 +91,7 @@ def describe(reader: Reader) -> Found:
     for group in groups:
         _group(reader, found, group, servers, templates)
     _images(reader, found)
+    _watchers(reader, found)
     return {kind: objects for kind, objects in found.items() if objects}
 
 
@@ -373,7 +378,7 @@ def _group(
     actions = reader.all(
         "autoscaling", "describe_scheduled_actions", "ScheduledUpdateGroupActions", AutoScalingGroupName=name
     )
-    drop = ("AutoScalingGroupName", "PolicyARN", "ScheduledActionARN", "Alarms", "Time", "StartTime")
+    drop = ("AutoScalingGroupName", "ScheduledActionARN", "ScheduledActionName", "Time", "StartTime")
     found.setdefault("Auto Scaling group", {})[reader.know(group["AutoScalingGroupARN"], name)] = {
         "smallest": group["MinSize"],
         "largest": group["MaxSize"],
@@ -414,7 +419,13 @@ def _group(
         },
         "policies": {each["PolicyName"]: _scaling(each) for each in policies},
         "hooks": {
-            each["LifecycleHookName"]: {key: value for key, value in each.items() if key not in drop} for each in hooks
+            each["LifecycleHookName"]: {
+                key: value
+                for key, value in each.items()
+                # AWS derives the global timeout from the other.
+                if key not in ("AutoScalingGroupName", "LifecycleHookName", "GlobalTimeout")
+            }
+            for each in hooks
         },
         "scheduled": {
             each["ScheduledActionName"]: {key: value for key, value in each.items() if key not in drop}
@@ -454,9 +465,16 @@ def _scaling(given: Mapping[str, Any]) -> dict[str, Any]:
         "enabled": given.get("Enabled", True),
         "metric": target.get("PredefinedMetricSpecification", {}).get("PredefinedMetricType")
         or target.get("CustomizedMetricSpecification"),
+        "of": _counted(target.get("PredefinedMetricSpecification", {}).get("ResourceLabel") or ""),
         "target": target.get("TargetValue"),
         "only_grows": target.get("DisableScaleIn", False),
     }
+
+
+def _counted(label: str) -> str:
+    """A resource label (``app/<balancer>/<id>/targetgroup/<group>/<id>``) without the ids."""
+    parts = label.split("/")
+    return " ".join(parts[1:6:3]) if len(parts) == 6 else label
 
 
 def _images(reader: Reader, found: Found) -> None:
@@ -492,6 +510,71 @@ def _images(reader: Reader, found: Found) -> None:
         tags = tags_of(volume.get("Tags"))
         if reader.is_ours(tags.get("Name", ""), tags):
             found.setdefault("unused volume", {})[reader.know(volume["VolumeId"], volume["VolumeId"])] = {}
+
+
+def _watchers(reader: Reader, found: Found) -> None:
+    """Alarms, dashboards and the topics that they are told to, without AWS's ids of what they watch."""
+    for each in reader.all("cloudwatch", "describe_alarms", "MetricAlarms"):
+        if reader.is_ours(each["AlarmName"], {}):
+            found.setdefault("alarm", {})[reader.know(each["AlarmArn"], each["AlarmName"])] = _alarm(each)
+    for each in reader.all("cloudwatch", "list_dashboards", "DashboardEntries"):
+        name = each["DashboardName"]
+        if reader.is_ours(name, {}):
+            body = json.loads(reader.answer("cloudwatch", "get_dashboard", DashboardName=name)["DashboardBody"])
+            found.setdefault("dashboard", {})[reader.know(each["DashboardArn"], name)] = watched.without_ids(body)
+    for each in reader.all("sns", "list_topics", "Topics"):
+        arn = each["TopicArn"]
+        if reader.is_ours(name := arn.rpartition(":")[2], {}):
+            listed = reader.all("sns", "list_subscriptions_by_topic", "Subscriptions", TopicArn=arn)
+            tags = reader.answer("sns", "list_tags_for_resource", ResourceArn=arn)["Tags"]
+            found.setdefault("topic", {})[reader.know(arn, name)] = {
+                "tells": sorted(f"{one['Protocol']} {one['Endpoint']}" for one in listed),
+                "tags": tags_of(tags),
+            }
+
+
+def _alarm(given: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(without_account(json.dumps(watched.without_ids(watched.compared(given)))))
+    return found
+
+
+def _watched(settings: Mapping[str, Any]) -> Found:
+    """The alarms, the dashboard and the topic that role aws_service makes, and alarms of others that rolls watch."""
+    name = settings["name"]
+    others = {
+        each: optional({"ActionsEnabled": True, **dict.fromkeys(_ALARM_KEYS, ANY)})
+        for each in settings["roll_alarms"]
+        if each.startswith(f"{name}-")
+    }
+    if not settings["alarms"]:
+        return {"alarm": others}
+    topic = settings["alarm_topic_arn"] or f"arn:aws:sns:{settings['region']}:000000000000:{name}-alarms"
+    given = {
+        "name": name,
+        "load_balancer": f"app/{name}-app",
+        "target_group": f"targetgroup/{name}-app",
+        "database": f"{name}-database",
+        "topic": topic,
+        "limits": settings["alarm_limits"],
+        "region": settings["region"],
+    }
+    own = {} if settings["alarm_topic_arn"] else {f"{name}-alarms": _topic(settings)}
+    return {
+        "alarm": {**others, **{each: _alarm(alarm) for each, alarm in watched.alarms(given).items()}},
+        "dashboard": {name: watched.dashboard(given)},
+        "topic": own,
+    }
+
+
+def _topic(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {"tells": sorted(f"email {each}" for each in settings["alarm_emails"]), "tags": settings["tags"]}
+
+
+_ALARM_KEYS: Final = (
+    *("AlarmDescription", "AlarmActions", "OKActions", "InsufficientDataActions", "Namespace", "MetricName"),
+    *("Dimensions", "Statistic", "ExtendedStatistic", "Period", "Unit", "Metrics", "EvaluationPeriods"),
+    *("DatapointsToAlarm", "ComparisonOperator", "Threshold", "TreatMissingData"),
+)
 
 
 def desired(settings: Mapping[str, Any]) -> Found:
@@ -591,7 +674,8 @@ def desired(settings: Mapping[str, Any]) -> Found:
         "launch template": {name: {"versions_by_hand": [], "tags": tags}},
         "Auto Scaling group": {
             name: {
-                "smallest": least,
+                # A scheduled action may have chosen it.
+                "smallest": between(least, max([least, *(each["min"] for each in settings["scheduled"])])),
                 "largest": most,
                 # The scaling policy chooses it.
                 "size": between(least, most),
@@ -611,26 +695,48 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "health_grace_s": settings["health_grace_s"],
                 # Auto Scaling API reference, CreateAutoScalingGroup: the defaults.
                 "cooldown_s": 300,
+                "warmup_s": settings["warmup_s"],
+                "maintenance": {
+                    "MinHealthyPercentage": 100,
+                    "MaxHealthyPercentage": 100 + settings["surge_percent"],
+                },
                 "metrics": True,
                 "termination_policies": ["Default"],
                 "protects_new_servers": False,
                 "tags": {**tags, "Name": name},
                 "policies": {
-                    "cpu": {
+                    each["name"]: {
                         "type": "TargetTrackingScaling",
                         "enabled": True,
-                        "metric": "ASGAverageCPUUtilization",
-                        "target": float(settings["cpu_target_percent"]),
+                        "metric": _METRICS[each["metric"]],
+                        "of": f"{name} {name}" if each["metric"] == "requests" else "",
+                        "target": float(each["target"]),
                         "only_grows": False,
                     }
+                    for each in settings["targets"]
                 },
-                "hooks": {},
-                "scheduled": {},
+                "hooks": {
+                    each["name"]: {
+                        "LifecycleTransition": f"autoscaling:EC2_INSTANCE_{each['transition'].upper()}",
+                        "HeartbeatTimeout": each["timeout_s"],
+                        "DefaultResult": each["default_result"].upper(),
+                    }
+                    for each in settings["hooks"]
+                },
+                "scheduled": {
+                    each["name"]: {
+                        "Recurrence": each["recurrence"],
+                        "TimeZone": each["time_zone"],
+                        "MinSize": each["min"],
+                    }
+                    for each in settings["scheduled"]
+                },
                 "servers_security_groups": [f"{settings['name']}-app"],
                 "servers_profiles": [name],
                 "servers_metadata_tokens": ["required"],
             }
         },
+        **_watched(settings),
         "image": {"~.*": {"shared_with": [], "role": matching("app|nat")}},
         "parameter": {settings["pin_name"]: optional({"type": "String", "tags": tags, "description": ANY})},
     }

@@ -38,6 +38,9 @@ LINES = [
     r"Auto Scaling group parkmesh-test-app: hooks hand is .*, which isn't in the desired state",
     r"Auto Scaling group parkmesh-test-app: policies hand is .*, which isn't in the desired state",
     r"Auto Scaling group parkmesh-test-app: policies cpu target is 99\.0; it should be 60\.0",
+    r"Auto Scaling group parkmesh-test-app: policies requests is missing; it should be .*",
+    r"Auto Scaling group parkmesh-test-app: hooks launch DefaultResult is CONTINUE; it should be ABANDON",
+    r"Auto Scaling group parkmesh-test-app: maintenance MaxHealthyPercentage is 110; it should be 150",
     r"Auto Scaling group parkmesh-test-app: scheduled hand is .*, which isn't in the desired state",
     r"target group parkmesh-test-app: attributes stickiness\.enabled is true, which isn't in the desired state",
     r"target group parkmesh-test-app: targets_of_no_group is .*, which isn't in the desired state",
@@ -69,6 +72,10 @@ LINES = [
     r"image parkmesh-\S+: shared_with has all, which isn't in the desired state",
     r"snapshot snap-\w+ isn't in the desired state",
     r"alarm parkmesh-test-hand isn't in the desired state",
+    r"alarm parkmesh-test-slots: ActionsEnabled is off; it should be on",
+    r"alarm parkmesh-test-database-cpu is missing",
+    r"dashboard parkmesh-test: widgets lacks .*",
+    r"topic parkmesh-test-alarms: tells has sms \+34600000000, which isn't in the desired state",
     r"log group /parkmesh/test/hand isn't in the desired state",
     r"resource with the environment's tags arn:aws:sqs:eu-west-1:\d+:by-hand isn't in the desired state",
 ]
@@ -189,6 +196,25 @@ def _service(client: Callable[[str], Any], after: Callable[..., Any]) -> None:
 
     follow(99)
     after(follow, 60)
+    (requests,) = scaling.describe_policies(**group, PolicyNames=["requests"])["ScalingPolicies"]
+    scaling.delete_policy(**group, PolicyName="requests")
+    after(
+        scaling.put_scaling_policy,
+        **group,
+        PolicyName="requests",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingConfiguration=requests["TargetTrackingConfiguration"],
+    )
+    launch = {**group, "LifecycleHookName": "launch", "LifecycleTransition": "autoscaling:EC2_INSTANCE_LAUNCHING"}
+    scaling.put_lifecycle_hook(**launch, HeartbeatTimeout=600, DefaultResult="CONTINUE")
+    after(scaling.put_lifecycle_hook, **launch, HeartbeatTimeout=600, DefaultResult="ABANDON")
+    maintenance = {"MinHealthyPercentage": 100, "MaxHealthyPercentage": 110}
+    scaling.update_auto_scaling_group(**group, InstanceMaintenancePolicy=maintenance)
+    after(
+        scaling.update_auto_scaling_group,
+        **group,
+        InstanceMaintenancePolicy={**maintenance, "MaxHealthyPercentage": 150},
+    )
     action = {**group, "ScheduledActionName": "hand"}
     scaling.put_scheduled_update_group_action(**action, Recurrence="0 8 * * *", MinSize=3)
     after(scaling.delete_scheduled_action, **action)
@@ -333,6 +359,20 @@ def _beside(client: Callable[[str], Any], after: Callable[..., Any]) -> None:
         Statistic="Average",
     )
     after(watch.delete_alarms, AlarmNames=["parkmesh-test-hand"])
+    watch.disable_alarm_actions(AlarmNames=["parkmesh-test-slots"])
+    after(watch.enable_alarm_actions, AlarmNames=["parkmesh-test-slots"])
+    (cpu,) = watch.describe_alarms(AlarmNames=["parkmesh-test-database-cpu"])["MetricAlarms"]
+    watch.delete_alarms(AlarmNames=["parkmesh-test-database-cpu"])
+    taken = {"AlarmArn", "AlarmConfigurationUpdatedTimestamp"}
+    kept = {key: value for key, value in cpu.items() if value and not key.startswith("State") and key not in taken}
+    after(watch.put_metric_alarm, **kept, Tags=TAGS)
+    body = watch.get_dashboard(DashboardName="parkmesh-test")["DashboardBody"]
+    watch.put_dashboard(DashboardName="parkmesh-test", DashboardBody='{"widgets": []}')
+    after(watch.put_dashboard, DashboardName="parkmesh-test", DashboardBody=body)
+    topics = client("sns")
+    (topic,) = (each["TopicArn"] for each in topics.list_topics()["Topics"])
+    told = topics.subscribe(TopicArn=topic, Protocol="sms", Endpoint="+34600000000")["SubscriptionArn"]
+    after(topics.unsubscribe, SubscriptionArn=told)
     logs.create_log_group(logGroupName="/parkmesh/test/hand")
     after(logs.delete_log_group, logGroupName="/parkmesh/test/hand")
     queue = queues.create_queue(QueueName="by-hand", tags={each["Key"]: each["Value"] for each in TAGS})["QueueUrl"]

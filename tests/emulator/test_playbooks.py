@@ -78,6 +78,9 @@ def resources(aws: Aws) -> dict[str, list[str]]:
         "secret": [each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]],
         "parameter": [each["Name"] for each in aws.client("ssm").describe_parameters()["Parameters"]],
         "role": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
+        "alarm": [each["AlarmName"] for each in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
+        "dashboard": [each["DashboardName"] for each in aws.client("cloudwatch").list_dashboards()["DashboardEntries"]],
+        "topic": [each["TopicArn"] for each in aws.client("sns").list_topics()["Topics"]],
         "instance profile": [
             each["InstanceProfileName"] for each in aws.client("iam").list_instance_profiles()["InstanceProfiles"]
         ],
@@ -199,6 +202,16 @@ CHANGED_BY_HAND = {
     "Role | Let it read its secrets and lease a slot": (),
     "Role | Remove those that are not of this role": ("everything",),
     "Group | Make the group": (),
+    "Group | Say how it launches, scales and ends servers": (),
+    "Group | Say what is different about that": (
+        "policy cpu is",
+        "policy hand is",
+        "hook launch is missing",
+        "scheduled action hand is",
+        "DefaultInstanceWarmup is 77",
+    ),
+    "Alarms | Keep alarms, dashboard and topic": (),
+    "Alarms | Say what is different about them": ("parkmesh-test-slots has ActionsEnabled False",),
 }
 """What says in a check that something was changed by hand, and what it names of it."""
 
@@ -225,6 +238,16 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
                 each: iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"] for each in policies
             },
             "group": (found["MaxSize"], found["HealthCheckGracePeriod"], found["SuspendedProcesses"]),
+            "alarms": {
+                each["AlarmName"]: each["ActionsEnabled"]
+                for each in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]
+            },
+            "rules": (
+                found["DefaultInstanceWarmup"],
+                scaling.describe_policies(AutoScalingGroupName=name)["ScalingPolicies"],
+                scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"],
+                scaling.describe_scheduled_actions(AutoScalingGroupName=name)["ScheduledUpdateGroupActions"],
+            ),
         }
 
     as_built = state()
@@ -247,6 +270,24 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
     scaling.update_auto_scaling_group(AutoScalingGroupName=name, MaxSize=77, HealthCheckGracePeriod=7)
 
     scaling.suspend_processes(AutoScalingGroupName=name, ScalingProcesses=["Terminate"])
+    scaling.update_auto_scaling_group(AutoScalingGroupName=name, DefaultInstanceWarmup=77)
+    aws.client("cloudwatch").disable_alarm_actions(AlarmNames=["parkmesh-test-slots"])
+    scaling.put_scaling_policy(
+        AutoScalingGroupName=name,
+        PolicyName="cpu",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingConfiguration={
+            "TargetValue": 99,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
+        },
+    )
+    scaling.put_scaling_policy(
+        AutoScalingGroupName=name, PolicyName="hand", AdjustmentType="ChangeInCapacity", ScalingAdjustment=1
+    )
+    scaling.delete_lifecycle_hook(AutoScalingGroupName=name, LifecycleHookName="launch")
+    scaling.put_scheduled_update_group_action(
+        AutoScalingGroupName=name, ScheduledActionName="hand", Recurrence="0 8 * * *", MinSize=3
+    )
 
     by_hand = state()
     assert {key for key in as_built if as_built[key] != by_hand[key]} == set(as_built)
@@ -322,6 +363,8 @@ def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[s
             "slot_table": "parkmesh-test-slots",
             "slot_secret_prefix": "parkmesh-test-overlay-slot-",
         },
+        "lifecycle": {"group": "parkmesh-test-app", "launch_hook": "launch", "termination_hook": "terminate"},
+        "measures": True,
     }
     assert data["MetadataOptions"]["HttpTokens"] == "required"
 
