@@ -134,6 +134,31 @@ def test_a_check_of_an_empty_environment_foretells_changes_and_makes_none(
     assert resources(aws) == before
 
 
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"aws_service_certificate_arn": "arn:aws:acm:us-east-1:123456789012:certificate/a"},
+            "must be the ARN of a certificate in eu-west-1",
+        ),
+        ({"aws_service_alarm_topic_arn": "arn:aws:sns:us-east-1:123456789012:a"}, "is in us-east-1"),
+        ({"aws_service_alarm_topic_arn": "arn:aws:sns:eu-west-1:123456789012:a"}, "there is no topic"),
+        ({"aws_service_alarm_limits": {"error_percent": 1}}, "must have numbers for errors_percent"),
+        ({"aws_service_schedule": [{"name": "a", "recurrence": "8 am", "min": 3}]}, "five fields of cron"),
+        ({"aws_service_schedule": [{"name": "a", "recurrence": "0 8 * * *", "min": 7}]}, "from 1 to"),
+        ({"aws_service_termination_hook_s": 30}, "0 or from 90 to 7200"),
+    ],
+    ids=["certificate", "region of the topic", "topic", "limit", "recurrence", "min", "hook"],
+)
+def test_bad_input_is_refused_with_one_line_before_anything_is_made(
+    aws: Aws, before: dict[str, list[str]], given: dict[str, Any], line: str
+) -> None:
+    run = aws.play(SERVICE, "-e", json.dumps(given))
+    assert (run.failed, run.changed) == (1, 0), run.output
+    assert line in " ".join(run.output.split())
+    assert resources(aws) == before
+
+
 def test_a_first_run_builds_everything(built: dict[str, Run]) -> None:
     assert all(run.changed > 0 for run in built.values())
 
@@ -245,7 +270,10 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
             "rules": (
                 found["DefaultInstanceWarmup"],
                 scaling.describe_policies(AutoScalingGroupName=name)["ScalingPolicies"],
-                scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"],
+                sorted(
+                    scaling.describe_lifecycle_hooks(AutoScalingGroupName=name)["LifecycleHooks"],
+                    key=lambda hook: str(hook["LifecycleHookName"]),
+                ),
                 scaling.describe_scheduled_actions(AutoScalingGroupName=name)["ScheduledUpdateGroupActions"],
             ),
         }
