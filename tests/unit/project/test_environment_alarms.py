@@ -22,6 +22,9 @@ ROOT = Path(__file__).resolve().parents[3]
 if str(ROOT / "module_utils") not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 watched = importlib.import_module("ansible.module_utils.environment_alarms")
+service = importlib.import_module("ansible.module_utils.environment_service")
+differences = importlib.import_module("ansible.module_utils.environment_comparison").differences
+Reader = importlib.import_module("ansible.module_utils.environment_reader").Reader
 REGION = "eu-west-1"
 LIMITS = yaml.safe_load((ROOT / "roles/aws_service/vars/main.yml").read_text())["__aws_service_alarm_limits"]
 OPTIONS: dict[str, Any] = {
@@ -186,3 +189,34 @@ def test_a_topic_that_is_there_is_used_and_stays(run: Callable[..., dict[str, An
     run(state="absent")
     assert [each["TopicArn"] for each in client("sns").list_topics()["Topics"]] == [arn]
     client("sns").delete_topic(TopicArn=arn)
+
+
+def test_the_drift_check_finds_them_as_they_should_be_and_tells_of_a_change(
+    run: Callable[..., dict[str, Any]], client: Client
+) -> None:
+    run(name="watched")
+    settings = {
+        "name": "watched",
+        "tags": {"Project": "watched"},
+        "roll_alarms": [],
+        "alarms": True,
+        "alarm_topic_arn": "",
+        "alarm_emails": OPTIONS["emails"],
+        "alarm_limits": LIMITS,
+        "region": REGION,
+    }
+
+    def lines() -> list[str]:
+        reader = Reader(client, "watched", "test")
+        reader.name = "watched"
+        found: dict[str, Any] = {}
+        service._watchers(reader, found)
+        return [each["line"] for each in differences(service._watched(settings), found)]
+
+    assert lines() == []
+    client("cloudwatch").disable_alarm_actions(AlarmNames=["watched-slots"])
+    client("cloudwatch").delete_alarms(AlarmNames=["watched-5xx"])
+    assert sorted(lines()) == [
+        "alarm watched-5xx is missing",
+        "alarm watched-slots: ActionsEnabled is off; it should be on",
+    ]
