@@ -197,7 +197,7 @@ def test_a_job_runs_from_awx_s_inventory_and_leaves_no_secret(job: Job, aws: str
 def test_a_survey_s_wrong_answer_ends_the_job_before_anything_is_done(job: Job) -> None:
     job.inventory(HOSTS)
     (job.folder / "env/extravars").write_text(json.dumps({"destroy_confirm": "another"}))
-    done = job.run("playbooks/destroy-aws.yml", KEYS)
+    done = job.run("playbooks/destroy-environment.yml", KEYS)
     assert done.returncode == 2
     failed = [event for event in job.events() if event["event"] == "runner_on_failed"]
     assert "add -e destroy_confirm=parkmesh-unit" in failed[0]["event_data"]["res"]["msg"]

@@ -72,13 +72,14 @@ def test_a_survey_asks_only_for_what_the_playbook_s_header_names() -> None:
 
 def test_required_inputs_of_the_command_line_are_asked_for() -> None:
     required = {
-        "destroy-aws": {"destroy_confirm"},
+        "destroy-environment": {"destroy_confirm"},
         "destroy-overlay": {"destroy_confirm"},
         "explain-access": {"explain_from", "explain_to"},
         "move-gateway": {"gateway"},
         "offboard-community": {"community", "offboard_confirm"},
         "onboard-community": {"community"},
         "replace-gateway": {"community"},
+        "restore-data": {"restore_confirm"},
     }
     for name, template in data("lab")[0]["job_templates"].items():
         asked = {question["variable"] for question in template.get("survey", []) if question.get("required")}
@@ -88,7 +89,7 @@ def test_required_inputs_of_the_command_line_are_asked_for() -> None:
 def test_what_ends_something_is_not_for_operators() -> None:
     desired = awx_desired.desired(*data("production"), texts("playbooks"), "p")
     executes = {grant["team"]: grant for grant in desired.roles if grant["role"] == "execute"}
-    ending = {"p-destroy-aws", "p-destroy-overlay", "p-offboard-community"}
+    ending = {"p-destroy-environment", "p-destroy-overlay", "p-offboard-community", "p-restore-data"}
     assert not ending & set(executes["p-operators"]["job_templates"])
     assert ending <= set(executes["p-owners"]["job_templates"])
     assert "p-destroy" not in executes["p-operators"]["workflows"]
