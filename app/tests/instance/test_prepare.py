@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shlex
 import stat
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from imds_double import ImdsDouble
 from moto import mock_aws
-from parkmesh.instance import files
+from parkmesh.instance import files, prepare
 from parkmesh.instance.cli import instance
 from parkmesh.instance.imds import Imds, ImdsError
 from parkmesh.server.settings import mail_settings
@@ -166,6 +167,14 @@ def test_everything_is_written_with_its_mode(cloud: Cloud, tmp_path: Path) -> No
         ),
     }
     assert cloud.holder() == "i-0123456789abcdef0"
+
+
+def test_the_server_may_look_into_a_folder_that_systemd_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run/parkmesh").mkdir(parents=True)  # RuntimeDirectory= of a unit that runs as root
+    owners: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: owners.update({str(path): (uid, gid)}))
+    assert prepare.make_run(tmp_path, prepare.Owner(0, 995)) == tmp_path / "run/parkmesh"
+    assert owners == {str(tmp_path / "run/parkmesh"): (0, 995)}
 
 
 def test_a_second_run_gives_the_same(cloud: Cloud, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ without a slot still serves people.
 """
 
 import grp
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -89,9 +90,10 @@ def owner_below(root: Path) -> Owner:
 
 
 def make_run(root: Path, owner: Owner) -> Path:
-    """Make the folder of the run-time files and return it."""
+    """Make the folder of the run-time files and return it. The server's group may look into it."""
     run = root / RUN
-    files.make_directory(run, mode=0o750, uid=owner.uid, gid=owner.gid)
+    files.make_directory(run, mode=0o750)
+    os.chown(run, owner.uid, owner.gid)  # also where systemd made it, as root's
     return run
 
 
