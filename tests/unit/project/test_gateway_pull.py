@@ -106,7 +106,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # the tests', which systemd's units don't have
     return Host(tmp_path)
 
 
