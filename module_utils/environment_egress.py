@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from module_utils.environment_comparison import ANY, matching
-    from module_utils.environment_reader import policy, without_account
+    from module_utils.environment_reader import instances_role
 else:
     from ansible.module_utils.environment_comparison import ANY, matching
-    from ansible.module_utils.environment_reader import policy, without_account
+    from ansible.module_utils.environment_reader import instances_role
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -22,25 +22,13 @@ def desired(settings: Mapping[str, Any]) -> Found:
     name, tags = f"{settings['name']}-nat", settings["tags"]
     return {
         "role": {
-            name: {
-                "trust": policy(
-                    {
-                        "Statement": [
-                            {
-                                "Effect": "Allow",
-                                "Principal": {"Service": "ec2.amazonaws.com"},
-                                "Action": "sts:AssumeRole",
-                            }
-                        ]
-                    }
-                ),
-                "policies": {"nat": policy(settings["policy"])},
-                "managed_policies": sorted(without_account(each) for each in settings["managed_policies"]),
-                "longest_session_s": 3600,
-                "path": "/",
-                "description": f"{settings['words']}: NAT instances",
-                "tags": tags,
-            }
+            name: instances_role(
+                "nat",
+                f"{settings['words']}: NAT instances",
+                settings["policy"],
+                settings["managed_policies"],
+                tags,
+            )
         },
         "instance profile": {name: {"roles": [name], "tags": tags}},
         "launch template": {

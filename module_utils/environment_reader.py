@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -124,3 +124,19 @@ def _members_listed(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: _members_listed(each) if isinstance(each, dict) else _listed(each) for key, each in value.items()}
+
+
+def instances_role(
+    name: str, words: str, document: Mapping[str, Any], managed: Sequence[str], tags: Mapping[str, str]
+) -> dict[str, Any]:
+    """A role of EC2 instances as it is to be compared: with one policy of its own, ``name``, and AWS's ``managed``."""
+    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return {
+        "trust": policy({"Statement": [trust]}),
+        "policies": {name: policy(document)},
+        "managed_policies": sorted(without_account(each) for each in managed),
+        "longest_session_s": 3600,
+        "path": "/",
+        "description": words,
+        "tags": tags,
+    }

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from module_utils import environment_alarms as watched
     from module_utils.environment_comparison import ANY, between, matching, optional
-    from module_utils.environment_reader import Reader, policy, tags_of, without_account
+    from module_utils.environment_reader import Reader, instances_role, policy, tags_of, without_account
 else:
     from ansible.module_utils import environment_alarms as watched
     from ansible.module_utils.environment_comparison import ANY, between, matching, optional
-    from ansible.module_utils.environment_reader import Reader, policy, tags_of, without_account
+    from ansible.module_utils.environment_reader import Reader, instances_role, policy, tags_of, without_account
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -611,25 +611,13 @@ def desired(settings: Mapping[str, Any]) -> Found:
     zones = settings["zone_names"]
     return {
         "role": {
-            name: {
-                "trust": policy(
-                    {
-                        "Statement": [
-                            {
-                                "Effect": "Allow",
-                                "Principal": {"Service": "ec2.amazonaws.com"},
-                                "Action": "sts:AssumeRole",
-                            }
-                        ]
-                    }
-                ),
-                "policies": {"app": policy(settings["policy"])},
-                "managed_policies": sorted(without_account(each) for each in settings["managed_policies"]),
-                "longest_session_s": 3600,
-                "path": "/",
-                "description": f"{settings['words']}: app servers",
-                "tags": tags,
-            }
+            name: instances_role(
+                "app",
+                f"{settings['words']}: app servers",
+                settings["policy"],
+                settings["managed_policies"],
+                tags,
+            )
         },
         "instance profile": {name: {"roles": [name], "tags": tags}},
         "target group": {
