@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError
 
 from lab import aws
+
+from .conftest import Aws
 
 Client = Callable[[str], Any]
 
@@ -26,16 +28,7 @@ def server() -> Iterator[aws.Server]:
 def client(server: aws.Server) -> Iterator[Client]:
     host, port = server.addresses[0]
 
-    def connect(service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=f"http://{host}:{port}",
-            region_name="eu-west-1",
-            aws_access_key_id="emulated-key-id",
-            aws_secret_access_key="emulated-secret-key",
-        )
-
-    yield connect
+    yield Aws(f"http://{host}:{port}", sys.executable).client
     aws.hooks.snapshot_created = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lab import aws
+
+from .conftest import Aws
 
 Client = Callable[[str], Any]
 
@@ -28,16 +31,7 @@ def client(server: aws.Server) -> Iterator[Client]:
     """A client of the first address. Hooks that a test sets are gone after it."""
     host, port = server.addresses[0]
 
-    def connect(service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=f"http://{host}:{port}",
-            region_name="eu-west-1",
-            aws_access_key_id="emulated-key-id",
-            aws_secret_access_key="emulated-secret-key",
-        )
-
-    yield connect
+    yield Aws(f"http://{host}:{port}", sys.executable).client
     aws.hooks.image_created = aws.hooks.target_health = None
 
 
