@@ -185,17 +185,11 @@ def _service(client: Callable[[str], Any], after: Callable[..., Any]) -> None:
     scaling.put_scaling_policy(**policy, AdjustmentType="ChangeInCapacity", ScalingAdjustment=1)
     after(scaling.delete_policy, **policy)
 
-    def follow(cpu: float) -> None:
-        target = {
-            "TargetValue": cpu,
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
-        }
-        scaling.put_scaling_policy(
-            **group, PolicyName="cpu", PolicyType="TargetTrackingScaling", TargetTrackingConfiguration=target
-        )
-
-    follow(99)
-    after(follow, 60)
+    (cpu,) = scaling.describe_policies(**group, PolicyNames=["cpu"])["ScalingPolicies"]
+    target = {**group, "PolicyName": "cpu", "PolicyType": "TargetTrackingScaling"}
+    followed = cpu["TargetTrackingConfiguration"]
+    scaling.put_scaling_policy(**target, TargetTrackingConfiguration={**followed, "TargetValue": 99})
+    after(scaling.put_scaling_policy, **target, TargetTrackingConfiguration=followed)
     (requests,) = scaling.describe_policies(**group, PolicyNames=["requests"])["ScalingPolicies"]
     scaling.delete_policy(**group, PolicyName="requests")
     after(
