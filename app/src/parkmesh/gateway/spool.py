@@ -252,6 +252,7 @@ class Spool:
             if error.code not in _DISK_FAILED:
                 self._let_go()
                 raise
+            self._doubted = error.code in _DAMAGED
             self._go_to_memory(str(error), now)
         except BaseException:
             self._let_go()
@@ -436,6 +437,7 @@ class Spool:
             except (SpoolError, sqlite3.Error) as failure:
                 error = self._error(failure) if isinstance(failure, sqlite3.Error) else failure
                 self.disk_error = str(error)
+                self._doubted |= error.code in _DAMAGED
                 if error.code != sqlite3.SQLITE_FULL:
                     # What an open file says of a disk that failed may stay wrong when the disk is well.
                     self._let_go_of_disk()
