@@ -48,8 +48,20 @@ class _Pooled(asyncpg.Connection):  # type: ignore[misc]
     """A connection that goes back to its pool without a question to the database: all settings end with their
     transaction, and nothing else is kept in a session. (One left in a transaction is still rolled back.)"""
 
+    _named = ""
+
     def get_reset_query(self) -> str:
         return ""
+
+    def name_at_begin(self, setting: str, value: str) -> None:
+        """Let the next transaction set ``setting`` in the message that begins it: one way to the database and back
+        less for each transaction. ``value`` needs no quoting: a number, or a word of this package."""
+        self._named = f"SET LOCAL {setting} = '{value}'"
+
+    async def execute(self, query: str, *arguments: Any, **options: Any) -> Any:
+        if self._named and query.startswith("BEGIN"):
+            query, self._named = query + self._named, ""
+        return await super().execute(query, *arguments, **options)
 
 
 def create_pool(url: str, name: str, size: int) -> Pool:
@@ -130,14 +142,21 @@ async def in_scope(connection: Connection, scope: Scope) -> AsyncGenerator[None]
 
 
 @asynccontextmanager
+async def _begun(
+    pool: Pool, setting: str, value: str, read_only: bool = False, isolation: str | None = None
+) -> AsyncGenerator[Connection]:
+    async with acquired(pool) as connection:
+        # Nothing can come between: the first that a transaction waits for is the answer to its begin.
+        connection.name_at_begin(setting, value)
+        async with connection.transaction(readonly=read_only, isolation=isolation):
+            yield connection
+
+
+@asynccontextmanager
 async def in_community(pool: Pool, community_id: int, *, read_only: bool = False) -> AsyncGenerator[Connection]:
     """Open a transaction that sees one community's rows; a read-only one sees a single state of them."""
     isolation = "repeatable_read" if read_only else "read_committed"
-    async with (
-        acquired(pool) as connection,
-        connection.transaction(readonly=read_only, isolation=isolation),
-    ):
-        await set_community(connection, community_id)
+    async with _begun(pool, "parkmesh.community", str(int(community_id)), read_only, isolation) as connection:
         yield connection
 
 
@@ -145,24 +164,21 @@ async def in_community(pool: Pool, community_id: int, *, read_only: bool = False
 async def at_desk(pool: Pool) -> AsyncGenerator[Connection]:
     """Open a read-only transaction for an operator: every community's name, its gateways' health, the desk's webhooks,
     nothing else."""
-    async with acquired(pool) as connection, connection.transaction(readonly=True):
-        await set_scope(connection, "desk")
+    async with _begun(pool, "parkmesh.scope", "desk", read_only=True) as connection:
         yield connection
 
 
 @asynccontextmanager
 async def in_identity(pool: Pool) -> AsyncGenerator[Connection]:
     """Open a transaction that sees users, sessions and sign-in attempts, and no community's rows."""
-    async with acquired(pool) as connection, connection.transaction():
-        await set_scope(connection, "identity")
+    async with _begun(pool, "parkmesh.scope", "identity") as connection:
         yield connection
 
 
 @asynccontextmanager
 async def as_server(pool: Pool) -> AsyncGenerator[Connection]:
     """Open a transaction in which a server keeps its own row in the list of servers."""
-    async with acquired(pool) as connection, connection.transaction():
-        await set_scope(connection, "server")
+    async with _begun(pool, "parkmesh.scope", "server") as connection:
         yield connection
 
 
