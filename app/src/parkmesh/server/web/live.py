@@ -80,7 +80,7 @@ class SpaceTile(msgspec.Struct, frozen=True, gc=False):
 class PlacedTile(msgspec.Struct, frozen=True, gc=False):
     """A tile, with what decides who sees it: the space's category, and the unit that has it now.
 
-    As the other rows that are read by the hundred it is none of the garbage collector's (``gc=False``): it can't be
+    As the rows of passages it is none of the garbage collector's (``gc=False``): it can't be
     part of a circle, and each look at thousands of them kept requests waiting for 10 to 20 ms.
     """
 
@@ -99,10 +99,10 @@ class GatewayHealth(msgspec.Struct, frozen=True):
 
 @dataclass
 class State:
-    """What the page shows."""
+    """What the page shows. A space is the row of ``_SPACES``: each look reads hundreds, of which few are news."""
 
     passages: list[PassageRow] = field(default_factory=list)
-    spaces: list[PlacedTile] = field(default_factory=list)
+    spaces: list[tuple[str, str, str, int | None]] = field(default_factory=list)
     gateways: list[GatewayHealth] = field(default_factory=list)
 
 
@@ -151,7 +151,10 @@ def difference(before: State, after: State) -> News:
     known_spaces = set(before.spaces)
     return News(
         passages=[row for row in after.passages if row.id not in known_passages],
-        spaces=[tile for tile in after.spaces if tile not in known_spaces],
+        spaces=[
+            PlacedTile(SpaceTile(name, status), category, unit_id)
+            for name, status, category, unit_id in (row for row in after.spaces if row not in known_spaces)
+        ],
         gateways=after.gateways if after.gateways != before.gateways else [],
     )
 
@@ -263,13 +266,16 @@ class Feed:
     async def _publish(self, stale: str) -> None:
         before, self._state = self._state, await self._read(stale)
         state = self._state
-        news, whole = Frames(difference(before, state)), Frames(News(state.passages, state.spaces, state.gateways))
+        news = Frames(difference(before, state))
+        whole: Frames | None = None
         for viewer in self.viewers:
             catches_up = viewer.behind and viewer.frames.empty()
             if viewer.behind and not catches_up:
                 continue
             viewer.behind = False
-            if frame := (whole if catches_up else news).of(viewer):
+            if catches_up and whole is None:
+                whole = Frames(difference(State(), state))
+            if frame := (whole if catches_up and whole else news).of(viewer):
                 viewer.offer(frame)
         if any(viewer.behind for viewer in self.viewers):
             # Its queue is full: look again when it may have emptied it.
@@ -287,12 +293,7 @@ class Feed:
                 state.passages = [passage_row(passage, zone) for passage in latest]
             if "s" in stale:
                 told_apart = any(viewer.unit_seen is not None for viewer in self.viewers)
-                state.spaces = [
-                    PlacedTile(SpaceTile(name, status), category, unit_id)
-                    for name, status, category, unit_id in await connection.fetch(
-                        _SPACES if told_apart else _SPACES_FOR_STAFF, identity
-                    )
-                ]
+                state.spaces = await connection.fetch(_SPACES if told_apart else _SPACES_FOR_STAFF, identity)
             if "g" in stale:
                 state.gateways = [
                     gateway_health(item) for _, item in await community_reads.gateways(connection, identity)
