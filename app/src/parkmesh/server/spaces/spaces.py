@@ -161,17 +161,19 @@ async def heard_at(connection: Connection, community_id: int) -> datetime | None
     return found
 
 
+# Two statements, for one that leaves the unit out where its parameter is null is planned anew each time.
+_ALL = f"SELECT {COLUMNS} FROM space s {STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name"  # noqa: S608
+_ALL_WITH_UNIT = f"""
+SELECT {COLUMNS}, {_UNIT} AS unit FROM space s {STATE} WHERE s.community_id = $1 ORDER BY s.level, s.name
+"""  # noqa: S608 - columns of this module
+
+
 async def all_of(connection: Connection, community_id: int, *, unit_seen: int | None = None) -> list[Space]:
     """Return all spaces of a community with their states, by level and name; the unit is told only where ``unit_seen``
     is given (see ``get``)."""
-    rows = await connection.fetch(
-        f"""
-        SELECT {COLUMNS}, CASE WHEN $2::bigint IS NOT NULL THEN {_UNIT} END AS unit FROM space s {STATE}
-        WHERE s.community_id = $1 ORDER BY s.level, s.name
-        """,  # noqa: S608 - columns of this module
-        community_id,
-        unit_seen,
-    )
+    if unit_seen is None:
+        return [from_row(row) for row in await connection.fetch(_ALL, community_id)]
+    rows = await connection.fetch(_ALL_WITH_UNIT, community_id, unit_seen)
     return [_seen(row, unit_seen) for row in rows]
 
 
