@@ -6,7 +6,6 @@ import copy
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ import pytest
 import yaml
 
 from lab.awx.server import Awx, serving
-from tests.warm_python import interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 REPOSITORY = "https://git.parkmesh.example/parkmesh.git"
@@ -100,6 +98,7 @@ class System:
     awx: Awx
     folder: Path
     python: str
+    ansible_playbook: str
     catalogue: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(CATALOGUE))
     environment: dict[str, Any] = field(default_factory=lambda: copy.deepcopy(ENVIRONMENT))
     variables: dict[str, str] = field(default_factory=lambda: dict(SECRETS))
@@ -118,7 +117,7 @@ class System:
 
     def play(self, inventory: Path, *arguments: str, **environment: str) -> Run:
         """Run the playbook with an inventory that is there."""
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "playbooks/apply-awx.yml"]
+        command = [self.ansible_playbook, "playbooks/apply-awx.yml"]
         command += ["-i", str(inventory), "-e", f"ansible_python_interpreter={self.python}", *arguments]
         given = {"CONTROLLER_HOST": self.url, "CONTROLLER_OAUTH_TOKEN": TOKEN, **self.variables, **environment}
         before = len(self.awx.store.writes)
@@ -140,19 +139,13 @@ class System:
 
 
 @pytest.fixture(scope="module")
-def python() -> Iterator[str]:
-    with interpreter() as program:
-        yield program
-
-
-@pytest.fixture(scope="module")
-def module_system(tmp_path_factory: pytest.TempPathFactory, python: str) -> Iterator[System]:
+def module_system(tmp_path_factory: pytest.TempPathFactory, python: str, ansible_playbook: str) -> Iterator[System]:
     """A system that the tests of a module share, in their order."""
     with serving({REPOSITORY: ROOT}, {TOKEN}) as (url, awx):
-        yield System(url, awx, tmp_path_factory.mktemp("awx"), python)
+        yield System(url, awx, tmp_path_factory.mktemp("awx"), python, ansible_playbook)
 
 
 @pytest.fixture
-def system(tmp_path: Path, python: str) -> Iterator[System]:
+def system(tmp_path: Path, python: str, ansible_playbook: str) -> Iterator[System]:
     with serving({REPOSITORY: ROOT}, {TOKEN}) as (url, awx):
-        yield System(url, awx, tmp_path, python)
+        yield System(url, awx, tmp_path, python, ansible_playbook)

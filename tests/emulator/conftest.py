@@ -14,8 +14,6 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.warm_python import interpreter
-
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = Path(__file__).with_name("inventory")
 REGION = "eu-west-1"
@@ -38,6 +36,7 @@ class Aws:
     url: str
     python: str
     """What runs the modules."""
+    ansible_playbook: str
 
     def client(self, service: str) -> Any:
         return boto3.client(
@@ -51,7 +50,7 @@ class Aws:
     def play(self, playbook: str, *arguments: str) -> Run:
         """Run a playbook (path from the repository's root); a failure of it is for the caller to judge."""
         done = subprocess.run(
-            [Path(sys.executable).with_name("ansible-playbook"), "-i", INVENTORY, playbook, *arguments],
+            [self.ansible_playbook, "-i", INVENTORY, playbook, *arguments],
             cwd=ROOT,
             env={
                 **os.environ,
@@ -72,13 +71,7 @@ class Aws:
 
 
 @pytest.fixture(scope="module")
-def python() -> Iterator[str]:
-    with interpreter() as program:
-        yield program
-
-
-@pytest.fixture(scope="module")
-def aws(python: str) -> Iterator[Aws]:
+def aws(python: str, ansible_playbook: str) -> Iterator[Aws]:
     api = subprocess.Popen(
         [sys.executable, "-m", "lab.aws", "--port", "0"],
         cwd=ROOT,
@@ -87,7 +80,7 @@ def aws(python: str) -> Iterator[Aws]:
     )
     try:
         assert api.stdout is not None
-        yield Aws(api.stdout.readline().strip(), python)
+        yield Aws(api.stdout.readline().strip(), python, ansible_playbook)
     finally:
         api.terminate()
         api.wait(timeout=10)

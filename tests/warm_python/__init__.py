@@ -1,9 +1,9 @@
-"""A Python for Ansible's modules in tests that has boto3 imported already.
+"""Pythons for tests of playbooks that have imported already what they need: one for Ansible, one for its modules.
 
-Each task of a playbook is a process of its own, which spends most of its time with importing boto3 and with compiling
-what Ansible sends along. Here a server does this once and forks for each module; Ansible is given a small program as
-its interpreter, which hands the server what it got. A module runs as it was sent, alone in its process, with its own
-environment, folder, input and output.
+Each run of a playbook is a process of its own, and each of its tasks is two: these spend most of their time with
+importing Ansible and boto3 and with finding out what a module needs to be sent. Here a server does this once and forks
+for each run or module; a small program hands the server what it got. A run or a module is alone in its process, with
+its own environment, folder, input and output.
 """
 
 import contextlib
@@ -15,21 +15,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 @contextlib.contextmanager
-def interpreter() -> Iterator[str]:
-    """Start a server and give the path of the program to use as ``ansible_python_interpreter``."""
+def _serving(kind: str) -> Iterator[str]:
+    """Start ``modules.py`` or ``playbooks.py`` and give the path of the program that hands it what it got."""
     # Not pytest's folder: the address of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix="parkmesh-python-") as name:
+    with tempfile.TemporaryDirectory(prefix=f"parkmesh-{kind}-") as name:
         folder = Path(name)
         program, socket = folder / "python", folder / "socket"
-        words = (sys.executable, "-IS", str(HERE / "client.py"), str(socket))
+        words = (sys.executable, "-IS", str(HERE / "client.py"), str(socket), kind)
         program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         program.chmod(0o755)
         # The server ends when its input does, so also when this process is killed.
         server = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py"), str(socket), str(folder / "code")],
+            [sys.executable, str(HERE / f"{kind}.py"), str(socket), str(folder / "kept")],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -39,3 +41,17 @@ def interpreter() -> Iterator[str]:
             assert server.stdout.readline() == "ready\n"
             yield str(program)
             server.terminate()
+
+
+def interpreter() -> contextlib.AbstractContextManager[str]:
+    """Start a server and give the path of the program to use as ``ansible_python_interpreter``."""
+    return _serving("modules")
+
+
+def playbook_program() -> contextlib.AbstractContextManager[str]:
+    """Start a server and give the path of a program to use as ``ansible-playbook``.
+
+    It is to be called in the repository's root and with this process's variables ``ANSIBLE_*``: Ansible reads its
+    settings when it is imported. It says so where it is called in another way.
+    """
+    return _serving("playbooks")

@@ -1,6 +1,7 @@
-"""Hand what a Python without arguments is given to the server of ``server.py``, and end as it ended there.
+"""Hand what a program is given to the server at an address, and end as it ended there.
 
-With arguments (``-c``, a file) the ordinary Python runs: Ansible gives its modules as input.
+Usage: client.py SOCKET KIND [ARGUMENT…]. Of the kind ``modules`` only a program in the standard input is handed on:
+with arguments (``-c``, a file) the ordinary Python runs. Ansible gives its modules as input.
 """
 
 import marshal
@@ -9,8 +10,8 @@ import socket
 import sys
 from pathlib import Path
 
-address, arguments = sys.argv[1], sys.argv[2:]
-if arguments:
+address, kind, *arguments = sys.argv[1:]
+if arguments and kind == "modules":
     os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell wanted
 umask = os.umask(0)
 os.umask(umask)
@@ -18,7 +19,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
     connection.connect(address)
     # Descriptors come with the first byte.
     socket.send_fds(connection, [b"\0"], [0, 1, 2])
-    connection.sendall(marshal.dumps((dict(os.environ), str(Path.cwd()), umask)))
+    connection.sendall(marshal.dumps((arguments, dict(os.environ), str(Path.cwd()), umask)))
     connection.shutdown(socket.SHUT_WR)
     answer = connection.recv(1)
 sys.exit(answer[0] if answer else "the server of tests/warm_python is gone")

@@ -19,8 +19,6 @@ import boto3
 import pytest
 import yaml
 
-from tests.warm_python import interpreter
-
 from .conftest import ROOT, Controller
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": "emulated-secret-key"}
@@ -46,6 +44,7 @@ class Environment:
     folder: Path
     python: str
     """What runs the modules."""
+    ansible_playbook: str
 
     def aws(self, service: str) -> Any:
         return boto3.client(
@@ -62,7 +61,7 @@ class Environment:
         variables = [argument for name, value in extra.items() for argument in ("-e", f"{name}={value}")]
         done = subprocess.run(
             [
-                str(Path(sys.executable).with_name("ansible-playbook")),
+                self.ansible_playbook,
                 *("-i", str(self.folder / "inventory.yml"), *paths, *variables),
                 *(("--check", "--diff") if check else ()),
             ],
@@ -171,13 +170,9 @@ def inventory(controller: Controller, aws_url: str, online: list[str]) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def python() -> Iterator[str]:
-    with interpreter() as program:
-        yield program
-
-
-@pytest.fixture(scope="module")
-def environment(controller: Controller, python: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def environment(
+    controller: Controller, python: str, ansible_playbook: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
     """Nothing but a table of slots, which playbooks/provision-data.yml makes."""
     for network in controller.ask("GET", "/controller/network").json():
         controller.ask("DELETE", f"/controller/network/{network}")
@@ -198,7 +193,7 @@ def environment(controller: Controller, python: str, tmp_path_factory: pytest.Te
         assert api.stdout is not None
         url = api.stdout.readline().strip()
         (folder / "inventory.yml").write_text(yaml.safe_dump(inventory(controller, url, [])))
-        made = Environment(controller, url, folder, python)
+        made = Environment(controller, url, folder, python, ansible_playbook)
         made.aws("dynamodb").create_table(
             TableName=f"{NAME}-slots",
             KeySchema=[{"AttributeName": "slot", "KeyType": "HASH"}],

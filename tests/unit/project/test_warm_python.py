@@ -1,4 +1,4 @@
-"""The Python of the playbook tests: a program runs in it as in an ordinary one, and gets nothing of another's."""
+"""The Pythons of the playbook tests: what runs in one is as in an ordinary one, and gets nothing of another's."""
 
 import base64
 import io
@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.warm_python import interpreter
+ROOT = Path(__file__).resolve().parents[3]
 
 TELL = """
 import json, os, sys
@@ -22,12 +21,6 @@ print(json.dumps([sys.argv, __name__, os.getcwd(), os.environ["ASKED"], umask, "
 print("trouble", file=sys.stderr)
 sys.exit(3)
 """
-
-
-@pytest.fixture(scope="module")
-def python() -> Iterator[str]:
-    with interpreter() as program:
-        yield program
 
 
 def run(python: str, program: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -81,3 +74,54 @@ def test_with_arguments_it_is_the_ordinary_python(python: str) -> None:
         [python, "-c", "import sys; print(sys.argv)", "a b"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "['-c', 'a b']\n"
+
+
+PLAYBOOK = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.copy:
+        dest: "{{ file }}"
+        content: "{{ lookup('ansible.builtin.env', 'ASKED') }} {{ said }}"
+        mode: "0600"
+      when: not fails
+    - ansible.builtin.fail:
+        msg: "{{ [1, 2] | community.general.counter }}"
+      when: fails
+"""
+
+
+def play(program: str | Path, folder: Path, *arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run the playbook in the repository's root; returns how it ended and what it told of its tasks."""
+    file = folder / "playbook.yml"
+    file.write_text(PLAYBOOK)
+    words = [program, "-i", "localhost,", "-c", "local", file, "-e", f"file={folder / 'made'}", *arguments]
+    done = subprocess.run(
+        words, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout.partition("ROLES RECAP")[0], done.stderr
+
+
+def test_a_playbook_runs_as_by_the_ordinary_program_and_apart_from_others(
+    ansible_playbook: str, tmp_path: Path
+) -> None:
+    runs: list[dict[str, object]] = [{"said": "one", "fails": False}, {"said": "two", "fails": False}]
+    runs.append({"said": "two", "fails": True})
+    told = {}
+    for which, program in (
+        ("ordinary", Path(sys.executable).with_name("ansible-playbook")),
+        ("warm", ansible_playbook),
+    ):
+        (tmp_path / "made").unlink(missing_ok=True)
+        told[which] = [
+            play(program, tmp_path, "-e", json.dumps(given), ASKED=f"asked-{number}")
+            for number, given in enumerate(runs)
+        ]
+        assert (tmp_path / "made").read_text() == "asked-1 two"
+    assert [code for code, *_ in told["warm"]] == [0, 0, 2]
+    assert told["warm"] == told["ordinary"]
+
+
+def test_a_playbook_with_other_settings_of_ansible_is_refused(ansible_playbook: str, tmp_path: Path) -> None:
+    code, _, said = play(ansible_playbook, tmp_path, ANSIBLE_VERBOSITY="2")
+    assert (code, "begun with other settings of Ansible" in said) == (1, True)
