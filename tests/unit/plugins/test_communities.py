@@ -325,7 +325,7 @@ Play = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def new_community(tmp_path: Path) -> Play:
+def new_community(ansible_playbook: str, tmp_path: Path) -> Play:
     (tmp_path / "hosts.yml").write_text(
         "all: {vars: {overlay_cidr: 10.242.0.0/16}, children: {aws: {hosts: {control-node: {}}}}}\n"
     )
@@ -334,10 +334,9 @@ def new_community(tmp_path: Path) -> Play:
     (tmp_path / "communities/hillside.yml").write_text(FULL)
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = Path(sys.executable).with_name("ansible-playbook")
         answers = ("community=greenhill", "title='Green: Hill'", "new_lan=192.0.2.40", "new_gates=a:entry,b:both")
         return subprocess.run(
-            [str(command), "playbooks/new-community.yml", "-i", str(tmp_path), *arguments]
+            [ansible_playbook, "playbooks/new-community.yml", "-i", str(tmp_path), *arguments]
             + [part for answer in answers for part in ("-e", answer)],
             cwd=ROOT,
             capture_output=True,

@@ -1,7 +1,6 @@
 """What role parking_app writes is what the server reads: its environment, and the certificates that it trusts."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +62,12 @@ def test_what_the_role_writes_the_server_takes(tmp_path: Path) -> None:
     assert settings.from_environment(environment() | at_boot).webhooks == settings.WebhookSettings()
 
 
-def play(folder: Path, **inputs: Any) -> subprocess.CompletedProcess[str]:
+def play(program: str, folder: Path, **inputs: Any) -> subprocess.CompletedProcess[str]:
     """Run the role in check mode, as far as its own checks of its inputs."""
     file = folder / "play.yml"
     role = {"name": "Check", "ansible.builtin.include_role": {"name": str(ROLE)}, "vars": inputs}
     file.write_text(yaml.safe_dump([{"name": "P", "hosts": "localhost", "gather_facts": False, "tasks": [role]}]))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "--check", "-c", "local", str(file)]
+    command = [program, "--check", "-c", "local", str(file)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -85,9 +84,9 @@ def play(folder: Path, **inputs: Any) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_an_input_that_no_server_would_take_is_refused_before_anything_changes(
-    tmp_path: Path, name: str, value: Any
+    ansible_playbook: str, tmp_path: Path, name: str, value: Any
 ) -> None:
-    done = play(tmp_path, **{name: value})
+    done = play(ansible_playbook, tmp_path, **{name: value})
     assert done.returncode == 2, done.stdout + done.stderr
     assert name in done.stdout + done.stderr
     assert "Install the release" not in done.stdout

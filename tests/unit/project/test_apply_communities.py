@@ -1,7 +1,6 @@
 """playbooks/apply-communities.yml, as far as it can be run without a server."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
@@ -9,7 +8,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def test_a_dry_run_on_a_built_environment_ends_well_and_shows_no_password(tmp_path: Path) -> None:
+def test_a_dry_run_on_a_built_environment_ends_well_and_shows_no_password(
+    ansible_playbook: str, python: str, tmp_path: Path
+) -> None:
     password = tmp_path / "password"
     password.write_text("correct horse battery staple\n")
     inventory = tmp_path / "inventory.yml"
@@ -19,7 +20,7 @@ def test_a_dry_run_on_a_built_environment_ends_well_and_shows_no_password(tmp_pa
                 "all": {
                     "vars": {
                         "ansible_connection": "local",
-                        "ansible_python_interpreter": sys.executable,
+                        "ansible_python_interpreter": python,
                         "communities": [],
                         "users": [{"email": "desk@parking.example", "password_file": str(password)}],
                     },
@@ -33,9 +34,8 @@ def test_a_dry_run_on_a_built_environment_ends_well_and_shows_no_password(tmp_pa
             }
         )
     )
-    playbook = str(Path(sys.executable).with_name("ansible-playbook"))
     done = subprocess.run(
-        [playbook, "playbooks/apply-communities.yml", "-i", str(inventory), "--check", "--diff"],
+        [ansible_playbook, "playbooks/apply-communities.yml", "-i", str(inventory), "--check", "--diff"],
         cwd=ROOT,
         capture_output=True,
         text=True,

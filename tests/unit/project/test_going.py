@@ -1,7 +1,6 @@
 """The guards of playbooks/{offboard-community,replace-gateway,move-gateway}.yml, which need no system."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,11 @@ all:
     ],
 )
 def test_nothing_is_done_without_the_words_that_it_takes(
-    tmp_path: Path, playbook: str, given: list[str], told: str
+    ansible_playbook: str, tmp_path: Path, playbook: str, given: list[str], told: str
 ) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(INVENTORY)
-    command = [Path(sys.executable).with_name("ansible-playbook"), f"playbooks/{playbook}.yml", "-i", inventory]
+    command = [ansible_playbook, f"playbooks/{playbook}.yml", "-i", inventory]
     done = subprocess.run(
         [*command, *(word for pair in given for word in ("-e", pair))],
         cwd=ROOT,

@@ -30,8 +30,8 @@ else:
 class Environment:
     """An inventory with two gateways offline and one online, and a key."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, ansible_playbook: str, python: str) -> None:
+        self.folder, self.ansible_playbook = folder, ansible_playbook
         self.public = self.sign("--new-key", str(folder / "key"))
         (folder / "systemd-run").write_text(STUB)
         (folder / "systemd-run").chmod(0o755)
@@ -42,7 +42,7 @@ class Environment:
             "all": {
                 "vars": {
                     "ansible_connection": "local",
-                    "ansible_python_interpreter": sys.executable,
+                    "ansible_python_interpreter": python,
                     "publish_signing_key": (folder / "key").read_text(),
                 },
                 "children": {
@@ -70,9 +70,14 @@ class Environment:
     def publish(self, *arguments: str, code: int = 0) -> str:
         (self.folder / "hosts.yml").write_text(yaml.safe_dump(self.inventory))
         (self.folder / "orders.json").write_text(json.dumps(self.orders))
-        playbook = str(Path(sys.executable).with_name("ansible-playbook"))
         done = subprocess.run(
-            [playbook, "playbooks/publish-gateway-release.yml", "-i", str(self.folder / "hosts.yml"), *arguments],
+            [
+                self.ansible_playbook,
+                "playbooks/publish-gateway-release.yml",
+                "-i",
+                str(self.folder / "hosts.yml"),
+                *arguments,
+            ],
             cwd=ROOT,
             env={**os.environ, "PATH": f"{self.folder}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
@@ -96,8 +101,8 @@ class Environment:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> Environment:
-    return Environment(tmp_path)
+def environment(tmp_path: Path, ansible_playbook: str, python: str) -> Environment:
+    return Environment(tmp_path, ansible_playbook, python)
 
 
 def test_gateways_that_are_offline_are_to_fetch_the_release_once(environment: Environment) -> None:

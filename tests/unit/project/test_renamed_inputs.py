@@ -1,7 +1,6 @@
 """An input that is given by the name of an earlier release stops the run and is told its present name."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,13 +26,13 @@ all:
     ],
 )
 def test_an_earlier_name_is_refused_before_anything_is_done(
-    tmp_path: Path, playbook: str, earlier: str, present: str
+    ansible_playbook: str, tmp_path: Path, playbook: str, earlier: str, present: str
 ) -> None:
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(INVENTORY)
     done = subprocess.run(
         [
-            str(Path(sys.executable).with_name("ansible-playbook")),
+            ansible_playbook,
             f"playbooks/{playbook}.yml",
             "-i",
             str(inventory),

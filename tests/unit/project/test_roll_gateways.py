@@ -5,7 +5,6 @@ lab/tests/whole/test_gateway_rollout.py rolls a gateway.
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,10 +19,10 @@ all:
 """
 
 
-def roll(folder: Path, *arguments: str) -> tuple[int, str]:
+def roll(program: str, folder: Path, *arguments: str) -> tuple[int, str]:
     inventory = folder / "hosts.yml"
     inventory.write_text(INVENTORY)
-    command = [Path(sys.executable).with_name("ansible-playbook"), "playbooks/roll-gateways.yml", "-i", inventory]
+    command = [program, "playbooks/roll-gateways.yml", "-i", inventory]
     done = subprocess.run(
         [*command, *arguments],
         cwd=ROOT,
@@ -47,16 +46,18 @@ def roll(folder: Path, *arguments: str) -> tuple[int, str]:
         "roll_offline=ignore",
     ],
 )
-def test_a_wrong_input_is_named_before_anything_is_done(tmp_path: Path, given: str) -> None:
-    code, shown = roll(tmp_path, "-e", given)
+def test_a_wrong_input_is_named_before_anything_is_done(ansible_playbook: str, tmp_path: Path, given: str) -> None:
+    code, shown = roll(ansible_playbook, tmp_path, "-e", given)
     assert code == 2
     name, _, value = given.partition("=")
     assert f"{name} ({value})" in " ".join(shown.split())
     assert "Roll the gateways" not in shown
 
 
-def test_canaries_come_first_then_the_waves_and_who_is_offline_is_listed(tmp_path: Path) -> None:
-    code, shown = roll(tmp_path, "--check", "-e", "roll_canaries=g3", "-e", "roll_waves=50", "-e", "roll_wait_s=5")
+def test_canaries_come_first_then_the_waves_and_who_is_offline_is_listed(ansible_playbook: str, tmp_path: Path) -> None:
+    code, shown = roll(
+        ansible_playbook, tmp_path, "--check", "-e", "roll_canaries=g3", "-e", "roll_waves=50", "-e", "roll_wait_s=5"
+    )
     assert code == 0, shown
     waves = re.findall(r"TASK \[Note that it is offline\] \*+\n((?:ok: .*\n)+)", shown)
     assert [sorted(re.findall(r"g\d", wave)) for wave in waves] == [["g3"], ["g1", "g2"], ["g4"]]
@@ -64,7 +65,7 @@ def test_canaries_come_first_then_the_waves_and_who_is_offline_is_listed(tmp_pat
     assert re.findall(r"still to come: (\d)", shown) == ["3", "1"]
 
 
-def test_asked_to_the_run_fails_for_a_gateway_that_is_offline(tmp_path: Path) -> None:
-    code, shown = roll(tmp_path, "--limit=g2,g4", "-e", "roll_offline=fail")
+def test_asked_to_the_run_fails_for_a_gateway_that_is_offline(ansible_playbook: str, tmp_path: Path) -> None:
+    code, shown = roll(ansible_playbook, tmp_path, "--limit=g2,g4", "-e", "roll_offline=fail")
     assert code == 2
     assert "g2 was offline. Run the playbook again when it is back." in shown
