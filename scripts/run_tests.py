@@ -12,6 +12,7 @@ import sys
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,11 +24,15 @@ BYTECODE = ROOT / ".cache" / "bytecode"
 
 @dataclass(frozen=True)
 class Step:
-    """One command. With ``junit`` its counts are read from that file, else the exit code counts as one test."""
+    """One command. With ``junit`` its counts are read from that file, else the exit code counts as one test.
+
+    A stage's steps run one after the other, but beside those of its other lanes.
+    """
 
     name: str
     command: Sequence[str]
     junit: Path | None = None
+    lane: int = 0
 
 
 @dataclass
@@ -37,6 +42,14 @@ class Tally:
     skipped: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     seconds: float = 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's steps amount to by their names, and how long all of it took."""
+
+    steps: Sequence[tuple[str, Tally]]
+    seconds: float
 
 
 def pytest(name: str, *arguments: str) -> Step:
@@ -74,6 +87,7 @@ def stages() -> dict[str, list[Step]]:
     """The stages in the order they run: what fails fastest comes first, what needs containers last."""
     return {
         "lint": [
+            # One processor is busy with mypy, the other with what loads Ansible.
             Step("ruff check", ["ruff", "check", "."]),
             Step("ruff format", ["ruff", "format", "--check", "."]),
             Step("mypy app", ["mypy", "app/src"]),
@@ -92,13 +106,13 @@ def stages() -> dict[str, list[Step]]:
             ),
             Step("mypy lab", ["mypy", "-p", "lab"]),
             Step("yamllint", ["yamllint", "--strict", "."]),
-            Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"]),
-            Step("validate-modules", ["python", "scripts/sanity.py"]),
+            Step("ansible-lint", ["ansible-lint", "--offline", "--profile", "production"], lane=1),
+            Step("validate-modules", ["python", "scripts/sanity.py"], lane=1),
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
             Step("reference", ["python", "scripts/reference.py", "--check"]),
         ],
         "unit": [
-            pytest("unit", "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
+            pytest("unit", *TWO_WORKERS, "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
             # A file's tests share what is costly to make. Browsers want the machine for themselves.
             pytest("app", *TWO_WORKERS, "app/tests", "--ignore=app/tests/server/browser"),
             pytest("browser", "app/tests/server/browser"),
@@ -107,7 +121,8 @@ def stages() -> dict[str, list[Step]]:
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
         "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
         "lab": [
-            pytest("lab", "lab/tests/whole"),
+            # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot.
+            pytest("lab", *TWO_WORKERS, "--no-loadscope-reorder", "lab/tests/whole"),
             Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
         ],
     }
@@ -137,7 +152,8 @@ def count(step: Step, returncode: int) -> Tally:
     return tally
 
 
-def run(step: Step) -> Tally:
+def run(step: Step, held: bool = False) -> Tally:
+    """Run a step; with ``held`` its output is shown at its end, in one piece."""
     environment = dict(os.environ)
     environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
     environment["PYTHONPATH"] = str(ROOT / "app" / "src")
@@ -149,15 +165,36 @@ def run(step: Step) -> Tally:
     if step.junit is not None:
         step.junit.unlink(missing_ok=True)
     started = time.monotonic()
-    print(f"\n=== {step.name}", flush=True)
-    returncode = subprocess.run(
-        step.command, cwd=ROOT, env=environment, check=False, stdin=subprocess.DEVNULL
-    ).returncode
-    tally = count(step, returncode)
+    if not held:
+        print(f"\n=== {step.name}", flush=True)
+    done = subprocess.run(
+        step.command,
+        cwd=ROOT,
+        env=environment,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if held else None,
+        stderr=subprocess.STDOUT if held else None,
+    )
+    tally = count(step, done.returncode)
     tally.seconds = time.monotonic() - started
     word = "FAILED" if tally.failed else "ok"
-    print(f"=== {step.name}: {word} in {tally.seconds:.0f} s", flush=True)
+    shown = f"\n=== {step.name}\n{done.stdout.decode(errors='replace')}" if held else ""
+    print(f"{shown}=== {step.name}: {word} in {tally.seconds:.0f} s", flush=True)
     return tally
+
+
+def run_stage(steps: Sequence[Step]) -> Stage:
+    """Run a stage's lanes side by side. Where there are several, a step's output is shown when it has ended."""
+    lanes = [[step for step in steps if step.lane == lane] for lane in sorted({step.lane for step in steps})]
+
+    def run_lane(lane: Sequence[Step]) -> list[tuple[str, Tally]]:
+        return [(step.name, run(step, held=len(lanes) > 1)) for step in lane]
+
+    started = time.monotonic()
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        ran = [each for lane in pool.map(run_lane, lanes) for each in lane]
+    return Stage(ran, time.monotonic() - started)
 
 
 def summarise(tallies: Iterable[Tally]) -> int:
@@ -176,15 +213,13 @@ def summarise(tallies: Iterable[Tally]) -> int:
     return 1 if failed or not passed else 0
 
 
-def times(results: Mapping[str, Sequence[tuple[str, Tally]]]) -> list[str]:
+def times(results: Mapping[str, Stage]) -> list[str]:
     """Return a line per stage with the seconds that it and its steps took, and a last one for all of them."""
-    lines, total = [], 0.0
-    for stage, steps in results.items():
-        seconds = sum(tally.seconds for _, tally in steps)
-        total += seconds
-        parts = ", ".join(f"{name} {tally.seconds:.0f}" for name, tally in steps)
-        lines.append(f"{stage:10} {seconds:6.0f} s  ({parts})")
-    return [*lines, f"{'all':10} {total:6.0f} s"]
+    lines = []
+    for name, stage in results.items():
+        parts = ", ".join(f"{step} {tally.seconds:.0f}" for step, tally in stage.steps)
+        lines.append(f"{name:10} {stage.seconds:6.0f} s  ({parts})")
+    return [*lines, f"{'all':10} {sum(stage.seconds for stage in results.values()):6.0f} s"]
 
 
 def main() -> None:
@@ -197,11 +232,11 @@ def main() -> None:
     if unknown:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(every)}")
     RESULTS.mkdir(exist_ok=True)
-    results = {name: [(step.name, run(step)) for step in every[name]] for name in wanted}
+    results = {name: run_stage(every[name]) for name in wanted}
     print()
     for line in times(results):
         print(line)
-    sys.exit(summarise(tally for steps in results.values() for _, tally in steps))
+    sys.exit(summarise(tally for stage in results.values() for _, tally in stage.steps))
 
 
 if __name__ == "__main__":

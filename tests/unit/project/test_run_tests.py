@@ -79,9 +79,28 @@ def test_nothing_passed_is_a_failure(runner: ModuleType) -> None:
 
 
 def test_each_stage_and_all_of_them_say_their_time(runner: ModuleType) -> None:
+    lint = [("ruff", runner.Tally(passed=1, seconds=2)), ("mypy", runner.Tally(passed=1, seconds=30))]
     results = {
-        "lint": [("ruff", runner.Tally(passed=1, seconds=2)), ("mypy", runner.Tally(passed=1, seconds=30))],
-        "lab": [("molecule", runner.Tally(passed=1, seconds=600))],
+        "lint": runner.Stage(lint, 30.2),
+        "lab": runner.Stage([("molecule", runner.Tally(passed=1, seconds=600))], 600),
     }
     lines = [" ".join(line.split()) for line in runner.times(results)]
-    assert lines == ["lint 32 s (ruff 2, mypy 30)", "lab 600 s (molecule 600)", "all 632 s"]
+    assert lines == ["lint 30 s (ruff 2, mypy 30)", "lab 600 s (molecule 600)", "all 630 s"]
+
+
+def test_lanes_run_side_by_side_and_each_step_shows_its_output_in_one_piece(
+    runner: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # Each waits until the other has begun.
+    wait = "touch {}; echo begun; n=0; until [ -e {} ] || [ $n = 600 ]; do sleep 0.1; n=$((n+1)); done; [ $n != 600 ]"
+    one, two = tmp_path / "one", tmp_path / "two"
+    stage = runner.run_stage(
+        [
+            runner.Step("one", ["sh", "-c", wait.format(one, two)]),
+            runner.Step("two", ["sh", "-c", wait.format(two, one)], lane=1),
+            runner.Step("three", ["false"]),
+        ]
+    )
+    assert [(name, tally.failed) for name, tally in stage.steps] == [("one", 0), ("three", 1), ("two", 0)]
+    shown = capfd.readouterr().out
+    assert all(f"=== {name}\nbegun\n=== {name}: ok in " in shown for name in ("one", "two")), shown
