@@ -11,9 +11,11 @@ from moto.core.responses import ActionResult
 from moto.ec2 import utils as ec2_utils
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models.amis import Ami, AmiBackend
+from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
 from moto.ec2.models.instances import InstanceBackend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.models.nat_gateways import NatGatewayBackend
+from moto.ec2.models.route_tables import Route
 from moto.ec2.models.security_groups import SecurityGroupBackend
 from moto.ec2.models.subnets import Subnet, SubnetBackend
 from moto.ec2.responses.amis import AmisResponse
@@ -21,6 +23,8 @@ from moto.ec2.responses.launch_templates import LaunchTemplates
 from moto.ec2.responses.security_groups import SecurityGroups
 from moto.ec2.utils import parse_user_data
 from moto.elbv2 import elbv2_backends
+
+from lab.machine.names import PUBLIC_ADDRESSES
 
 from .hooks import hooks
 from .state import state_lock
@@ -41,7 +45,9 @@ def correct() -> None:
     _base_image()
     _create_image()
     _subnet_ipv6()
+    _elastic_addresses()
     _nat_gateway()
+    _routes_to_nowhere()
     _rule_descriptions()
     _launch_template_data()
     _launch_template_version_deletion()
@@ -155,6 +161,47 @@ def _subnet_ipv6() -> None:
 
     Subnet.ipv6_cidr_block_association_set = property(associations)
     Subnet.get_filter_value = get_filter_value
+
+
+def _elastic_addresses() -> None:
+    """Addresses are public ones, and a re-associated or released one leaves the instance that had it.
+
+    Amazon EC2 API Reference, AssociateAddress: with AllowReassociation, an address "is automatically disassociated"
+    from the instance that has it. moto gives loopback addresses, and leaves them on the earlier interface too.
+    """
+    allocate, associate = ElasticAddressBackend.allocate_address, ElasticAddressBackend.associate_address
+
+    def allocate_address(self: Any, domain: str, address: str | None = None, tags: dict[str, str] | None = None) -> Any:
+        used = {each.public_ip for each in self.addresses}
+        free = next((str(each) for each in PUBLIC_ADDRESSES.hosts() if str(each) not in used), None)
+        if address is None and free is None:
+            raise EC2ClientError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
+        return allocate(self, domain, address or free, tags)
+
+    def associate_address(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = {each.allocation_id: each.eni for each in self.addresses}
+        address = associate(self, *args, **kwargs)
+        before = held.get(address.allocation_id)
+        if before is not None and before is not address.eni:
+            before.public_ip = None
+        return address
+
+    ElasticAddressBackend.allocate_address = allocate_address
+    ElasticAddressBackend.associate_address = associate_address
+
+
+def _routes_to_nowhere() -> None:
+    """A route to a terminated instance is a black hole.
+
+    Amazon EC2 API Reference, Route: State, "The blackhole state indicates that the route's target isn't available (for
+    example, [...] the specified NAT instance has been terminated)". moto says active.
+    """
+
+    def state(self: Any) -> str:
+        gone = self.instance is not None and self.instance.state == "terminated"
+        return "blackhole" if gone else "active"
+
+    Route.state = property(state)
 
 
 def _nat_gateway() -> None:

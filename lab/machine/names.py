@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from lab.machine.errors import LabError
@@ -17,6 +18,8 @@ LABEL = "parkmesh.lab"
 BASE_LABEL = "parkmesh.base"
 REGION = "eu-west-1"
 ACCOUNT = "123456789012"
+# Elastic IPs: addresses that nobody has (RFC 5737, TEST-NET-3). This machine leads them to whoever has them in a lab.
+PUBLIC_ADDRESSES = IPv4Network("203.0.113.0/24")
 SUITES = ("trixie", "bookworm")
 
 # The demonstration has ports a person remembers; other labs get a pair of their own, so that the tests run beside it.
