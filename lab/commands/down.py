@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from lab.machine import engine, processes, state
+from lab.machine import engine, packet_rules, processes, state
 from lab.machine.base_image import remove_abandoned_builds
 from lab.machine.names import BASE_LABEL, LABEL, Lab
 from lab.machine.podman import Podman, PodmanError
@@ -30,6 +30,7 @@ def down(lab: Lab, *, everything: bool = False) -> None:
         removed = _stop_daemons(lab)
         removed += _remove(podman, ["rm", "--force", "--time=0", "--volumes"], _containers(lab, podman))
         removed += _remove(podman, ["volume", "rm", "--force"], _named(lab, podman, "volume", "Name", "Labels"))
+        packet_rules.remove(lab)
         removed += _remove(podman, ["network", "rm", "--force"], _named(lab, podman, "network", "name", "labels"))
         removed += _remove(podman, ["rmi", "--force"], _images(lab, podman))
         for name in remove_abandoned_builds(podman):

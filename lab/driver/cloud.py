@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from lab.driver import haproxy
+from lab.driver import haproxy, routing
 from lab.driver.compute import Instance
 from lab.machine.errors import LabError
 from lab.machine.names import ACCOUNT, REGION
@@ -68,6 +68,7 @@ class Records:
     registered: Mapping[str, frozenset[str]]
     balancers: tuple[Balancer, ...]
     refused: Mapping[str, str]
+    ways: routing.Ways = field(default_factory=routing.Ways)
 
 
 class Cloud:
@@ -105,14 +106,21 @@ class Cloud:
             if config.listeners:
                 zones = tuple(zone["SubnetId"] for zone in row["AvailabilityZones"])
                 balancers.append(Balancer(config, zones, published=not balancers))
+        subnets = self.ec2.describe_subnets()["Subnets"]
         return Records(
             groups=tuple(groups),
             instances=tuple(instances),
-            subnets=self.subnets(),
+            subnets={row["SubnetId"]: row["CidrBlock"] for row in subnets},
             databases=tuple(self.databases()),
             registered=self._registered({arn for group in groups for arn in group.target_groups}),
             balancers=tuple(balancers),
             refused=refused,
+            ways=routing.ways(
+                self.ec2.describe_route_tables()["RouteTables"],
+                {row["SubnetId"]: row["VpcId"] for row in subnets},
+                self.ec2.describe_addresses()["Addresses"],
+                self.ec2.describe_nat_gateways()["NatGateways"],
+            ),
         )
 
     def _registered(self, arns: set[str]) -> dict[str, frozenset[str]]:
@@ -161,6 +169,7 @@ class Cloud:
                 instance_type=row.get("InstanceType", ""),
                 launched=row["LaunchTime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
                 target_state=targets.get(row["InstanceId"]),
+                forwards=not row.get("SourceDestCheck", True),
                 tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
             )
             for page in pages
@@ -206,9 +215,6 @@ class Cloud:
             RoleArn=role_arn, RoleSessionName=instance_id, DurationSeconds=3600
         )["Credentials"]
         return answer
-
-    def subnets(self) -> dict[str, str]:
-        return {row["SubnetId"]: row["CidrBlock"] for row in self.ec2.describe_subnets()["Subnets"]}
 
     def targets(self, group_arn: str) -> list[tuple[str, int]]:
         """(target id, port) of what is registered with a target group, without what drains."""

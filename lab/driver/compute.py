@@ -12,7 +12,8 @@ from enum import Enum
 @dataclass(frozen=True)
 class Instance:
     """An EC2 instance record. `state` is EC2's word; `group` its Auto Scaling group, if any, and
-    `target_state` the lifecycle state that it is in or on its way to there."""
+    `target_state` the lifecycle state that it is in or on its way to there. `forwards` says that its
+    source/destination check is off."""
 
     id: str
     state: str
@@ -26,6 +27,7 @@ class Instance:
     instance_type: str = ""
     launched: str = ""
     target_state: str | None = None
+    forwards: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -21,6 +21,7 @@ from lab.driver.activity import Activity, ContainerEvents
 from lab.driver.cloud import Cloud, Records
 from lab.driver.databases import Databases
 from lab.driver.instances import INSTANCE_LABEL, Instances
+from lab.driver.internet import Internet
 from lab.driver.load_balancers import LoadBalancers
 from lab.machine import state
 from lab.machine.names import MAIL_PORT, Lab
@@ -83,15 +84,18 @@ def run(lab: Lab) -> None:
 
 
 class Driver:
-    """Round after round: databases first, so that instances know their names; load balancers before instances, so
-    that a host gets no new request while it shuts down."""
+    """Round after round: rules first, so that nobody finds a way that AWS hasn't; databases, so that instances know
+    their names; load balancers before instances, so that a host gets no new request while it shuts down."""
 
     def __init__(self, lab: Lab, podman: Podman, facts: dict[str, Any], activity: Activity) -> None:
         self.lab, self.podman, self.activity = lab, podman, activity
         self.cloud = Cloud(lab.aws_endpoint_url)
         self.databases = Databases(lab, podman, facts["image"])
         self.balancers = LoadBalancers(lab, podman, self.cloud, facts["image"])
-        self.instances = Instances(lab, podman, self.cloud, facts["image"], self.balancers.states_of)
+        self.internet = Internet(lab, podman, facts["networks"])
+        self.instances = Instances(
+            lab, podman, self.cloud, facts["image"], self.balancers.states_of, self.internet.route
+        )
         self._containers: list[Container] = []
         self._listed = 0.0
         self._containers_seen = -1
@@ -112,11 +116,14 @@ class Driver:
         in_use = {
             instance.address for instance in records.instances if instance.address and instance.state != "terminated"
         }
+        self._attempt("internet", lambda: self.internet.apply(records), None)
         changed = self._attempt("databases", lambda: self.databases.tick(records, containers, in_use), False)
         changed |= self._attempt("load balancers", lambda: self.balancers.tick(records, containers, in_use), False)
         changed |= self._attempt(
             "compute", lambda: self.instances.tick(records, containers, self.databases.endpoints), False
         )
+        processes = {c.labels[INSTANCE_LABEL]: c.pid for c in containers if c.running and INSTANCE_LABEL in c.labels}
+        self._attempt("routes", lambda: self.internet.follow(processes), None)
         self._stale |= changed
         if time.monotonic() - self._kept_house > HOUSEKEEPING_S:
             self._kept_house = time.monotonic()

@@ -1,6 +1,7 @@
 """Carries out the compute driver's plan: EC2 instance records become systemd containers, and stay in step with them."""
 
 import logging
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,7 @@ class Instances:
     Args:
         base_image: the local image behind the public base AMI.
         target_states: what the load balancers measured last for an instance, one word per target group.
+        route: gives a container (its first process's pid) the default route of the instance's subnet.
     """
 
     def __init__(
@@ -38,9 +40,10 @@ class Instances:
         cloud: Cloud,
         base_image: str,
         target_states: Callable[[str], Iterable[str]],
+        route: Callable[[Instance, int], None],
     ) -> None:
         self.lab, self.podman, self.cloud, self.base_image = lab, podman, cloud, base_image
-        self.target_states = target_states
+        self.target_states, self.route = target_states, route
         self._created: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._suspects: set[str] = set()
@@ -200,11 +203,14 @@ class Instances:
         log.info("%s started from %s at %s (%s)", instance.id, instance.image_id, instance.address, instance.zone)
 
     def _start(self, instance: Instance) -> None:
-        """Start a container with its metadata endpoint in place before its first process runs."""
+        """Start a container with its metadata endpoint, its kernel settings and its way out in place before its first
+        process runs."""
         name = self.container(instance.id)
         self.podman.run("init", name)
         pid = int(self.podman.run("inspect", "--format={{.State.Pid}}", name))
         self._serve(instance, pid)
+        _own_network_settings(pid)
+        self.route(instance, pid)
         self.podman.run("start", name)
 
     def _image(self, ami_id: str) -> str:
@@ -292,6 +298,25 @@ class Instances:
                 if unhealthy(group.checks_targets, age, group.grace_s, self.target_states(instance_id)):
                     log.warning("%s fails its target's health check: group %s replaces it", instance_id, group.name)
                     self.cloud.give_up(instance_id)
+
+
+def _own_network_settings(pid: int) -> None:
+    """Let an instance set the kernel's settings of its own network, as on a machine of its own; others stay read-only.
+
+    Raises:
+        LabError: the container's mount namespace refuses it.
+    """
+    settings = "/proc/sys/net"
+    for options in (["--bind", settings, settings], ["-o", "remount,bind,rw", settings]):
+        done = subprocess.run(
+            ["nsenter", f"--mount=/proc/{pid}/ns/mnt", "mount", *options],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+        if done.returncode:
+            raise LabError(f"no writable {settings} for process {pid}: {done.stderr.strip()}")
 
 
 class Credentials:

@@ -30,6 +30,7 @@ PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
     "nsenter": "util-linux",
     "ip": "iproute2",
+    "nft": "nftables",
     "ssh-keygen": "openssh-client",
 }
 
