@@ -1,4 +1,4 @@
-"""Command line of the lab: `python -m lab preflight|up|down|status|summary|mail|exec|daemon`."""
+"""Command line of the lab: `python -m lab preflight|up|down|status|summary|mail|cgnat|exec|daemon`."""
 
 import argparse
 import os
@@ -23,6 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("summary", help="how to use the lab: addresses, sign-in, commands")
     mail = commands.add_parser("mail", help="print the latest mails that the app servers sent")
     mail.add_argument("--count", type=_positive, help="how many (default: 5)")
+    cgnat = commands.add_parser("cgnat", help="put a site behind a carrier's NAT")
+    cgnat.add_argument("site", choices=("site-a", "site-b"))
+    cgnat.add_argument("kind", choices=("symmetric", "port-preserving", "none"))
     execute = commands.add_parser("exec", help="run a command in a container of the lab")
     execute.add_argument("thing", help="a host (gateway-a), an instance id, or db-<id>, lb-<name>")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command …")
@@ -73,6 +76,10 @@ def _run(options: argparse.Namespace) -> int:
             from lab.commands import mail
 
             mail.show(lab, options.count or mail.LATEST)
+        case "cgnat":
+            from lab.commands import cgnat
+
+            cgnat.put(lab, options.site, options.kind)
         case "exec":
             from lab.commands import status
 
