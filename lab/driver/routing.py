@@ -150,6 +150,9 @@ def ruleset(
     ]
     after = [f"ip saddr {private} ip daddr @outside ip saddr set {address}" for address, private in public.items()]
     sources = [f"ip saddr {cidr} ip daddr @outside snat to {address} fully-random" for cidr, address in translated]
+    bridges = ", ".join(f'"{each.bridge}"' for each in (vpc, *networks))
+    # Bridged packets come by here too, on their way to a next hop on the same bridge.
+    nobody = [f"oifname != {{ {bridges} }} ip saddr @outside ip daddr {PUBLIC_ADDRESSES} drop"]
     return f"""add table ip {table}
 delete table ip {table}
 table ip {table} {{
@@ -160,7 +163,7 @@ table ip {table} {{
 {_chain("before", "filter hook prerouting priority raw", before)}
 {_chain("after", "filter hook postrouting priority srcnat - 10", after)}
 {_chain("gateways", "nat hook postrouting priority srcnat - 10", sources)}
-{_chain("nobody", "filter hook forward priority filter", [f"ip saddr @outside ip daddr {PUBLIC_ADDRESSES} drop"])}
+{_chain("nobody", "filter hook forward priority filter", nobody)}
 }}
 """
 
