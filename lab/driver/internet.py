@@ -27,10 +27,9 @@ class Internet:
     """What is between the lab's VPC and its other networks."""
 
     def __init__(self, lab: Lab, podman: Podman, networks: Mapping[str, Mapping[str, Any]]) -> None:
-        self.lab, self._networks = lab, networks
+        self.lab, self._podman, self._networks = lab, podman, networks
         self._router = networks[VPC]["gateway"]
-        rows = podman.json("network", "inspect", *(network["name"] for network in networks.values()))
-        self._bridges = {row["name"]: row["network_interface"] for row in rows}
+        self._bridges: Mapping[str, str] = {}
         self._instances: Mapping[str, Instance] = {}
         self._ways = routing.Ways()
         self._rules = ""
@@ -42,6 +41,9 @@ class Internet:
         Raises:
             LabError: they were refused; the next call tries again.
         """
+        if not self._bridges:
+            rows = self._podman.json("network", "inspect", *(each["name"] for each in self._networks.values()))
+            self._bridges = {row["name"]: row["network_interface"] for row in rows}
         self._instances, self._ways = {instance.id: instance for instance in records.instances}, records.ways
         rules = routing.ruleset(
             packet_rules.table_name(self.lab),
