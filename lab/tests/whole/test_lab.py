@@ -1,115 +1,27 @@
 """The lab with real containers: instances live and die as their records say, and `down` takes its own things only.
 
-Starts two labs of its own beside whatever runs, and removes them. Needs root and podman.
+One lab is the folder's; a second one is started beside it, and removed.
 """
 
 import base64
 import json
 import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
 
 import boto3
 import pytest
 
 from lab.driver import haproxy
 from lab.machine import names
-from lab.machine.podman import Podman, PodmanError
+from lab.machine.podman import PodmanError
 
-ROOT = Path(__file__).resolve().parents[3]
+from .conftest import FIRST, ROOT, RunningLab, eventually, run
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("podman") is None, reason="the lab needs root and podman"
-)
-
-FIRST, SECOND = "labone", "labtwo"
-PATIENCE_S = 90
-
-T = TypeVar("T")
-
-
-def run(lab: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PARKMESH_LAB": lab}
-    for variable in ("ZEROTIER_PACKAGE", "LAB_HTTP_PORT", "LAB_AWS_PORT"):
-        environment.pop(variable, None)
-    return subprocess.run(
-        [sys.executable, "-m", "lab", *arguments],
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def eventually(look: Callable[[], T], what: str) -> T:
-    """The first true answer of `look`; fails when none comes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        if answer := look():
-            return answer
-        time.sleep(0.3)
-    log = ROOT / ".lab" / FIRST / "daemon.log"
-    tail = "\n".join(log.read_text().splitlines()[-20:]) if log.exists() else "no log"
-    pytest.fail(f"waited {PATIENCE_S} s for {what}\n{tail}")
-
-
-class RunningLab:
-    """A lab that is up: its facts, podman, and its AWS API."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.facts: dict[str, Any] = json.loads((ROOT / ".lab" / name / "lab.json").read_text())
-        conf = self.facts["containers_conf"]
-        self.podman = Podman({**os.environ, **({"CONTAINERS_CONF": conf} if conf else {})})
-
-    def client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self.facts["aws_endpoint_url"],
-            region_name=self.facts["region"],
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
-
-    def container(self, thing: str) -> str:
-        return f"{self.facts['prefix']}{thing}"
-
-    def running(self, thing: str) -> bool:
-        name = self.container(thing)
-        rows = self.podman.containers(f"parkmesh.lab={self.facts['id']}")
-        return any(row.name == name and row.running for row in rows)
-
-    def shell(self, thing: str, script: str) -> str:
-        return self.podman.shell(self.container(thing), script)
-
-    def members(self) -> list[str]:
-        """Instances of the group whose containers answer."""
-        group = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=["app"])
-        ids = [row["InstanceId"] for row in group["AutoScalingGroups"][0]["Instances"]]
-        return [instance_id for instance_id in ids if self.running(instance_id)]
+SECOND = "labtwo"
 
 
 def both(lab: RunningLab) -> list[str]:
     members = lab.members()
     return members if len(members) == 2 else []
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[RunningLab]:
-    run(FIRST, "down")
-    done = run(FIRST, "up")
-    try:
-        assert done.returncode == 0, done.stderr
-        yield RunningLab(FIRST)
-    finally:
-        assert run(FIRST, "down").returncode == 0
 
 
 @pytest.fixture(scope="module")
