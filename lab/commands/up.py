@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.driver import hosts
-from lab.machine import checks, engine, processes, state
+from lab.machine import checks, engine, names, processes, state
 from lab.machine.base_image import BaseImage
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
@@ -62,7 +62,8 @@ def up(lab: Lab) -> dict[str, Any]:
         image.ensure()
         networks = hosts.plan_networks(lab, podman, recorded["networks"] if recorded else None)
         hosts.ensure_networks(lab, podman, networks)
-        facts = state.facts_of(lab, networks, overlay, containers_conf, image.name)
+        egress = lab.egress or (recorded or {}).get("egress") or names.EGRESSES[0]
+        facts = state.facts_of(lab, networks, overlay, containers_conf, image.name, egress)
         state.save(lab.lab_json, facts)
         # The inventory names this file, as production's names one: there the address holds a password.
         (lab.state / "smtp-url").write_text(f"{facts['smtp_url']}\n")

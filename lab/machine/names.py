@@ -21,6 +21,7 @@ ACCOUNT = "123456789012"
 # Elastic IPs: addresses that nobody has (RFC 5737, TEST-NET-3). This machine leads them to whoever has them in a lab.
 PUBLIC_ADDRESSES = IPv4Network("203.0.113.0/24")
 SUITES = ("trixie", "bookworm")
+EGRESSES = ("none", "nat_instance", "nat_gateway")
 
 # The demonstration has ports a person remembers; other labs get a pair of their own, so that the tests run beside it.
 DEMO_HTTP_PORT = 8080
@@ -33,13 +34,15 @@ PORT_PAIRS = 4000
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab's fixed facts. `http_port` and `aws_port` are loopback ports of the host."""
+    """A lab's fixed facts. `http_port` and `aws_port` are loopback ports of the host. `egress` is how app servers get
+    out (aws_network_egress), None where nobody chose."""
 
     name: str
     root: Path
     suite: str
     http_port: int
     aws_port: int
+    egress: str | None = None
 
     @property
     def id(self) -> str:
@@ -101,7 +104,7 @@ def from_environment(
     recorded: tuple[int, int] | None = None,
     claimed: Collection[int] = (),
 ) -> Lab:
-    """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_HTTP_PORT and LAB_AWS_PORT describe.
+    """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_EGRESS, LAB_HTTP_PORT and LAB_AWS_PORT describe.
 
     Args:
         environment: what was given; it wins over everything below.
@@ -120,12 +123,15 @@ def from_environment(
     suite = environment.get("LAB_DEBIAN") or SUITES[0]
     if suite not in SUITES:
         raise LabError(f"LAB_DEBIAN={suite!r}: choose one of {', '.join(SUITES)}")
+    egress = environment.get("LAB_EGRESS") or None
+    if egress not in (None, *EGRESSES):
+        raise LabError(f"LAB_EGRESS={egress!r}: choose one of {', '.join(EGRESSES)}")
     given = _port(environment, "LAB_HTTP_PORT"), _port(environment, "LAB_AWS_PORT")
     defaults = recorded or default_ports(name, root, given, claimed)
     http_port, aws_port = given[0] or defaults[0], given[1] or defaults[1]
     if http_port == aws_port:
         raise LabError(f"LAB_HTTP_PORT and LAB_AWS_PORT are both {http_port}: give them two different ports")
-    return Lab(name=name, root=root, suite=suite, http_port=http_port, aws_port=aws_port)
+    return Lab(name=name, root=root, suite=suite, http_port=http_port, aws_port=aws_port, egress=egress)
 
 
 def default_ports(

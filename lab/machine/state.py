@@ -40,7 +40,12 @@ def save(path: Path, facts: dict[str, Any]) -> None:
 
 
 def facts_of(
-    lab: Lab, networks: dict[str, IPv4Network], overlay: dict[str, Any], containers_conf: str | None, image: str
+    lab: Lab,
+    networks: dict[str, IPv4Network],
+    overlay: dict[str, Any],
+    containers_conf: str | None,
+    image: str,
+    egress: str,
 ) -> dict[str, Any]:
     """What the inventory reads. Addresses are text; nothing secret."""
     return {
@@ -58,6 +63,7 @@ def facts_of(
         "aws_endpoint_url": lab.aws_endpoint_url,
         "aws_endpoint_url_instances": f"http://{subnets.gateway(networks['vpc'])}:{lab.aws_port}",
         "smtp_url": f"smtp://{subnets.gateway(networks['vpc'])}:{MAIL_PORT}",
+        "egress": egress,
         "vpc_cidr": str(networks["vpc"]),
         "load_balancer_url": lab.load_balancer_url,
         "networks": {

@@ -237,7 +237,7 @@ def test_secrets_are_private_kept_and_not_in_the_facts(tmp_path: Path) -> None:
     for name in ("ssh_key", "desk-password", "controller-authtoken"):
         assert (lab.secrets / name).stat().st_mode & 0o777 == 0o600
     overlay = {"kind": "lab", "package": None, "explanation": "why"}
-    facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image"))
+    facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none"))
     for name in ("desk-password", "controller-authtoken"):
         assert before[name].decode().strip() not in facts
 
@@ -272,7 +272,7 @@ def test_facts_cut_short_by_a_crash_count_as_none(tmp_path: Path) -> None:
 def test_the_summary_tells_all_that_a_person_needs(tmp_path: Path) -> None:
     lab = names.Lab("demo", tmp_path, "trixie", 8080, 4566)
     overlay = {"kind": "lab", "package": None, "explanation": "because nothing answered"}
-    facts = state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image")
+    facts = state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none")
     text = summary.text(lab, facts, "a-password")
     for part in (
         "http://127.0.0.1:8080/",
