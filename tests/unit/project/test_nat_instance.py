@@ -362,8 +362,8 @@ def test_a_slot_that_nobody_holds_leads_nowhere(zone: Zone) -> None:
     zone.until(PEER, 9031, 20002, f"{TWO} {PEER}:9031")
 
 
-def test_no_redirects_are_sent_or_taken() -> None:
+def test_no_redirects_are_sent_or_taken_by_any_interface() -> None:
+    # By a pattern: what all and default say doesn't reach an interface that was there before.
     lines = (ROLE / "templates" / "sysctl.conf.j2").read_text().splitlines()
     for name in ("send_redirects", "accept_redirects"):
-        for which in ("all", "default"):
-            assert f"net.ipv4.conf.{which}.{name} = 0" in lines
+        assert f"net.ipv4.conf.*.{name} = 0" in lines
