@@ -205,11 +205,25 @@ def _routes_to_nowhere() -> None:
 
 
 def _nat_gateway() -> None:
-    """A NAT gateway can be tagged, and takes its network interface and its address with it when deleted.
+    """A NAT gateway can be tagged and found by tags, and takes its network interface and address with it when deleted.
 
     Amazon VPC User Guide, "Work with NAT gateways": "Deleting a NAT gateway disassociates its Elastic IP address".
+    Amazon EC2 API Reference, DescribeNatGateways, Filter: tag:<key>.
     """
     ec2_utils.EC2_PREFIX_TO_RESOURCE["nat"] = "natgateway"
+    describe = NatGatewayBackend.describe_nat_gateways
+
+    def describe_nat_gateways(self: Any, filters: Any, nat_gateway_ids: list[str] | None) -> list[Any]:
+        tags = {key.removeprefix("tag:"): values for key, values in (filters or {}).items() if key.startswith("tag:")}
+        found: list[Any] = describe(self, filters, nat_gateway_ids)
+        return [
+            gateway
+            for gateway in found
+            for own in [{tag["key"]: tag["value"] for tag in gateway.get_tags()}]
+            if all(own.get(key) in values for key, values in tags.items())
+        ]
+
+    NatGatewayBackend.describe_nat_gateways = describe_nat_gateways
     delete = NatGatewayBackend.delete_nat_gateway
 
     def delete_nat_gateway(self: Any, nat_gateway_id: str) -> Any:
