@@ -1,6 +1,7 @@
 """The lab's own tables of nftables on this machine: replaced as a whole, removed with the lab."""
 
 import json
+import shutil
 import subprocess
 
 from lab.machine.errors import LabError
@@ -20,6 +21,8 @@ def load(rules: str) -> None:
 
 def remove(lab: Lab, part: str = "") -> None:
     """Remove one of the lab's tables, or all; there may be none."""
+    if shutil.which("nft") is None:
+        return
     tables = [row["table"] for row in json.loads(_nft("--json", "list", "tables"))["nftables"] if "table" in row]
     for table in tables:
         if table["family"] == "ip" and table["name"].startswith(table_name(lab, part)):

@@ -167,6 +167,7 @@ def test_a_lab_that_stands_keeps_the_ports_it_has(tmp_path: Path) -> None:
         ({"PARKMESH_LAB": "Demo"}, "PARKMESH_LAB"),
         ({"PARKMESH_LAB": "../x"}, "PARKMESH_LAB"),
         ({"LAB_DEBIAN": "sid"}, "LAB_DEBIAN"),
+        ({"LAB_EGRESS": "nat"}, "LAB_EGRESS"),
         ({"LAB_HTTP_PORT": "http"}, "LAB_HTTP_PORT"),
         ({"LAB_HTTP_PORT": "80"}, "LAB_HTTP_PORT"),
         ({"LAB_AWS_PORT": "70000"}, "LAB_AWS_PORT"),
