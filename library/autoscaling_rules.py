@@ -93,9 +93,11 @@ options:
         type: str
         default: Etc/UTC
       min:
-        description: The group's smallest size from then on.
+        description: The group's smallest size from then on. An action has this, O(scheduled[].desired) or both.
         type: int
-        required: true
+      desired:
+        description: The group's size from then on.
+        type: int
   begin_with:
     description:
       - Sizes for a group that has no instances yet and is to have none by its own smallest size. They are set last, so
@@ -184,6 +186,9 @@ def wanted(options: Mapping[str, Any], label: str) -> dict[str, Rules]:
     for each in options["hooks"]:
         if not 30 <= each["timeout_s"] <= 7200:
             raise RulesError(f"hook {each['name']}: timeout_s ({each['timeout_s']}) must be from 30 to 7200")
+    for each in options["scheduled"]:
+        if each["min"] is None and each.get("desired") is None:
+            raise RulesError(f"scheduled action {each['name']} sets nothing: give min or desired")
     policies: Rules = {}
     for each in options["targets"]:
         measured = {"PredefinedMetricType": METRICS[each["metric"]]}
@@ -211,7 +216,8 @@ def wanted(options: Mapping[str, Any], label: str) -> dict[str, Rules]:
             each["name"]: {
                 "Recurrence": each["recurrence"],
                 "TimeZone": each["time_zone"],
-                "MinSize": each["min"],
+                **({} if each["min"] is None else {"MinSize": each["min"]}),
+                **({} if each.get("desired") is None else {"DesiredCapacity": each["desired"]}),
             }
             for each in options["scheduled"]
         },
@@ -358,7 +364,8 @@ def main() -> None:
                 name=text,
                 recurrence=text,
                 time_zone={"type": "str", "default": "Etc/UTC"},
-                min=number,
+                min={"type": "int"},
+                desired={"type": "int"},
             ),
             "begin_with": {"type": "dict", "options": {"min": number, "desired": number}},
         },

@@ -352,6 +352,9 @@ def _servers(reader: Reader, found: Found, members: set[str]) -> dict[str, dict[
             identifier, tags = each["InstanceId"], tags_of(each.get("Tags"))
             if identifier in members:
                 servers[identifier] = each
+            elif (tags.get("Role"), tags.get("Task")) == ("maintenance", "migrate") and reader.is_ours("", tags):
+                profile = each.get("IamInstanceProfile", {}).get("Arn", "").rpartition("/")[2]
+                found.setdefault("migration's instance", {})[identifier] = {"profile": profile}
             elif each.get("VpcId") in ours or reader.is_ours(tags.get("Name", ""), tags):
                 found.setdefault("instance", {})[identifier] = {"role": tags.get("Role", ""), "tags": tags}
             else:
@@ -580,7 +583,7 @@ _ALARM_KEYS: Final = (
 def desired(settings: Mapping[str, Any]) -> Found:
     """What role aws_service makes: ``settings`` are its inputs without their prefix, and what it derives from them."""
     name, tags = f"{settings['name']}-app", settings["tags"]
-    wanted = settings["target_group"]
+    wanted, after = settings["target_group"], settings["maintenance"]
     listeners = {
         f"{name} port {each['Port']}": {
             "protocol": each["Protocol"],
@@ -617,9 +620,19 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 settings["policy"],
                 settings["managed_policies"],
                 tags,
-            )
+            ),
+            after["name"]: instances_role(
+                "maintenance",
+                f"{settings['words']}: what works as the database's owner",
+                after["policy"],
+                [],
+                after["tags"],
+            ),
         },
-        "instance profile": {name: {"roles": [name], "tags": tags}},
+        "instance profile": {
+            name: {"roles": [name], "tags": tags},
+            after["name"]: {"roles": [after["name"]], "tags": after["tags"]},
+        },
         "target group": {
             name: {
                 "protocol": "HTTP",
@@ -659,7 +672,10 @@ def desired(settings: Mapping[str, Any]) -> Found:
             }
         },
         "listener": listeners,
-        "launch template": {name: {"versions_by_hand": [], "tags": tags}},
+        "launch template": {
+            name: {"versions_by_hand": [], "tags": tags},
+            after["name"]: {"versions_by_hand": [], "tags": after["tags"]},
+        },
         "Auto Scaling group": {
             name: {
                 # A scheduled action may have chosen it.
@@ -722,11 +738,62 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "servers_security_groups": [f"{settings['name']}-app"],
                 "servers_profiles": [name],
                 "servers_metadata_tokens": ["required"],
-            }
+            },
+            after["name"]: _maintenance_group(settings, metadata),
         },
         **_watched(settings),
         "image": {"~.*": {"shared_with": [], "role": matching("app|nat")}},
-        "parameter": {settings["pin_name"]: optional({"type": "String", "tags": tags, "description": ANY})},
+        "parameter": {
+            settings["pin_name"]: optional({"type": "String", "tags": tags, "description": ANY}),
+            **{each: {"type": "String", "tags": after["tags"], "description": ANY} for each in after["parameters"]},
+        },
+        # One that migrates the database, while a roll begins.
+        "migration's instance": {"~i-.*": {"profile": after["name"]}},
+    }
+
+
+def _maintenance_group(settings: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The group of the instance that runs the retention at night, as role aws_service makes it."""
+    after = settings["maintenance"]
+    told = json.loads(json.dumps(after["told"]))
+    told["database"]["host"] = DATABASE
+    return {
+        "smallest": 0,
+        "largest": 1,
+        "size": between(0, 1),
+        "template": after["name"],
+        "version": matching("[0-9]+"),
+        "starts": {
+            "image": matching("ami-[0-9a-z]+"),
+            "instance_type": settings["instance_type"],
+            "profile": after["name"],
+            "security_groups": [f"{settings['name']}-app"],
+            "metadata": {key: str(settings["metadata"][its]) for key, its in metadata.items()},
+            "told": told,
+        },
+        "subnets": [f"{settings['name']}-app-{zone}" for zone in settings["zone_names"]],
+        "health_check": "EC2",
+        "health_grace_s": 300,
+        # Auto Scaling API reference, CreateAutoScalingGroup: the defaults.
+        "cooldown_s": 300,
+        "warmup_s": 0,
+        "maintenance": {"MinHealthyPercentage": 0, "MaxHealthyPercentage": 100},
+        "termination_policies": ["Default"],
+        "protects_new_servers": False,
+        "tags": {**after["tags"], "Name": after["name"], "Task": "retention"},
+        "policies": {},
+        "hooks": {},
+        "scheduled": {
+            each["name"]: {
+                "Recurrence": each["recurrence"],
+                "TimeZone": each["time_zone"],
+                "DesiredCapacity": each["desired"],
+            }
+            for each in after["scheduled"]
+        },
+        "servers_security_groups": ANY,
+        "servers_profiles": ANY,
+        "servers_metadata_tokens": ANY,
     }
 
 

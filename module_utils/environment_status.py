@@ -63,6 +63,7 @@ def status(
     }
     tree["load balancers"] = _load_balancers(reader, there, now)
     tree["servers"] = _servers(reader, there, images)
+    tree["as the database's owner"] = _maintenance(reader)
     tree["alarms"] = _alarms(reader)
     nats = [each for each in there.get("Auto Scaling group", {}).values() if _is_of_nat(each)]
     types = [each["type"] for each in _flat(tree["servers"])]
@@ -236,6 +237,24 @@ def _is_of_nat(group: Mapping[str, Any]) -> bool:
     return bool(group["tags"].get("Role") == "nat")
 
 
+def _is_no_server(group: Mapping[str, Any]) -> bool:
+    return group["tags"].get("Role") in ("nat", "maintenance")
+
+
+def _maintenance(reader: Reader) -> Tree:
+    """What came of the last migration and the last retention, as the instances wrote it."""
+    prefix = f"/{reader.project}/{reader.environment}/"
+    names = {f"{prefix}{task}": task for task in ("migration", "retention")}
+    parameters = reader.answer("ssm", "get_parameters", Names=list(names))["Parameters"]
+    tree = {}
+    for each in parameters:
+        result = json.loads(each["Value"])
+        said = f"{result.get('state')} at {result.get('ended')}, by {result.get('image')}" if result else "none yet"
+        why = f": {result.get('message')}" if result.get("state") == "failed" else ""
+        tree[names[each["Name"]]] = said + why
+    return tree
+
+
 def _servers(reader: Reader, there: Mapping[str, Any], images: Mapping[str, Mapping[str, Any]]) -> Tree:
     """The groups with their servers: health, slot, way out, release."""
     slots: dict[str, str] = {}
@@ -250,7 +269,7 @@ def _servers(reader: Reader, there: Mapping[str, Any], images: Mapping[str, Mapp
     tree: Tree = {}
     for group in reader.all("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"):
         name = group["AutoScalingGroupName"]
-        if name not in there.get("Auto Scaling group", {}) or _is_of_nat(there["Auto Scaling group"][name]):
+        if name not in there.get("Auto Scaling group", {}) or _is_no_server(there["Auto Scaling group"][name]):
             continue
         health = {
             each["Target"]["Id"]: each["TargetHealth"]["State"]

@@ -185,8 +185,19 @@ class Cloud:
     def images(self) -> set[str]:
         return {row["ImageId"] for row in self.ec2.describe_images(Owners=["self"])["Images"]}
 
-    def stop(self, instance_id: str) -> None:
+    def powered_off(self, instance_id: str) -> bool:
+        """Stop or terminate an instance that has shut itself down, as it was started to; whether it stops.
+
+        Amazon EC2 user guide, "Change instance initiated shutdown behavior": the default is to stop.
+        """
+        answer = self.ec2.describe_instance_attribute(
+            InstanceId=instance_id, Attribute="instanceInitiatedShutdownBehavior"
+        )
+        if answer["InstanceInitiatedShutdownBehavior"].get("Value") == "terminate":
+            self.ec2.terminate_instances(InstanceIds=[instance_id])
+            return False
         self.ec2.stop_instances(InstanceIds=[instance_id])
+        return True
 
     def give_up(self, instance_id: str) -> None:
         """Report a group's instance unhealthy and have it terminated and replaced."""

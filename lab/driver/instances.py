@@ -228,9 +228,9 @@ class Instances:
             log.warning("%s died: group %s replaces it", instance.id, instance.group)
             self.cloud.lost(instance.id)
         else:
-            log.warning("%s died: its record is stopped", instance.id)
-            self.cloud.stop(instance.id)
-            self._stopped.add(instance.id)
+            log.warning("%s has shut down: its record follows", instance.id)
+            if self.cloud.powered_off(instance.id):
+                self._stopped.add(instance.id)
 
     def _forget(self, instance_id: str) -> None:
         if server := self._servers.pop(instance_id, None):

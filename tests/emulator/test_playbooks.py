@@ -377,7 +377,6 @@ def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[s
             "host": endpoint["Address"],
             "port": 5432,
             "name": "parkmesh",
-            "owner_secret_id": "parkmesh-test-database-owner",
             "app_secret_id": "parkmesh-test-database-app",
         },
         "session_secret_id": "parkmesh-test-session",
@@ -399,7 +398,6 @@ def test_instances_are_told_what_they_need_and_no_secret(aws: Aws, built: dict[s
 
 def test_instances_may_read_what_they_are_told_of(aws: Aws, built: dict[str, Run]) -> None:
     assert readable_secrets(aws) == [
-        "database-owner-??????",
         "database-app-??????",
         "session-??????",
         "overlay-slot-*",

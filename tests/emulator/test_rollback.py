@@ -11,7 +11,7 @@ import pytest
 from lab.aws import BASE_IMAGE_ID
 
 from .conftest import Aws, Run
-from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, group
+from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, group, readable_secrets
 
 ROLLBACK = "playbooks/rollback-service.yml"
 NAME = "parkmesh-test-app"
@@ -38,6 +38,12 @@ def pin(aws: Aws) -> dict[str, Any] | None:
     return json.loads(found[0]["Value"]) if found else None
 
 
+def instances_of(aws: Aws, role: str) -> list[dict[str, Any]]:
+    filters = [{"Name": "tag:Role", "Values": [role]}]
+    reservations = aws.client("ec2").describe_instances(Filters=filters)["Reservations"]
+    return [each for reservation in reservations for each in reservation["Instances"]]
+
+
 def refreshes(aws: Aws) -> list[dict[str, Any]]:
     """The group's refreshes, the latest first."""
     answer = aws.client("autoscaling").describe_instance_refreshes(AutoScalingGroupName=NAME)
@@ -55,11 +61,20 @@ def said(run: Run) -> str:
     return " ".join(run.output.split())
 
 
+def migrated(aws: Aws) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        aws.client("ssm").get_parameter(Name="/parkmesh/test/migration")["Parameter"]["Value"]
+    )
+    return found
+
+
 @pytest.fixture(scope="module")
 def first(aws: Aws) -> str:
-    """The image of a service that ran no other."""
-    for playbook, arguments in ((NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one")), (SERVICE, ())):
+    """The image of a service that ran no other. It is of a release whose servers migrate the database themselves."""
+    for playbook, arguments in ((NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one"))):
         succeeded(aws.play(playbook, *arguments))
+    aws.client("ec2").delete_tags(Resources=[images(aws)["one"]], Tags=[{"Key": "Maintenance"}])
+    succeeded(aws.play(SERVICE))
     return images(aws)["one"]
 
 
@@ -78,6 +93,30 @@ def test_where_there_is_no_image_before_a_rollback_says_so(aws: Aws, first: str)
     assert run.status != 0
     assert f"There is no image before {first}" in said(run)
     assert pin(aws) is None
+
+
+def test_servers_that_migrate_the_database_themselves_may_read_its_owner_s_password(aws: Aws, first: str) -> None:
+    assert "database-owner-??????" in readable_secrets(aws)
+
+
+def test_a_release_whose_migration_fails_replaces_no_server(aws: Aws, first: str) -> None:
+    """Needs to run before the roll to the second image."""
+    ssm = aws.client("ssm")
+    ssm.put_parameter(Name="/lab/migration-fails", Value="0033: no such column", Type="String")
+    succeeded(aws.play(BAKE, "-e", "release=two"))
+    run = aws.play(SERVICE)
+    ssm.delete_parameter(Name="/lab/migration-fails")
+    assert run.status != 0
+    assert "The migration failed: 0033: no such column. No server was started or replaced." in said(run)
+    assert (refreshes(aws), running(aws)) == ([], {first})
+    # Those that run still migrate themselves.
+    assert "database-owner-??????" in readable_secrets(aws)
+    assert [each for each in instances_of(aws, "maintenance") if each["State"]["Name"] == "running"] == []
+
+
+def test_when_all_servers_are_of_a_release_that_is_migrated_none_may_read_it(aws: Aws, second: str) -> None:
+    assert "database-owner-??????" not in readable_secrets(aws)
+    assert (migrated(aws)["state"], migrated(aws)["images"]) == ("succeeded", [second])
 
 
 def test_a_roll_leaves_the_group_as_it_is_until_it_has_succeeded(aws: Aws, second: str) -> None:

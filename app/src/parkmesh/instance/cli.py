@@ -1,6 +1,7 @@
 """``parkmesh instance``: what systemd runs on an app server before its services, and beside them until its end."""
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from parkmesh.instance import lifecycle as instance_lifecycle
-from parkmesh.instance import measures
+from parkmesh.instance import maintenance, measures
 from parkmesh.instance.imds import Imds, ImdsError
 from parkmesh.instance.overlay import join
 from parkmesh.instance.prepare import PrepareError
@@ -56,6 +57,28 @@ def lease(root: Path) -> None:
         click.echo(f"parkmesh instance: {error}", err=True)
         sys.exit(1)
     click.echo(f"{slot.holder} holds overlay slot {slot.number} ({slot.ip}, UDP port {primary_port(slot.number)})")
+
+
+@instance.command()
+def maintain() -> None:
+    """Do what the instance was started for as the database's owner; nothing on a server.
+
+    Writes the result into a parameter of Systems Manager. Exits with 1 only where it couldn't write it.
+    """
+    imds = Imds()
+    try:
+        data = parse_user_data(imds.user_data())
+        if data.maintenance is None:
+            click.echo("This instance is a server: it has no maintenance to do.")
+            return
+        result = maintenance.run(boto3.session.Session(), imds, data, data.maintenance)
+    except _FAILURES as error:
+        click.echo(f"parkmesh instance: {error}", err=True)
+        sys.exit(1)
+    click.echo(f"{result.task} {result.state}: {result.message}")
+    if result.task == maintenance.MIGRATE:
+        # A retention's instance ends with its group's window: if it ended itself, the group would replace it.
+        subprocess.run(["/usr/bin/systemctl", "poweroff"], check=False)
 
 
 @instance.command()

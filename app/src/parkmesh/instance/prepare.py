@@ -101,16 +101,27 @@ def client_of(session: Any, data: UserData, service: str) -> Any:
     return session.client(service, region_name=data.region, endpoint_url=data.aws_endpoint_url)
 
 
+def owner_environment(secrets: Any, database: Database, app: Login) -> dict[str, str]:
+    """What ``parkmesh migrate`` needs, of the database's owner and of the servers' role."""
+    if database.owner_secret_id is None:
+        raise UserDataError("user data names no secret of the database's owner")
+    owner = parse_login(database.owner_secret_id, secret(secrets, database.owner_secret_id))
+    return {"PARKMESH_DATABASE_URL": database_url(database, owner), "PARKMESH_APP_PASSWORD": app.password}
+
+
 def prepare(session: Any, imds: Imds, root: Path) -> Prepared:
     """Prepare the instance that ``imds`` describes, writing below ``root``; ``session`` is a boto3 session.
 
+    Only where the user data names the owner's secret (an earlier release's launch template does) servers migrate the
+    database themselves. An instance for maintenance is no server: nothing is written on it.
     Raises PrepareError, ImdsError or UserDataError before or between whole files; never half a file.
     """
     data: UserData = parse_user_data(imds.user_data())
     me, zone = imds.instance_id(), imds.availability_zone()
+    if data.maintenance is not None:
+        return Prepared(me, zone)
     owner = owner_below(root)
     secrets = client_of(session, data, "secretsmanager")
-    database_owner = parse_login(data.database.owner_secret_id, secret(secrets, data.database.owner_secret_id))
     app = parse_login(data.database.app_secret_id, secret(secrets, data.database.app_secret_id))
     session_secret = _text(secrets, data.session_secret_id)
     mail = _mail_settings(secrets, data.mail)
@@ -125,15 +136,13 @@ def prepare(session: Any, imds: Imds, root: Path) -> Prepared:
                 **mail,
             }
         )
-        migrate = files.environment(
-            {
-                "PARKMESH_DATABASE_URL": database_url(data.database, database_owner),
-                "PARKMESH_APP_PASSWORD": app.password,
-            }
-        )
+        migrate = None
+        if data.database.owner_secret_id is not None:
+            migrate = files.environment(owner_environment(secrets, data.database, app))
         run = make_run(root, owner)
         files.write(run / "server.env", server, mode=0o640, uid=owner.uid, gid=owner.gid)
-        files.write(run / "migrate.env", migrate, mode=0o600)
+        if migrate is not None:
+            files.write(run / "migrate.env", migrate, mode=0o600)
     except ValueError as error:
         raise PrepareError(f"a secret can't be handed on: {error}") from None
     except OSError as error:

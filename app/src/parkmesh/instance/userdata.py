@@ -15,10 +15,12 @@ class UserDataError(Exception):
 
 
 class Database(Struct, frozen=True):
+    """Where the database is. ``owner_secret_id`` None: the instance has no part in what only the owner may do."""
+
     host: Text
     name: Text
-    owner_secret_id: Text
     app_secret_id: Text
+    owner_secret_id: Text | None = None
     port: Annotated[int, Meta(ge=1, le=65535)] = 5432
 
 
@@ -43,11 +45,18 @@ class Lifecycle(Struct, frozen=True):
     termination_hook: Text | None = None
 
 
+class Maintenance(Struct, frozen=True):
+    """Marks an instance that works as the database's owner and is no server; names the parameters for its results."""
+
+    migration_parameter: Text
+    retention_parameter: Text
+
+
 class UserData(Struct, frozen=True):
     """What the launch template says: names of things, no secrets.
 
     ``mail`` None: the servers send no mails. ``lifecycle`` None: the group waits for no word of its instances.
-    ``measures``: whether instances tell CloudWatch what it needs for alarms.
+    ``measures``: whether instances tell CloudWatch what it needs for alarms. ``maintenance`` None: a server.
 
     An image passes over a key that it doesn't know, so a newer role can start an older image.
     """
@@ -63,6 +72,7 @@ class UserData(Struct, frozen=True):
     mail: Mail | None = None
     lifecycle: Lifecycle | None = None
     measures: bool = False
+    maintenance: Maintenance | None = None
 
 
 class Login(Struct, frozen=True):

@@ -1,0 +1,286 @@
+#!/usr/bin/python
+"""Ansible module: have an instance of its own migrate the database, before a roll brings the release that needs it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_migration
+short_description: Have an instance of its own migrate the database of app servers
+description:
+  - Starts an instance from a launch template whose role may read the password of the database's owner, which no app
+    server may. The instance runs C(parkmesh instance maintain), writes what came of it into a parameter of Systems
+    Manager, and ends.
+  - An action plugin of the same name waits for the result, shows how it goes, ends the instance, and fails with the
+    migration's own words if it failed.
+options:
+  state:
+    description:
+      - V(migrated) starts the instance unless this image has migrated this database already. One that was started for
+        the same version of the launch template, such as by a run that was interrupted, is waited for.
+      - V(gathered) tells how the instance O(instance_id) stands.
+      - V(ended) terminates it.
+    type: str
+    choices: [migrated, gathered, ended]
+    default: migrated
+  name:
+    description: Name of the launch template, and of the instance.
+    type: str
+    required: true
+  version:
+    description: Number of the launch template's version.
+    type: int
+  image:
+    description: The image that the version starts.
+    type: str
+  database:
+    description: The database's host.
+    type: str
+  parameter:
+    description: The parameter with the result.
+    type: str
+    required: true
+  subnets:
+    description: Subnets to start it in. The next one is tried where AWS has no capacity.
+    type: list
+    elements: str
+    default: []
+  tags:
+    description: Tags of the instance, besides C(Task) and C(Name).
+    type: dict
+    default: {}
+  always:
+    description: Whether to migrate also where this image has migrated this database already.
+    type: bool
+    default: false
+  instance_id:
+    description: The instance, for V(gathered) and V(ended).
+    type: str
+  wait_s:
+    description: Seconds to wait for the result.
+    type: int
+    default: 3600
+  poll_s:
+    description: Seconds between two looks.
+    type: int
+    default: 5
+attributes:
+  check_mode:
+    description: Says whether an instance would be started.
+    support: full
+extends_documentation_fragment:
+  - amazon.aws.common.modules
+  - amazon.aws.region.modules
+  - amazon.aws.boto3
+author: parkmesh project (@parkmesh)
+"""
+
+EXAMPLES = r"""
+- name: Migrate the database
+  service_migration:
+    name: parkmesh-production-maintenance
+    version: 7
+    image: ami-0123456789abcdef0
+    database: parkmesh-production-database.abc.eu-west-1.rds.amazonaws.com
+    parameter: /parkmesh/production/migration
+    subnets: [subnet-0a, subnet-0b]
+"""
+
+RETURN = r"""
+instance_id:
+  description: The instance; empty where none is needed.
+  type: str
+  returned: always
+done:
+  description: Whether there is nothing to wait for.
+  type: bool
+  returned: always
+result:
+  description: What the instance wrote (C(state), C(message), C(began), C(ended)); empty without a result.
+  type: dict
+  returned: always
+progress:
+  description: How it stands, in a line.
+  type: str
+  returned: always
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+try:
+    import botocore.exceptions
+except ImportError:  # AnsibleAWSModule reports it
+    botocore = None
+
+from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
+
+TASK: Final = "migrate"
+ALIVE: Final = ("pending", "running", "stopping", "stopped")
+NO_CAPACITY: Final = ("InsufficientInstanceCapacity", "Unsupported")
+"""EC2 API reference, "Error codes": the zone has none of the type at this moment, or never."""
+PROFILE_TRIES, PROFILE_PAUSE_S = 10, 4.0
+
+
+class MigrationError(ValueError):
+    """What was asked for can't be done; the message says why."""
+
+
+def read(client: Any, name: str) -> dict[str, Any]:
+    """The last result; empty for none. ``client`` is boto3's for Systems Manager."""
+    try:
+        text = client.get_parameter(Name=name)["Parameter"]["Value"]
+    except client.exceptions.ParameterNotFound:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_migrated(result: Mapping[str, Any], image: str, database: str) -> bool:
+    """Whether this image has migrated this database before. Later ones may have too: a release works with the tables
+    of the next one."""
+    return result.get("database") == database and image in (result.get("images") or [])
+
+
+def instances(ec2: Any, name: str) -> list[dict[str, Any]]:
+    """The instances that runs have started for migrations, and that aren't terminated."""
+    filters = [
+        {"Name": "tag:Name", "Values": [name]},
+        {"Name": "tag:Task", "Values": [TASK]},
+        {"Name": "instance-state-name", "Values": list(ALIVE)},
+    ]
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
+    return [each for page in pages for one in page["Reservations"] for each in one["Instances"]]
+
+
+def version_of(instance: Mapping[str, Any]) -> str | None:
+    """The launch template's version that an instance was started from, which EC2 notes in a tag."""
+    tags = {each["Key"]: each["Value"] for each in instance.get("Tags", [])}
+    version: str | None = tags.get("aws:ec2launchtemplate:version")
+    return version
+
+
+def launch(ec2: Any, options: Mapping[str, Any], sleep: Callable[[float], None] = time.sleep) -> str:
+    """Start the instance; returns its id. Raises MigrationError where no subnet has capacity."""
+    tags = {**options["tags"], "Name": options["name"], "Task": TASK}
+    listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+    refused = ""
+    for subnet in options["subnets"]:
+        for tried in range(PROFILE_TRIES):
+            try:
+                started = ec2.run_instances(
+                    LaunchTemplate={"LaunchTemplateName": options["name"], "Version": str(options["version"])},
+                    SubnetId=subnet,
+                    MinCount=1,
+                    MaxCount=1,
+                    # It powers itself off at its end, also when nobody waits for it any more.
+                    InstanceInitiatedShutdownBehavior="terminate",
+                    TagSpecifications=[{"ResourceType": kind, "Tags": listed} for kind in ("instance", "volume")],
+                )
+            except botocore.exceptions.ClientError as error:
+                said = error.response["Error"]
+                if said["Code"] in NO_CAPACITY:
+                    refused = said["Message"]
+                    break
+                # An instance profile that was made just now may be unknown to EC2 for some seconds.
+                new = said["Code"] == "InvalidParameterValue" and "nstance" in said["Message"]
+                if not new or tried == PROFILE_TRIES - 1:
+                    raise
+                sleep(PROFILE_PAUSE_S)
+            else:
+                return str(started["Instances"][0]["InstanceId"])
+    raise MigrationError(f"no subnet could start {options['name']}: {refused or 'there are no subnets'}")
+
+
+def migrate(ec2: Any, ssm: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any]:
+    """Start the instance, or find that none is needed."""
+    before = read(ssm, options["parameter"])
+    if not options["always"] and is_migrated(before, options["image"], options["database"]):
+        return _told(False, "", True, before, f"The database was migrated by {options['image']} already.")
+    if dry:
+        return _told(True, "", True, {}, f"An instance would migrate the database by {options['image']}.")
+    there, joined = instances(ec2, options["name"]), ""
+    for each in there:
+        if version_of(each) == str(options["version"]) and each["State"]["Name"] in ("pending", "running"):
+            joined = joined or each["InstanceId"]
+    if leftover := [each["InstanceId"] for each in there if each["InstanceId"] != joined]:
+        ec2.terminate_instances(InstanceIds=leftover)
+    identifier = joined or launch(ec2, options)
+    return _told(True, identifier, False, {}, f"The instance {identifier} migrates the database.")
+
+
+def gather(ec2: Any, ssm: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the instance stands. Its state is read before the result, which it writes before it ends."""
+    identifier = options["instance_id"]
+    found = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [identifier]}])["Reservations"]
+    states = [each["State"]["Name"] for one in found for each in one["Instances"]]
+    result = read(ssm, options["parameter"])
+    if result.get("instance") == identifier and result.get("task") == TASK:
+        word = "migrated" if result["state"] == "succeeded" else "did not migrate"
+        return _told(False, identifier, True, result, f"{identifier} {word} the database: {result.get('message', '')}")
+    if not states or states[0] not in ("pending", "running"):
+        return _told(False, identifier, True, {}, f"{identifier} ended without a result.")
+    return _told(False, identifier, False, {}, f"The instance {identifier} migrates the database.")
+
+
+def end(ec2: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    ec2.terminate_instances(InstanceIds=[options["instance_id"]])
+    return _told(False, options["instance_id"], True, {}, f"{options['instance_id']} ends.")
+
+
+def _told(changed: bool, instance: str, done: bool, result: Mapping[str, Any], progress: str) -> dict[str, Any]:
+    return {
+        "changed": changed,
+        "instance_id": instance,
+        "done": done,
+        "result": dict(result),
+        "progress": progress,
+    }
+
+
+def main() -> None:
+    module = AnsibleAWSModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["migrated", "gathered", "ended"], "default": "migrated"},
+            "name": {"type": "str", "required": True},
+            "version": {"type": "int"},
+            "image": {"type": "str"},
+            "database": {"type": "str"},
+            "parameter": {"type": "str", "required": True},
+            "subnets": {"type": "list", "elements": "str", "default": []},
+            "tags": {"type": "dict", "default": {}},
+            "always": {"type": "bool", "default": False},
+            "instance_id": {"type": "str"},
+            "wait_s": {"type": "int", "default": 3600},
+            "poll_s": {"type": "int", "default": 5},
+        },
+        required_if=[
+            ("state", "migrated", ["version", "image", "database"]),
+            ("state", "gathered", ["instance_id"]),
+            ("state", "ended", ["instance_id"]),
+        ],
+        supports_check_mode=True,
+    )
+    given = module.params
+    ec2 = module.client("ec2")
+    try:
+        match given["state"]:
+            case "migrated":
+                result = migrate(ec2, module.client("ssm"), given, dry=module.check_mode)
+            case "gathered":
+                result = gather(ec2, module.client("ssm"), given)
+            case _:
+                result = end(ec2, given)
+    except MigrationError as error:
+        module.fail_json(msg=str(error))
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        module.fail_json_aws(error, msg=f"The database can't be migrated by {given['name']}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""Migrations by an instance of its own: when one is started, joined or not needed, and how each end is told."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+ROOT = Path(__file__).resolve().parents[3]
+NAME, PARAMETER, HOST = "parkmesh-test-maintenance", "/parkmesh/test/migration", "db.internal"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.parent.name + "_" + path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def migration() -> ModuleType:
+    return load(ROOT / "library" / "service_migration.py")
+
+
+@pytest.fixture(scope="module")
+def action() -> ModuleType:
+    return load(ROOT / "action_plugins" / "service_migration.py")
+
+
+@pytest.fixture
+def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Clients of EC2 and Systems Manager, and the module's options."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    with mock_aws():
+        ec2, ssm = boto3.client("ec2", region_name="eu-west-1"), boto3.client("ssm", region_name="eu-west-1")
+        image = "ami-0000000b"
+        for _ in range(2):
+            data = {"ImageId": image, "InstanceType": "t3.small"}
+            if not ec2.describe_launch_templates()["LaunchTemplates"]:
+                ec2.create_launch_template(LaunchTemplateName=NAME, LaunchTemplateData=data)
+            else:
+                ec2.create_launch_template_version(LaunchTemplateName=NAME, LaunchTemplateData=data)
+        options = {
+            "name": NAME,
+            "version": 2,
+            "image": image,
+            "database": HOST,
+            "parameter": PARAMETER,
+            "subnets": [each["SubnetId"] for each in ec2.describe_subnets()["Subnets"]],
+            "tags": {"Role": "maintenance"},
+            "always": False,
+        }
+        yield ec2, ssm, options
+
+
+def write(ssm: Any, **result: Any) -> None:
+    ssm.put_parameter(Name=PARAMETER, Value=json.dumps(result), Type="String", Overwrite=True)
+
+
+def test_one_is_started_once_and_a_run_that_was_interrupted_joins_it(migration: ModuleType, cloud: Any) -> None:
+    ec2, ssm, options = cloud
+    assert migration.migrate(ec2, ssm, options, dry=True)["changed"]
+    assert migration.instances(ec2, NAME) == []
+    old = migration.migrate(ec2, ssm, {**options, "version": 1}, dry=False)["instance_id"]
+    first = migration.migrate(ec2, ssm, options, dry=False)
+    again = migration.migrate(ec2, ssm, options, dry=False)
+    assert first["instance_id"] == again["instance_id"] != old
+    (left,) = migration.instances(ec2, NAME)
+    assert left["InstanceId"] == first["instance_id"]
+    assert {"Key": "Task", "Value": "migrate"} in left["Tags"]
+
+
+def test_an_image_that_has_migrated_the_database_needs_none(migration: ModuleType, cloud: Any) -> None:
+    ec2, ssm, options = cloud
+    write(ssm, database=HOST, images=["ami-other", options["image"]], state="failed", instance="i-1")
+    done = migration.migrate(ec2, ssm, options, dry=False)
+    assert (done["changed"], done["done"], migration.instances(ec2, NAME)) == (False, True, [])
+    assert not migration.migrate(ec2, ssm, {**options, "database": "copy.internal"}, dry=False)["done"]
+    assert not migration.migrate(ec2, ssm, {**options, "always": True}, dry=False)["done"]
+
+
+def test_only_its_own_result_counts(migration: ModuleType, cloud: Any) -> None:
+    ec2, ssm, options = cloud
+    identifier = migration.migrate(ec2, ssm, options, dry=False)["instance_id"]
+    asked = {**options, "instance_id": identifier}
+    write(ssm, task="migrate", state="succeeded", instance="i-of-yesterday")
+    assert not migration.gather(ec2, ssm, asked)["done"]
+    write(ssm, task="migrate", state="failed", instance=identifier, message="0033: no such column")
+    found = migration.gather(ec2, ssm, asked)
+    assert (found["done"], found["result"]["message"]) == (True, "0033: no such column")
+    write(ssm)
+    migration.end(ec2, asked)
+    assert migration.gather(ec2, ssm, asked)["progress"] == f"{identifier} ended without a result."
+
+
+def look(done: bool, **result: Any) -> dict[str, Any]:
+    return {"instance_id": "i-1", "done": done, "result": result, "progress": "i-1 is at it."}
+
+
+@pytest.mark.parametrize(
+    ("last", "words"),
+    [
+        (look(True, state="succeeded"), ""),
+        (look(True, state="failed", message="0033: no"), "The migration failed: 0033: no. No server was started"),
+        (look(True), "i-1 is at it. Its console output may say why. No server"),
+        (look(False), "i-1 has migrated nothing in 60 s, and was ended. No server"),
+    ],
+)
+def test_every_end_is_told_apart(action: ModuleType, last: dict[str, Any], words: str) -> None:
+    assert action.verdict(last, 60).startswith(words)
+    assert bool(action.verdict(last, 60)) == bool(words)
+
+
+def test_it_is_waited_for_no_longer_than_was_said(action: ModuleType) -> None:
+    now, said = [0.0], []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def call(asked: Mapping[str, Any]) -> dict[str, Any]:
+        assert asked == {"state": "gathered", "instance_id": "i-1"}
+        return look(False)
+
+    timing = {"clock": lambda: now[0], "sleep": sleep}
+    last = action.follow(look(False), call, said.append, wait_s=130, poll_s=5, **timing)
+    assert (last["done"], now[0]) == (False, 130)
+    assert said == ["i-1 is at it.", "i-1 is at it. It has run for 60 s.", "i-1 is at it. It has run for 120 s."]
