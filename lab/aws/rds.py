@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.rds.exceptions import DBParameterGroupNotFoundError, RDSClientError
 from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend
+from moto.rds.responses import RDSResponse
 
 from .hooks import hooks
 
@@ -18,6 +20,7 @@ def correct() -> None:
     _restores()
     _snapshots()
     _performance_insights()
+    _versions()
 
 
 def _gp3_baseline() -> None:
@@ -169,3 +172,81 @@ def _performance_insights() -> None:
 
     DBInstance.__init__ = __init__
     DBInstance.performance_insights_enabled = property(lambda self: self.enable_performance_insights)
+
+
+ENGINE_VERSIONS = ("16.10", "16.11", "17.6", "17.7", "18.1")
+"""Versions of PostgreSQL that the lab's RDS has, in order. The first of a major one is its default."""
+
+
+def _major(version: str) -> str:
+    return version.partition(".")[0]
+
+
+def _targets(version: str) -> tuple[str, ...]:
+    return ENGINE_VERSIONS[ENGINE_VERSIONS.index(version) + 1 :] if version in ENGINE_VERSIONS else ()
+
+
+def _versions() -> None:
+    """A new database of a major version gets its default minor version; an upgrade is to a valid target only.
+
+    Amazon RDS API Reference, CreateDBInstance, EngineVersion; DescribeDBEngineVersions, which moto lacks, and
+    UpgradeTarget; ModifyDBInstance: AllowMajorVersionUpgrade "must be specified when" the major version changes, and "a
+    new DB parameter group in the DB parameter group family for the new engine version must be specified". User guide,
+    "Upgrades of the RDS for PostgreSQL DB engine". The lab's servers stay the PostgreSQL that they are.
+    """
+    construct, modify = DBInstance.__init__, RDSBackend.modify_db_instance
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        if self.engine == "postgres" and "." not in str(self.engine_version):
+            of_it = [each for each in ENGINE_VERSIONS if _major(each) == str(self.engine_version)]
+            self.engine_version = of_it[0] if of_it else self.engine_version
+
+    def modify_db_instance(self: Any, db_instance_identifier: str, given: dict[str, Any]) -> Any:
+        database = self.describe_db_instances(db_instance_identifier)[0]
+        wanted = given.get("EngineVersion") or given.get("engine_version")
+        if wanted and wanted != database.engine_version:
+            if wanted not in _targets(database.engine_version):
+                message = f"Cannot upgrade postgres from {database.engine_version} to {wanted}"
+                raise RDSClientError("InvalidParameterCombination", message)
+            group = given.get("DBParameterGroupName") or given.get("db_parameter_group_name")
+            if _major(wanted) != _major(database.engine_version):
+                allowed = given.get("AllowMajorVersionUpgrade") or given.get("allow_major_version_upgrade")
+                if str(allowed).lower() != "true":
+                    message = "The AllowMajorVersionUpgrade flag must be present when upgrading to a new major version."
+                    raise RDSClientError("InvalidParameterCombination", message)
+                if group not in self.db_parameter_groups or self.db_parameter_groups[group].family != (
+                    f"postgres{_major(wanted)}"
+                ):
+                    message = "The parameter group family doesn't match the new engine version."
+                    raise RDSClientError("InvalidParameterCombination", message)
+        return modify(self, db_instance_identifier, given)
+
+    def describe_db_engine_versions(self: Any) -> ActionResult:
+        asked = self.params.get("EngineVersion")
+        return ActionResult(
+            {
+                "DBEngineVersions": [
+                    {
+                        "Engine": "postgres",
+                        "EngineVersion": each,
+                        "DBParameterGroupFamily": f"postgres{_major(each)}",
+                        "ValidUpgradeTarget": [
+                            {
+                                "Engine": "postgres",
+                                "EngineVersion": target,
+                                "AutoUpgrade": False,
+                                "IsMajorVersionUpgrade": _major(target) != _major(each),
+                            }
+                            for target in _targets(each)
+                        ],
+                    }
+                    for each in ENGINE_VERSIONS
+                    if asked in (None, each, _major(each))
+                ]
+            }
+        )
+
+    DBInstance.__init__ = __init__
+    RDSBackend.modify_db_instance = modify_db_instance
+    RDSResponse.describe_db_engine_versions = describe_db_engine_versions

@@ -188,3 +188,26 @@ def test_a_snapshot_brings_back_a_database_that_is_gone(aws: Aws, copy: str) -> 
     assert told(aws) == there
     assert "Kept: no other database" in said(run)
     assert taken - timedelta(seconds=2) < datetime.fromisoformat(re.search(r"sent, from (\S+)", said(run))[1])
+
+
+def test_an_upgrade_makes_a_snapshot_first_and_the_inventory_decides_the_major_version(aws: Aws, copy: str) -> None:
+    upgrade, guard = "playbooks/upgrade-database.yml", ("-e", "upgrade_confirm=parkmesh-test")
+    name, eighteen = told(aws), ("-e", "aws_data_engine_version=18")
+    run = aws.play(upgrade, *guard, "-e", "aws_data_upgrade_poll_s=0")
+    assert run.status == 0, run.output
+    assert f"{name} is being upgraded from PostgreSQL 17.6 to 17.7." in said(run)
+    snapshots = aws.client("rds").describe_db_snapshots(DBInstanceIdentifier=name, SnapshotType="manual")["DBSnapshots"]
+    assert [each["EngineVersion"] for each in snapshots if "-before-17-" in each["DBSnapshotIdentifier"]] == ["17.6"]
+    run = aws.play("playbooks/provision-data.yml")
+    assert (run.status, run.changed) == (0, 0), run.output
+    run = aws.play("playbooks/provision-data.yml", *eighteen)
+    assert f"{name} is PostgreSQL 17.7, and aws_data_engine_version is 18" in said(run)
+    run = aws.play(upgrade, *guard, "-e", "upgrade_to=18.1")
+    assert "aws_data_engine_version is 17, and the version asked for is 18.1" in said(run)
+    run = aws.play(upgrade, *guard, *eighteen, "-e", "aws_data_upgrade_poll_s=0")
+    assert run.status == 0, run.output
+    assert databases(aws)[name]["EngineVersion"] == "18.1"
+    groups = aws.client("rds").describe_db_parameter_groups()["DBParameterGroups"]
+    assert [each["DBParameterGroupName"] for each in groups] == [f"{FIRST}-18"]
+    run = aws.play(upgrade, *guard, *eighteen)
+    assert (run.status, run.changed) == (0, 0), run.output
