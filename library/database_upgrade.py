@@ -155,7 +155,9 @@ def step(client: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any
     current, status = str(database["EngineVersion"]), database["DBInstanceStatus"]
     pending = (database.get("PendingModifiedValues") or {}).get("EngineVersion")
 
-    def told(progress: str, *, changed: bool = False, done: bool = False, version: str = "", asks: bool = asked) -> Any:
+    def told(
+        progress: str, *, changed: bool = False, done: bool = False, version: str = "", asks: bool = asked
+    ) -> dict[str, Any]:
         return {
             "changed": changed,
             "done": done,

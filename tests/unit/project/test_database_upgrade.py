@@ -132,7 +132,7 @@ def test_an_upgrade_that_rds_gives_up_ends_with_its_event(action: ModuleType) ->
         "asked": True,
         "refused": True,
         "version": "18.1",
-        "progress": "checks failed",
+        "progress": "refused",
     }
     lines: list[str] = []
     result = action.follow(dict(still), lambda _: dict(still), lines.append, wait_s=60, poll_s=0, sleep=lambda _: None)
