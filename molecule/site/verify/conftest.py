@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[3]
 STATE = ROOT / ".lab" / os.environ.get("PARKMESH_LAB", "demo")
+GROUP = "parkmesh-lab-app"
+"""The Auto Scaling group of the app servers."""
 CHROMIUM = "/usr/bin/chromium"
 # A browser of a machine without a screen, and one that looks for nothing outside.
 CHROMIUM_FLAGS = [
@@ -119,7 +121,8 @@ class Lab:
 
     def app_servers(self) -> dict[str, str]:
         """Instance id to container name, of the instances that the group has in service."""
-        group = self.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]
+        groups = self.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])
+        (group,) = groups["AutoScalingGroups"]
         ids = [i["InstanceId"] for i in group["Instances"] if i["LifecycleState"] == "InService"]
         return {instance: f"{self.facts['prefix']}{instance}" for instance in ids}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import STATE, Lab, connects, eventually, overlay_address
+from conftest import GROUP, STATE, Lab, connects, eventually, overlay_address
 
 SLOTS = [f"10.242.0.{number}" for number in range(11, 17)]
 
@@ -23,13 +23,26 @@ def test_two_app_servers_serve_in_two_zones_with_a_slot_each(lab: Lab) -> None:
     assert addresses <= set(SLOTS)
 
 
-UNITS = ["parkmesh-instance", "parkmesh-overlay", "parkmesh-migrate", "parkmesh-server", "zerotier-one"]
+UNITS = ["parkmesh-instance", "parkmesh-overlay", "parkmesh-server", "zerotier-one"]
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_the_units_of_every_app_server_are_active(lab: Lab, host: Callable[[str], Any], unit: str) -> None:
     for container in lab.app_servers().values():
         assert host(container).service(unit).is_running
+
+
+def test_an_instance_of_its_own_has_migrated_the_database_and_no_server_may_be_its_owner(
+    lab: Lab, host: Callable[[str], Any]
+) -> None:
+    found = lab.client("ssm").get_parameter(Name="/parkmesh/lab/migration")["Parameter"]["Value"]
+    result = json.loads(found)
+    assert (result["task"], result["state"]) == ("migrate", "succeeded"), result
+    assert result["instance"] not in lab.app_servers()
+    for container in lab.app_servers().values():
+        assert not host(container).file("/run/parkmesh/migrate.env").exists
+    policy = lab.client("iam").get_role_policy(RoleName=GROUP, PolicyName="app")["PolicyDocument"]
+    assert "database-owner" not in json.dumps(policy)
 
 
 def test_the_edge_door_is_open_on_the_overlay_s_address_only(lab: Lab, host: Callable[[str], Any]) -> None:

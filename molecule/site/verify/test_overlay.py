@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Lab, connects, eventually, overlay_address
+from conftest import GROUP, Lab, connects, eventually, overlay_address
 
 STRANGER = "bbbbbbbb01"
 
@@ -74,7 +74,7 @@ def test_an_instance_that_boots_uses_the_identity_that_its_slot_got_by_rotation(
     kept = {name for name in before if before[name]["address"] == after[name]["address"]}
     assert kept == {"gateway-a", "gateway-b", "ops", *held}
     scaling = lab.client("autoscaling")
-    group = scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
+    group = GROUP
     try:
         scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=3)
         eventually(lambda: len(lab.app_servers()) == 3 and len(lab.healthy_targets()) == 3, 120, "three serve")

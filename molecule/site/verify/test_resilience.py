@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Lab, eventually
+from conftest import GROUP, Lab, eventually
 from playwright.sync_api import Page
 
 
@@ -57,7 +57,7 @@ def test_a_killed_app_server_is_replaced_and_no_passage_is_lost(lab: Lab, desk: 
 
 
 def test_raising_the_desired_capacity_starts_another_server(lab: Lab, host: Callable[[str], Any]) -> None:
-    group = lab.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
+    group = GROUP
     scaling = lab.client("autoscaling")
     try:
         scaling.set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=3)
