@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,14 +40,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         result |= self._execute_module(module_args=arguments, task_vars=task_vars)
         if result.get("taken"):
             terms = {"table": arguments["table"], "run": run, **{key: arguments.get(key) for key in CONNECTION}}
-            process = subprocess.Popen(
-                [sys.executable, str(Path(leases.__file__))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                start_new_session=True,
-            )
+            # The keeper lets the signal through when it can act on it.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, str(Path(leases.__file__))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    text=True,
+                    start_new_session=True,
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             assert process.stdin is not None
             process.stdin.write(json.dumps(terms))
             process.stdin.close()

@@ -1,8 +1,8 @@
 """The lease of an environment: who may change it now. One item of a DynamoDB table, changed on conditions only.
 
-A run takes it, and a keeper beside the run renews it while the run's process lives and gives it back when that ends,
-however it ends: `python environment_lease.py` with the terms on its standard input is the keeper. A control node that
-died renews nothing, and its lease expires.
+A run takes it, and a keeper beside the run renews it while the run's process lives. It gives it back when the run
+dismisses it at its end, or when the run's process is gone, however that ended: `python environment_lease.py` with the
+terms on its standard input is the keeper. A control node that died renews nothing, and its lease expires.
 
 Conditional writes are serialised by DynamoDB (Amazon DynamoDB Developer Guide, "Condition expressions"). Expiry
 compares the clocks of control nodes, so these must be right to some seconds.
@@ -13,7 +13,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -28,6 +30,8 @@ LASTS_S: Final = 600
 """For how long a lease is good without being renewed."""
 RENEW_AFTER_S: Final = 60
 LOOK_AFTER_S: Final = 0.5
+DISMISSED_WITHIN_S: Final = 15
+"""How long a run waits at its end until its keeper has given the lease back."""
 _NUMBERS: Final = ("since", "renewed_at", "expires_at")
 
 
@@ -62,6 +66,20 @@ def lives(run: str) -> bool:
 def is_dead(run: str, host: str) -> bool:
     """Whether a run was on this host and its process is gone."""
     return run.partition(":")[0] == host and not lives(run)
+
+
+def dismiss(keeper: str, *, within_s: float = DISMISSED_WITHIN_S) -> bool:
+    """Let a keeper of this host give the lease back now; False when it doesn't in time, and goes on trying."""
+    if not lives(keeper):
+        return True
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(int(keeper.split(":")[1]), signal.SIGTERM)
+    deadline = time.monotonic() + within_s
+    while lives(keeper):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def told(lease: Mapping[str, Any]) -> str:
@@ -186,7 +204,7 @@ def keep(
     *,
     goes_on: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> None:
     """Renew the lease while its run lives, then give it back. Ends early when somebody took it over."""
     renewed = clock()
@@ -202,6 +220,10 @@ def keep(
 
 
 def main() -> None:
+    dismissed = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: dismissed.set())
+    # Whoever starts it blocks the signal, which could come before this.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     import boto3
     from botocore.config import Config
 
@@ -215,7 +237,13 @@ def main() -> None:
     # A keeper of a run on a network that is gone must come to its end: the lease expires.
     limits = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 3})
     client = boto3.client("dynamodb", config=limits, **{key: value for key, value in connection.items() if value})
-    keep(client, terms["table"], terms["run"], goes_on=lambda: lives(terms["run"]))
+    keep(
+        client,
+        terms["table"],
+        terms["run"],
+        goes_on=lambda: not dismissed.is_set() and lives(terms["run"]),
+        sleep=lambda seconds: bool(dismissed.wait(seconds)),
+    )
 
 
 if __name__ == "__main__":

@@ -101,6 +101,7 @@ def stages() -> dict[str, list[Step]]:
                     "filter_plugins",
                     "action_plugins",
                     "callback_plugins",
+                    "playbooks/callback_plugins",
                     "scripts",
                 ],
             ),
