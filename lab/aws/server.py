@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 # Hundreds of stock images would be loaded at the first EC2 request and hide the ones the lab knows.
@@ -15,6 +16,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from . import autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds
+from .actions import Recorder
 from .state import state_lock
 
 __all__ = ["Server", "serve", "state_lock"]
@@ -71,13 +73,16 @@ class Server:
             thread.join()
 
 
-def serve(addresses: list[tuple[str, int]]) -> Server:
+def serve(addresses: list[tuple[str, int]], *, record: Path | None = None) -> Server:
     """Listen on every (host, port) with one shared state; port 0 takes a free one.
 
+    ``record`` is a file to which each operation that is called is added (``actions``).
     Raises OSError when an address can't be bound; nothing is left listening then.
     """
     _correct()
-    application = _SerialisedApplication()
+    application: Any = _SerialisedApplication()
+    if record is not None:
+        application = Recorder(application, record)
     servers: list[BaseWSGIServer] = []
     try:
         for host, port in addresses:
