@@ -29,7 +29,7 @@ options:
     description: What V(absent) removes.
     type: list
     elements: str
-    choices: [network interface, address, snapshot, volume, alarm, log group]
+    choices: [network interface, address, snapshot, volume, alarm, log group, certificate]
     default: []
 attributes:
   check_mode:
@@ -82,7 +82,7 @@ else:
 
 
 def main() -> None:
-    kinds = ["network interface", "address", "snapshot", "volume", "alarm", "log group"]
+    kinds = ["network interface", "address", "snapshot", "volume", "alarm", "log group", "certificate"]
     module = AnsibleAWSModule(
         argument_spec={
             "state": {"type": "str", "choices": ["gathered", "absent"], "default": "gathered"},

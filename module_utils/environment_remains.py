@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from module_utils import environment_data as data
+    from module_utils import environment_front as front
     from module_utils import environment_network as network
     from module_utils import environment_service as service
     from module_utils.environment_reader import Reader, tags_of
 else:
     from ansible.module_utils import environment_data as data
+    from ansible.module_utils import environment_front as front
     from ansible.module_utils import environment_network as network
     from ansible.module_utils import environment_service as service
     from ansible.module_utils.environment_reader import Reader, tags_of
@@ -27,6 +29,8 @@ REASONS: Final = {
     "address": "it is in use by something outside of the environment, or costs money unused: release it",
     "snapshot": "an image that isn't the environment's uses it",
     "resource with the environment's tags": "AWS names also what was deleted lately; if it is there, remove it by hand",
+    "certificate": "a load balancer uses it: see whose it is",
+    "record": "it points to a load balancer that is gone, whose name others could get: remove it",
     "table": "it is protected from deletion, or another tool made it",
 }
 """Why something of a kind stays. What has no reason here was made by hand or by another tool."""
@@ -113,6 +117,13 @@ def _log_groups(reader: Reader) -> Iterator[Remnant]:
             yield Remnant("log group", name, "logs", "delete_log_group", {"logGroupName": name})
 
 
+def _certificates(reader: Reader) -> Iterator[Remnant]:
+    for each in front.certificates(reader):
+        if not each.get("InUseBy"):
+            arguments = {"CertificateArn": each["CertificateArn"]}
+            yield Remnant("certificate", each["DomainName"], "acm", "delete_certificate", arguments)
+
+
 def _group_arn(group: Mapping[str, Any]) -> str:
     """The ARN that tags are read by (CloudWatch Logs API reference, LogGroup: the other ends with ``:*``)."""
     return str(group.get("logGroupArn") or group["arn"]).removesuffix(":*")
@@ -129,6 +140,7 @@ SWEEPERS: Final[Mapping[str, Callable[[Reader], Iterator[Remnant]]]] = {
     "volume": _volumes,
     "alarm": _alarms,
     "log group": _log_groups,
+    "certificate": _certificates,
 }
 
 

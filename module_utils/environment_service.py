@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from module_utils import environment_alarms as watched
+    from module_utils import environment_front as front
     from module_utils.environment_comparison import ANY, between, matching, optional
     from module_utils.environment_reader import Reader, instances_role, policy, tags_of, without_account
 else:
     from ansible.module_utils import environment_alarms as watched
+    from ansible.module_utils import environment_front as front
     from ansible.module_utils.environment_comparison import ANY, between, matching, optional
     from ansible.module_utils.environment_reader import Reader, instances_role, policy, tags_of, without_account
 
@@ -86,6 +88,8 @@ def describe(reader: Reader) -> Found:
     ]
     members = {server["InstanceId"] for group in groups for server in group["Instances"]}
     _load_balancers(reader, found, members)
+    found |= front.describe(reader)
+    _listeners(reader, found)
     templates = _launch_templates(reader, found)
     servers = _servers(reader, found, members)
     for group in groups:
@@ -185,6 +189,7 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             continue
         arn, name = each["LoadBalancerArn"], each["LoadBalancerName"]
         attributes = reader.answer("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn)["Attributes"]
+        reader.know(each["DNSName"].lower(), name)
         found.setdefault("load balancer", {})[reader.know(arn, name)] = {
             "type": each["Type"],
             "scheme": each["Scheme"],
@@ -194,6 +199,18 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             "attributes": _attributes(attributes, BALANCER_DEFAULTS),
             "tags": _elb_tags(reader, arn),
         }
+    for each in reader.all("elb", "describe_load_balancers", "LoadBalancerDescriptions"):
+        if each.get("VPCId") in ours:
+            found.setdefault("classic load balancer", {})[each["LoadBalancerName"]] = {}
+
+
+def _listeners(reader: Reader, found: Found) -> None:
+    """Listeners of the load balancers that were read before; the certificates, too."""
+    balancers = [
+        arn for arn, name in reader.names.items() if ":loadbalancer/" in arn and name in found.get("load balancer", {})
+    ]
+    for arn in balancers:
+        name = reader.names[arn]
         for listener in reader.all("elbv2", "describe_listeners", "Listeners", LoadBalancerArn=arn):
             rules = reader.all("elbv2", "describe_rules", "Rules", ListenerArn=listener["ListenerArn"])
             certificates = reader.all(
@@ -203,7 +220,7 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             found.setdefault("listener", {})[reader.know(listener["ListenerArn"], listener_name)] = {
                 "protocol": listener["Protocol"],
                 "tls_policy": listener.get("SslPolicy", "") if listener["Protocol"] in ("HTTPS", "TLS") else "",
-                "certificates": sorted(
+                "certificates": reader.named(
                     {each["CertificateArn"] for each in certificates or listener.get("Certificates", [])}
                 ),
                 "actions": [_action(reader, action) for action in listener["DefaultActions"]],
@@ -216,9 +233,6 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
                     if not rule["IsDefault"]
                 },
             }
-    for each in reader.all("elb", "describe_load_balancers", "LoadBalancerDescriptions"):
-        if each.get("VPCId") in ours:
-            found.setdefault("classic load balancer", {})[each["LoadBalancerName"]] = {}
 
 
 def found_vpcs(reader: Reader) -> set[str]:
@@ -742,6 +756,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
             after["name"]: _maintenance_group(settings, metadata),
         },
         **_watched(settings),
+        **front.desired(settings),
         "image": {"~.*": {"shared_with": [], "role": matching("app|nat")}},
         "parameter": {
             settings["pin_name"]: optional({"type": "String", "tags": tags, "description": ANY}),

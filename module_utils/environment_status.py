@@ -206,15 +206,24 @@ def _load_balancers(reader: Reader, there: Mapping[str, Any], now: datetime) -> 
             continue
         own = {key: value for key, value in there.get("listener", {}).items() if key.startswith(f"{name} port ")}
         ends: Tree = {}
+        arns = {its: arn for arn, its in reader.names.items() if ":acm:" in arn}
         for certificate in sorted({one for listener in own.values() for one in listener["certificates"]}):
             described = reader.answer(
-                "acm", "describe_certificate", "ResourceNotFoundException", CertificateArn=certificate
+                "acm",
+                "describe_certificate",
+                "ResourceNotFoundException",
+                CertificateArn=arns.get(certificate, certificate),
             )
             end = described.get("Certificate", {}).get("NotAfter")
             names = described.get("Certificate", {}).get("DomainName", certificate)
             ends[f"certificate of {names}"] = f"ends {_moment(end)}, in {(end - now).days} days" if end else "unknown"
         tree[name] = {
             "address": each["DNSName"],
+            **(
+                {"reached as": hosts}
+                if (hosts := sorted({key.partition(" ")[0] for key in there.get("record", {})}))
+                else {}
+            ),
             "state": each["State"]["Code"],
             "ports": [key.rpartition(" ")[2] for key in own],
             **ends,
