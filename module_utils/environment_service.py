@@ -73,6 +73,7 @@ _TEMPLATE_KEYS: Final = {
     "MetadataOptions",
     "NetworkInterfaces",
     "UserData",
+    "BlockDeviceMappings",
 }
 """What roles aws_service and aws_egress say in a version of the launch template."""
 
@@ -320,6 +321,11 @@ def template_data(reader: Reader, given: Mapping[str, Any]) -> dict[str, Any]:
                 "security_groups": reader.named(each.get("Groups") or []),
             }
             for each in given["NetworkInterfaces"]
+        ]
+    if given.get("BlockDeviceMappings"):
+        kept["volumes"] = [
+            {**each.get("Ebs", {}), **{key: value for key, value in each.items() if key not in ("Ebs", "DeviceName")}}
+            for each in given["BlockDeviceMappings"]
         ]
     return {
         **kept,
@@ -705,6 +711,14 @@ def desired(settings: Mapping[str, Any]) -> Found:
                     "profile": name,
                     "security_groups": [f"{settings['name']}-app"],
                     "metadata": {key: str(settings["metadata"][its]) for key, its in metadata.items()},
+                    "volumes": [
+                        {
+                            "VolumeType": "gp3",
+                            "Encrypted": True,
+                            "DeleteOnTermination": True,
+                            **({"KmsKeyId": settings["volume_key"]} if settings["volume_key"] else {}),
+                        }
+                    ],
                     "told": told,
                 },
                 "subnets": [f"{settings['name']}-app-{zone}" for zone in zones],

@@ -62,6 +62,7 @@ def _launches() -> None:
                 launch_template={"LaunchTemplateId": self.ec2_launch_template.id, "Version": str(version.number)},
                 metadata_options=version.data.get("MetadataOptions", {}),
                 region_name=self.region,
+                **_volumes(version),
             )
             instance = reservation.instances[0]
             profile = version.data.get("IamInstanceProfile")
@@ -92,6 +93,18 @@ def _launches() -> None:
 
     FakeAutoScalingGroup.replace_autoscaling_group_instances = launch
     InstanceState.launch_template = property(launch_template)
+
+
+def _volumes(version: Any) -> dict[str, Any]:
+    """What a version says of volumes; one of the image's own devices has its size, 8 GiB here.
+
+    Amazon EC2 User Guide, "Block device mappings": a mapping of the instance overrides the image's for that device.
+    """
+    given = version.data.get("BlockDeviceMappings")
+    if not given:
+        return {}
+    mappings = [{**each, "Ebs": {"VolumeSize": 8, **each["Ebs"]}} for each in given]
+    return {"block_device_mappings": mappings}
 
 
 def _emptiest_subnet(group: Any) -> str:
