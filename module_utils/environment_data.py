@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from module_utils import environment_front as front
     from module_utils.environment_comparison import ANY, matching, optional
     from module_utils.environment_reader import Reader, policy, tags_of
     from module_utils.environment_service import DATABASE, found_vpcs
 else:
+    from ansible.module_utils import environment_front as front
     from ansible.module_utils.environment_comparison import ANY, matching, optional
     from ansible.module_utils.environment_reader import Reader, policy, tags_of
     from ansible.module_utils.environment_service import DATABASE, found_vpcs
@@ -216,6 +218,7 @@ def _buckets(reader: Reader, found: Found) -> None:
             "public_by_access_list": any(one["Grantee"].get("URI", "").endswith(_EVERYBODY) for one in grants),
             "refuses_to_be_public": len(given) == 4 and all(given.values()),
             "tags": tags_of(listed),
+            **(front.logs_bucket(reader, name) if "-access-logs-" in name else {}),
         }
 
 
@@ -331,6 +334,6 @@ def desired(settings: Mapping[str, Any]) -> Found:
         },
         "bucket": {
             # A bucket beside the environment, such as Session Manager's, may have any tags.
-            f"~{re.escape(name)}-.*": {"refuses_to_be_public": True, "tags": ANY}
+            f"~{re.escape(name)}-(?!access-logs-[0-9]).*": {"refuses_to_be_public": True, "tags": ANY}
         },
     }

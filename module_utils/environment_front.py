@@ -1,17 +1,24 @@
-"""What stands before an environment's app servers: its certificate and its name in DNS, as AWS has them and as they
-should be."""
+"""What stands before an environment's app servers: certificate, name in DNS, firewall and access logs, as AWS has them
+and as they should be."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from module_utils import environment_access_logs as logs
     from module_utils import environment_domain as domain
-    from module_utils.environment_reader import Reader, tags_of
+    from module_utils import environment_firewall as firewall
+    from module_utils.environment_comparison import ANY, matching
+    from module_utils.environment_reader import Reader, policy, tags_of
 else:
+    from ansible.module_utils import environment_access_logs as logs
     from ansible.module_utils import environment_domain as domain
-    from ansible.module_utils.environment_reader import Reader, tags_of
+    from ansible.module_utils import environment_firewall as firewall
+    from ansible.module_utils.environment_comparison import ANY, matching
+    from ansible.module_utils.environment_reader import Reader, policy, tags_of
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -67,18 +74,64 @@ def describe(reader: Reader) -> Found:
                 "zone": zone,
                 "to": reader.names.get(target, target),
             }
+    for each in reader.all("wafv2", "list_web_acls", "WebACLs", Scope=firewall.SCOPE):
+        if reader.is_ours(each["Name"], {}):
+            got = reader.answer("wafv2", "get_web_acl", Name=each["Name"], Scope=firewall.SCOPE, Id=each["Id"])
+            kind = found.setdefault("web ACL", {})
+            kind[reader.know(each["ARN"], each["Name"])] = firewall.compared(got["WebACL"])
     return found
+
+
+def firewall_of(reader: Reader, balancer: str) -> str:
+    """The name of the web ACL before a load balancer (an ARN); empty for none."""
+    found = reader.answer("wafv2", "get_web_acl_for_resource", ResourceArn=balancer).get("WebACL")
+    return str(found["Name"]) if found else ""
+
+
+def logs_bucket(reader: Reader, bucket: str) -> dict[str, Any]:
+    """What is to be compared of the bucket of access logs."""
+    given = reader.answer("s3", "get_bucket_policy", "NoSuchBucketPolicy", Bucket=bucket).get("Policy")
+    rules = reader.answer("s3", "get_bucket_lifecycle_configuration", "NoSuchLifecycleConfiguration", Bucket=bucket)
+    account = bucket.rpartition("-")[2]
+    return {
+        "only_load_balancers_write": policy(given) == policy(logs.bucket_policy(bucket, account)),
+        "days": logs.days_of(rules),
+    }
 
 
 def desired(settings: Mapping[str, Any]) -> Found:
     """What role aws_service makes of this: ``settings`` are its inputs without their prefix."""
-    zone, name = settings["zone"], f"{settings['name']}-app"
+    zone, name, days = settings["zone"], f"{settings['name']}-app", settings["access_logs_days"]
+    found: Found = {
+        "bucket": {
+            # Without a number of days it stays as it was.
+            f"~{re.escape(logs.bucket_name(settings['name'], ''))}[0-9]+": {
+                "refuses_to_be_public": True,
+                "only_load_balancers_write": True,
+                "days": days or ANY,
+                "tags": settings["tags"],
+            }
+        }
+    }
+    if settings["firewall"]:
+        found["web ACL"] = {name: firewall.compared(firewall.acl(settings["name"], settings["firewall_requests"]))}
     if not zone:
-        return {}
+        return found
     host = domain.host_of(settings["public_url"])
     kinds = domain.ADDRESSES if settings["dual_stack"] else domain.ADDRESSES[:1]
     own = {host: {"status": "ISSUED", "proved_in_dns": True, "tags": settings["tags"]}}
     return {
+        **found,
         "certificate": {} if settings["certificate_arn"] else own,
         "record": {f"{host} {kind}": {"zone": domain.plain(zone), "to": name} for kind in kinds},
+    }
+
+
+def balancer(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The load balancer's own part: its attributes of access logs, and its firewall."""
+    bucket = re.escape(logs.bucket_name(settings["name"], "")) + "[0-9]+"
+    logged = {"access_logs.s3.enabled": "true", "access_logs.s3.bucket": matching(bucket)}
+    return {
+        "attributes": logged if settings["access_logs_days"] else {},
+        "firewall": f"{settings['name']}-app" if settings["firewall"] else "",
     }

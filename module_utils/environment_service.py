@@ -198,6 +198,7 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             "subnets": reader.named(zone["SubnetId"] for zone in each["AvailabilityZones"]),
             "security_groups": reader.named(each.get("SecurityGroups", [])),
             "attributes": _attributes(attributes, BALANCER_DEFAULTS),
+            "firewall": front.firewall_of(reader, arn),
             "tags": _elb_tags(reader, arn),
         }
     for each in reader.all("elb", "describe_load_balancers", "LoadBalancerDescriptions"):
@@ -632,6 +633,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
         "InstanceMetadataTags": "instance_metadata_tags",
     }
     zones = settings["zone_names"]
+    before = front.balancer(settings)
     return {
         "role": {
             name: instances_role(
@@ -683,7 +685,9 @@ def desired(settings: Mapping[str, Any]) -> Found:
                 "ip_address_type": "dualstack" if settings["dual_stack"] else "ipv4",
                 "subnets": [f"{settings['name']}-public-{zone}" for zone in zones],
                 "security_groups": [f"{settings['name']}-alb"],
+                "firewall": before["firewall"],
                 "attributes": {
+                    **before["attributes"],
                     "deletion_protection.enabled": "true" if settings["deletion_protection"] else "",
                     "idle_timeout.timeout_seconds": str(settings["idle_timeout_s"]),
                     "routing.http.drop_invalid_header_fields.enabled": "true",

@@ -81,6 +81,11 @@ def resources(aws: Aws) -> dict[str, list[str]]:
         "alarm": [each["AlarmName"] for each in aws.client("cloudwatch").describe_alarms()["MetricAlarms"]],
         "dashboard": [each["DashboardName"] for each in aws.client("cloudwatch").list_dashboards()["DashboardEntries"]],
         "topic": [each["TopicArn"] for each in aws.client("sns").list_topics()["Topics"]],
+        "bucket": [each["Name"] for each in aws.client("s3").list_buckets()["Buckets"]],
+        "certificate": [
+            each["CertificateArn"] for each in aws.client("acm").list_certificates()["CertificateSummaryList"]
+        ],
+        "web ACL": [each["Name"] for each in aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]],
         "instance profile": [
             each["InstanceProfileName"] for each in aws.client("iam").list_instance_profiles()["InstanceProfiles"]
         ],
@@ -147,8 +152,12 @@ def test_a_check_of_an_empty_environment_foretells_changes_and_makes_none(
         ({"aws_service_schedule": [{"name": "a", "recurrence": "8 am", "min": 3}]}, "five fields of cron"),
         ({"aws_service_schedule": [{"name": "a", "recurrence": "0 8 * * *", "min": 7}]}, "from 1 to"),
         ({"aws_service_termination_hook_s": 30}, "0 or from 90 to 7200"),
+        (
+            {"aws_service_zone": "other.example", "parkmesh_public_url": "https://other.example"},
+            "this account has no public hosted zone other.example",
+        ),
     ],
-    ids=["certificate", "region of the topic", "topic", "limit", "recurrence", "min", "hook"],
+    ids=["certificate", "region of the topic", "topic", "limit", "recurrence", "min", "hook", "zone"],
 )
 def test_bad_input_is_refused_with_one_line_before_anything_is_made(
     aws: Aws, before: dict[str, list[str]], given: dict[str, Any], line: str
@@ -512,11 +521,37 @@ def test_each_tier_is_reached_from_the_one_above_only(aws: Aws, built: dict[str,
     assert groups["data"]["IpPermissionsEgress"] == []
 
 
-def test_with_a_certificate_all_is_encrypted_and_the_api_is_not_redirected(aws: Aws, built: dict[str, Run]) -> None:
-    certificate = aws.client("acm").request_certificate(DomainName="parkmesh.example")["CertificateArn"]
-    encrypted = ("-e", f"aws_service_certificate_arn={certificate}")
+FRONT = {
+    "parkmesh_public_url": "https://parkmesh.example",
+    "aws_service_zone": "parkmesh.example",
+    "aws_service_access_logs_days": 30,
+    "aws_service_firewall": True,
+}
+"""All that the service may have before its servers."""
+
+
+def names_in_dns(aws: Aws, zone: str) -> list[str]:
+    listed = aws.client("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    return sorted(f"{each['Type']} {each['Name']}" for each in listed if each["Type"] not in ("NS", "SOA"))
+
+
+@pytest.fixture(scope="module")
+def zone(aws: Aws) -> str:
+    made = aws.client("route53").create_hosted_zone(Name="parkmesh.example", CallerReference="1")
+    identifier: str = made["HostedZone"]["Id"]
+    return identifier
+
+
+def test_in_a_zone_all_is_encrypted_named_and_guarded_and_the_api_is_not_redirected(
+    aws: Aws, built: dict[str, Run], zone: str
+) -> None:
+    encrypted = ("-e", json.dumps(FRONT))
     run = aws.play(SERVICE, *encrypted)
     assert run.status == 0, run.output
+    (certificate,) = resources(aws)["certificate"]
+    assert [each.split()[0] for each in names_in_dns(aws, zone)] == ["A", "AAAA", "CNAME"]
+    assert resources(aws)["web ACL"] == ["parkmesh-test-app"]
+    assert "parkmesh-test-access-logs-123456789012" in resources(aws)["bucket"]
     elb = aws.client("elbv2")
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     listeners = {
@@ -540,6 +575,8 @@ def test_with_a_certificate_all_is_encrypted_and_the_api_is_not_redirected(aws: 
     assert api["Actions"][0]["FixedResponseConfig"]["StatusCode"] == "403"
     run = aws.play(SERVICE, *encrypted)
     assert (run.status, run.changed) == (0, 0), run.output
+    run = aws.play(CHECK_DRIFT, *encrypted)
+    assert run.status == 0, run.output
 
 
 def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[str, Run]) -> None:
@@ -616,10 +653,11 @@ def test_destroying_needs_the_name_of_what_goes(aws: Aws, built: dict[str, Run])
     assert resources(aws) == standing
 
 
-def test_destroying_leaves_nothing(aws: Aws, before: dict[str, list[str]], built: dict[str, Run]) -> None:
+def test_destroying_leaves_nothing(aws: Aws, before: dict[str, list[str]], built: dict[str, Run], zone: str) -> None:
     run = aws.play(DESTROY, "-e", "destroy_confirm=parkmesh-test", "-e", "destroy_protected=true")
     assert run.status == 0, run.output
     assert resources(aws) == before
+    assert names_in_dns(aws, zone) == []
 
 
 def test_destroying_nothing_changes_nothing(aws: Aws, built: dict[str, Run]) -> None:

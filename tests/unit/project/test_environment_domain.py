@@ -105,7 +105,7 @@ def drift(client: Client, balancer: dict[str, Any]) -> list[str]:
     reader = Reader(client, "named", "unit")
     reader.know(balancer["DNSName"].lower(), f"{NAME}-app")
     wanted = {"zone": ZONE, "name": NAME, "public_url": OPTIONS["url"], "dual_stack": True}
-    wanted |= {"certificate_arn": "", "tags": TAGS}
+    wanted |= {"certificate_arn": "", "tags": TAGS, "access_logs_days": 0, "firewall": False}
     return [each["line"] for each in differences(front.desired(wanted), front.describe(reader))]
 
 
