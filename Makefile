@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo app car mail lab-up lab-down lab-status venv test test-quick lint bench drills clean
+.PHONY: help demo app car mail lab-up lab-down lab-status control docs venv test test-quick lint bench drills clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -15,7 +15,7 @@ demo: ## Build the whole system in the lab on this machine (root; Debian 12 or 1
 	@scripts/demo $(if $(V),-v)
 
 app: venv ## Run the application alone, with sample data, on this machine (no lab, any user)
-	@PYTHONPATH=$(CURDIR)/app/src .venv/bin/python -m parkmesh serve --embedded
+	@PYTHONPATH="$(CURDIR)/app/src" .venv/bin/python -m parkmesh serve --embedded
 
 car: ## Send a car to community A's entrance: make car PLATE=1234BCD
 	@$(LAB) exec devices-a -- parkmesh simulate car "$(or $(PLATE),1234BCD)" --site /etc/parkmesh/site.json || [ $$? -eq 3 ]
@@ -31,6 +31,14 @@ lab-down: ## Remove exactly what the lab made
 
 lab-status: ## Show what of the lab is there
 	@$(LAB) status
+
+control: ## Install only what running the playbooks needs (any user; no root)
+	@scripts/bootstrap control
+
+docs: ## Build the documentation's site in dist/site (any user)
+	@scripts/bootstrap docs
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict > .cache/docs.log 2>&1 || { cat .cache/docs.log; exit 1; }
+	@echo "  open $(CURDIR)/dist/site/index.html"
 
 venv: ## Install what the project needs on this machine
 	@scripts/bootstrap test
@@ -50,10 +58,10 @@ bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
 
 drills: venv ## Crash, damage and kill a gateway for an hour or less; SEED=<number> does the same again
-	@cd app/tests/gateway && export PYTHONPATH=$(CURDIR)/app/src && \
-	  $(CURDIR)/.venv/bin/python spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
-	  $(CURDIR)/.venv/bin/python spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
-	  $(CURDIR)/.venv/bin/python kills.py --kills 1000 $(if $(SEED),--seed $(SEED))
+	@cd app/tests/gateway && export PYTHONPATH="$(CURDIR)/app/src" && \
+	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
+	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
+	  "$(CURDIR)/.venv/bin/python" kills.py --kills 1000 $(if $(SEED),--seed $(SEED))
 
 clean: ## Remove the lab, the venv and every cache of this clone
 	@[ ! -x .venv/bin/python ] || $(LAB) down --all
