@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo app car mail lab-up lab-down lab-status control docs venv test test-quick lint bench drills clean
+.PHONY: help demo app car mail lab-up lab-down lab-status control ee docs venv test test-quick lint bench drills clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -34,6 +34,10 @@ lab-status: ## Show what of the lab is there
 
 control: ## Install only what running the playbooks needs (any user; no root)
 	@scripts/bootstrap control
+
+ee: ## Build the execution environment, the container image of a control node (podman)
+	@scripts/bootstrap ci
+	@.cache/ci/bin/ansible-builder build --container-runtime podman --context .cache/ee --tag parkmesh-ee:latest
 
 docs: ## Build the documentation's site in dist/site (any user)
 	@scripts/bootstrap docs
