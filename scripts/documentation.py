@@ -32,11 +32,16 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference, and whatever else is made from other files."""
-    made = reference_pages.pages()
+    made = {**reference_pages.pages(), "changelog.md": changelog()}
     for place, content in made.items():
         files.append(File.generated(config, place, content=content))
     config.nav = with_folders(config.nav, made)
     return files
+
+
+def changelog() -> str:
+    """Return the changelog, which lies at the repository's top, as a document of this folder."""
+    return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
 
 
 def with_folders(nav: Any, made: Iterable[str]) -> Any:
@@ -53,7 +58,7 @@ def with_folders(nav: Any, made: Iterable[str]) -> Any:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return a document as the site's generator wants it."""
-    return indented(markdown)
+    return indented(markdown.replace("](../CHANGELOG.md", "](changelog.md"))
 
 
 def indented(markdown: str) -> str:

@@ -24,7 +24,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMESPACE, NAME, VERSION = "parkmesh", "overlay", "0.1.0"
+sys.path.insert(0, str(ROOT))
+
+from scripts import changelog  # noqa: E402
+
+NAMESPACE, NAME = "parkmesh", "overlay"
+VERSION = changelog.version(changelog.VERSION_FILE.read_text(encoding="utf-8"))
 COLLECTION = f"{NAMESPACE}.{NAME}"
 FOLDERS = {
     "library": "modules",
