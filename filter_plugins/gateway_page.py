@@ -9,9 +9,11 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-MIN_LENGTH, MAX_LENGTH = 10, 200
+MIN_LENGTH = 10
+MAX_LENGTH = 200
 # As app/src/parkmesh/gateway/page/passwords.py, which checks it; a test compares.
-_KIND, _ROUNDS = "pbkdf2-sha256", 600_000
+_KIND = "pbkdf2-sha256"
+_ROUNDS = 600_000
 
 
 def page_password_hash(password: str, gateway: str, community: str) -> str:

@@ -528,18 +528,3 @@ def test_awx_syncs_it(fleet: dict[str, Any], tmp_path: Path) -> None:
     # AWX keeps what isn't marked as unsafe for a template.
     assert listed["_meta"]["hostvars"][C]["zerotier_name"] == {"__ansible_unsafe": "{{ lookup('pipe', 'id') }}"}
     assert environment["ZEROTIER_TOKEN"].strip() not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "library").glob("zerotier_*.py")))
-def test_ansible_doc_shows_the_modules(module: str) -> None:
-    done = _ansible("ansible-doc", "-t", "module", module)
-    assert done.returncode == 0, done.stderr
-    assert "EXAMPLES" in done.stdout
-    assert "failed" not in done.stderr.lower()
-
-
-def test_ansible_doc_shows_the_plugin() -> None:
-    done = _ansible("ansible-doc", "-t", "inventory", "zerotier")
-    assert done.returncode == 0, done.stderr
-    assert "hostvars_prefix" in done.stdout
-    assert "failed" not in done.stderr.lower()
