@@ -1,7 +1,7 @@
 # parkmesh: everything a person or CI calls. `make` alone lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo app car mail lab-up lab-down lab-status control ee docs venv test test-quick lint bench drills clean
+.PHONY: help demo app car mail lab-up lab-down lab-status control ee docs venv test test-quick molecule lint bench drills clean
 
 # Which lab: the demonstration's, unless told otherwise. Labs of different names or clones run side by side.
 export PARKMESH_LAB ?= demo
@@ -54,6 +54,9 @@ test: ## Run all tests, linters first
 test-quick: ## Run only what needs no containers
 	@scripts/bootstrap test
 	@.venv/bin/python scripts/run_tests.py --only lint,unit
+
+molecule: venv ## Test a role on a host of its own: make molecule SCENARIO=zerotier (all roles without one)
+	@$(if $(SCENARIO),molecule test --scenario-name $(SCENARIO),.venv/bin/python scripts/scenarios.py)
 
 lint: venv ## Run the linters
 	@.venv/bin/python scripts/run_tests.py --only lint

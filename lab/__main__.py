@@ -1,4 +1,4 @@
-"""Command line of the lab: `python -m lab preflight|up|down|status|summary|mail|cgnat|exec|daemon`."""
+"""Command line of the lab: `python -m lab preflight|up|down|host-up|host-down|status|summary|mail|cgnat|exec|daemon`."""
 
 import argparse
 import os
@@ -18,6 +18,8 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser("up", help="start the lab, or continue starting it")
     down = commands.add_parser("down", help="remove exactly what the lab made")
     down.add_argument("--all", action="store_true", help="also the base images and their cache")
+    for verb, what in {"up": "start a host for a molecule scenario", "down": "remove it"}.items():
+        commands.add_parser(f"host-{verb}", help=what).add_argument("scenario")
     status = commands.add_parser("status", help="what runs and how it is")
     status.add_argument("--json", action="store_true", help="as JSON")
     commands.add_parser("summary", help="how to use the lab: addresses, sign-in, commands")
@@ -64,6 +66,10 @@ def _run(options: argparse.Namespace) -> int:
             from lab.commands import down
 
             down.down(lab, everything=options.all)
+        case "host-up" | "host-down":
+            from lab.commands import role_host
+
+            (role_host.up if options.command == "host-up" else role_host.down)(lab, options.scenario)
         case "status":
             from lab.commands import status
 
