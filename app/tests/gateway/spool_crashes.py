@@ -192,7 +192,7 @@ def _pass_by(spool: Spool, world: World, event: str, now: int) -> None:
 
 
 def _was_set_aside(folder: Path) -> bool:
-    return any(".corrupt-" in path.name for path in folder.iterdir())
+    return any(".corrupt-" in path.name or ".salvage-" in path.name for path in folder.iterdir())
 
 
 def _judge_list(spool: Spool, world: World) -> None:

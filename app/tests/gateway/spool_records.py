@@ -19,6 +19,12 @@ def events(spool: Spool, limit: int = 100) -> list[Event]:
     return [msgspec.json.decode(record, type=Event) for record in spool.batch(limit)]
 
 
+def salvage(spool: Spool, now: int = NOW) -> None:
+    """Bring over all that a damaged spool still gives, as the agent does beside its work."""
+    while spool.salvage(now):
+        pass
+
+
 def reopen(spool: Spool, now: int = NOW + 1) -> Spool:
     spool.close()
     return Spool(spool.path, now=now)

@@ -147,6 +147,7 @@ class Work:
             self.spool.flush_marks()
         else:
             self.spool.recover(self.now)
+        self.spool.salvage(self.now)
         self.spool.forget(self.now)
 
     def again(self) -> None:

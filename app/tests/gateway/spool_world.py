@@ -150,6 +150,8 @@ class Line:
     async def drain(self) -> None:
         """Send everything; a conflict is followed, and nothing may need more tries than there are batches."""
         tries = 0
+        while self._spool.salvage(self._clock()):
+            pass
         while self._spool.counts().backlog:
             tries += 1
             assert tries < 50, f"the backlog doesn't drain: {self._spool.counts()}"
@@ -159,6 +161,8 @@ class Line:
                 if type(error).__name__ != "_Failed":
                     raise
             self._spool.recover(self._clock())  # as the agent does, now and then
+            while self._spool.salvage(self._clock()):
+                pass
 
 
 async def _now(work: Callable[[], Any]) -> Any:

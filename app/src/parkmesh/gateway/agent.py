@@ -98,10 +98,14 @@ async def run(
 
 
 async def _keep_on_disk(spool: Spool, decider: Decider, sync: Sync, clock: TrustedClock) -> None:
-    """Bring the spool back to its disk as soon as that takes writes, keep its reserve and its marks, and note the
-    trusted time."""
+    """Bring the spool back to its disk as soon as that takes writes, keep its reserve and its marks, bring over what a
+    damaged one still gives, and note the trusted time."""
     noted, flushed = 0, time.monotonic()
     while True:
+        if spool.salvaging:
+            while await asyncio.to_thread(spool.salvage, clock()):
+                pass
+            sync.wake()
         if time.monotonic() - flushed >= _MARKS_S:
             flushed = time.monotonic()
             await asyncio.to_thread(spool.flush_marks)
@@ -242,6 +246,7 @@ async def _run(
                 "access_list_epoch": decider.list_epoch,
                 "storing": "memory" if spool.in_memory else "disk",
                 "disk_error": spool.disk_error,
+                "salvaging": spool.salvaging,
                 "access_list_whole": decider.list_whole,
                 "rules_known": decider.rules_known,
                 "server_skew_ms": decider.server_skew_ms,

@@ -48,6 +48,8 @@ async def drain(config: Config, token: str, within_s: float) -> Drained:
         async with httpx.AsyncClient(trust_env=False, headers={"Authorization": f"Bearer {token}"}) as client:
             decider = Decider(config, spool, _no_pulse, clock=clock)
             try:
+                while spool.salvage(clock()):
+                    pass
                 decider.stop()
                 await decider.run()
                 sync = Sync(config, spool, decider, client, clock=clock)

@@ -22,20 +22,19 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.gateway import list_copy, spool_log, spool_marks, spool_memory
+from parkmesh.gateway import list_copy, spool_log, spool_marks, spool_memory, spool_salvage
 from parkmesh.gateway.reserve import Reserve
 from parkmesh.gateway.spool_log import LogEnd, LogIndex
 from parkmesh.gateway.spool_marks import Marks, MarksFile
+from parkmesh.gateway.spool_salvage import Begun, Salvage
 from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, has_all_columns, readable
 from parkmesh.protocol.edge import (
     GAP_MEMORY_LOST,
-    GAP_SPOOL,
     GAP_SPOOL_END_LOST,
     GAP_SPOOL_LOST,
     GAP_SPOOL_PUT_BACK,
@@ -63,8 +62,6 @@ _NEVER = 2**62
 _OUTSIDE_KEPT_MS = 30 * 86_400_000
 _INBOX_ROWS = 5_000
 _CODES_TOLD = "codes_told"
-_TOLD = "loss_told"
-"""The state with the marks up to which a loss has been told."""
 _NOT_KEPT = 0
 """The id of a message that even the memory had no room for; no row has it."""
 
@@ -245,6 +242,9 @@ class Spool:
         self._waiting_on_disk = self._bytes = self._waiting = 0
         self._disk: sqlite3.Connection | None = None
         self._log: LogIndex | None = None
+        self._log_end: LogEnd | None = None
+        self._was_on_disk = False
+        self._salvages: list[Salvage] = []
         self._lock_file = self._lock()
         try:
             self._disk = self._open_with_reserve(now)
@@ -258,7 +258,7 @@ class Spool:
             self._let_go()
             raise
         else:
-            self._db = self._disk
+            self._db, self._was_on_disk = self._disk, True
             self._weigh()
             self._note_lost_memory(now)
             self._reserve.take()
@@ -322,26 +322,27 @@ class Spool:
         noted = self._marks.read()
         # The epoch is the creation's time: a new spool's is larger than any before it, also where the clock is behind.
         new_epoch = max(now, noted.epoch + 1 if noted is not None else 0)
-        set_aside = False
         log_size = spool_log.size(self.path)
         try:
+            aside = False
             try:
-                db, end = self._connect(now, new_epoch)
+                db = self._connect(now, new_epoch)
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF not in _DAMAGED:
                     raise
-                set_aside = True
-            if set_aside:
-                # A broken file must not keep a gate shut: set it aside for a person to look at, start anew, and say so.
-                for suffix in ("", "-wal", "-shm"):
-                    broken = self.path.with_name(self.path.name + suffix)
-                    if broken.exists():
-                        broken.rename(self.path.with_name(f"{self.path.name}.corrupt-{now}{suffix}"))
-                db, end = self._connect(now, new_epoch)
-            cut = False
-            if noted is not None and end is not None and log_size > 0 and not set_aside:
-                cut = end.has_lost_its_end(noted.end)
-            self._tell_loss(db, noted, now, set_aside=set_aside, cut=cut)
+                aside = True
+            end = self._log_end
+            cut = noted is not None and end is not None and log_size > 0 and end.has_lost_its_end(noted.end)
+            if aside:
+                # A broken file must not keep a gate shut: set it aside, start anew, and take of it what it still gives.
+                exact = noted is not None and (self._was_on_disk or noted.end == (end if log_size else LogEnd()))
+                spool_salvage.set_aside(self.path, now)
+                db = self._connect(now, new_epoch)
+                self._begin_salvage(db, Begun(noted, exact, cut, held=self._was_on_disk))
+            else:
+                if all(spool_salvage.begun(db, file) is not None for file in spool_salvage.pending(self.path)):
+                    self._tell_loss(db, noted, now, cut=cut)
+                self._begin_salvage(db, Begun(noted, exact=False, cut=cut))
         except sqlite3.Error as error:
             raise self._error(error) from None
         except OSError as error:
@@ -349,38 +350,94 @@ class Spool:
         return db
 
     @staticmethod
-    def _tell_loss(db: sqlite3.Connection, noted: Marks | None, now: int, *, set_aside: bool, cut: bool) -> None:
-        """Tell by a gap what a spool misses: one that was set aside or is gone, or whose log was ``cut``.
+    def _tell_loss(db: sqlite3.Connection, noted: Marks | None, now: int, *, cut: bool) -> None:
+        """Tell by a gap what a spool misses: one that is gone, or whose log was ``cut``.
 
         The gap comes after all that waits, so that this gets the numbers again under which the server may have it.
         """
         found = spool_marks.of(db, db.execute("SELECT count(*) FROM waiting").fetchone()[0])
-        missing = spool_marks.lost(noted, found, cut=cut) if noted is not None else 0
-        is_behind = noted is not None and (cut or found.is_behind(noted))
-        if not set_aside and not is_behind:
+        if noted is None or not (cut or found.is_behind(noted)):
             return
+        missing = spool_marks.lost(noted, found, cut=cut)
         is_new = not found.records and not found.messages
         with db:
             db.execute("BEGIN IMMEDIATE")
             if missing:
                 gap = Gap(1, Times(now), GAP_SPOOL_LOST if is_new else GAP_SPOOL_END_LOST, missing)
                 db.execute("INSERT INTO waiting (lane, body) VALUES (?, ?)", (_LANE_ACCESS, _encode(gap)))
-            elif set_aside:
-                db.execute(ADD_GAP, (GAP_SPOOL, 1, now))
-            if noted is not None and is_behind:
-                spool_marks.catch_up(db, noted)
-                db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (_TOLD, msgspec.json.encode(noted)))
+            spool_marks.catch_up(db, noted)
+            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (spool_salvage.TOLD, msgspec.json.encode(noted)))
         if missing:
             log.error("the spool has lost %d records, or fewer", missing)
 
+    # what was set aside
+
+    def _begin_salvage(self, db: sqlite3.Connection, known: Begun) -> None:
+        """Take up the files that were set aside, now or by a process that ended before it was done with them."""
+        for salvage in self._salvages:
+            salvage.close()
+        self._salvages = []
+        files = spool_salvage.pending(self.path)
+        for file in files:
+            one = spool_salvage.begun(db, file)
+            if one is not None and one.done:
+                spool_salvage.finished(db, file)
+                continue
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                if one is None:
+                    spool_salvage.begin(db, file, known, newest=file == files[-1])
+                else:
+                    spool_salvage.note(db, file, msgspec.structs.replace(one, tries=one.tries + 1))
+            one = spool_salvage.begun(db, file)
+            assert one is not None
+            self._salvages.append(Salvage(file, one, spool_marks.of(db, 0).records))
+            log.error("%s is damaged: what can still be read of it is brought over", file)
+
+    @property
+    def salvaging(self) -> bool:
+        """Tell whether there is more of a damaged spool to be brought over. Until then no record gets a number."""
+        return bool(self._salvages)
+
+    def salvage(self, now: int) -> bool:
+        """Bring over a piece more of a spool that was set aside, off the event loop; at the end tell at ``now`` (ms)
+        what is missing. Return True where more can be done at once."""
+        with self._mutex:
+            if not self._salvages or self.in_memory:
+                return False
+            one = self._salvages[0]
+        more = one.read()  # without the mutex: a failing disk may take its time
+        with self._mutex:
+            if self.in_memory or one not in self._salvages[:1]:
+                return False
+            try:
+                with self._transaction() as db:
+                    fresh = one.write(db) if more else []
+                    self._bytes += sum(map(len, fresh))
+                    self._waiting += len(fresh)
+                    lost = None if more else one.finish(db, now)
+            except SpoolError as error:
+                log.warning("%s: what was set aside is taken up again later", error)
+                return False
+            if more:
+                one.written()
+                return True
+            one.close()
+            self._salvages.remove(one)
+            spool_salvage.finished(self._db, one.file)
+            self._weigh()
+            self._note_marks()
+        log.error("%s is done with: %s", one.file, "some may be lost" if lost is None else f"{lost} lost at most")
+        return bool(self._salvages)
+
     def _go_to_memory(self, why: str, now: int) -> None:
         """Go on in memory: in the numbering of the disk's spool if that can still be read."""
-        source = self._disk or self._opened_to_read()
+        source = self._disk or spool_salvage.opened_to_read(self.path)
         self._waiting_on_disk = 0
         with suppress(sqlite3.Error):
             if source is not None:
                 self._waiting_on_disk = source.execute("SELECT count(*) FROM waiting").fetchone()[0]
-        self._db, self._fork = spool_memory.begin(source, now)
+        self._db, self._fork = spool_memory.begin(source, now, self._marks.last)
         if source is not None and source is not self._disk:
             source.close()
         self.disk_error, self.in_memory = why, True
@@ -389,19 +446,6 @@ class Spool:
         with suppress(OSError):
             self._marker.touch()
         log.error("%s; going on in memory: what is recorded now is lost if the gateway stops", why)
-
-    def _opened_to_read(self) -> sqlite3.Connection | None:
-        """Open the file of a spool that can't be written. Without a log beside it, the file is all there is of it."""
-        wal = self.path.with_name(self.path.name + "-wal")
-        try:
-            whole = "" if wal.exists() and wal.stat().st_size else "&immutable=1"
-            db = sqlite3.connect(
-                f"file:{quote(str(self.path))}?mode=ro{whole}", uri=True, isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error):
-            return None
-        db.text_factory = readable
-        return db
 
     def _carry_on(self, error: SpoolError) -> bool:
         """Tell whether a call that failed with ``error`` can be done again, after the reserve or memory took over."""
@@ -443,6 +487,7 @@ class Spool:
                     self._let_go_of_disk()
                 return False
             self._db, self.in_memory, self.disk_error, self._doubted = self._disk, False, None, False
+            self._was_on_disk = True
             self._lost.clear()
             self._waiting_on_disk = 0
             memory.close()
@@ -462,8 +507,9 @@ class Spool:
                 self._disk.close()
             self._disk = None
 
-    def _connect(self, now: int, new_epoch: int) -> tuple[sqlite3.Connection, LogEnd | None]:
-        """Open the spool's file; return it and where its log ended, if that is known."""
+    def _connect(self, now: int, new_epoch: int) -> sqlite3.Connection:
+        """Open the spool's file, and find where its log ended, if that is known."""
+        self._log_end = None
         if self._log is not None:
             self._log.close()
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
@@ -472,10 +518,13 @@ class Spool:
                 # Without a word SQLite goes on with a journal whose end a power cut can take back.
                 raise _no_log()
             db.execute("PRAGMA synchronous = FULL")
+            try:
+                db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            finally:  # SQLite looks at the log when it reads
+                self._log = LogIndex(self.path)
+                self._log_end = self._log.end()
             if not _is_sound(db, thorough=self._doubted):
                 raise _corrupt("what is stored is damaged")
-            self._log = LogIndex(self.path)
-            end = self._log.end()
             db.text_factory = readable
             db.executescript(SCHEMA)
             if not has_all_columns(db):
@@ -500,7 +549,7 @@ class Spool:
             os.fsync(directory)
         finally:
             os.close(directory)
-        return db, end
+        return db
 
     def _mend_numbers(self, db: sqlite3.Connection, now: int, new_epoch: int) -> None:
         """Put right the numbers that a damaged disk has made none: without them nothing could start."""
@@ -533,6 +582,10 @@ class Spool:
                 self._disk.close()
             if self._log is not None:
                 self._log.close()
+            for salvage in self._salvages:
+                salvage.close()
+            if not spool_log.size(self.path):
+                self._marks.note_empty_log()
             self._marks.close()
             self._let_go()
 
@@ -744,9 +797,20 @@ class Spool:
             have = db.execute("SELECT count(*) FROM numbered").fetchone()[0]
             if have < limit:
                 self._number(db, limit - have, now)
-            rows = db.execute(f"{_NUMBERED} ORDER BY seq LIMIT ?", (limit,)).fetchall()
+            bodies = [body for (body,) in db.execute(f"{_NUMBERED} ORDER BY seq LIMIT ?", (limit,)).fetchall()]
+            if b"" in bodies:
+                bodies = self._up_to_a_hole(db, bodies, now)
         self._lost.clear()  # they are gaps now
-        return [msgspec.Raw(body) for (body,) in rows]
+        return [msgspec.Raw(body) for body in bodies]
+
+    def _up_to_a_hole(self, db: sqlite3.Connection, bodies: list[bytes], now: int) -> list[bytes]:
+        """Return what comes before a numbered record that the disk doesn't give any more. The server's answer to it
+        tells whether the server has that one, too. If not, it is the first one then, and becomes a gap."""
+        if not bodies[0]:
+            first = db.execute("SELECT min(seq) FROM numbered").fetchone()[0]
+            bodies[0] = _encode(Gap(first, Times(now), "damaged_record", 1))
+            db.execute("UPDATE numbered SET body = ? WHERE seq = ?", (bodies[0], first))
+        return bodies[: bodies.index(b"")] if b"" in bodies else bodies
 
     @_carried_on
     def first_seq(self) -> int | None:
@@ -771,6 +835,8 @@ class Spool:
             db.execute("DELETE FROM numbered WHERE seq <= ?", (seq,))
 
     def _number(self, db: sqlite3.Connection, count: int, now: int) -> None:
+        if self._salvages and not self.in_memory:
+            return  # what comes of the damaged spool is older
         seq = self._meta("next_seq")
         events: list[Event] = []
         for kind, dropped, since in db.execute("SELECT kind, dropped, since FROM gaps LIMIT ?", (count,)).fetchall():
@@ -821,6 +887,7 @@ class Spool:
         """
         epoch = max(now, self.epoch + 1, above + 1)
         with self._transaction() as db:
+            lost = max(0, lost - self._told_lost(db, above))
             rows = db.execute(f"{_NUMBERED} ORDER BY seq").fetchall()
             db.execute("DELETE FROM numbered")
             for number, (body,) in enumerate(rows, 1):
@@ -831,7 +898,7 @@ class Spool:
                 db.execute(
                     "INSERT INTO numbered VALUES (?, ?)", (number, _encode(msgspec.structs.replace(event, seq=number)))
                 )
-            gaps = [("lost_by_server", lost, now)] if lost > 0 else []
+            gaps = [("lost_by_server", lost, now)] if lost else []
             if put_back is not None and not self._was_told(db, above, put_back):
                 gaps += [(GAP_SPOOL_PUT_BACK, 1, now)]
             db.executemany(ADD_GAP, gaps)
@@ -839,9 +906,17 @@ class Spool:
             db.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
         self.epoch = epoch
 
+    def _told_lost(self, db: sqlite3.Connection, epoch: int) -> int:
+        """Return how many numbered records of an epoch may be in a loss that was told already."""
+        told = _decoded(self._state(db, spool_salvage.TOLD), Marks)
+        if told is None or not told.epoch == epoch == self.epoch:
+            return 0
+        first = db.execute("SELECT min(seq) FROM numbered").fetchone()[0] or 0
+        return told.backlog if first <= told.next_seq else 0
+
     def _was_told(self, db: sqlite3.Connection, epoch: int, seq: int) -> bool:
         """Tell whether the number ``seq`` belongs to a loss that the marks told."""
-        told = _decoded(self._state(db, _TOLD), Marks)
+        told = _decoded(self._state(db, spool_salvage.TOLD), Marks)
         return told is not None and told.epoch == epoch and seq < told.next_seq
 
     @_carried_on

@@ -13,6 +13,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from parkmesh.gateway.spool_log import LogEnd
@@ -75,7 +76,12 @@ def of(db: sqlite3.Connection, waiting: int, end: LogEnd | None = None) -> Marks
 
 def catch_up(db: sqlite3.Connection, noted: Marks) -> None:
     """Go on with ids above those that are noted, within the transaction that tells of the loss: it is told once."""
-    for table, last in zip(_TABLES, (noted.records, noted.messages), strict=True):
+    go_on_above(db, noted.records, noted.messages)
+
+
+def go_on_above(db: sqlite3.Connection, records: int, messages: int) -> None:
+    """Give the next records and messages ids above these."""
+    for table, last in zip(_TABLES, (records, messages), strict=True):
         db.execute("DELETE FROM sqlite_sequence WHERE name = ? AND seq < ?", (table, last))
         db.execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT ?, ? "
@@ -118,6 +124,16 @@ class MarksFile:
             body = _SLOT.pack(_MAGIC, turn, *_fields(marks))
             os.pwrite(self._file, body + _SUM.pack(zlib.crc32(body)), turn % 2 * _LENGTH)
             self._turn, self._last, self._on_disk = turn, marks, False
+
+    @property
+    def last(self) -> Marks | None:
+        """What was noted or read last."""
+        return self._last
+
+    def note_empty_log(self) -> None:
+        """Note that SQLite has brought its log into the file and removed it, as it does at the end of a process."""
+        if self._last is not None:
+            self.note(msgspec.structs.replace(self._last, end=LogEnd()))
 
     def flush(self) -> None:
         """Wait until the disk has the marks, if it hasn't."""

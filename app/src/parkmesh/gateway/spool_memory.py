@@ -12,7 +12,10 @@ import sqlite3
 from collections.abc import Mapping
 from contextlib import suppress
 
+from parkmesh.gateway import spool_salvage
+from parkmesh.gateway.spool_marks import Marks
 from parkmesh.gateway.spool_schema import ADD_GAP, BODY, SCHEMA, readable
+from parkmesh.protocol.edge import MAX_BATCH
 
 MOST_PAGES = 4_096
 """Pages of 4 KiB that the memory takes beyond what it begins with: about 40,000 passages."""
@@ -35,15 +38,19 @@ SELECT (SELECT coalesce(min(id), 1) FROM waiting) - (SELECT max(seq) + 1 FROM nu
 """  # noqa: S608 -- a constant
 
 
-def begin(disk: sqlite3.Connection | None, now: int) -> tuple[sqlite3.Connection, bool]:
+def begin(disk: sqlite3.Connection | None, now: int, noted: Marks | None = None) -> tuple[sqlite3.Connection, bool]:
     """Return a spool in memory, and whether it goes on with the numbering of the one on ``disk``.
 
-    A table that the disk doesn't give any more is empty. A new numbering has ``now`` (ms) as its epoch.
+    A table that the disk doesn't give any more is empty. A numbered record that it doesn't give is empty, so that
+    the numbering goes on; ``noted`` are the spool's marks, by which it does so. A new numbering has ``now`` (ms) as its
+    epoch.
     """
     memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     memory.text_factory = readable
     memory.executescript(SCHEMA)
     copied = {table for table in _WORKED_WITH if disk is not None and _copy(disk, memory, table)}
+    if disk is not None and "numbered" not in copied and _copy_numbered(disk, memory, noted):
+        copied |= {"meta", "numbered"}
     # The disk may have been full already while it made the tables.
     memory.execute("INSERT OR IGNORE INTO meta VALUES ('list_version', 0), ('dropped', 0), ('list_epoch', 0)")
     fork = {"meta", "numbered", "inbox"} <= copied and _has_numbers(memory)
@@ -61,6 +68,16 @@ def begin(disk: sqlite3.Connection | None, now: int) -> tuple[sqlite3.Connection
     pages: int = memory.execute("PRAGMA page_count").fetchone()[0]
     memory.execute(f"PRAGMA max_page_count = {pages + MOST_PAGES}")
     return memory, fork
+
+
+def _copy_numbered(disk: sqlite3.Connection, memory: sqlite3.Connection, noted: Marks | None) -> bool:
+    numbers = spool_salvage.numbering(dict(memory.execute("SELECT key, value FROM meta").fetchall()), noted)
+    if numbers is None:
+        return False
+    rows = spool_salvage.all_of(spool_salvage.numbered(disk), 4 * MAX_BATCH)
+    _insert(memory, "meta", [("epoch", numbers[0]), ("next_seq", numbers[1])])
+    _insert(memory, "numbered", [*spool_salvage.as_run(rows, numbers[1])])
+    return True
 
 
 def _has_numbers(memory: sqlite3.Connection) -> bool:
