@@ -116,13 +116,17 @@ async def test_other_events_under_known_numbers_are_refused_and_not_taken_for_st
     async with gateway("gateway-a") as client:
         sensed = {"times": {"received": now - 50_000}}
         # The last one is from a clock that is ahead.
+        lost = {"type": "gap", "seq": 2, "times": {"received": now - 100_000}, "kind": "spool_end_lost", "dropped": 3}
         held = [*(at(seq) for seq in range(1, 7)), state(7, "free", **sensed), at(8, 160_000)]
+        held[1] = lost
         assert (await client.post("/edge/v1/events", json=batch(1, *held))).json() == {"epoch": 1, "acked": 8}
         assert (await client.post("/edge/v1/events", json=batch(1, *held))).json() == {"epoch": 1, "acked": 8}
         for events, other in (
             ([at(3), at(4, 1)], 4),
             ([at(4, gate="main-out")], 4),
             ([at(5), at(6), at(7)], 7),
+            ([at(3), lost | {"seq": 4}], 4),
+            ([at(1), lost | {"kind": "spool_lost"}], 2),
             ([at(6), state(7, "occupied", **sensed), at(8, 160_000), at(9)], 7),
         ):
             answer = await client.post("/edge/v1/events", json=batch(1, *events))

@@ -62,6 +62,13 @@ BEGIN
                     AND o.epoch = v_epoch AND o.seq = u.seq AND o.status = u.status
                     AND o.received_at <= to_timestamp(u.received / 1000.0)
                     AND o.received_at > to_timestamp(u.received / 1000.0) - interval '2 days')
+            UNION ALL
+            -- A gap that tells of a loss mustn't count as known because something else has its number.
+            SELECT u.seq
+            FROM json_to_recordset(p_gaps) AS u(seq bigint, kind text)
+            LEFT JOIN gap s ON s.community_id = v_community AND s.gateway_id = v_gateway AND s.epoch = v_epoch
+                AND s.seq = u.seq
+            WHERE u.seq <= v_mark AND s.kind IS DISTINCT FROM u.kind
         ) o;
         IF v_other IS NOT NULL THEN
             outcome := 'other';
