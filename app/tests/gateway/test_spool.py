@@ -542,8 +542,11 @@ def test_a_record_whose_type_is_damaged_is_set_aside_or_refused_alone(tmp_path: 
     with closing(sqlite3.connect(spool.path)) as db, db:
         db.execute(f"UPDATE {table} SET body = {kind} WHERE rowid = (SELECT min(rowid) FROM {table})")  # noqa: S608
     again = Spool(spool.path, now=NOW + 5)
-    assert len(again.batch(100, NOW + 5)) == 4
-    if table == "numbered":
+    batch = again.batch(100, NOW + 5)
+    assert len(batch) == 4
+    if (table, kind) == ("numbered", "NULL"):  # nothing is left of it
+        assert msgspec.json.decode(batch[0], type=Event) == Gap(1, Times(NOW + 5), "damaged_record", 1)
+    elif table == "numbered":
         assert again.stand_in(1, NOW + 5).kind == "damaged_record"
 
 
