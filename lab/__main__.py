@@ -1,4 +1,4 @@
-"""Command line of the lab: `python -m lab preflight|up|down|host-up|host-down|status|summary|mail|cgnat|exec|daemon`."""
+"""Command line of the lab: `python -m lab`, and one of the commands that `--help` lists."""
 
 import argparse
 import os
