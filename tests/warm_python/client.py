@@ -20,6 +20,5 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
     # Descriptors come with the first byte.
     socket.send_fds(connection, [b"\0"], [0, 1, 2])
     connection.sendall(marshal.dumps((arguments, dict(os.environ), str(Path.cwd()), umask)))
-    connection.shutdown(socket.SHUT_WR)
     answer = connection.recv(1)
 sys.exit(answer[0] if answer else "the server of tests/warm_python is gone")

@@ -1,9 +1,11 @@
 """Fork for each client of ``client.py``: the fork has the client's arguments, environment, folder, input and output."""
 
+import contextlib
 import gc
 import marshal
 import os
 import selectors
+import signal
 import socket
 import sys
 
@@ -48,12 +50,21 @@ def _serve(listener: socket.socket) -> bool:
                 for descriptor in received[0]:
                     os.close(descriptor)
                 selector.register(os.pidfd_open(child), selectors.EVENT_READ, (child, connection))
+                selector.register(connection, selectors.EVENT_READ, child)
+            elif isinstance(key.fileobj, socket.socket):
+                # A client says nothing more: it was killed, and so is what it stands for. Its end comes below, and may
+                # have come in the same round.
+                if key.fileobj.fileno() >= 0:
+                    selector.unregister(key.fileobj)
+                    os.kill(key.data, signal.SIGKILL)
             else:
                 child, connection = key.data
                 selector.unregister(key.fileobj)
                 os.close(key.fd)
                 code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                with connection:
+                with contextlib.suppress(KeyError):
+                    selector.unregister(connection)
+                with connection, contextlib.suppress(ConnectionError):
                     connection.sendall(bytes([code if code >= 0 else 128 - code]))
 
 

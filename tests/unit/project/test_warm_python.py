@@ -7,7 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,28 @@ def test_a_program_that_fails_or_is_killed_has_failed(python: str) -> None:
 def test_what_a_program_ends_with_is_done_before_it_has_ended(python: str, tmp_path: Path) -> None:
     run(python, f"import atexit, pathlib, time; atexit.register(pathlib.Path({str(tmp_path / 'left')!r}).touch)")
     assert (tmp_path / "left").exists()
+
+
+def test_what_a_killed_caller_began_is_killed_and_others_go_on(python: str, tmp_path: Path) -> None:
+    program = f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'part')!r}).write_text(str(os.getpid()))\n"
+    program += f"os.rename({str(tmp_path / 'part')!r}, {str(tmp_path / 'begun')!r}); time.sleep(600)"
+    with subprocess.Popen([python], stdin=subprocess.PIPE, text=True) as caller:
+        assert caller.stdin is not None
+        caller.stdin.write(program)
+        caller.stdin.close()
+        begun = tmp_path / "begun"
+        until(begun.exists)
+        caller.kill()
+    number = begun.read_text()
+    until(lambda: not Path("/proc", number).exists())
+    assert run(python, "print('on')").stdout == "on\n"
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def sent(said: str) -> str:
