@@ -97,3 +97,8 @@ def lab() -> Iterator[RunningLab]:
         yield RunningLab(FIRST)
     finally:
         assert run(FIRST, "down").returncode == 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that two workers end together."""
+    items.sort(key=lambda item: item.path.name != "test_role_removal.py")
