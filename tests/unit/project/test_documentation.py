@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
+from playwright.sync_api import expect, sync_playwright
 
 from scripts import documentation, reference_pages
 
@@ -73,6 +75,30 @@ def test_the_search_finds_words_of_documents_and_of_the_reference(site: Path) ->
     }.items():
         found = {entry["location"].partition("#")[0] for entry in entries if word in entry["text"] + entry["title"]}
         assert place in found, word
+
+
+def test_a_page_opened_from_the_folder_searches_and_asks_nobody(site: Path) -> None:
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("no Chromium here")
+    asked = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--no-first-run"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.click(".md-search__input")
+        page.keyboard.type("keeper")
+        expect(page.locator(".md-search-result__list")).to_contain_text("One run at a time", timeout=60_000)
+        # No page is wider than a phone: what is too wide scrolls by itself.
+        page.set_viewport_size({"width": 390, "height": 844})
+        for name in ("index.html", "production.html", "reference/playbooks.html", "reference/api/schemas.html"):
+            page.goto((site / name).as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 
 
 def test_the_reference_has_every_playbook_role_and_plugin(site: Path) -> None:
@@ -172,6 +198,13 @@ def test_a_diagram_is_drawn_from_its_text(source: Path) -> None:
     assert "<script" not in drawn
 
 
+def with_imported(playbook: Path) -> str:
+    """A playbook's text and that of the playbooks that it imports."""
+    text = playbook.read_text(encoding="utf-8")
+    imported = re.findall(r"import_playbook: ([\w.-]+)$", text, re.MULTILINE)
+    return text + "".join(with_imported(playbook.parent / name) for name in imported)
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_documents_commands_name_playbooks_and_inputs_that_there_are(document: Path) -> None:
     text = document.read_text(encoding="utf-8").replace("\\\n", " ")
@@ -180,7 +213,7 @@ def test_a_documents_commands_name_playbooks_and_inputs_that_there_are(document:
         for name in named:
             playbook = ROOT / "playbooks" / name
             assert playbook.is_file(), line
-            known = playbook.read_text(encoding="utf-8") + (ROOT / "playbooks/tasks/hold-lease.yml").read_text()
+            known = with_imported(playbook) + (ROOT / "playbooks/tasks/hold-lease.yml").read_text()
             for variable in re.findall(r"-e (\w+)=", line):
                 assert re.search(rf"\b{variable}\b", known), f"{variable}: {line}"
 
