@@ -213,7 +213,7 @@ def make_nat_instance(lab: RunningLab, instance: str, folder: Path) -> None:
         env={**lab.podman.environment, "ANSIBLE_NOCOLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
