@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -269,9 +268,7 @@ def test_paths_are_direct_to_gateways_behind_both_kinds_of_carrier_nat(network: 
     assert all((f"{core}.31", 9993) in each for each in seen)
 
 
-def test_a_killed_nat_instance_comes_back_under_its_address_and_the_other_zone_is_left_alone(
-    network: Network, record_property: Any
-) -> None:
+def test_a_killed_nat_instance_comes_back_under_its_address_and_the_other_zone_is_left_alone(network: Network) -> None:
     before = {zone: network.nat(zone) for zone in ZONES}
     network.lab.podman.run("kill", network.lab.container(before["a"]))
     # What was under way has come a moment later.
@@ -292,8 +289,7 @@ def test_a_killed_nat_instance_comes_back_under_its_address_and_the_other_zone_i
         after["a"], "systemctl show --value -p UserspaceTimestampMonotonic -p FinishTimestampMonotonic"
     ).split()
     started, finished = (int(mark) / 1e6 for mark in marks)
-    for name, value in (("away_s", back - killed), ("boot_s", finished - started)):
-        record_property(name, round(value, 1))
+    print(f"away for {back - killed:.1f} s, of which the boot took {finished - started:.1f} s")
     assert back - killed - (finished - started) <= 10
     other = [killed, *answers("b")]
     assert max(later - earlier for earlier, later in pairwise(other)) < 1
