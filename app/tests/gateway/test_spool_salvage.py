@@ -8,8 +8,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import pytest
+from parkmesh.gateway import spool_salvage
 from parkmesh.gateway.spool import Spool
 from parkmesh.protocol.edge import Event, Gap, Passage, PresenceUpdate, SpaceState
 from spool_records import NOW, events, passage, reopen, salvage, state
@@ -218,3 +220,26 @@ def test_a_disk_that_reads_slowly_ends_it_in_time(spool: Spool, world: World) ->
     assert not again.salvaging
     told = drained(again, world)
     assert told_lost(told) > 100
+
+
+def test_a_disk_that_is_full_at_its_begin_loses_nothing_of_it(
+    spool: Spool, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool.receive("cam", NOW, "event", b"read")
+    spool.close()
+    with closing(sqlite3.connect(spool.path)) as db:
+        [(index,)] = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'known_at'").fetchall()
+    spoil(spool.path, index)
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    with monkeypatch.context() as patched:
+        patched.setattr(spool_salvage, "begin", Mock(side_effect=full))
+        again = Spool(spool.path, now=NOW + 5)
+    assert again.in_memory
+    again.append(passage(9_999, NOW + 999))
+    assert len(events(again)) == 1
+    assert again.recover(NOW + 6)
+    told = drained(again, world)
+    assert sorted(set(plates(told))) == [*(f"{i:04d}BCD" for i in range(RECORDS)), "9999BCD"]
+    assert told_lost(told) == 0
+    assert [read.body for read in again.unsettled()] == [b"read"]

@@ -387,6 +387,8 @@ class Spool:
                 db.execute("BEGIN IMMEDIATE")
                 if one is None:
                     spool_salvage.begin(db, file, known, newest=file == files[-1])
+                    # What is in memory began as a copy of the new file, not of the damaged one.
+                    self._fork = self._fork and known.held
                 else:
                     spool_salvage.note(db, file, msgspec.structs.replace(one, tries=one.tries + 1))
             one = spool_salvage.begun(db, file)
