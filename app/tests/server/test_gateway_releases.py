@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 import pytest
 import release_files
+from page_visitor import visiting
 from parkmesh.gateway.release_fetch import Fetch, Fetched, FetchError
 from parkmesh.protocol import releases
 from parkmesh.server.commands import release_publication
@@ -81,6 +82,12 @@ async def test_a_gateway_is_told_fetches_only_what_it_lacks_and_reports(
             report = {"serial": 7, "result": result, "reason": f"why {result}"}
             assert (await a.post("/edge/v1/release-report", json=report)).status_code == 204
             assert (await shown(filled))["gateway-a"] == (7, state, f"why {result}")
+            async with visiting(server.web, "desk@parkmesh.example") as desk:
+                page = (await desk.get("/gateways")).text
+            words = {"wanted": "Fetches it at its next contact, and tries it", "kept": "Took it"}
+            assert f"Release 000000000007: {words[state]}" in page
+            assert f"why {result}" in page
+            assert page.count('data-testid="release"') == 1, "the other gateway has no order"
         assert await told(a) == 0
         # What is done is done, and another gateway has no say in it.
         for client in (a, b):

@@ -63,6 +63,18 @@ class GatewayHealth(Health):
     states: list[State]
 
 
+class ReleaseOrder(Struct, frozen=True):
+    """A release that a gateway should fetch, and how it went. ``state`` is ``wanted`` until the gateway has kept it,
+    put back what ran before, or refused it; ``reason``: why not, or why not yet."""
+
+    serial: int
+    release: str
+    state: str
+    reason: str
+    ordered_at: datetime
+    reported_at: datetime | None
+
+
 @dataclass(frozen=True)
 class Summary:
     """``states`` counts gateways; one in several states is in the count of each."""
@@ -116,6 +128,26 @@ async def gateways(
         limit,
     )
     return [GatewayHealth(**row) for row in rows]
+
+
+async def release_orders(
+    connection: Connection, gateways: list[tuple[str, str]]
+) -> dict[tuple[str, str], ReleaseOrder]:
+    """Return what these gateways ``(community, name)`` should fetch; none for those that nothing was ordered for."""
+    rows = await connection.fetch(
+        """
+        SELECT c.name AS community, g.name AS gateway, o.serial, r.release, o.state, o.reason, o.ordered_at,
+               o.reported_at
+        FROM unnest($1::text[], $2::text[]) AS wanted(community, gateway)
+        JOIN community c ON c.name = wanted.community
+        JOIN gateway g ON g.community_id = c.id AND g.name = wanted.gateway
+        JOIN gateway_release_order o ON o.community_id = g.community_id AND o.gateway_id = g.id
+        JOIN gateway_release r USING (serial)
+        """,
+        [community for community, _ in gateways],
+        [name for _, name in gateways],
+    )
+    return {(community, gateway): ReleaseOrder(*order) for community, gateway, *order in rows}
 
 
 async def summary(connection: Connection) -> Summary:

@@ -32,6 +32,12 @@ HEALTH = {
     "silent": N_("Camera sends nothing"),
     "devices": N_("Device needs care"),
 }
+RELEASE = {
+    "wanted": N_("Fetches it at its next contact, and tries it"),
+    "kept": N_("Took it"),
+    "put back": N_("Put back what ran before"),
+    "refused": N_("Refused it"),
+}
 DEVICE_FAULT = {
     "battery_low": N_("Battery is low"),
     "tilted": N_("Sensor is tilted"),
@@ -279,6 +285,7 @@ TABLES = {
     "rule": RULE,
     "health": HEALTH,
     "device-fault": DEVICE_FAULT,
+    "release": RELEASE,
     "erased": ERASED,
     "erased-account": ERASED_ACCOUNT,
     "held": HELD,

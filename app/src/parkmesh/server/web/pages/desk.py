@@ -61,11 +61,13 @@ async def show_gateways(visit: Visit) -> Response:
             state=known,
             search=search or None,
         )
+        orders = await desk.release_orders(connection, [(item.community, item.name) for item in found])
     gateways, turns = visit.turned(paged, found, lambda item: (item.community, item.name))
     return render(
         visit,
         "desk_gateways.html",
         gateways=gateways,
+        orders=orders,
         summary=summary,
         search=search,
         state=known or "",
