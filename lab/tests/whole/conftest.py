@@ -99,6 +99,11 @@ def lab() -> Iterator[RunningLab]:
         assert run(FIRST, "down").returncode == 0
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that two workers end together."""
+    """Keep the tests of a file, and those that share the lab, on one worker; begin with what takes longest, so that two
+    workers end together."""
+    for item in items:
+        shared = "lab" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group(FIRST if shared else item.path.stem))
     items.sort(key=lambda item: item.path.name != "test_role_removal.py")
