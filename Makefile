@@ -55,7 +55,7 @@ test-quick: ## Run only what needs no containers
 	@scripts/bootstrap test
 	@.venv/bin/python scripts/run_tests.py --only lint,unit
 
-molecule: venv ## Test a role on a host of its own: make molecule SCENARIO=zerotier (all roles without one)
+molecule: venv ## Test a role on a host of its own: make molecule SCENARIO=zerotier (all without it)
 	@$(if $(SCENARIO),molecule test --scenario-name $(SCENARIO),.venv/bin/python scripts/scenarios.py)
 
 lint: venv ## Run the linters

@@ -124,6 +124,7 @@ def stages() -> dict[str, list[Step]]:
         "lab": [
             # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot.
             pytest("lab", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder", "lab/tests/whole"),
+            Step("scenarios", ["python", "scripts/scenarios.py"], RESULTS / "scenarios.xml"),
             Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
         ],
     }

@@ -1,4 +1,4 @@
-"""The roles of on-premises hosts on a host that boots systemd: `absent` takes back what `present` made.
+"""Roles that share a host, on one that boots systemd: `absent` takes back what `present` made.
 
 All of them run one after the other on the same host, as on a bench; what is on it afterwards is compared with what was
 on it before. Needs root and podman; the host is a container of a lab of its own, which is never up.
@@ -32,9 +32,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 # In the order in which they come; they go in the reverse order. parking_runtime comes and goes with those that use it.
-ROLES = ("ops_access", "nat_instance", "zerotier_controller", "parking_gateway", "parking_simulator", "parking_app")
-# What a person must ask for by name: homes, records, identities.
-KEPT = {"/home/ops", "/var/lib/parkmesh", "/var/lib/zerotier-one"}
+# Roles that share nothing with others have molecule scenarios of their own.
+ROLES = ("zerotier_controller", "parking_gateway", "parking_simulator", "parking_app")
+# What a person must ask for by name: records, identities.
+KEPT = {"/var/lib/parkmesh", "/var/lib/zerotier-one"}
 # What packages and the system itself write.
 NOISE = re.compile(
     r"/etc/(apt/|(passwd|group|shadow|gshadow|subuid|subgid)-|\.pwd\.lock|ld\.so\.cache|resolv\.conf)"
@@ -136,9 +137,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     (folder / "token").write_text(token)
     variables = {
         "token": token,
-        "ops_access_authorized_keys": [
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDcKZXhhbXBsZQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA a"
-        ],
         "zerotier_package_source": "file",
         "zerotier_package_file": package,
         "zerotier_controller_authtoken_file": str(folder / "token"),
@@ -159,7 +157,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         },
         # There is no AWS behind this host: the units of an app server are enabled and not started.
         "parking_app_image": True,
-        "nat_instance_image": True,
     }
     name = lab.thing("bench")
     podman.run("rm", "--force", "--ignore", name)
@@ -182,7 +179,7 @@ def test_absent_takes_back_what_present_made_and_nothing_else(machine: Machine) 
     assert "table inet parkmesh" in machine.podman.shell(machine.name, "nft list tables")
     assert machine.play("present") == 0, "a second run changes nothing"
     made = machine.files() - files
-    assert {"/etc/parkmesh/gateway.token", "/opt/parkmesh/current", "/home/ops/.ssh/authorized_keys"} <= made
+    assert {"/etc/parkmesh/gateway.token", "/opt/parkmesh/current"} <= made
     assert list((machine.folder / "moons").iterdir())
     assert machine.play("absent", "--check") > 0
     assert made <= machine.files() - files
@@ -193,7 +190,7 @@ def test_absent_takes_back_what_present_made_and_nothing_else(machine: Machine) 
     assert {path for path in left if not any(path == kept or path.startswith(f"{kept}/") for kept in KEPT)} == set()
     assert files - machine.files() == set()
     assert {"/var/lib/parkmesh/spool.db", "/var/lib/zerotier-one/identity.secret"} <= left
-    assert not {path for path in left if path.endswith(("authtoken.secret", "authorized_keys", "local.conf", ".moon"))}
+    assert not {path for path in left if path.endswith(("authtoken.secret", "local.conf", ".moon"))}
     # The records' owner stays with them, and the user that ZeroTier's package made with the identity.
     assert machine.accounts() - accounts == {"parkmesh", "zerotier-one"}
     assert list((machine.folder / "moons").iterdir()) == []

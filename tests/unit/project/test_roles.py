@@ -86,7 +86,7 @@ ON_PREMISES = [role for role in ROLES if not role.name.startswith("aws_")]
 
 @pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
 def test_roles_of_hosts_can_be_taken_back(role: Path) -> None:
-    """What `absent` does is tested on a host, by lab/tests/whole/test_role_removal.py."""
+    """What `absent` does is tested on a host, by the role's molecule scenario or test_role_removal.py."""
     state = options(role)[f"{role.name}_state"]
     assert (state["choices"], state["default"]) == (["present", "absent"], "present")
     assert all((role / "tasks" / f"{choice}.yml").exists() for choice in state["choices"])
