@@ -20,6 +20,8 @@ import botocore.session
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/[0-9]{8}/[^/]+/([^/]+)/aws4_request")
 _RPC = re.compile(r"/service/[^/]+/operation/(\w+)$")
 _FORM_BYTES = 1 << 20
+_COPIES = ("CopyObject", "UploadPartCopy")
+"""Operations of S3 that no playbook uses. They would be taken for those that send the content."""
 
 
 class Call(NamedTuple):
@@ -87,7 +89,11 @@ def _forms(service: str) -> list[tuple[str, str, re.Pattern[str], Mapping[str, l
     model = session.get_service_model(service)
     forms = []
     for name in model.operation_names:
-        http = model.operation_model(name).http
+        operation = model.operation_model(name)
+        # One that is deprecated has the form of the one that came after it; copies have a header besides.
+        if operation.deprecated or name in _COPIES:
+            continue
+        http = operation.http
         path, _, wanted = http.get("requestUri", "/").partition("?")
         pattern = re.sub(
             r"\\{(\w+)(\\\+)?\\}", lambda part: ".+" if part[2] else "[^/]+", re.escape(path.rstrip("/") or "/")

@@ -1,11 +1,16 @@
-"""lab.aws on a free port, and playbooks run against it as a person runs them."""
+"""lab.aws on a free port, and playbooks run against it as a person runs them.
+
+What they call of AWS is noted, and compared with the operators' policies when all tests are through.
+"""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +19,50 @@ from typing import Any
 import boto3
 import pytest
 
+from scripts import operator_policies
+
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORY = Path(__file__).with_name("inventory")
 REGION = "eu-west-1"
 # Modules blank out what equals a secret in all they return: this must not be part of any name.
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": "emulated-secret-key"}
+
+
+PLAYBOOKS_OF_TESTS = {"bake": "bake-image", "egress": "provision-egress", "replace": "", "hold": "hold-lease"}
+"""What the playbooks in tests/emulator/playbooks stand for; empty for a part of one."""
+SEEN = "PARKMESH_SEEN_ACTIONS"
+"""The folder for what was called. Who sets it only wants the notes (scripts/operator_policies.py)."""
+PLAYS = re.compile(r"\b\w+\.play\(")
+
+
+def key_of(playbook: str) -> str:
+    """The id of the access key that a playbook is run with, which says its name to the emulator's notes."""
+    name = PLAYBOOKS_OF_TESTS.get(Path(playbook).stem, Path(playbook).stem)
+    return CREDENTIALS["AWS_ACCESS_KEY_ID"] + (f"-of-{name}" if name else "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and SEEN not in os.environ:
+        os.environ[SEEN] = tempfile.mkdtemp(prefix="parkmesh-seen-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(SEEN), ignore_errors=True))
+        config.stash[COMPARES] = True
+
+
+COMPARES = pytest.StashKey[bool]()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail unless the playbooks' policies have just what was seen, where all files of tests ran to their end."""
+    if session.exitstatus != 0 or not session.config.stash.get(COMPARES, False):
+        return
+    folder = Path(os.environ[SEEN])
+    there = {path.stem for path in folder.glob("*.jsonl")}
+    files = [ROOT / "tests/unit/plugins/test_playbook_overlay.py", *Path(__file__).parent.glob("test_*.py")]
+    if any(PLAYS.search(file.read_text()) and file.stem not in there for file in files):
+        return
+    for line in operator_policies.differences(operator_policies.read_seen(folder)):
+        print(line)
+        session.exitstatus = 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +99,7 @@ class Aws:
             env={
                 **os.environ,
                 **CREDENTIALS,
+                "AWS_ACCESS_KEY_ID": key_of(playbook),
                 "PARKMESH_TEST_AWS_ENDPOINT_URL": self.url,
                 "PARKMESH_TEST_PYTHON": self.python,
                 "ANSIBLE_NOCOLOR": "1",
@@ -71,9 +116,10 @@ class Aws:
 
 
 @pytest.fixture(scope="module")
-def aws(python: str, ansible_playbook: str) -> Iterator[Aws]:
+def aws(python: str, ansible_playbook: str, request: pytest.FixtureRequest) -> Iterator[Aws]:
+    record = Path(os.environ[SEEN]) / f"{request.path.stem}.jsonl"
     api = subprocess.Popen(
-        [sys.executable, "-m", "lab.aws", "--port", "0"],
+        [sys.executable, "-m", "lab.aws", "--port", "0", "--record", str(record)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .conftest import CREDENTIALS, INVENTORY, ROOT, Aws, Run
+from .conftest import CREDENTIALS, INVENTORY, ROOT, Aws, Run, key_of
 
 TABLE = "parkmesh-test-lease"
 HOLD = "tests/emulator/playbooks/hold.yml"
@@ -41,7 +41,12 @@ def test_a_second_run_is_refused_and_a_run_that_ends_gives_the_lease_back(aws: A
     first = subprocess.Popen(
         [Path(sys.executable).with_name("ansible-playbook"), "-i", INVENTORY, *arguments],
         cwd=ROOT,
-        env={**os.environ, **CREDENTIALS, "PARKMESH_TEST_AWS_ENDPOINT_URL": aws.url},
+        env={
+            **os.environ,
+            **CREDENTIALS,
+            "AWS_ACCESS_KEY_ID": key_of(HOLD),
+            "PARKMESH_TEST_AWS_ENDPOINT_URL": aws.url,
+        },
         stdout=subprocess.DEVNULL,
         start_new_session=True,
     )

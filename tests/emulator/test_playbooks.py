@@ -552,6 +552,8 @@ def test_in_a_zone_all_is_encrypted_named_and_guarded_and_the_api_is_not_redirec
     assert [each.split()[0] for each in names_in_dns(aws, zone)] == ["A", "AAAA", "CNAME"]
     assert resources(aws)["web ACL"] == ["parkmesh-test-app"]
     assert "parkmesh-test-access-logs-123456789012" in resources(aws)["bucket"]
+    # What a load balancer writes there goes with the bucket in the end.
+    aws.client("s3").put_object(Bucket="parkmesh-test-access-logs-123456789012", Key="AWSLogs/log.gz", Body=b"log")
     elb = aws.client("elbv2")
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     listeners = {

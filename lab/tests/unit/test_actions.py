@@ -33,6 +33,11 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]
         ("s3", "list_buckets", {}, "s3 ListBuckets"),
         ("s3", "get_bucket_policy", {"Bucket": "one"}, "s3 GetBucketPolicy"),
         ("s3", "get_object", {"Bucket": "one", "Key": "a/b"}, "s3 GetObject"),
+        ("s3", "put_object", {"Bucket": "one", "Key": "a/b"}, "s3 PutObject"),
+        (
+            *("s3", "get_bucket_lifecycle_configuration", {"Bucket": "one"}),
+            "s3 GetBucketLifecycleConfiguration",
+        ),
         ("s3", "list_objects_v2", {"Bucket": "one"}, "s3 ListObjectsV2"),
         ("route53", "list_hosted_zones", {}, "route53 ListHostedZones"),
         ("route53", "list_resource_record_sets", {"HostedZoneId": "Z1"}, "route53 ListResourceRecordSets"),

@@ -69,6 +69,8 @@ class Environment:
             env={
                 **os.environ,
                 **CREDENTIALS,
+                # The emulator notes what is called with it (scripts/operator_policies.py).
+                "AWS_ACCESS_KEY_ID": f"{CREDENTIALS['AWS_ACCESS_KEY_ID']}-of-{playbooks[-1]}",
                 "ANSIBLE_NOCOLOR": "1",
                 "PARKMESH_TEST_PYTHON": self.python,
                 "PATH": f"{self.folder}:{os.environ['PATH']}",
@@ -183,8 +185,12 @@ def environment(
         "'import sys; from lab.zerotier.idtool import main; sys.exit(main())' \"$@\"\n"
     )
     program.chmod(0o755)
+    notes = os.environ.get("PARKMESH_SEEN_ACTIONS")
     api = subprocess.Popen(
-        [sys.executable, "-m", "lab.aws", "--port", "0"],
+        [
+            *(sys.executable, "-m", "lab.aws", "--port", "0"),
+            *(("--record", str(Path(notes) / f"{Path(__file__).stem}.jsonl")) if notes else ()),
+        ],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
