@@ -15,7 +15,7 @@ options:
       - V(present) makes and corrects it. V(off) stops the logs, and leaves the bucket with those that there are.
         V(absent) removes the bucket with all logs; the load balancer is gone by then.
     type: str
-    choices: [present, off, absent]
+    choices: [present, "off", absent]
     default: present
   name:
     description: The environment's name.
