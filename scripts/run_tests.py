@@ -123,7 +123,7 @@ def stages() -> dict[str, list[Step]]:
         "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
         "lab": [
             # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot.
-            pytest("lab", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder", "lab/tests/whole"),
+            pytest("lab", *TWO_WORKERS, "--no-loadscope-reorder", "lab/tests/whole"),
             Step("scenarios", ["python", "scripts/scenarios.py"], RESULTS / "scenarios.xml"),
             Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
         ],

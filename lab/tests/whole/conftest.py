@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 
 import boto3
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from lab.machine.podman import Podman
 
 ROOT = Path(__file__).resolve().parents[3]
 
 FIRST = "labone"
+SHARING = {"test_lab.py", "test_way_out.py"}
+"""The files whose tests use ``lab``."""
 PATIENCE_S = 90
 
 T = TypeVar("T")
@@ -99,11 +102,18 @@ def lab() -> Iterator[RunningLab]:
         assert run(FIRST, "down").returncode == 0
 
 
-@pytest.hookimpl(tryfirst=True)
+class ByLab(LoadFileScheduling):  # type: ignore[misc]
+    """The tests of a file stay on one worker, and so do the files that share the lab."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return FIRST if Path(file).name in SHARING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLab:
+    return ByLab(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and those that share the lab, on one worker; begin with what takes longest, so that two
-    workers end together."""
-    for item in items:
-        shared = "lab" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group(FIRST if shared else item.path.stem))
+    """Begin with what takes longest, so that two workers end together."""
     items.sort(key=lambda item: item.path.name != "test_role_removal.py")
