@@ -96,15 +96,12 @@ def _launches() -> None:
 
 
 def _volumes(version: Any) -> dict[str, Any]:
-    """What a version says of volumes; one of the image's own devices has its size, 8 GiB here.
+    """What a version says of volumes.
 
     Amazon EC2 User Guide, "Block device mappings": a mapping of the instance overrides the image's for that device.
     """
     given = version.data.get("BlockDeviceMappings")
-    if not given:
-        return {}
-    mappings = [{**each, "Ebs": {"VolumeSize": 8, **each["Ebs"]}} for each in given]
-    return {"block_device_mappings": mappings}
+    return {"block_device_mappings": given} if given else {}
 
 
 def _emptiest_subnet(group: Any) -> str:

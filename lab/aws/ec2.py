@@ -12,7 +12,7 @@ from moto.ec2 import utils as ec2_utils
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
-from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.models.nat_gateways import NatGatewayBackend
 from moto.ec2.models.route_tables import Route
@@ -49,6 +49,7 @@ def correct() -> None:
     _nat_gateway()
     _routes_to_nowhere()
     _rule_descriptions()
+    _volumes_of_images()
     _launch_template_data()
     _launch_template_version_deletion()
     _terminated_instances()
@@ -252,6 +253,19 @@ def _rule_descriptions() -> None:
 
     for name in ("update_security_group_rule_descriptions_ingress", "update_security_group_rule_descriptions_egress"):
         setattr(SecurityGroups, name, with_return(getattr(SecurityGroups, name)))
+
+
+def _volumes_of_images() -> None:
+    """A device of a launch that names no size has its image's: 8 GiB here.
+
+    Amazon EC2 API Reference, EbsBlockDevice: VolumeSize is the snapshot's unless it is given.
+    """
+    add = Instance.add_block_device
+
+    def add_block_device(self: Any, size: int | None, device_path: str, *arguments: Any, **options: Any) -> None:
+        add(self, size or 8, device_path, *arguments, **options)
+
+    Instance.add_block_device = add_block_device
 
 
 def _launch_template_data() -> None:
