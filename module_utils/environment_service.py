@@ -715,14 +715,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
                     "profile": name,
                     "security_groups": [f"{settings['name']}-app"],
                     "metadata": {key: str(settings["metadata"][its]) for key, its in metadata.items()},
-                    "volumes": [
-                        {
-                            "VolumeType": "gp3",
-                            "Encrypted": True,
-                            "DeleteOnTermination": True,
-                            **({"KmsKeyId": settings["volume_key"]} if settings["volume_key"] else {}),
-                        }
-                    ],
+                    "volumes": _volumes(settings),
                     "told": told,
                 },
                 "subnets": [f"{settings['name']}-app-{zone}" for zone in zones],
@@ -785,6 +778,12 @@ def desired(settings: Mapping[str, Any]) -> Found:
     }
 
 
+def _volumes(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The root volume of what the role's launch templates start."""
+    key = {"KmsKeyId": settings["volume_key"]} if settings["volume_key"] else {}
+    return [{"VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True, **key}]
+
+
 def _maintenance_group(settings: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:
     """The group of the instance that runs the retention at night, as role aws_service makes it."""
     after = settings["maintenance"]
@@ -802,6 +801,7 @@ def _maintenance_group(settings: Mapping[str, Any], metadata: Mapping[str, str])
             "profile": after["name"],
             "security_groups": [f"{settings['name']}-app"],
             "metadata": {key: str(settings["metadata"][its]) for key, its in metadata.items()},
+            "volumes": _volumes(settings),
             "told": told,
         },
         "subnets": [f"{settings['name']}-app-{zone}" for zone in settings["zone_names"]],
