@@ -80,7 +80,7 @@ class Aws:
     url: str
     python: str
     """What runs the modules."""
-    ansible_playbook: str
+    ansible_playbook: str = "ansible-playbook"
 
     def client(self, service: str) -> Any:
         return boto3.client(
