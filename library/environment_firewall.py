@@ -70,7 +70,8 @@ else:
     from ansible.module_utils import environment_firewall as firewall
 
 Client = Callable[[str], Any]
-TRIES, PAUSE_S = 20, 3
+TRIES = 20
+PAUSE_S = 3
 
 
 class FirewallError(ValueError):

@@ -120,7 +120,8 @@ TASK: Final = "migrate"
 ALIVE: Final = ("pending", "running", "stopping", "stopped")
 NO_CAPACITY: Final = ("InsufficientInstanceCapacity", "Unsupported")
 """EC2 API reference, "Error codes": the zone has none of the type at this moment, or never."""
-PROFILE_TRIES, PROFILE_PAUSE_S = 10, 4.0
+PROFILE_TRIES = 10
+PROFILE_PAUSE_S = 4.0
 
 
 class MigrationError(ValueError):

@@ -14,6 +14,7 @@ from moto.autoscaling.models import (
     TerminateInstanceActivity,
 )
 from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import EmptyResult
 
 from . import instance_refresh, lifecycle
 
@@ -25,6 +26,7 @@ def correct() -> None:
     _registration()
     _termination()
     _maintenance()
+    _no_metrics()
     lifecycle.install()
     instance_refresh.install()
 
@@ -158,6 +160,21 @@ def _termination() -> None:
         return TerminateInstanceActivity(state.instance, original_capacity)
 
     AutoScalingBackend.terminate_instance = terminate_instance
+
+
+def _no_metrics() -> None:
+    """DisableMetricsCollection, which moto lacks: a module that updates a group calls it.
+
+    Amazon EC2 Auto Scaling API Reference, DisableMetricsCollection: without a list it is for all metrics.
+    """
+
+    def disable_metrics_collection(self: Any) -> EmptyResult:
+        group = self.autoscaling_backend.describe_auto_scaling_groups([self._get_param("AutoScalingGroupName")])[0]
+        named = self._get_param("Metrics")
+        group.metrics = [each for each in group.metrics if named and each not in named]
+        return EmptyResult()
+
+    AutoScalingResponse.disable_metrics_collection = disable_metrics_collection
 
 
 def _maintenance() -> None:

@@ -37,7 +37,8 @@ def correct() -> None:
                     iam_instance_profile_name=profile.get("Name"),
                     iam_instance_profile_arn=profile.get("Arn"),
                 )
-            if not hooks.instances_act and _tag(instance, "Task") == "migrate":
+            # One that is told nothing isn't for parkmesh.
+            if not hooks.instances_act and instance.user_data and _tag(instance, "Task") == "migrate":
                 _write_result(self, instance)
         return reservation
 
