@@ -29,6 +29,9 @@ def correct() -> None:
         data = self._get_template_from_args(template).data if template and "LaunchTemplateName" in template else {}
         if data.get("MetadataOptions") and not given.get("metadata_options"):
             given["metadata_options"] = data["MetadataOptions"]
+        if data.get("BlockDeviceMappings"):
+            # moto would put them beside a root volume of its own, which nobody removes.
+            given.setdefault("block_device_mappings", data["BlockDeviceMappings"])
         reservation = run(self, image_id, count, user_data, names, **given)
         for instance in reservation.instances:
             if profile := data.get("IamInstanceProfile"):

@@ -360,3 +360,28 @@ def test_what_is_in_use_cannot_be_deleted_and_nothing_is_left_when_it_is_free(fl
     for subnet in fleet.subnets:
         fleet.ec2.delete_subnet(SubnetId=subnet)
     fleet.ec2.delete_security_group(GroupId=fleet.security_group)
+
+
+def test_an_instance_of_a_template_has_its_volume_alone_and_takes_it_along(client: Client) -> None:
+    ec2 = client("ec2")
+    before = {each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]}
+    ec2.create_launch_template(
+        LaunchTemplateName="with-a-volume",
+        LaunchTemplateData={
+            "ImageId": aws.BASE_IMAGE_ID,
+            "InstanceType": "t3.micro",
+            "BlockDeviceMappings": [
+                {
+                    "DeviceName": "/dev/sda1",
+                    "Ebs": {"VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True},
+                }
+            ],
+        },
+    )
+    (instance,) = ec2.run_instances(
+        MinCount=1, MaxCount=1, LaunchTemplate={"LaunchTemplateName": "with-a-volume", "Version": "1"}
+    )["Instances"]
+    (volume,) = [each for each in ec2.describe_volumes()["Volumes"] if each["VolumeId"] not in before]
+    assert (volume["Encrypted"], volume["Size"], volume["VolumeType"]) == (True, 8, "gp3")
+    ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
+    assert {each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]} == before
