@@ -1,11 +1,13 @@
 """What systemd hears of the agent, on a real datagram socket."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,12 +23,12 @@ _PID = 4711
 
 
 @pytest.fixture
-def manager(tmp_path: Path) -> socket.socket:
+def manager(tmp_path: Path) -> Iterator[socket.socket]:
     """Return the service manager's end of the socket ``notify``."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    sock.bind(str(tmp_path / "notify"))
-    sock.settimeout(10)
-    return sock
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(10)
+        yield sock
 
 
 def heard(manager: socket.socket) -> str:
@@ -163,16 +165,17 @@ def test_a_camera_that_posts_while_the_agent_is_replaced_waits_for_the_next_one(
 def test_a_socket_of_an_address_that_is_not_ours_any_more_is_let_go(
     tmp_path: Path, manager: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    theirs, ours = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
-    monkeypatch.setattr(watchdog, "_FIRST_KEPT", min(theirs.fileno(), ours.fileno()))
-    assert ours.fileno() == theirs.fileno() + 1
+    # Two files in a row, far above those that other tests' garbage may give back between two calls.
+    first = 400
+    for number in (first, first + 1):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            assert fcntl.fcntl(server, fcntl.F_DUPFD_CLOEXEC, number) == number
+    monkeypatch.setattr(watchdog, "_FIRST_KEPT", first)
     given = {"LISTEN_FDS": "2", "LISTEN_PID": str(_PID), "LISTEN_FDNAMES": "listen-1:listen-2"}
     assert Watchdog(given | {"LISTEN_PID": "1"}, _PID).kept("listen-2") is None
     started = Watchdog(given | {"NOTIFY_SOCKET": str(tmp_path / "notify")}, _PID)
-    number = ours.detach()
-    theirs.detach()
     with started.kept("listen-2") or socket.socket() as kept:
-        assert kept.fileno() == number
+        assert kept.fileno() == first + 1
     assert heard(manager) == "FDSTOREREMOVE=1\nFDNAME=listen-1"
     assert started.kept("listen-2") is None
 
