@@ -31,8 +31,16 @@ KINDS = (
     "workflow_job_templates",
     "schedules",
 )
-MANAGED_TYPES = ("Machine", "Source Control", "Amazon Web Services", "Container Registry")
-"""Credential types that every AWX has and that the data may name."""
+WEBHOOK_TOKENS = {"github": "GitHub Personal Access Token", "gitlab": "GitLab Personal Access Token"}
+"""Services whose webhooks a job may follow, with the type of the credential that tells them how it ended."""
+MANAGED_TYPES = {
+    "Machine": ("password", "ssh_key_data", "ssh_key_unlock", "become_password"),
+    "Source Control": ("password", "ssh_key_data", "ssh_key_unlock"),
+    "Amazon Web Services": ("password", "security_token"),
+    "Container Registry": ("password",),
+    **dict.fromkeys(WEBHOOK_TOKENS.values(), ("token",)),
+}
+"""Credential types that every AWX has and that the data may name, with their secret fields."""
 NOTIFICATION_SECRETS = {"email": ("password",), "webhook": ("password",), "slack": ("token",)}
 """Kinds of notifications, with the fields that AWX never gives back (init_parameters of its notification backends)."""
 NOTIFICATION_NEEDS = {
@@ -56,7 +64,7 @@ LINKS = ("success", "failure", "always")
 CATALOGUE_KEYS = ("job_templates", "no_job_template", "workflows", "credential_types")
 ENVIRONMENT_KEYS = (
     *("settings", "organization", "execution_environment", "project", "inventory", "teams", "credentials"),
-    *("notifications", "tell", "schedules", "job_templates"),
+    *("notifications", "tell", "schedules", "job_templates", "webhooks"),
 )
 WORD = re.compile(r"^[a-z0-9][a-z0-9-]{0,62}$")
 VARIABLE = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_]*$")
@@ -356,8 +364,8 @@ class _Builder:
                     secret = part.get("secret") and name in inputs and name not in references
                     self.check(not secret, where, f"{name} is a secret: give {{env: NAME}} or {{file: path}}")
                 needs.append(("credential_types", self.name(str(kind))))
-            elif kind == "Machine":
-                for name in ("password", "ssh_key_data", "ssh_key_unlock", "become_password"):
+            else:
+                for name in MANAGED_TYPES.get(str(kind), ()):
                     plain = name in inputs and name not in references
                     self.check(not plain, where, f"{name} is a secret: give {{env: NAME}} or {{file: path}}")
             args = {
@@ -500,11 +508,35 @@ class _Builder:
                 "ask_job_type_on_launch": True,
                 "ask_diff_mode_on_launch": True,
                 **_survey_args(name, questions),
+                "webhook_service": "",
             }
+            args |= self.webhook(short, labels, questions, needs)
             needs += [("projects", self.name("project")), ("inventories", self.name("inventory"))]
             needs += [("labels", self.name(label)) for label in labels]
             needs.append(("execution_environments", self.name("control-node")))
             self.add("job_templates", name, args, needs)
+
+    def webhook(
+        self, short: str, labels: list[str], questions: Sequence[Mapping[str, Any]], needs: list[tuple[str, str]]
+    ) -> dict[str, Any]:
+        """Return the arguments of what a push starts, none for the others. Adds what it needs."""
+        where = f"webhooks, {short}"
+        if short not in (self.environment.get("webhooks") or {}):
+            return {}
+        given = self.check.mapping(self.environment["webhooks"][short], where, ("service", "credential"), ("service",))
+        service = str(given.get("service"))
+        self.check(service in WEBHOOK_TOKENS, where, f"service is one of {', '.join(WEBHOOK_TOKENS)}, not {service}")
+        self.check("end" not in labels, where, "what ends something for good isn't started by a push")
+        for line in answer_faults(questions, {}, True):
+            self.check(False, where, f"a push answers nothing: {line}")
+        args: dict[str, Any] = {"webhook_service": service}
+        if given.get("credential"):
+            (args["webhook_credential"],), more = self.needed_credentials([given["credential"]], where) or ([None], [])
+            needs += more
+            kind = ((self.environment.get("credentials") or {}).get(given["credential"]) or {}).get("type")
+            wanted = WEBHOOK_TOKENS.get(service)
+            self.check(kind == wanted, where, f"the credential's type is {wanted}, not {kind}")
+        return args
 
     def answers(self, value: Any, where: str) -> dict[str, Any]:
         found = {}
@@ -605,6 +637,7 @@ class _Builder:
                 "workflow_nodes": nodes,
                 **_survey_args(name, questions),
             }
+            args |= self.webhook(short, labels, questions, needs)
             needs += [("labels", self.name(label)) for label in labels]
             self.add("workflow_job_templates", name, args, needs)
 
@@ -736,6 +769,8 @@ class _Builder:
             list(self.environment.get("settings") or {}),
             ("canaries", "files"),
         )
+        started = [*(self.catalogue.get("job_templates") or {}), *(self.catalogue.get("workflows") or {})]
+        self.check.among(list(self.environment.get("webhooks") or {}), started, "webhooks", "template or workflow")
         steps: tuple[Callable[[], None], ...] = (
             self.organization,
             self.credential_types,

@@ -327,6 +327,8 @@ MANAGED_TYPES = {
     ),
     "Source Control": ("scm", ("username",), ("password", "ssh_key_data", "ssh_key_unlock")),
     "Amazon Web Services": ("cloud", ("username",), ("password", "security_token")),
+    "GitHub Personal Access Token": ("token", (), ("token",)),
+    "GitLab Personal Access Token": ("token", (), ("token",)),
     "Container Registry": ("registry", ("host", "username", "verify_ssl"), ("password",)),
 }
 

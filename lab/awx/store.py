@@ -299,6 +299,23 @@ class Store:
         if thing["inventory"] is None and not thing["ask_inventory_on_launch"]:
             raise Refused(400, {"inventory": ["You must either set a default value or ask to prompt on launch."]})
         self._variables(thing["extra_vars"])
+        self._webhook(thing)
+
+    def _check_workflow_job_templates(
+        self, thing: dict[str, Any], body: Mapping[str, Any], before: Mapping[str, Any] | None
+    ) -> None:
+        self._webhook(thing)
+
+    def _webhook(self, thing: Mapping[str, Any]) -> None:
+        if thing["webhook_credential"] is None:
+            return
+        credential = self.objects["credentials"][thing["webhook_credential"]]
+        kind = self.objects["credential_types"][credential["credential_type"]]
+        if kind["kind"] != "token":
+            raise Refused(400, {"webhook_credential": ["Must be a Personal Access Token."]})
+        service = {"GitHub Personal Access Token": "github", "GitLab Personal Access Token": "gitlab"}[kind["name"]]
+        if service != thing["webhook_service"]:
+            raise Refused(400, {"webhook_credential": ["Must match the selected webhook service."]})
 
     @staticmethod
     def _variables(text: str) -> None:

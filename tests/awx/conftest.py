@@ -22,7 +22,12 @@ REPOSITORY = "https://git.parkmesh.example/parkmesh.git"
 TOKEN = "q8Zt3LxW0vRk5NbY2mHc7Jd1"
 # pragma: allowlist nextline secret
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nk3yOfTheTests\n-----END OPENSSH PRIVATE KEY-----\n"
-SECRETS = {"UNIT_KEY": KEY, "UNIT_TOKEN": "t0kenOfZeroTier", "UNIT_SLACK": "xoxb-sl4ck"}
+SECRETS = {
+    "UNIT_KEY": KEY,
+    "UNIT_TOKEN": "t0kenOfZeroTier",
+    "UNIT_SLACK": "xoxb-sl4ck",
+    "UNIT_FORGE": "ghp-f0rge",  # pragma: allowlist secret
+}
 
 CATALOGUE: dict[str, Any] = {
     "credential_types": {
@@ -66,12 +71,14 @@ ENVIRONMENT: dict[str, Any] = {
     "inventory": {"sources": {"members": {"path": "inventory/lab/zerotier.yml", "credential": "zerotier"}}},
     "teams": {"operators": {"executes": ["look"], "organization_roles": ["read"]}},
     "credentials": {
+        "forge": {"type": "GitHub Personal Access Token", "inputs": {"token": {"env": "UNIT_FORGE"}}},
         "ssh": {"type": "Machine", "inputs": {"username": "ops", "ssh_key_data": {"env": "UNIT_KEY"}}},
         "zerotier": {"type": "zerotier", "inputs": {"token": {"env": "UNIT_TOKEN"}}},
     },
     "notifications": {
         "chat": {"type": "slack", "configuration": {"channels": ["#ops"], "token": {"env": "UNIT_SLACK"}}}
     },
+    "webhooks": {"verify": {"service": "gitlab"}, "release": {"service": "github", "credential": "forge"}},
     "tell": {"error": ["chat"]},
     "schedules": {"nightly": {"workflow": "release", "rrule": "DTSTART:20260101T020000Z RRULE:FREQ=DAILY;INTERVAL=1"}},
 }

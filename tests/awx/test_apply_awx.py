@@ -36,6 +36,9 @@ def test_the_first_run_makes_everything(awx: System) -> None:
     form = awx.awx.form("job_templates", template)
     granted = awx.awx.store.grants[form["summary_fields"]["object_roles"]["execute_role"]["id"]]
     assert granted == list(awx.awx.store.objects["teams"])
+    workflow = next(iter(awx.awx.store.objects["workflow_job_templates"].values()))
+    assert workflow["webhook_service"] == "github"
+    assert awx.awx.store.objects["credentials"][workflow["webhook_credential"]]["name"] == "parkmesh-unit-forge"
     nodes = {one["identifier"]: one for one in awx.awx.store.objects["workflow_job_template_nodes"].values()}
     assert nodes["last"]["extra_data"] == {"explain_from": "gateway-a"}
     organization = next(iter(awx.awx.store.objects["organizations"]))
@@ -50,7 +53,7 @@ def test_awx_has_the_secrets_and_no_output_has(awx: System) -> None:
     run = awx.apply("-vvv", "-e", "awx_rotate=ssh,zerotier,chat", "--diff")
     assert run.status == 0, run.output
     assert {line.split()[1] for line in run.writes} == {"credentials", "notification_templates"}
-    for secret in ("k3yOfTheTests", "t0kenOfZeroTier", "sl4ck"):
+    for secret in ("k3yOfTheTests", "t0kenOfZeroTier", "sl4ck", "f0rge"):
         assert secret not in run.output
 
 
@@ -66,18 +69,21 @@ def test_what_somebody_changed_by_hand_is_put_right(awx: System) -> None:
     store = awx.awx.store
     template = next(one for one in store.objects["job_templates"].values() if one["name"] == "parkmesh-unit-verify")
     template["timeout"] = 5
+    other = next(one for one in store.objects["job_templates"].values() if one["name"].endswith("explain-access"))
+    other["webhook_service"] = "github"
     node = next(one for one in store.objects["workflow_job_template_nodes"].values() if one["identifier"] == "first")
     store.attached["workflow_job_template_nodes", node["id"], "failure_nodes"].clear()
     run = awx.apply("--check")
     assert (run.status, run.changed, run.writes) == (0, 2, []), run.output
     run = awx.apply()
     assert (run.status, run.changed) == (0, 2), run.output
-    assert template["timeout"] == 600
+    assert (template["timeout"], template["webhook_service"], other["webhook_service"]) == (600, "gitlab", "")
     assert awx.apply().changed == 0
 
 
 def test_what_the_data_no_longer_has_is_listed_and_stays(awx: System) -> None:
     del awx.catalogue["job_templates"]["verify"]
+    del awx.environment["webhooks"]["verify"]
     awx.catalogue["workflows"]["release"]["nodes"] = [{"name": "last", "template": "explain-access"}]
     del awx.environment["schedules"]["nightly"]
     awx.environment["notifications"].clear()

@@ -150,6 +150,21 @@ SPOILS = [
     ("!project", {"scm_branch": "main"}, "project: scm_url is missing"),
     ("!settings", {"files": "/x"}, "settings: canaries is missing"),
     ("!credentials", [], "credentials: this has names, not list"),
+    ("!credentials.ssh", {"type": "GitHub Personal Access Token", "inputs": {"token": "x"}}, "token is a secret"),
+    ("!webhooks", {"verfy": {"service": "github"}}, "webhooks: there is no template or workflow verfy"),
+    ("!webhooks", {"verify": {"service": "sourcehut"}}, "webhooks, verify: service is one of github, gitlab"),
+    ("!webhooks", {"verify": {}}, "webhooks, verify: service is missing"),
+    ("!webhooks", {"destroy": {"service": "github"}}, "webhooks, destroy: what ends something for good isn't started"),
+    (
+        "!webhooks",
+        {"move-gateway": {"service": "github"}},
+        "webhooks, move-gateway: a push answers nothing: the answer gateway is missing",
+    ),
+    (
+        "!webhooks",
+        {"verify": {"service": "github", "credential": "ssh"}},
+        "webhooks, verify: the credential's type is GitHub Personal Access Token, not Machine",
+    ),
 ]
 
 
