@@ -91,10 +91,10 @@ class Aws:
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
 
-    def play(self, playbook: str, *arguments: str) -> Run:
+    def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY) -> Run:
         """Run a playbook (path from the repository's root); a failure of it is for the caller to judge."""
         done = subprocess.run(
-            [self.ansible_playbook, "-i", INVENTORY, playbook, *arguments],
+            [self.ansible_playbook, "-i", inventory, playbook, *arguments],
             cwd=ROOT,
             env={
                 **os.environ,

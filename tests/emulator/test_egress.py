@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import ROOT, Aws, Run
+from .conftest import INVENTORY, ROOT, Aws, Run
 
 sys.path.insert(0, str(ROOT / "roles" / "nat_instance" / "files"))
 from parkmesh_nat import settings, takeover
@@ -188,6 +189,23 @@ def test_back_to_a_nat_gateway_for_all_zones(built: Aws) -> None:
     run = succeeded(built.play(NETWORK, *gateway))
     assert run.changed == 0, run.output
     assert succeeded(built.play("playbooks/provision-egress.yml", *gateway)).changed == 0
+
+
+def test_nat_gateways_are_kept_until_somebody_chooses(built: Aws, tmp_path: Path) -> None:
+    undecided = shutil.copytree(INVENTORY, tmp_path / "inventory")
+    settings_file = undecided / "group_vars" / "aws.yml"
+    said = settings_file.read_text()
+    settings_file.write_text(said.replace("aws_network_egress: nat_gateway\n", ""))
+    assert settings_file.read_text() != said
+    ec2 = built.client("ec2")
+    (nat,) = ec2.describe_nat_gateways()["NatGateways"]
+    for playbook, *arguments in ((NETWORK,), (NETWORK, "--check"), ("playbooks/provision-egress.yml",), (CHECK_DRIFT,)):
+        run = built.play(playbook, *arguments, inventory=undecided)
+        assert (run.failed, run.changed) == (1, 0), run.output
+        assert f"parkmesh test has NAT gateways ({nat['NatGatewayId']})" in run.output
+        assert "set aws_network_egress: nat_gateway" in " ".join(run.output.split())
+    assert ec2.describe_nat_gateways()["NatGateways"] == [nat]
+    assert instances(built) == {}
 
 
 def test_destroying_leaves_nothing_of_it(built: Aws) -> None:
