@@ -28,6 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     cgnat = commands.add_parser("cgnat", help="put a site behind a carrier's NAT")
     cgnat.add_argument("site", choices=("site-a", "site-b"))
     cgnat.add_argument("kind", choices=("symmetric", "port-preserving", "none"))
+    zone = commands.add_parser("zone", help="let a zone of the lab's AWS fail, or come back")
+    zone.add_argument("deed", choices=("fail", "recover"))
+    zone.add_argument("zone", help="such as eu-west-1a")
     execute = commands.add_parser("exec", help="run a command in a container of the lab")
     execute.add_argument("thing", help="a host (gateway-a), an instance id, or db-<id>, lb-<name>")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command …")
@@ -86,6 +89,10 @@ def _run(options: argparse.Namespace) -> int:
             from lab.commands import cgnat
 
             cgnat.put(lab, options.site, options.kind)
+        case "zone":
+            from lab.commands import zone
+
+            (zone.fail if options.deed == "fail" else zone.recover)(lab, options.zone)
         case "exec":
             from lab.commands import status
 

@@ -16,7 +16,7 @@ from moto.autoscaling.models import (
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import EmptyResult
 
-from . import instance_refresh, lifecycle
+from . import instance_refresh, lifecycle, zones
 
 _TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 
@@ -52,6 +52,9 @@ def _launches() -> None:
         version = instance_refresh.launch_version(self)
         tags = {**propagated_tags, **self.instance_tags, ASG_NAME_TAG: self.name}
         for _ in range(count_needed):
+            subnet = _emptiest_subnet(self)
+            if subnet is None:
+                break
             reservation = self.ec2_backend.run_instances(
                 version.image_id,
                 1,
@@ -60,7 +63,7 @@ def _launches() -> None:
                 instance_type=version.instance_type,
                 is_instance_type_default=False,
                 tags={"instance": tags},
-                subnet_id=_emptiest_subnet(self),
+                subnet_id=subnet,
                 launch_template={"LaunchTemplateId": self.ec2_launch_template.id, "Version": str(version.number)},
                 metadata_options=version.data.get("MetadataOptions", {}),
                 region_name=self.region,
@@ -106,14 +109,16 @@ def _volumes(version: Any) -> dict[str, Any]:
     return {"block_device_mappings": given} if given else {}
 
 
-def _emptiest_subnet(group: Any) -> str:
-    """The subnet with the fewest instances of the group's present template, then with the fewest at all."""
+def _emptiest_subnet(group: Any) -> str | None:
+    """The subnet with the fewest instances of the group's present template, then with the fewest at all.
+
+    None if the zones of all have failed.
+    """
     target = str(instance_refresh.launch_version(group).number)
     states = group.active_instances()
     held = Counter(state.instance.subnet_id for state in states)
     current = Counter(state.instance.subnet_id for state in states if template_version(state.instance) == target)
-    subnets: list[str] = group.vpc_zone_identifier.split(",")
-    return min(subnets, key=lambda subnet: (current[subnet], held[subnet]))
+    return min(zones.usable(group), key=lambda subnet: (current[subnet], held[subnet]), default=None)
 
 
 def _registration() -> None:

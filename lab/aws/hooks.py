@@ -22,6 +22,7 @@ class Hooks:
         them, e.g. ("unhealthy", "Target.Timeout", "Request timed out"), or None for lab.aws's own answer. It is
         called with the state of lab.aws locked: answer from memory, and don't call the API.
     instances_act: whether instances run as hosts, which complete their lifecycle actions themselves.
+    failed_zones: names of the zones in which nothing starts (``zones``).
     """
 
     image_created: Callable[[str, str], None] | None = None
@@ -29,6 +30,7 @@ class Hooks:
     acted: Callable[[], None] | None = None
     target_health: Callable[[str, str, int], TargetHealth | None] | None = None
     instances_act: bool = False
+    failed_zones: frozenset[str] = frozenset()
 
 
 hooks = Hooks()

@@ -142,12 +142,17 @@ def install() -> None:
     AutoScalingResponse.rollback_instance_refresh = _roll_back
 
 
+def running(group: Any) -> Refresh | None:
+    """The refresh of a group that goes on."""
+    return next(
+        (latest for latest, *_ in _refreshes.values() if latest.group is group and latest.status in _RUNNING), None
+    )
+
+
 def launch_version(group: Any) -> Any:
     """The version of a group's launch template that an instance starts from now."""
-    for latest, *_ in _refreshes.values():
-        if latest.group is group and latest.status in _RUNNING:
-            return group.ec2_launch_template.get_version(latest.version)
-    return group.ec2_launch_template.get_version(group.launch_template_version)
+    refresh = running(group)
+    return group.ec2_launch_template.get_version(refresh.version if refresh else group.launch_template_version)
 
 
 def _key(response: Any) -> tuple[str, str, str]:

@@ -15,7 +15,7 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3
+from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3, zones
 from .actions import Recorder
 from .state import state_lock
 
@@ -100,6 +100,6 @@ def _correct() -> None:
     with _corrections_lock:
         if _corrected:
             return
-        for service in (ec2, autoscaling, elbv2, iam, rds, dynamodb, maintenance, acm, s3):
+        for service in (ec2, autoscaling, elbv2, iam, rds, dynamodb, maintenance, acm, s3, zones):
             service.correct()
         _corrected = True

@@ -73,6 +73,8 @@ def show(lab: Lab, *, as_json: bool) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         say("  ".join([*(text.ljust(width) for text, width in zip(row, widths, strict=False)), row[3]]).rstrip())
+    for zone in cloud.get("failed_zones", []):
+        say(f"{zone} has failed (python -m lab zone recover {zone})")
     for part, problem in cloud.get("problems", {}).items():
         say(f"problem: {part}: {problem}")
     return 0 if found["up"] else 3

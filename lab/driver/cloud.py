@@ -89,7 +89,7 @@ class Cloud:
         self.elb, self.iam, self.sts = client("elbv2"), client("iam"), client("sts")
         self.secrets = client("secretsmanager")
 
-    def records(self) -> Records:
+    def records(self, failed_zones: frozenset[str] = frozenset()) -> Records:
         groups = self.groups()
         instances = self.instances(groups)
         addresses = {
@@ -107,6 +107,7 @@ class Cloud:
                 zones = tuple(zone["SubnetId"] for zone in row["AvailabilityZones"])
                 balancers.append(Balancer(config, zones, published=not balancers))
         subnets = self.ec2.describe_subnets()["Subnets"]
+        zone_of = {row["SubnetId"]: row["AvailabilityZone"] for row in subnets}
         return Records(
             groups=tuple(groups),
             instances=tuple(instances),
@@ -119,7 +120,11 @@ class Cloud:
                 self.ec2.describe_route_tables()["RouteTables"],
                 {row["SubnetId"]: row["VpcId"] for row in subnets},
                 self.ec2.describe_addresses()["Addresses"],
-                self.ec2.describe_nat_gateways()["NatGateways"],
+                [
+                    row
+                    for row in self.ec2.describe_nat_gateways()["NatGateways"]
+                    if zone_of.get(row["SubnetId"]) not in failed_zones
+                ],
             ),
         )
 

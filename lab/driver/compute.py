@@ -41,11 +41,13 @@ class Running:
 
 
 class Act(Enum):
-    """CREATE and START bring a container up; STOP and REMOVE take it down; DIED tells AWS that it ended by itself."""
+    """CREATE and START bring a container up; STOP and REMOVE take it down, KILL without a moment to end in order; DIED
+    tells AWS that it ended by itself."""
 
     CREATE = "create"
     START = "start"
     STOP = "stop"
+    KILL = "kill"
     REMOVE = "remove"
     DIED = "died"
 
@@ -57,7 +59,12 @@ class Action:
 
 
 def plan(
-    instances: Iterable[Instance], containers: Iterable[Running], created: frozenset[str], stopped: frozenset[str]
+    instances: Iterable[Instance],
+    containers: Iterable[Running],
+    created: frozenset[str],
+    stopped: frozenset[str],
+    failed_zones: frozenset[str] = frozenset(),
+    checked: frozenset[str] = frozenset(),
 ) -> list[Action]:
     """What to do, removals first so that their addresses are free.
 
@@ -66,6 +73,8 @@ def plan(
         containers: all containers of instances.
         created: instances for which this driver has started a container before.
         stopped: instances whose container this driver stopped because the record said so.
+        failed_zones: zones whose hosts die, and where nothing starts.
+        checked: instances of groups that find out by their targets' health, nothing else while a zone has failed.
     """
     present = {container.instance_id: container for container in containers}
     records = {instance.id: instance for instance in instances}
@@ -76,6 +85,8 @@ def plan(
             removals.append(Action(Act.REMOVE, instance_id))
     for instance in records.values():
         act = _for(instance, present.get(instance.id), instance.id in created, instance.id in stopped)
+        if instance.zone in failed_zones:
+            act = _in_failed_zone(act, present.get(instance.id), instance.id in checked)
         if act is not None:
             others.append(Action(act, instance.id))
     return removals + others
@@ -94,6 +105,12 @@ def _for(instance: Instance, container: Running | None, created: bool, stopped: 
     if instance.state in ("stopping", "stopped") and container is not None and container.running:
         return Act.STOP
     return None
+
+
+def _in_failed_zone(act: Act | None, container: Running | None, checked: bool) -> Act | None:
+    if container is not None and container.running:
+        return Act.KILL
+    return act if act is Act.DIED and not checked else None
 
 
 def unhealthy(group_checks_targets: bool, age_s: float, grace_s: float, target_states: Iterable[str]) -> bool:

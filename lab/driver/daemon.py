@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import aws
+from lab.aws import zones
 from lab.driver.activity import Activity, ContainerEvents
 from lab.driver.cloud import Cloud, Records
 from lab.driver.databases import Databases
@@ -56,6 +57,7 @@ def run(lab: Lab) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+    signal.signal(signal.SIGHUP, lambda *_: activity.acted())
     activity.watch_requests()
     podman = Podman()
     driver = Driver(lab, podman, facts, activity)
@@ -106,8 +108,11 @@ class Driver:
         self._kept_house = time.monotonic()
         self._failures: dict[str, str] = {}
         self._status = ""
+        self._failed_zones: frozenset[str] = frozenset()
+        self._unsettled = False
 
     def tick(self) -> None:
+        self._attempt("zones", self._follow_zones, None)
         containers = self._attempt("containers", self._list, None)
         if containers is None:
             return
@@ -120,7 +125,9 @@ class Driver:
         changed = self._attempt("databases", lambda: self.databases.tick(records, containers, in_use), False)
         changed |= self._attempt("load balancers", lambda: self.balancers.tick(records, containers, in_use), False)
         changed |= self._attempt(
-            "compute", lambda: self.instances.tick(records, containers, self.databases.endpoints), False
+            "compute",
+            lambda: self.instances.tick(records, containers, self.databases.endpoints, self._failed_zones),
+            False,
         )
         processes = {c.labels[INSTANCE_LABEL]: c.pid for c in containers if c.running and INSTANCE_LABEL in c.labels}
         self._attempt("routes", lambda: self.internet.follow(processes), None)
@@ -140,11 +147,24 @@ class Driver:
     def close(self) -> None:
         self.instances.close()
 
+    def _follow_zones(self) -> None:
+        """Take over which zones have failed, and have groups make up for them, also when they are back."""
+        failed = state.failed_zones(self.lab)
+        if failed != self._failed_zones:
+            log.warning("failed zones: %s", ", ".join(sorted(failed)) or "none")
+            aws.hooks.failed_zones = self._failed_zones = failed
+            self._unsettled = True
+            self.activity.acted()
+        if failed or self._unsettled:
+            self._unsettled = zones.settle()
+            if self._unsettled:
+                self.activity.acted()
+
     def _read(self) -> Records | None:
         """The records: read again when they may have changed."""
         count, now = self.activity.records, time.monotonic()
         if self._records is None or count != self._records_seen or now - self._read_at > SAFETY_S:
-            self._records = self._attempt("records", self.cloud.records, None)
+            self._records = self._attempt("records", lambda: self.cloud.records(self._failed_zones), None)
             self._records_seen, self._read_at = count, now
         return self._records
 
@@ -194,6 +214,7 @@ class Driver:
                 ],
                 "databases": self.databases.status(),
                 "load_balancers": self.balancers.status(),
+                "failed_zones": sorted(self._failed_zones),
                 "problems": {**self._failures, **self.instances.problems},
             },
             indent=2,

@@ -56,7 +56,13 @@ class Instances:
     def container(self, instance_id: str) -> str:
         return self.lab.thing(instance_id)
 
-    def tick(self, records: Records, containers: Iterable[Container], endpoints: Mapping[str, str]) -> bool:
+    def tick(
+        self,
+        records: Records,
+        containers: Iterable[Container],
+        endpoints: Mapping[str, str],
+        failed_zones: frozenset[str],
+    ) -> bool:
         """One round. `endpoints` are names that instances resolve (database endpoint → address).
 
         Returns:
@@ -74,7 +80,15 @@ class Instances:
         by_id = {instance.id: instance for instance in records.instances}
         for known in set(self.problems) - set(by_id):
             del self.problems[known]
-        actions = plan(records.instances, present.values(), frozenset(self._created), frozenset(self._stopped))
+        checked = frozenset(member for group in records.groups if group.checks_targets for member in group.members)
+        actions = plan(
+            records.instances,
+            present.values(),
+            frozenset(self._created),
+            frozenset(self._stopped),
+            failed_zones,
+            checked,
+        )
         # One that is back at the next look was restarted, not lost.
         dead = {action.instance_id for action in actions if action.act is Act.DIED}
         suspects, self._suspects = self._suspects, dead
@@ -161,6 +175,10 @@ class Instances:
                 self._stopped.add(instance.id)
                 self._created.setdefault(instance.id, time.monotonic())
                 log.info("%s stopped", instance.id)
+            case Act.KILL:
+                self._forget(instance.id)
+                self.podman.run("kill", name)
+                log.warning("%s is dead: %s has failed", instance.id, instance.zone)
             case Act.DIED:
                 self._died(instance)
 

@@ -39,6 +39,24 @@ def save(path: Path, facts: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+def failed_zones(lab: Lab) -> frozenset[str]:
+    """Names of the zones that were told to fail (`python -m lab zone`)."""
+    try:
+        return frozenset(json.loads(_failed_zones(lab).read_text()))
+    except FileNotFoundError:
+        return frozenset()
+
+
+def save_failed_zones(lab: Lab, zones: frozenset[str]) -> None:
+    temporary = _failed_zones(lab).with_suffix(".new")
+    temporary.write_text(json.dumps(sorted(zones)) + "\n")
+    temporary.replace(_failed_zones(lab))
+
+
+def _failed_zones(lab: Lab) -> Path:
+    return lab.state / "failed-zones.json"
+
+
 def facts_of(
     lab: Lab,
     networks: dict[str, IPv4Network],

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lab import aws
+from lab.aws import zones
 
 from .conftest import Aws
 
@@ -182,6 +183,33 @@ def test_a_dead_instance_is_replaced_in_its_zone_and_in_the_target_group(fleet: 
     assert dead not in [each["InstanceId"] for each in members]
     assert sorted(each["AvailabilityZone"] for each in members) == ["eu-west-1a", "eu-west-1b"]
     assert set(fleet.targets()) == {each["InstanceId"] for each in members}
+
+
+def test_a_group_makes_up_elsewhere_for_a_failed_zone_and_spreads_again_after_it(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spread() -> list[str]:
+        return sorted(each["AvailabilityZone"][-1] for each in fleet.members())
+
+    monkeypatch.setattr(aws.hooks, "failed_zones", frozenset({"eu-west-1a"}))
+    with pytest.raises(ClientError, match=r"InsufficientInstanceCapacity.*eu-west-1a"):
+        fleet.ec2.run_instances(ImageId=aws.BASE_IMAGE_ID, MinCount=1, MaxCount=1, SubnetId=fleet.subnets[0])
+    (lost,) = [each["InstanceId"] for each in fleet.members() if each["AvailabilityZone"] == "eu-west-1a"]
+    fleet.ec2.terminate_instances(InstanceIds=[lost])
+    assert spread() == ["b", "b"]
+    assert not zones.settle()
+    monkeypatch.setattr(aws.hooks, "failed_zones", frozenset({"eu-west-1a", "eu-west-1b"}))
+    fleet.ec2.terminate_instances(InstanceIds=[fleet.members()[0]["InstanceId"]])
+    assert spread() == ["b"]
+    monkeypatch.setattr(aws.hooks, "failed_zones", frozenset({"eu-west-1a"}))
+    seen = []
+    while zones.settle():
+        seen.append(spread())
+    monkeypatch.setattr(aws.hooks, "failed_zones", frozenset())
+    while zones.settle():
+        seen.append(spread())
+    # It starts one before it ends one.
+    assert seen == [["b", "b"], ["a", "b", "b"], ["a", "b"]]
 
 
 def test_target_health_is_what_the_driver_measured(fleet: Fleet) -> None:

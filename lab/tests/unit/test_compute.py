@@ -46,6 +46,27 @@ def test_one_instance(state: str, present: bool | None, created: bool, stopped: 
     assert actions == ([] if expected is None else [Action(expected, "i-1")])
 
 
+@pytest.mark.parametrize(
+    ("present", "created", "checked", "expected"),
+    [
+        (True, True, False, Act.KILL),
+        (True, True, True, Act.KILL),
+        (False, True, False, Act.DIED),
+        (False, True, True, None),
+        (None, False, False, None),
+    ],
+)
+def test_an_instance_in_a_failed_zone(present: bool | None, created: bool, checked: bool, expected: Act | None) -> None:
+    one = Instance("i-1", "running", "ami-1", "10.0.0.4", zone="eu-west-1a")
+    containers = [] if present is None else [container(present)]
+    known, watched = frozenset({"i-1"} if created else ()), frozenset({"i-1"} if checked else ())
+    failed = frozenset({"eu-west-1a"})
+    assert plan([one], containers, known, frozenset(), failed, watched) == (
+        [Action(expected, "i-1")] if expected else []
+    )
+    assert Act.KILL not in {each.act for each in plan([one], containers, known, frozenset(), frozenset({"eu-west-1b"}))}
+
+
 def test_containers_of_a_forgotten_api_are_removed() -> None:
     assert plan([], [container(True, "i-9")], frozenset(), frozenset()) == [Action(Act.REMOVE, "i-9")]
 

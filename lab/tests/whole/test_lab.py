@@ -9,6 +9,7 @@ import os
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from lab.driver import haproxy
 from lab.machine import names
@@ -22,6 +23,12 @@ SECOND = "labtwo"
 def both(lab: RunningLab) -> list[str]:
     members = lab.members()
     return members if len(members) == 2 else []
+
+
+def places(lab: RunningLab, instances: list[str]) -> list[tuple[str, str]]:
+    """Zone and subnet of each."""
+    pages = [lab.client("ec2").describe_instances(InstanceIds=[each])["Reservations"] for each in instances]
+    return [(each["Placement"]["AvailabilityZone"], each["SubnetId"]) for (row,) in pages for each in row["Instances"]]
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +140,22 @@ def test_a_killed_instance_is_replaced(lab: RunningLab, group: dict[str, str]) -
     eventually(lambda: not lab.podman.exists("container", lab.container(before[0])), "the dead container to go")
     state = lab.client("ec2").describe_instances(InstanceIds=[before[0]])["Reservations"][0]["Instances"][0]["State"]
     assert state["Name"] == "terminated"
+
+
+def test_a_zone_that_fails_is_made_up_for_and_used_again_when_it_is_back(
+    lab: RunningLab, group: dict[str, str]
+) -> None:
+    before = eventually(lambda: both(lab), "two instances")
+    (lost, subnet), (other, _) = places(lab, before)
+    assert run(FIRST, "zone", "fail", lost).returncode == 0
+    assert not lab.running(before[0])
+    after = eventually(lambda: members if before[0] not in (members := both(lab)) else [], "a replacement")
+    assert before[1] in after
+    assert {zone for zone, _ in places(lab, after)} == {other}
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity"):
+        lab.client("ec2").run_instances(ImageId=group["image"], MinCount=1, MaxCount=1, SubnetId=subnet)
+    assert run(FIRST, "zone", "recover", lost).returncode == 0
+    eventually(lambda: {zone for zone, _ in places(lab, both(lab))} == {lost, other}, "an instance in each zone")
 
 
 def test_a_restarted_instance_stays_and_gets_its_metadata_again(lab: RunningLab, group: dict[str, str]) -> None:
