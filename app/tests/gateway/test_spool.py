@@ -498,6 +498,7 @@ def test_a_damaged_schema_whose_text_is_none_is_set_aside(tmp_path: Path) -> Non
     content = spool.path.read_bytes()
     spool.path.write_bytes(content.replace(b"CREATE INDEX known_at", b"CREATE IN\xce\xce\xce known_at"))
     assert spool.path.read_bytes() != content
+    (tmp_path / "spool.db.first-page").unlink()
     assert held_by(Spool(spool.path, now=NOW + 5)) == (3, [ONE], False)
 
 
@@ -569,6 +570,7 @@ def test_a_file_of_an_unknown_format_is_set_aside(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "spool.db").read_bytes())
     content[47] ^= 8  # the schema's format number
     (tmp_path / "spool.db").write_bytes(content)
+    (tmp_path / "spool.db.first-page").unlink()
     spool = Spool(tmp_path / "spool.db", now=NOW + 5)
     salvage(spool)
     (raw,) = spool.batch(100, NOW + 5)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from unittest.mock import Mock
 import pytest
 from parkmesh.gateway import spool_salvage
 from parkmesh.gateway.spool import Spool
-from parkmesh.protocol.edge import Event, Gap, Passage, PresenceUpdate, SpaceState
+from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, PresenceUpdate, SpaceState
 from spool_records import NOW, events, passage, reopen, salvage, state
 from spool_world import Line, World, run
 
@@ -131,6 +132,83 @@ def test_damage_outside_the_records_loses_none_and_tells_of_none(spool: Spool, w
     assert again.presence() == [PresenceUpdate("1234BCD", True, NOW)]
     assert again.state("trusted_time") == b"17"
     assert not again.append(passage(1), once="uplink-7"), "what was known before is known"
+
+
+def whole(content: bytes) -> bytes:
+    return os.urandom(4096) + content[4096:]
+
+
+def nothing(content: bytes) -> bytes:
+    return bytes(4096) + content[4096:]
+
+
+def schema(content: bytes) -> bytes:
+    return content.replace(b"CREATE TABLE waiting", b"CREATE TABLE wa\xfating", 1)
+
+
+def size(content: bytes) -> bytes:
+    return content[:28] + (5).to_bytes(4) + content[32:]
+
+
+@pytest.mark.parametrize("damage", [whole, nothing, schema, size])
+def test_a_damaged_first_page_is_put_back_and_loses_nothing(
+    spool: Spool, world: World, damage: Callable[[bytes], bytes]
+) -> None:
+    spool.activate(AccessList(3, True, [AccessEntry("c1", "1111BCD", "active")]))
+    spool.close()
+    content = spool.path.read_bytes()
+    spool.path.write_bytes(damage(content))
+    assert spool.path.read_bytes() != content
+    again = Spool(spool.path, now=NOW + 5)
+    assert (again.epoch, again.salvaging, again.held().whole) == (spool.epoch, False, True)
+    told = drained(again, world)
+    assert len(plates(told)) == RECORDS
+    assert told_lost(told) == 0
+
+
+def test_a_first_page_that_is_put_back_serves_the_salvage_of_others(spool: Spool, world: World) -> None:
+    for i in range(3):
+        spool.receive("cam", NOW, f"event-{i}", b"read" * 500)
+    spool.close()
+    spoil(spool.path, pages(spool.path, "waiting")[2], 1)
+    again = Spool(spool.path, now=NOW + 5)
+    assert again.salvaging
+    assert len(again.unsettled()) == 3
+    told = drained(again, world)
+    here = len(plates(told)) + sum(isinstance(event, SpaceState) for event in told)
+    assert 0 < RECORDS + RECORDS // 4 - here == told_lost(told) < 40
+
+
+def test_free_pages_that_a_first_page_named_lose_nothing(spool: Spool, world: World) -> None:
+    told = drained(spool, world)
+    spool.append(passage(7_777, NOW + 7_777))
+    spool.close()
+    spoil(spool.path, 1)
+    again = Spool(spool.path, now=NOW + 5)
+    told = drained(again, world)
+    assert plates(told)[-1] == "7777BCD"
+    assert told_lost(told) == 0
+
+
+def test_without_its_copy_a_damaged_first_page_is_told_as_the_loss_of_all(spool: Spool, world: World) -> None:
+    spool.close()
+    spoil(spool.path, 1)
+    copy_of_page = spool.path.with_name("spool.db.first-page")
+    copy_of_page.write_bytes(copy_of_page.read_bytes().replace(b"waiting", b"wbiting"))
+    again = Spool(spool.path, now=NOW + 5)
+    again.append(passage(9_999, NOW + 999))
+    told = drained(again, world)
+    assert plates(told)[-1] == "9999BCD"
+    assert told_lost(told) >= RECORDS + RECORDS // 4 - 10
+
+
+def test_the_copy_of_the_first_page_knows_the_tables_of_a_later_release(spool: Spool) -> None:
+    spool._db.execute("CREATE TABLE later (number INTEGER)")
+    spool._db.execute("INSERT INTO later VALUES (17)")
+    again = reopen(spool)
+    again.close()
+    spoil(spool.path, 1)
+    assert Spool(spool.path, now=NOW + 5)._db.execute("SELECT number FROM later").fetchall() == [(17,)]
 
 
 @pytest.mark.parametrize("acked", [40, 25, 10])

@@ -29,6 +29,7 @@ from msgspec import Struct
 from parkmesh.domain.community_rules import GateRules
 from parkmesh.gateway import list_copy, spool_log, spool_marks, spool_memory, spool_salvage
 from parkmesh.gateway.reserve import Reserve
+from parkmesh.gateway.spool_first_page import FirstPage
 from parkmesh.gateway.spool_log import LogEnd, LogIndex
 from parkmesh.gateway.spool_marks import Marks, MarksFile
 from parkmesh.gateway.spool_salvage import Begun, Salvage
@@ -179,6 +180,16 @@ def _is_sound(db: sqlite3.Connection, *, thorough: bool) -> bool:
     return sound
 
 
+@contextmanager
+def _damage_left() -> Iterator[None]:
+    """Leave what the block can't do because the spool's file is damaged."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            raise
+
+
 def _no_log() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("the log beside it can't be opened")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR
@@ -241,6 +252,7 @@ class Spool:
         self._marks = MarksFile(path.with_name(path.name + ".marks"))
         self._waiting_on_disk = self._bytes = self._waiting = 0
         self._disk: sqlite3.Connection | None = None
+        self._first_page = FirstPage(path)
         self._log: LogIndex | None = None
         self._log_end: LogEnd | None = None
         self._was_on_disk = False
@@ -324,16 +336,10 @@ class Spool:
         new_epoch = max(now, noted.epoch + 1 if noted is not None else 0)
         log_size = spool_log.size(self.path)
         try:
-            aside = False
-            try:
-                db = self._connect(now, new_epoch)
-            except sqlite3.DatabaseError as error:
-                if error.sqlite_errorcode & 0xFF not in _DAMAGED:
-                    raise
-                aside = True
+            db = self._connect_sound(now, new_epoch)
             end = self._log_end
             cut = noted is not None and end is not None and log_size > 0 and end.has_lost_its_end(noted.end)
-            if aside:
+            if db is None:
                 # A broken file must not keep a gate shut: set it aside, start anew, and take of it what it still gives.
                 exact = noted is not None and (self._was_on_disk or noted.end == (end if log_size else LogEnd()))
                 spool_salvage.set_aside(self.path, now)
@@ -509,11 +515,24 @@ class Spool:
                 self._disk.close()
             self._disk = None
 
+    def _connect_sound(self, now: int, new_epoch: int) -> sqlite3.Connection | None:
+        """Open the spool's file, if need be with the first page that was kept; None where it is damaged even so."""
+        with _damage_left():
+            return self._connect(now, new_epoch)
+        end = self._log_end  # SQLite brings the log into the file when the damaged one is closed
+        try:
+            with _damage_left():
+                return self._connect(now, new_epoch) if self._first_page.put_back() else None
+            return None
+        finally:
+            self._log_end = end
+
     def _connect(self, now: int, new_epoch: int) -> sqlite3.Connection:
         """Open the spool's file, and find where its log ended, if that is known."""
         self._log_end = None
         if self._log is not None:
             self._log.close()
+        self._first_page.close()
         db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
             if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -551,6 +570,7 @@ class Spool:
             os.fsync(directory)
         finally:
             os.close(directory)
+        self._first_page.keep()
         return db
 
     def _mend_numbers(self, db: sqlite3.Connection, now: int, new_epoch: int) -> None:
@@ -584,6 +604,7 @@ class Spool:
                 self._disk.close()
             if self._log is not None:
                 self._log.close()
+            self._first_page.close()
             for salvage in self._salvages:
                 salvage.close()
             if not spool_log.size(self.path):
