@@ -5,6 +5,7 @@ import fcntl
 import json
 import secrets
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Network
@@ -15,6 +16,8 @@ from lab.driver.hosts import HOSTS, address
 from lab.machine import subnets
 from lab.machine.errors import LabError
 from lab.machine.names import MAIL_PORT, REGION, Lab
+
+_SIGN_RELEASE = Path(__file__).resolve().parents[2] / "scripts/sign_release.py"
 
 
 def load(lab: Lab) -> dict[str, Any] | None:
@@ -101,7 +104,8 @@ def facts_of(
 
 
 def ensure_secrets(lab: Lab) -> None:
-    """The lab's own key pair, desk password and controller token; made once, kept until `down`."""
+    """The lab's own keys (to sign in, to sign releases), desk password and controller token; made once, kept until
+    `down`."""
     lab.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
     lab.secrets.chmod(0o700)
     _secret(lab.secrets / "desk-password", lambda: secrets.token_urlsafe(15))
@@ -115,6 +119,17 @@ def ensure_secrets(lab: Lab) -> None:
             timeout=30,
             stdin=subprocess.DEVNULL,
         )
+    signing_key, public = lab.secrets / "release_key", lab.secrets / "release_key.pub"
+    if not (signing_key.exists() and public.exists() and public.read_text()):
+        signing_key.unlink(missing_ok=True)
+        made = subprocess.run(
+            [sys.executable, str(_SIGN_RELEASE), "--new-key", str(signing_key)],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        public.write_text(made.stdout)
 
 
 def _secret(path: Path, make: Any) -> None:

@@ -233,9 +233,10 @@ def test_secrets_are_private_kept_and_not_in_the_facts(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in lab.secrets.iterdir()}
     state.ensure_secrets(lab)
     assert {path.name: path.read_bytes() for path in lab.secrets.iterdir()} == before
-    assert set(before) == {"ssh_key", "ssh_key.pub", "desk-password", "controller-authtoken"}
+    pairs = {"ssh_key", "ssh_key.pub", "release_key", "release_key.pub"}
+    assert set(before) == {*pairs, "desk-password", "controller-authtoken"}
     assert lab.secrets.stat().st_mode & 0o777 == 0o700
-    for name in ("ssh_key", "desk-password", "controller-authtoken"):
+    for name in ("ssh_key", "release_key", "desk-password", "controller-authtoken"):
         assert (lab.secrets / name).stat().st_mode & 0o777 == 0o600
     overlay = {"kind": "lab", "package": None, "explanation": "why"}
     facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none"))
@@ -248,9 +249,12 @@ def test_an_interrupted_secret_is_made_again(tmp_path: Path) -> None:
     lab.secrets.mkdir(parents=True)
     (lab.secrets / "desk-password").touch()
     (lab.secrets / "ssh_key").touch()
+    (lab.secrets / "release_key").touch()
     state.ensure_secrets(lab)
     assert (lab.secrets / "desk-password").read_text().strip()
     assert (lab.secrets / "ssh_key").read_text().startswith("-----BEGIN")
+    assert (lab.secrets / "release_key").read_text().startswith("-----BEGIN PRIVATE KEY")
+    assert (lab.secrets / "release_key.pub").read_text().startswith("-----BEGIN PUBLIC KEY")
 
 
 def test_a_lab_is_held_by_one_at_a_time(tmp_path: Path) -> None:
