@@ -128,7 +128,7 @@ class Line:
             Config,
         )
         client = httpx.AsyncClient(transport=httpx.MockTransport(self._serve), trust_env=False)
-        decider: Any = SimpleNamespace(on_disk=_now)
+        decider: Any = SimpleNamespace(on_disk=_now, give_way=_no_car, has_traffic=lambda: False)
         self._sync = Sync(config, spool, decider, client, clock=clock)  # type: ignore[arg-type]
 
     def _serve(self, request: httpx.Request) -> httpx.Response:
@@ -163,6 +163,10 @@ class Line:
             self._spool.recover(self._clock())  # as the agent does, now and then
             while self._spool.salvage(self._clock()):
                 pass
+
+
+async def _no_car() -> None:
+    pass
 
 
 async def _now(work: Callable[[], Any]) -> Any:

@@ -956,6 +956,35 @@ async def test_200_only_when_it_is_on_disk(world: World) -> None:
     assert brief(spool) == [("1234BCD", "exact", True)]
 
 
+async def test_what_is_not_urgent_gives_way_to_a_read_but_not_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parkmesh.gateway.decider._GIVE_WAY_S", 1e9)
+    commanded, answered = asyncio.Event(), asyncio.Event()
+
+    async def pulse(_: Relay) -> None:
+        commanded.set()
+        await answered.wait()
+
+    world.pulse = pulse
+    async with world.gateway() as decider:
+        assert not decider.has_traffic()
+        await decider.give_way()
+        await post(decider, world.shot("1234BCD"))
+        await commanded.wait()
+        assert decider.has_traffic()
+        other = asyncio.create_task(decider.give_way())
+        await asyncio.sleep(0.02)
+        assert not other.done()
+        answered.set()
+        await other
+        answered.clear()
+        monkeypatch.setattr("parkmesh.gateway.decider._GIVE_WAY_S", 0)
+        await post(decider, world.shot("5678FGH"))
+        await decider.give_way()  # a relay that doesn't answer keeps no record back
+        answered.set()
+
+
 async def test_poison_is_kept_for_a_person_and_not_retried(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:

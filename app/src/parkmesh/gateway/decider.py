@@ -47,6 +47,9 @@ T = TypeVar("T")
 log = logging.getLogger("parkmesh.gateway")
 
 _DISK_RETRY_S = 1.0
+_GIVE_WAY_S, _LOOK_S = 0.03, 0.002
+"""For how long what isn't urgent waits for a read, which a relay that doesn't answer can keep in hand for seconds."""
+_TRAFFIC_S = 2.0
 _CODES = "codes"
 """The state with what was done with visitors' codes."""
 
@@ -130,6 +133,7 @@ class Decider:
     ) -> None:
         self.sightings = sightings or Sightings(clock)
         self._doubtful, self._ahead = doubtful, 0
+        self._arriving, self._last_message = 0, -_TRAFFIC_S
         self._config, self._spool, self._clock, self._appended = config, spool, clock, appended
         # One thread: disk waits don't stop the loop, and writes keep their order.
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")
@@ -166,6 +170,21 @@ class Decider:
         """Run a spool call in the disk thread."""
         return await asyncio.get_running_loop().run_in_executor(self._disk, work)
 
+    def has_traffic(self) -> bool:
+        """Tell whether a camera has sent something a moment ago."""
+        return time.monotonic() - self._last_message < _TRAFFIC_S
+
+    async def give_way(self) -> None:
+        """Wait while a read is on its way to its barrier, but not for long: for work that a car mustn't wait for."""
+        until = time.monotonic() + _GIVE_WAY_S
+        while self._has_read_in_hand() and time.monotonic() < until:  # noqa: ASYNC110 -- several things end it
+            await asyncio.sleep(_LOOK_S)
+
+    def _has_read_in_hand(self) -> bool:
+        return self._arriving > 0 or any(
+            gate.busy_since is not None or not gate.queue.empty() for gate in self._gates.values()
+        )
+
     # what comes in
 
     async def camera_message(self, camera: Camera, body: bytes, content_type: str) -> None:
@@ -174,6 +193,13 @@ class Decider:
         Raises PoisonError for what can't be understood (it is in quarantine then), SpoolError where it can't be kept:
         it is decided all the same if the spool is in memory, and isn't if the camera sends it again.
         """
+        self._arriving, self._last_message = self._arriving + 1, time.monotonic()
+        try:
+            await self._take(camera, body, content_type)
+        finally:
+            self._arriving -= 1
+
+    async def _take(self, camera: Camera, body: bytes, content_type: str) -> None:
         now = self._clock()
         self.last_seen[camera.name] = now
         try:

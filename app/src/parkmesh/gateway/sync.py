@@ -43,6 +43,8 @@ from parkmesh.protocol.releases import Report
 log = logging.getLogger("parkmesh.gateway")
 
 BATCH = 500
+BATCH_BESIDE_CARS = 100
+"""Records of a batch while cars come: what the disk's thread does with one, a read waits for."""
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 STREAM_SILENCE_S = 45.0
 """A stream without even a ping for this long is dead."""
@@ -244,7 +246,9 @@ class Sync:
     async def _push(self, server: str) -> None:
         """Send one batch, or wait until there is something to send."""
         self._more_events.clear()
-        records = await self._decider.on_disk(lambda: self._spool.batch(BATCH, self._clock()))
+        await self._decider.give_way()
+        size = BATCH_BESIDE_CARS if self._decider.has_traffic() else BATCH
+        records = await self._decider.on_disk(lambda: self._spool.batch(size, self._clock()))
         if not records:
             await self._more_events.wait()
             return
@@ -295,8 +299,10 @@ class Sync:
 
     async def _send(self, server: str, records: list[msgspec.Raw]) -> None:
         """Send records and forget what the server has."""
+        await self._decider.give_way()
         answer = await self._post(server, records)
         ack = msgspec.json.decode(answer, type=EventAck)
+        await self._decider.give_way()
         if ack.epoch == self._spool.epoch and not await self._decider.on_disk(lambda: self._spool.sent(ack.acked)):
             await self._put_back(ack.acked)
             return
