@@ -25,7 +25,7 @@ from parkmesh.gateway.intake import Intake
 from parkmesh.gateway.listener import application
 from parkmesh.gateway.page import start as local_page
 from parkmesh.gateway.pulling import Puller
-from parkmesh.gateway.release_watch import ReleaseWatch, release_folder
+from parkmesh.gateway.release_watch import SPREAD_HEARTBEATS, ReleaseWatch, release_folder
 from parkmesh.gateway.sensor_feed import SensorFeed
 from parkmesh.gateway.serving import Server, listening
 from parkmesh.gateway.spool import Counts, Spool, SpoolError
@@ -229,6 +229,7 @@ async def _run(
             release_folder(),
             lambda serial: _fetch_release(config_file, sync.servers, serial),
             sync.report_release,
+            spread_s=SPREAD_HEARTBEATS * config.heartbeat_s,
         )
         sync.release_wanted = watch.told
         started = elapsed_ms()

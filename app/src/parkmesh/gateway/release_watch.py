@@ -22,8 +22,8 @@ log = logging.getLogger("parkmesh.gateway")
 
 KEY = "release.pub"
 """The public key, beside the token."""
-SPREAD_S = 60.0
-"""Seconds within which gateways that are told at once begin to fetch."""
+SPREAD_HEARTBEATS = 2
+"""Times between heartbeats within which gateways that are told at once begin to fetch."""
 FIRST_AGAIN_S, MOST_AGAIN_S = 60.0, 3600.0
 TAKEN_S = 600.0
 """Seconds within which the root program must have begun with what was fetched."""
@@ -53,7 +53,10 @@ def release_folder() -> Path | None:
 
 
 class ReleaseWatch:
-    """Follow what the server wants. ``report`` tells it; ``release`` is the running one's folder, None if unknown."""
+    """Follow what the server wants. ``report`` tells it; ``release`` is the running one's folder, None if unknown.
+
+    ``spread_s`` are the seconds within which gateways that are told at once begin to fetch.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class ReleaseWatch:
         fetch: Fetcher,
         report: Callable[[Report], Awaitable[None]],
         *,
-        spread_s: float = SPREAD_S,
+        spread_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._inbox, self._key, self._fetch, self._report = spool.parent / INBOX, token_file.parent / KEY, fetch, report
