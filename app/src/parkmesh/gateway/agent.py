@@ -219,8 +219,11 @@ async def _run(
         strays = Strays(clock, {secret for secret in hidden if secret})
         feed = SensorFeed(config, spool, decider, clock=clock, appended=sync.wake, intake=intake, strays=strays)
         sync.device_faults = lambda: device_faults.faults(
-            feed.sensors(), feed.silent_spaces(), {gate: barrier.fault for gate, barrier in decider.barriers().items()}
+            feed.sensors(),
+            [*feed.silent_spaces(), *feed.counting.silent()],
+            {gate: barrier.fault for gate, barrier in decider.barriers().items()},
         )
+        sync.counters = feed.counting.readings
         pullers = {one.name: Puller(one, one.pull, intake, strays) for one in intake.addresses.values() if one.pull}
         encrypted = Certificate(Path(config.certificate_file)) if config.certificate_file else None
         watch = ReleaseWatch(
@@ -259,6 +262,7 @@ async def _run(
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
                 "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},
+                "counters": {one.name: msgspec.to_builtins(one) for one in feed.counting.readings()},
                 "silent_cameras": decider.silent_cameras(),
                 "release": watch.document(),
                 "cameras": {

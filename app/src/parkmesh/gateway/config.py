@@ -7,9 +7,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from parkmesh.domain.community_rules import GateRules, RefusalHold, SamePlateWindow
+from parkmesh.gateway import counters as counters_of
 from parkmesh.gateway import gates as gates_of
 from parkmesh.gateway import mapping as mappings
 from parkmesh.gateway import sensors as sensors_of
+from parkmesh.gateway.counters import Counter
 from parkmesh.gateway.gates import Gate
 from parkmesh.gateway.mapping import Mapping, MappingError
 from parkmesh.gateway.sensors import Sensor, Topic
@@ -165,6 +167,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     readers: list[Reader] = []
     gates: list[Gate] = []
     sensors: list[Sensor] = []
+    counters: Annotated[list[Counter], Meta(max_length=64)] = []
     local_page: LocalPage | None = None
     same_plate_window_s: SamePlateWindow = _UNTOLD.same_plate_window_s
     """The community's rule of this name decides; this holds until a server has told it."""
@@ -274,6 +277,8 @@ def _inconsistency(config: Config) -> str | None:
             return f"reader {reader.name!r} names the gate {reader.gate!r}, which isn't under gates"
     if config.sensors and config.mqtt is None:
         return "there are sensors but no mqtt broker"
+    if config.counters and config.mqtt is None:
+        return "there are counters but no mqtt broker"
     return (
         _misrecorded(config)
         or _mismapped(config)
@@ -284,6 +289,8 @@ def _inconsistency(config: Config) -> str | None:
         or gates_of.fault(config.gates)
         or sensors_of.fault(config.sensors)
         or _duplicates("sensor", [sensor.id for sensor in config.sensors])
+        or counters_of.fault(config.counters)
+        or _duplicates("counter", [counter.name for counter in config.counters])
         or _duplicates("server", config.servers)
     )
 

@@ -77,6 +77,7 @@ def judge(config: Config, looks: Looks) -> list[Finding]:
         *_tls(looks),
         *_relays(looks),
         *_sensors(config, looks),
+        *_counters(config, looks),
         *_line(config, looks),
         *_overlay(looks),
         *_list(looks),
@@ -283,6 +284,30 @@ def _sensors(config: Config, looks: Looks) -> Iterator[Finding]:
             N_("Change its battery. Look in the LoRaWAN server whether it is heard."),
             {"space": spaces.get(sensor, "-"), "time": lasting(int(config.sensor_silence_s * 1000))},
         )
+
+
+def _counters(config: Config, looks: Looks) -> Iterator[Finding]:
+    counters = looks.status.get("counters") or {}
+    for counter in config.counters:
+        reading = counters.get(counter.name)
+        if reading is None:
+            continue
+        if reading.get("known"):
+            yield Finding(
+                "counter",
+                counter.name,
+                "well",
+                N_("It has counted %(entries)s in and %(exits)s out."),
+                values={"entries": str(reading["entries"]), "exits": str(reading["exits"])},
+            )
+        else:
+            yield Finding(
+                "counter",
+                counter.name,
+                "finding",
+                N_("Its loops or light barriers are silent or offline: vehicles may be missed."),
+                N_("Look at the power and the network of the device that has their inputs. Then correct the count."),
+            )
 
 
 def _line(config: Config, looks: Looks) -> Iterator[Finding]:

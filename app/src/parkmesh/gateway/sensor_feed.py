@@ -1,5 +1,5 @@
-"""What comes from the community's MQTT broker, sensors' uplinks and recorders' reads: subscribed for good, acknowledged
-when on disk."""
+"""What comes from the community's MQTT broker, sensors' uplinks, detectors' states and recorders' reads: subscribed for
+good, acknowledged when on disk."""
 
 import asyncio
 import logging
@@ -13,6 +13,7 @@ from msgspec import Struct
 from parkmesh.gateway import drivers
 from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Config, Mqtt
+from parkmesh.gateway.counting import STATE, Counting
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.drivers.types import PoisonError, SensorReading, Uplink
 from parkmesh.gateway.intake import Intake
@@ -79,6 +80,8 @@ class SensorFeed:
         self._silent: set[str] = set()
         self._told: dict[str, tuple[int, str]] = {}
         self.connected = False
+        self.counting = Counting(config.counters, config.sensor_silence_s, spool.state(STATE), clock=clock)
+        self._counted = set(self.counting.topics)
 
     def silent_sensors(self) -> list[str]:
         """Return the sensors that sent nothing for longer than the configured silence; their spaces are unknown."""
@@ -123,6 +126,9 @@ class SensorFeed:
         if topic in self._recorders:
             await self._take_read(topic, payload)
             return
+        if topic in self._counted:
+            await self._count(topic, payload)
+            return
         now = self._clock()
         try:
             sensor, uplink = self._topics.get(topic), None
@@ -137,9 +143,7 @@ class SensorFeed:
             reading = drivers.sensor_reading(sensor, payload, uplink)
         except PoisonError as error:
             text = str(error)
-            log.warning("sensor message put in quarantine: %s", text)
-            source = topic[:_MAX_QUARANTINED_TOPIC]
-            await self._decider.on_disk(lambda: self._spool.quarantine(source, now, text, payload))
+            await self._set_aside("sensor", topic, payload, text)
             return
         before = self._health.get(sensor.id, SensorHealth())
         self._health[sensor.id] = before.after(now, reading, uplink)
@@ -162,6 +166,21 @@ class SensorFeed:
         if self._spool.in_memory:
             # The server hears of it, and the broker keeps it until it is on disk.
             raise SpoolError(self._spool.disk_error or "the spool is in memory")
+
+    async def _count(self, topic: str, payload: bytes) -> None:
+        try:
+            changed = self.counting.take(topic, payload)
+        except PoisonError as error:
+            await self._set_aside("counter", topic, payload, str(error))
+            return
+        if changed:
+            totals = {STATE: self.counting.state()}
+            await self._decider.on_disk(lambda: self._spool.settle([], None, totals))
+
+    async def _set_aside(self, whose: str, topic: str, payload: bytes, error: str) -> None:
+        log.warning("%s message put in quarantine: %s", whose, error)
+        source, now = topic[:_MAX_QUARANTINED_TOPIC], self._clock()
+        await self._decider.on_disk(lambda: self._spool.quarantine(source, now, error, payload))
 
     async def _take_read(self, topic: str, payload: bytes) -> None:
         assert self._intake is not None
@@ -188,6 +207,7 @@ class SensorFeed:
                 # Not acknowledged: the broker sends it again after we reconnect.
                 log.error("message of the broker not kept: %s", error)
             self.connected = False
+            self.counting.connected(False)
             await asyncio.sleep(backoff.next_s())
 
     async def _session(self, broker: Mqtt, backoff: Backoff) -> None:
@@ -202,9 +222,10 @@ class SensorFeed:
         paho = client._client
         paho.manual_ack_set(True)
         async with client:
-            for topic in [*broker.topics, *self._topics, *self._recorders]:
+            for topic in [*broker.topics, *self._topics, *self._recorders, *self._counted]:
                 await client.subscribe(topic, qos=1)
             self.connected = True
+            self.counting.connected(True)
             backoff.reset()
             log.info("subscribed at broker %s:%d", broker.host, broker.port)
             async for message in client.messages:

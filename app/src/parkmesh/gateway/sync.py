@@ -30,6 +30,7 @@ from parkmesh.protocol.edge import (
     FEATURE_RULES,
     AccessList,
     Command,
+    CounterReading,
     DeviceFault,
     EventAck,
     Heartbeat,
@@ -113,6 +114,10 @@ class Sync:
         self.device_faults: Callable[[], list[DeviceFault]] = list
         """Tells what is wrong with sensors and barriers."""
         self._takes_device_faults: set[str] = set()
+        self.counters: Callable[[], list[CounterReading]] = list
+        """Tells what the facility counters have counted."""
+        self._takes_counters: set[str] = set()
+        self._no_counters_told = False
         self._more_events = asyncio.Event()
         self._list_wanted = asyncio.Event()
         self.last_sync: int | None = None
@@ -397,6 +402,10 @@ class Sync:
         # Servers end their streams when they are replaced; that is no reason to wait longer each time.
         raise _Failed(ended, worked=time.monotonic() - started > STREAM_STEADY_S)
 
+    def _counted(self) -> list[CounterReading] | None:
+        """Return all counters; that there are none is said once."""
+        return self.counters() or (None if self._no_counters_told else [])
+
     def _heard_of(self, version: int, epoch: int) -> None:
         """Ask for the list if the gateway holds another one. Where the server tells no epoch, the version alone
         counts."""
@@ -413,11 +422,14 @@ class Sync:
             access_list_version=self._decider.list_version,
             silent_cameras=self._decider.silent_cameras(),
             device_faults=self.device_faults() if server in self._takes_device_faults else None,
+            counters=self._counted() if server in self._takes_counters else None,
         )
         answer = await self._call("heartbeat", "POST", f"{server}/edge/v1/heartbeat", msgspec.json.encode(beat))
         ack = msgspec.json.decode(answer, type=HeartbeatAck)
         # A server of the release before refuses what it doesn't know.
         (self._takes_device_faults.add if ack.takes_device_faults else self._takes_device_faults.discard)(server)
+        (self._takes_counters.add if ack.takes_counters else self._takes_counters.discard)(server)
+        self._no_counters_told = beat.counters == [] or self._no_counters_told
         # The server's clock decides when credentials and commands expire; half the round trip is close enough.
         self._decider.server_skew_ms = ack.server_time - (sent + self._clock.machine()) // 2
         if set_by_ms := self._clock.trust(ack.server_time):

@@ -239,10 +239,27 @@ class DeviceFault(Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
 
 
+class CounterReading(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a facility counter has counted since ``since``: totals, so that a reading which is lost costs nothing.
+
+    Another ``since`` is another count, which began at zero (a new spool). ``known`` false: it is silent, or vehicles
+    pass that it can't see. ``told`` is when its detectors spoke last. ``capacity``: vehicles that there is room for.
+    """
+
+    name: Name
+    since: Millis
+    entries: Count
+    exits: Count
+    known: bool
+    told: Millis | None = None
+    capacity: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+
+
 class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A gateway's health, every ``interval`` of its settings.
 
-    ``device_faults`` is given only to a server whose HeartbeatAck said that it takes them; None says nothing.
+    ``device_faults`` and ``counters`` are given only to a server whose HeartbeatAck said that it takes them; None says
+    nothing. ``counters`` are all that the gateway has.
     """
 
     sent: Millis
@@ -251,6 +268,7 @@ class Heartbeat(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=T
     access_list_version: Count
     silent_cameras: Annotated[list[Text], Meta(max_length=256)] = []
     device_faults: Annotated[list[DeviceFault], Meta(max_length=256)] | None = None
+    counters: Annotated[list[CounterReading], Meta(max_length=64)] | None = None
 
 
 class HeartbeatAck(Struct, frozen=True):
@@ -262,6 +280,7 @@ class HeartbeatAck(Struct, frozen=True):
     takes_device_faults: bool = False
     release: int = 0
     """The number of the release that the gateway should take (``releases.py``), 0 for none."""
+    takes_counters: bool = False
 
 
 class Servers(Struct, frozen=True):

@@ -56,6 +56,8 @@ SPANISH = {
     "Connected": "Conectada",
     "Not connected": "Sin conexión",
     "Sensors": "Sensores",
+    "Counters": "Contadores",
+    "%(entries)s in, %(exits)s out": "%(entries)s entradas, %(exits)s salidas",
     "Line to the servers": "Línea con los servidores",
     "Clock, disk and power": "Reloj, disco y alimentación",
     "For those who help": "Para quien ayuda",
@@ -127,6 +129,7 @@ SPANISH = {
     "Wrong posts": "Envíos erróneos",
     "Broker": "Broker MQTT",
     "Sensor": "Sensor",
+    "Counter": "Contador",
     "Overlay": "Red superpuesta",
     "Overlay path": "Camino por la red superpuesta",
     "Records": "Registros",
@@ -180,6 +183,13 @@ SPANISH = {
     "No message of a sensor arrives: %(fault)s.": "No llega ningún mensaje de los sensores: %(fault)s.",
     "Look at the broker: systemctl status mosquitto. Check its address in the configuration.": (
         "Mire el broker: systemctl status mosquitto. Compruebe su dirección en la configuración."
+    ),
+    "It has counted %(entries)s in and %(exits)s out.": "Ha contado %(entries)s entradas y %(exits)s salidas.",
+    "Its loops or light barriers are silent or offline: vehicles may be missed.": (
+        "Sus lazos o barreras fotoeléctricas no hablan: puede que se pierdan vehículos."
+    ),
+    "Look at the power and the network of the device that has their inputs. Then correct the count.": (
+        "Mire la alimentación y la red del equipo al que están conectados. Después corrija la cuenta."
     ),
     "Space %(space)s: nothing has come from its sensor for %(time)s.": (
         "Plaza %(space)s: no llega nada de su sensor desde hace %(time)s."

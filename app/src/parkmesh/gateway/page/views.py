@@ -160,6 +160,7 @@ def overview(language: Language, shown: Shown, csrf: str) -> list[Markup]:
             _gates(language, shown),
             _cameras(language, shown),
             _sensors(language, shown),
+            _counters(language, shown),
             _line(language, shown),
             _computer(language, shown),
             _help(language),
@@ -405,6 +406,24 @@ def _sensors(language: Language, shown: Shown) -> Markup | None:
             )
         )
     return _card(_("Sensors"), broker, tag("ul", rows, class_="things"))
+
+
+def _counters(language: Language, shown: Shown) -> Markup | None:
+    _, readings = language.say, (shown.status or {}).get("counters") or {}
+    rows = []
+    for name, one in readings.items():
+        told = one.get("told")
+        ago = lasting(shown.now - told) if told else ""
+        heard = _("Told its state %(time)s ago.", time=ago) if told else _("Has told nothing yet.")
+        rows.append(
+            tag(
+                "li",
+                tag("p", tag("strong", name), None if one["known"] else chip("bad", _("Silent")), class_="line"),
+                tag("p", _("%(entries)s in, %(exits)s out", entries=one["entries"], exits=one["exits"])),
+                tag("p", heard, class_="muted small"),
+            )
+        )
+    return _card(_("Counters"), tag("ul", rows, class_="things")) if rows else None
 
 
 def _facts(rows: Iterable[tuple[str, object]]) -> Markup:
