@@ -63,6 +63,7 @@ CAMERA_KINDS: Final = (
     "axis_lpv",
     "rekor_scout",
     "dahua_itsapi",
+    "dahua_events",
     "frigate",
     "mapped",
 )

@@ -96,6 +96,26 @@ DAHUA = {
         "NormalPic": {"PicName": "full.jpg", "Content": PICTURE},
     }
 }
+DAHUA_EVENT = {
+    "Code": "TrafficJunction",
+    "Action": "Pulse",
+    "Index": "0",
+    "Data": {
+        "Code": "TrafficJunction",
+        "CommInfo": {"SnapCategory": "Motor"},
+        "CountInGroup": 1,
+        "GroupID": 175706653,
+        "IndexInGroup": 1,
+        "JunctionDirection": "Obverse",
+        "Lane": 2,
+        "Object": {"Confidence": 204, "ObjectType": "Plate", "Text": "1234BCD"},
+        "RealUTC": 1706600095,
+        "TrafficCar": {"DrivingDirection": ["Approach", "", ""], "PlateNumber": "1234BCD", "PlateColor": "White"},
+        "UTC": 1706625295,
+        "UTCMS": 250,
+        "Picture": PICTURE,
+    },
+}
 FRIGATE = {
     "type": "lpr",
     "id": "1795772000.475377-mxklsc",
@@ -122,6 +142,7 @@ REAL: dict[CameraKind, dict[str, Any]] = {
     "axis_lpv": AXIS,
     "rekor_scout": REKOR,
     "dahua_itsapi": DAHUA,
+    "dahua_events": DAHUA_EVENT,
     "frigate": FRIGATE,
     "hikvision": HIKVISION,
 }
@@ -152,6 +173,7 @@ def test_every_kind_has_a_real_message_and_a_simulated_one() -> None:
         ("axis_lpv", 0.719034, 1795772000252, "in", "1144696", "ACCC00000001"),
         ("rekor_scout", 0.9207, 1795772000789, None, None, "1414799424"),
         ("dahua_itsapi", 0.8, ms(2026, 11, 27, 13, 24, 56, 123_000), "Obverse", None, DEVICE),
+        ("dahua_events", 0.8, ms(2024, 1, 30, 7, 34, 55, 250_000), "Approach", "175706653", "0"),
         ("frigate", 0.95, 1795772003748, None, FRIGATE["id"], "driveway_cam"),
         ("hikvision", 0.93, ms(2026, 11, 27, 13, 51, 24), "forward", None, "33"),
     ],
@@ -208,7 +230,7 @@ def test_what_is_unreadable_in_a_plate_does_not_vanish_from_it(kind: CameraKind,
 
 NEEDED = (
     *("plate", "plateText", "plateUTF8", "PlateNumber", "best_plate_number", "licensePlate"),
-    *("data_type", "eventType", "type"),
+    *("data_type", "eventType", "type", "Code"),
 )
 """What a message is about, and its plate."""
 
@@ -240,6 +262,8 @@ def test_no_field_but_the_plate_is_worth_a_refusal(kind: CameraKind, junk: objec
         ("rekor_scout", {"data_type": "heartbeat", "timestamp": 1}),
         ("rekor_scout", {**REKOR, "data_type": "alpr_results"}),
         ("dahua_itsapi", {"Active": True, "DeviceID": "x"}),
+        ("dahua_events", {"Code": "Heartbeat"}),
+        ("dahua_events", {"Code": "VideoMotion", "Action": "Start", "Index": "0", "Data": {"TrafficCar": {}}}),
         ("dahua_itsapi", {"DeviceName": "c", "DeviceModel": "m", "DeviceID": "x"}),
         ("frigate", {"type": "description", "id": "1", "description": "a car"}),
         ("hikvision", {"eventType": "heartBeat", "eventState": "active"}),
@@ -253,6 +277,23 @@ def test_signs_of_life_and_other_events_are_no_plates(kind: CameraKind, document
 def test_a_car_without_a_plate(plate: dict[str, object]) -> None:
     found = read("dahua_itsapi", {"Picture": {**DAHUA["Picture"], "Plate": plate}})
     assert (found.anpr, found.plate) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("thing", "car", "plate", "confidence"),
+    [
+        ({"ObjectType": "Plate", "Text": "1234BCD", "Confidence": 90}, {}, "1234BCD", 0.9),
+        ({"ObjectType": "Vehicle", "Text": "Toyota", "Confidence": 250}, {"PlateNumber": "1234BCD"}, "1234BCD", None),
+        ({"ObjectType": "Plate", "Text": "", "Confidence": 0}, {}, None, None),
+        ({"ObjectType": "Plate", "Text": None}, {"PlateNumber": ""}, None, None),
+    ],
+)
+def test_a_plate_on_the_event_stream_and_a_brand_that_is_none(
+    thing: dict[str, Any], car: dict[str, Any], plate: str | None, confidence: float | None
+) -> None:
+    data = {"Object": thing, "TrafficCar": car, "UTC": 1706625295}
+    found = read("dahua_events", {**DAHUA_EVENT, "Data": data})
+    assert (found.anpr, found.plate, found.confidence, found.at) == (True, plate, confidence, 1706625295000)
 
 
 def test_three_posts_of_one_car_are_one_event_and_another_car_is_another() -> None:

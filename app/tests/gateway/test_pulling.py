@@ -11,11 +11,12 @@ from edge_server import TOKEN, EdgeServer
 from hypothesis import given
 from hypothesis import strategies as st
 from parkmesh.gateway.config import ConfigError, parse
-from parkmesh.gateway.drivers import hikvision
-from parkmesh.gateway.drivers.hikvision_stream import Messages, StreamError
+from parkmesh.gateway.drivers import dahua_events, dahua_stream, hikvision
+from parkmesh.gateway.drivers.hikvision_stream import Messages
+from parkmesh.gateway.drivers.types import StreamError
 from parkmesh.protocol.edge import AccessEntry
-from parkmesh.simulator import camera, drive, jpeg
-from parkmesh.simulator.camera_stream import KEEP_ALIVE, part
+from parkmesh.simulator import camera, camera_messages, drive, jpeg
+from parkmesh.simulator.camera_stream import KEEP_ALIVE, dahua_part, part
 from processes import GatewaySite, Process, free_port, parkmesh, run_simulate, wait_for
 from test_gateway_config import EXAMPLE
 
@@ -83,6 +84,48 @@ def test_what_is_no_stream_is_said() -> None:
         Messages(MIXED).feed(without_length(b"x" * 9_000_000, "text/plain"))
 
 
+DAHUA = camera_messages.streamed("dahua_events", camera.shot("1234BCD", drive.now()), "3")
+DAHUA_FORMS: dict[str, bytes] = {
+    "a length of nothing": dahua_part(DAHUA),
+    "no length": dahua_part(DAHUA).replace(b"Content-Length:0\r\n", b""),
+    "its length": dahua_part(DAHUA).replace(b"Length:0", f"Length: {len(DAHUA)}".encode()),
+    "line feeds only": dahua_part(DAHUA).replace(b"\r\n", b"\n"),
+    "a plate with a brace": dahua_part(DAHUA.replace(b'"Seat"', b'"}\\"{"')),
+    "on one line": dahua_part(b" ".join(DAHUA.split(b"\n"))),
+}
+MOTION = dahua_part(b"Code=VideoMotion;action=Start;index=0")
+
+
+def dahua_plates(messages: list[bytes]) -> list[tuple[str | None, str | None]]:
+    return [(one.plate, one.channel) for one in map(dahua_events.parse, messages)]
+
+
+@pytest.mark.parametrize("form", DAHUA_FORMS)
+def test_dahuas_event_is_given_out_before_anything_follows_it(form: str) -> None:
+    messages = dahua_stream.Messages("multipart/x-mixed-replace; boundary=myboundary")
+    assert dahua_plates(messages.feed(dahua_part(b"Heartbeat") + DAHUA_FORMS[form])) == [(None, None), ("1234BCD", "3")]
+    assert dahua_plates(messages.feed(MOTION + DAHUA_FORMS[form])) == [(None, None), ("1234BCD", "3")]
+
+
+@given(st.integers(1, 700), st.lists(st.sampled_from(sorted(DAHUA_FORMS)), min_size=1, max_size=4))
+def test_however_the_bytes_of_dahuas_stream_come(size: int, forms: list[str]) -> None:
+    broken = dahua_part(DAHUA[:-20])
+    stream = b"".join(dahua_part(b"Heartbeat") + MOTION + broken + DAHUA_FORMS[form] for form in forms)
+    messages = dahua_stream.Messages("multipart/x-mixed-replace")
+    found = [one for at in range(0, len(stream), size) for one in messages.feed(stream[at : at + size])]
+    assert [plate for plate, _ in dahua_plates(found) if plate] == ["1234BCD"] * len(forms)
+    assert len(found) == 3 * len(forms), "a broken event is left out, and nothing behind it"
+
+
+def test_what_is_no_stream_of_dahua_is_said() -> None:
+    with pytest.raises(StreamError, match="text/html"):
+        dahua_stream.Messages("text/html")
+    with pytest.raises(StreamError, match="no event comes"):
+        dahua_stream.Messages("multipart/x-mixed-replace").feed(b"x" * 70_000)
+    with pytest.raises(StreamError, match="more than"):
+        dahua_stream.Messages("multipart/x-mixed-replace").feed(DAHUA[:-2] + b"x" * 1_100_000)
+
+
 def test_pictures_take_no_memory() -> None:
     messages = Messages(MIXED)
     assert messages.feed(b"--boundary\r\nContent-Type: image/jpeg\r\nContent-Length: 900000000\r\n\r\n") == []
@@ -94,6 +137,7 @@ def test_pictures_take_no_memory() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"kind": "dahua_events", "pull": None}, "camera 'cam-main-in': the kind dahua_events needs pull"),
         ({"kind": "milesight"}, "camera 'cam-main-in': messages of the kind milesight can't be fetched by pull"),
         ({"pull": {"url": "192.0.2.10", "password": "secret-word"}}, "pull.url"),
         ({"pull": {"url": "http://192.0.2.10"}}, "password"),
@@ -113,19 +157,26 @@ def server() -> Iterator[EdgeServer]:
 
 
 @pytest.fixture
-def site(server: EdgeServer, tmp_path: Path) -> Iterator[GatewaySite]:
+def kind() -> str:
+    return "hikvision"
+
+
+@pytest.fixture
+def site(server: EdgeServer, tmp_path: Path, kind: str) -> Iterator[GatewaySite]:
     running = GatewaySite(tmp_path, [server.url], TOKEN)
     port = free_port()
-    running.config["cameras"][0]["pull"] = {"url": f"http://127.0.0.1:{port}", "password": "camera's secret"}
+    pull = {"url": f"http://127.0.0.1:{port}", "password": "camera's secret"}
+    running.config["cameras"][0] |= {"kind": kind, "pull": pull}
     running.config["same_plate_window_s"] = 1
     running.config_path.write_text(json.dumps(running.config))
     simulated = json.loads(running.site_path.read_text())
-    simulated["cameras"][0]["stream"] = {"port": port, "password": "camera's secret"}
+    simulated["cameras"][0] |= {"kind": kind, "stream": {"port": port, "password": "camera's secret"}}
     running.site_path.write_text(json.dumps(simulated))
     with running.at_work():
         yield running
 
 
+@pytest.mark.parametrize("kind", ["hikvision", "dahua_events"])
 def test_a_camera_that_cant_post_opens_its_gate_also_after_it_was_away(
     site: GatewaySite, server: EdgeServer, tmp_path: Path
 ) -> None:

@@ -23,12 +23,23 @@ Host = Annotated[str, Meta(min_length=1, max_length=253)]
 SecretPath = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{8,128}$")]
 Channel = Annotated[str, Meta(min_length=1, max_length=100)]
 CameraKind = Literal[
-    "hikvision", "plate_recognizer", "milesight", "axis_lpv", "rekor_scout", "dahua_itsapi", "frigate", "mapped"
+    "hikvision",
+    "plate_recognizer",
+    "milesight",
+    "axis_lpv",
+    "rekor_scout",
+    "dahua_itsapi",
+    "dahua_events",
+    "frigate",
+    "mapped",
 ]
 """Each kind has a driver in ``gateway.drivers``."""
 
-PULLED: frozenset[CameraKind] = frozenset({"hikvision"})
+PULLED: frozenset[CameraKind] = frozenset({"hikvision", "dahua_events"})
 """Kinds whose messages the gateway can fetch."""
+
+PULLED_ONLY: frozenset[CameraKind] = frozenset({"dahua_events"})
+"""Kinds whose messages come no other way."""
 
 BY_BROKER: frozenset[CameraKind] = frozenset({"frigate"})
 """Kinds whose messages come by the MQTT broker only."""
@@ -229,6 +240,9 @@ def _misrecorded(config: Config) -> str | None:
     for what, name, kind in pulled:
         if kind not in PULLED:
             return f"{what} {name!r}: messages of the kind {kind} can't be fetched by pull"
+    for what, name, kind in untold:
+        if kind in PULLED_ONLY and (what, name, kind) not in pulled:
+            return f"{what} {name!r}: the kind {kind} needs pull"
     channels = [f"{camera.recorder}/{camera.channel}" for camera in config.cameras if camera.recorder]
     topics = [recorder.topic for recorder in config.recorders if recorder.topic]
     return _duplicates("channel", channels) or _duplicates("topic", topics)

@@ -10,11 +10,10 @@ from urllib.parse import urlsplit
 import httpx
 from msgspec import Struct
 
+from parkmesh.gateway import drivers
 from parkmesh.gateway.backoff import Backoff
 from parkmesh.gateway.config import Pull
-from parkmesh.gateway.drivers import hikvision_stream
-from parkmesh.gateway.drivers.hikvision_stream import Messages, StreamError
-from parkmesh.gateway.drivers.types import PoisonError
+from parkmesh.gateway.drivers.types import PoisonError, StreamError
 from parkmesh.gateway.intake import Address, Intake
 from parkmesh.gateway.spool import SpoolError
 from parkmesh.gateway.strays import Strays
@@ -40,6 +39,7 @@ class Puller:
 
     def __init__(self, address: Address, pull: Pull, intake: Intake, strays: Strays) -> None:
         self._address, self._pull, self._intake, self._strays = address, pull, intake, strays
+        self._driver = drivers.STREAMS[address.kind]
         self._host = urlsplit(pull.url).hostname or "-"
         self.state = Pulled()
 
@@ -67,15 +67,15 @@ class Puller:
                 await asyncio.sleep(wait_s or backoff.next_s())
 
     async def _stream(self, client: httpx.AsyncClient) -> None:
-        url = self._pull.url.rstrip("/") + hikvision_stream.PATH
+        url = self._pull.url.rstrip("/") + self._driver.PATH
         login = httpx.DigestAuth(self._pull.user, self._pull.password)
-        timeout = httpx.Timeout(_CONNECT_S, read=hikvision_stream.SILENCE_S)
+        timeout = httpx.Timeout(_CONNECT_S, read=self._driver.SILENCE_S)
         async with client.stream("GET", url, auth=login, timeout=timeout) as answer:
             if answer.status_code in (401, 403):
                 raise _RefusedError(f"{self._pull.url} refuses user {self._pull.user!r} and the password")
             if answer.status_code != 200:
                 raise StreamError(f"HTTP {answer.status_code} from {self._pull.url}")
-            messages = Messages(answer.headers.get("Content-Type", ""))
+            messages = self._driver.Messages(answer.headers.get("Content-Type", ""))
             async for chunk in answer.aiter_raw():
                 if not self.state.connected:
                     self.state = Pulled(connected=True)
@@ -94,7 +94,7 @@ class Puller:
             log.error("camera %s: message not stored: %s", self._address.name, error)
             return
         for channel in strangers:
-            self._strays.note("unknown_channel", self._host, "GET", hikvision_stream.PATH, channel)
+            self._strays.note("unknown_channel", self._host, "GET", self._driver.PATH, channel)
 
     def _lost(self, fault: str) -> None:
         if self.state.connected or self.state.fault != fault:

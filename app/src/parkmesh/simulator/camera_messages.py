@@ -19,6 +19,15 @@ def message(kind: CameraKind, event: Shot, channel: str) -> Message:
     return _MESSAGES[kind](event, channel)
 
 
+def streamed(kind: CameraKind, event: Shot, channel: str) -> bytes:
+    """Return what a camera of this kind that can't post sends of an event on its stream; ``channel`` as for
+    ``message``."""
+    if kind == "hikvision":
+        return camera.xml(event).replace(b"<channelID>1<", f"<channelID>{channel or 1}<".encode())
+    data = json.dumps(_dahua_event(event), indent=3)
+    return f"Code=TrafficJunction;action=Pulse;index={channel or 0};data={data}".encode()
+
+
 def _millis(event: Shot) -> int:
     return int(event.moment.timestamp() * 1000)
 
@@ -158,6 +167,34 @@ def _dahua_itsapi(event: Shot, channel: str) -> Message:
     )
 
 
+def _dahua_event(event: Shot) -> dict[str, object]:
+    seconds = int(event.moment.timestamp())
+    offset = event.moment.utcoffset()
+    plate = event.plate.replace(" ", "")
+    return {
+        "Code": "TrafficJunction",
+        "CommInfo": {"SnapCategory": "Motor"},
+        "CountInGroup": 1,
+        "EventID": seconds % 100_000,
+        "GroupID": int(event.moment.timestamp() * 1000) % 2**31,
+        "IndexInGroup": 1,
+        "JunctionDirection": "Obverse",
+        "Lane": 1,
+        "Object": {"Confidence": event.confidence, "ObjectType": "Plate", "Text": plate},
+        "RealUTC": seconds,
+        "TrafficCar": {"DrivingDirection": ["Approach", "", ""], "PlateNumber": plate, "Speed": 0},
+        "UTC": seconds + int(offset.total_seconds() if offset else 0),
+        "UTCMS": event.moment.microsecond // 1000,
+        "Vehicle": {"Category": "SaloonCar", "Text": "Seat"},
+    }
+
+
+def _dahua_events(event: Shot, channel: str) -> Message:
+    """What the gateway makes of an event on the stream."""
+    number = channel if channel.isdigit() else "0"
+    return _json({"Code": "TrafficJunction", "Action": "Pulse", "Index": number, "Data": _dahua_event(event)})
+
+
 def _frigate(event: Shot, channel: str) -> Message:
     """What comes on the topic ``frigate/tracked_object_update``."""
     seconds = event.moment.timestamp()
@@ -189,6 +226,7 @@ def _mapped(event: Shot, channel: str) -> Message:
 
 _MESSAGES: Mapping[CameraKind, Callable[[Shot, str], Message]] = {
     "axis_lpv": _axis_lpv,
+    "dahua_events": _dahua_events,
     "dahua_itsapi": _dahua_itsapi,
     "frigate": _frigate,
     "hikvision": _hikvision,

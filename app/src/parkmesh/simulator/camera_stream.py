@@ -1,18 +1,21 @@
-"""A simulated Hikvision camera that can't post: its alert stream with the digest login, for whoever fetches it.
+"""Simulated cameras that can't post: Hikvision's alert stream and Dahua's event stream with the digest login, for
+whoever fetches them.
 
-``POST /simulator/events`` (not Hikvision's) has a message sent on the streams that are open, as if a car had come.
+``POST /simulator/events`` (no maker's) has a message sent on the streams that are open, as if a car had come.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
+from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from parkmesh.gateway.drivers.hikvision_stream import PATH
+from parkmesh.gateway.config import CameraKind
+from parkmesh.gateway.drivers import dahua_stream, hikvision_stream
 from parkmesh.simulator import jpeg
 from parkmesh.simulator.login import Login
 
@@ -30,8 +33,36 @@ def part(content: bytes, content_type: str = 'application/xml; charset="UTF-8"')
     return head.encode() + content + b"\r\n"
 
 
-def application(user: str, password: str, keep_alive_s: float = 10.0) -> ASGIApp:
+def _with_picture(xml: bytes) -> bytes:
+    return part(xml) + part(jpeg.grey(90), "image/jpeg")
+
+
+def dahua_part(content: bytes) -> bytes:
+    """Return a part as it stands in Dahua's stream; its length is what some firmware writes."""
+    return b"--myboundary\r\nContent-Type: text/plain\r\nContent-Length:0\r\n\r\n" + content + b"\r\n\r\n"
+
+
+class _Stream(Struct, frozen=True):
+    path: str
+    content_type: str
+    keep_alive: bytes
+    part: Callable[[bytes], bytes]
+
+
+_STREAMS: Mapping[CameraKind, _Stream] = {
+    "hikvision": _Stream(hikvision_stream.PATH, "multipart/mixed; boundary=boundary", part(KEEP_ALIVE), _with_picture),
+    "dahua_events": _Stream(
+        dahua_stream.PATH.partition("?")[0],
+        "multipart/x-mixed-replace; boundary=myboundary",
+        dahua_part(b"Heartbeat"),
+        dahua_part,
+    ),
+}
+
+
+def application(user: str, password: str, keep_alive_s: float = 10.0, kind: CameraKind = "hikvision") -> ASGIApp:
     """Build the camera."""
+    sent = _STREAMS[kind]
     open_streams: set[asyncio.Queue[bytes]] = set()
 
     async def stream(_: Request) -> Response:
@@ -39,26 +70,25 @@ def application(user: str, password: str, keep_alive_s: float = 10.0) -> ASGIApp
             events: asyncio.Queue[bytes] = asyncio.Queue()
             open_streams.add(events)
             try:
-                yield part(KEEP_ALIVE)
+                yield sent.keep_alive
                 while True:
                     try:
                         async with asyncio.timeout(keep_alive_s):
-                            xml = await events.get()
+                            message = await events.get()
                     except TimeoutError:
-                        yield part(KEEP_ALIVE)
+                        yield sent.keep_alive
                         continue
-                    yield part(xml)
-                    yield part(jpeg.grey(90), "image/jpeg")
+                    yield sent.part(message)
             finally:
                 open_streams.discard(events)
 
-        return StreamingResponse(parts(), media_type="multipart/mixed; boundary=boundary")
+        return StreamingResponse(parts(), media_type=sent.content_type)
 
     async def event(request: Request) -> Response:
-        xml = await request.body()
+        message = await request.body()
         for events in open_streams:
-            events.put_nowait(xml)
+            events.put_nowait(message)
         return JSONResponse({"streams": len(open_streams)})
 
-    camera = Starlette(routes=[Route(PATH, stream), Route(EVENTS, event, methods=["POST"])])
+    camera = Starlette(routes=[Route(sent.path, stream), Route(EVENTS, event, methods=["POST"])])
     return Login(camera, "MD5", user, password)

@@ -118,7 +118,7 @@ def relay(site_path: Path | None, name: str | None, port: int | None, listen: st
 def serve_camera(site_path: Path | None, name: str | None) -> None:
     """Serve the streams of simulated cameras that can't post, until SIGTERM."""
     site = _site(site_path) or _fail("give --site", 2)
-    served = [(at.name, at.stream) for at in site.cameras if at.stream and name in (None, at.name)]
+    served = [(at, at.stream) for at in site.cameras if at.stream and name in (None, at.name)]
     if not served:
         _fail("the site has no such camera with a stream", 2)
     _log_to_stdout()
@@ -126,9 +126,9 @@ def serve_camera(site_path: Path | None, name: str | None) -> None:
 
     async def serve() -> None:
         async with asyncio.TaskGroup() as tasks:
-            for camera_name, stream in served:
-                sock = traffic.bind(f"camera {camera_name}", stream)
-                tasks.create_task(traffic.serve_stream(camera_name, stream, sock, stop))
+            for at, stream in served:
+                sock = traffic.bind(f"camera {at.name}", stream)
+                tasks.create_task(traffic.serve_stream(at, stream, sock, stop))
 
     _until_stopped(serve(), stop, None)
 

@@ -84,11 +84,9 @@ async def post(
 
 
 async def _send_on_stream(client: httpx.AsyncClient, at: CameraSite, stream: StreamSite, event: camera.Shot) -> None:
-    xml = camera.xml(event)
-    if at.channel:
-        xml = xml.replace(b"<channelID>1<", f"<channelID>{at.channel}<".encode())
+    message = camera_messages.streamed(at.kind, event, at.channel or "")
     try:
-        response = await client.post(stream.url + camera_stream.EVENTS, content=xml, timeout=10)
+        response = await client.post(stream.url + camera_stream.EVENTS, content=message, timeout=10)
         streams = response.raise_for_status().json()["streams"]
     except (httpx.HTTPError, ValueError, KeyError) as error:
         raise DriveError(f"no simulated camera at {stream.url}: {error or type(error).__name__}") from None

@@ -17,7 +17,7 @@ from parkmesh.simulator import camera, camera_stream, lorawan
 from parkmesh.simulator.drive import DriveError, post
 from parkmesh.simulator.relay import Switch
 from parkmesh.simulator.relay_kinds import application
-from parkmesh.simulator.site import Broker, RelaySite, SensorSite, Site, SiteError, StreamSite
+from parkmesh.simulator.site import Broker, CameraSite, RelaySite, SensorSite, Site, SiteError, StreamSite
 
 log = logging.getLogger("parkmesh.simulator")
 
@@ -50,9 +50,10 @@ async def serve_relay(relay: RelaySite, sock: socket.socket, stop: asyncio.Event
     await _serve(f"relay {relay.name}", device, sock, stop)
 
 
-async def serve_stream(name: str, stream: StreamSite, sock: socket.socket, stop: asyncio.Event) -> None:
+async def serve_stream(at: CameraSite, stream: StreamSite, sock: socket.socket, stop: asyncio.Event) -> None:
     """Serve one simulated camera that can't post on a bound socket until ``stop``."""
-    await _serve(f"camera {name}", camera_stream.application(stream.user, stream.password), sock, stop)
+    device = camera_stream.application(stream.user, stream.password, kind=at.kind)
+    await _serve(f"camera {at.name}", device, sock, stop)
 
 
 async def _serve(what: str, device: ASGIApp, sock: socket.socket, stop: asyncio.Event) -> None:
@@ -102,7 +103,7 @@ async def run(
 ) -> None:  # fmt: skip
     """Run the site's relays, and random traffic at its cameras and sensors, until ``stop``."""
     sockets = [bind(f"relay {relay.name}", relay) for relay in site.relays]
-    streams = [(at.name, at.stream, bind(f"camera {at.name}", at.stream)) for at in site.cameras if at.stream]
+    streams = [(at, at.stream, bind(f"camera {at.name}", at.stream)) for at in site.cameras if at.stream]
     occupied = {sensor.space: False for sensor in site.sensors}
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.TaskGroup() as devices:
 
@@ -122,8 +123,8 @@ async def run(
 
         for relay, sock in zip(site.relays, sockets, strict=True):
             devices.create_task(serve_relay(relay, sock, stop))
-        for name, stream, sock in streams:
-            devices.create_task(serve_stream(name, stream, sock, stop))
+        for at, stream, sock in streams:
+            devices.create_task(serve_stream(at, stream, sock, stop))
         if site.cameras and cars_per_minute > 0:
             devices.create_task(_repeat(cars_per_minute, source, stop, car))
         if site.sensors and site.broker and sensors_per_minute > 0:

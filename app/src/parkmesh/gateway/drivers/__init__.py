@@ -13,12 +13,15 @@ from parkmesh.gateway.drivers import (
     axis_lpv,
     bosch_tps110,
     chirpstack,
+    dahua_events,
     dahua_itsapi,
+    dahua_stream,
     esphome,
     frigate,
     gpio,
     hikvision,
     hikvision_gate,
+    hikvision_stream,
     http_relay,
     libelium_parking,
     mapped,
@@ -43,6 +46,7 @@ from parkmesh.gateway.drivers.types import (
     RelayError,
     SensorDriver,
     SensorReading,
+    StreamDriver,
     Uplink,
 )
 from parkmesh.gateway.gates import Question, Relay, RelayKind
@@ -51,6 +55,7 @@ from parkmesh.gateway.sensors import Sensor, SensorKind
 
 CAMERAS: Mapping[CameraKind, CameraDriver] = {
     "axis_lpv": axis_lpv,
+    "dahua_events": dahua_events,
     "dahua_itsapi": dahua_itsapi,
     "frigate": frigate,
     "hikvision": hikvision,
@@ -65,6 +70,8 @@ PATHS: Mapping[str, CameraKind] = dict.fromkeys(dahua_itsapi.PATHS, "dahua_itsap
 """Paths that some cameras post to whatever a person sets."""
 ANSWERS: Mapping[CameraKind, bytes] = {"dahua_itsapi": dahua_itsapi.ANSWER}
 """Cameras that send again unless the answer to a message says this."""
+STREAMS: Mapping[CameraKind, StreamDriver] = {"dahua_events": dahua_stream, "hikvision": hikvision_stream}
+"""Cameras whose messages are fetched: those of ``config.PULLED``."""
 SENSORS: Mapping[SensorKind, SensorDriver] = {
     "bosch_tps110": bosch_tps110,
     "libelium_parking": libelium_parking,

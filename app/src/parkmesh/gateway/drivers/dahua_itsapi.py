@@ -10,7 +10,7 @@ from parkmesh.gateway.drivers import camera_values
 from parkmesh.gateway.drivers.camera_json import at, document, extract
 from parkmesh.gateway.drivers.types import PlateRead, PoisonError
 
-__all__ = ["ANSWER", "PATHS", "extract", "parse"]
+__all__ = ["ANSWER", "PATHS", "confidence", "extract", "parse"]
 
 PATHS = ("/NotificationInfo/TollgateInfo", "/NotificationInfo/KeepAlive", "/NotificationInfo/DeviceInfo")
 """Where the camera posts; not every firmware lets a person change it."""
@@ -19,7 +19,7 @@ ANSWER = b'{"Result":true,"Message":"Success","RspTime":"","Response":{"Status":
 """What satisfies the camera: ``Result`` for its signs of life, ``Response`` for plates."""
 
 
-def _confidence(value: object) -> float | None:
+def confidence(value: object) -> float | None:
     """Read a confidence of 0 to 100, or of 0 to 255 where it is above 100: firmwares have both."""
     found = camera_values.number(value)
     return camera_values.share(found, 255 if found is not None and found > 100 else 100)
@@ -39,7 +39,7 @@ def parse(message: bytes) -> PlateRead:
         event_id=camera_values.digest(device, moment, plate) if moment else camera_values.digest(message),
         anpr=picture is not None,
         plate=plate,
-        confidence=_confidence(at(read, "Confidence")),
+        confidence=confidence(at(read, "Confidence")),
         at=camera_values.iso_ms(moment),
         direction=camera_values.text(at(snap, "Direction")),
         channel=device,

@@ -12,6 +12,8 @@ import re
 
 import msgspec
 
+from parkmesh.gateway.drivers.types import StreamError
+
 PATH = "/ISAPI/Event/notification/alertStream"
 SILENCE_S = 60.0
 """Longer than several keep-alives: a stream that is silent for so long is broken."""
@@ -25,10 +27,6 @@ _PICTURE = re.compile(rb"^content-type:[ \t]*image/", re.IGNORECASE | re.MULTILI
 _XML_END = re.compile(rb"</(?:[A-Za-z_][\w.-]*:)?EventNotificationAlert\s*>")
 _ENDS_BY_TAG = re.compile(rb"<[^\x00]")
 """XML in anything but UTF-16."""
-
-
-class StreamError(Exception):
-    """What comes is no alert stream; one line."""
 
 
 class Messages:

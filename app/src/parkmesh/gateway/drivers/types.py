@@ -13,6 +13,10 @@ class PoisonError(Exception):
     """A message can't be understood, and sending it again won't help. The text says in one line what is wrong."""
 
 
+class StreamError(Exception):
+    """What a camera sends is no stream of its kind; one line."""
+
+
 class RelayError(Exception):
     """The barrier wasn't confirmed to have opened; the text says what the relay did instead.
 
@@ -94,6 +98,29 @@ class CameraDriver(Protocol):
 
     def parse(self, message: bytes) -> PlateRead:
         """Read a message that ``extract`` returned. Raises PoisonError."""
+
+
+class StreamMessages(Protocol):
+    """Cuts a camera's stream into messages, as its bytes come."""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Take the next bytes; return the messages that are whole now. Raises StreamError."""
+
+
+class StreamDriver(Protocol):
+    """How the messages of a camera that can't post are fetched: from which path, and how its stream is cut.
+
+    A stream that is silent for ``SILENCE_S`` is broken.
+    """
+
+    @property
+    def PATH(self) -> str: ...
+
+    @property
+    def SILENCE_S(self) -> float: ...
+
+    def Messages(self, content_type: str) -> StreamMessages:
+        """Begin with an answer of this content type. Raises StreamError."""
 
 
 class SensorDriver(Protocol):
