@@ -49,6 +49,7 @@ DERIVED: Final = (
     "parking_gateway_readers",
     "parking_gateway_gates",
     "parking_gateway_sensors",
+    "parking_gateway_counters",
 )
 
 
@@ -228,6 +229,8 @@ def _relations(file: File) -> Iterable[Fault]:
     yield from _once(file, "spaces", spaces, "name")
     for by in ("dev_eui", "topic"):
         yield from _once(file, "sensors", sensors, by)
+    counters = data.get("counters") or []
+    yield from _once(file, "counters", counters, "name")
     readers = data.get("readers") or []
     yield from _once(file, "readers", readers, "name")
     yield from _once(file, "residents", data.get("residents") or [], "email")
@@ -263,6 +266,12 @@ def _relations(file: File) -> Iterable[Fault]:
         if (sensor["kind"] == "mapped") is not ("mapping" in sensor):
             yield file.fault(("sensors", index), "the kind mapped needs a mapping, and no other kind has one")
         yield from _names(file, ("sensors", index, "space"), sensor["space"], [space["name"] for space in spaces])
+    for index, counter in enumerate(counters):
+        for place, point in enumerate(counter["points"]):
+            if set(point) not in ({"detector", "direction"}, {"outside", "inside"}):
+                yield file.fault(
+                    ("counters", index, "points", place), "it needs detector and direction, or outside and inside"
+                )
 
 
 def _once(file: File, key: str, entries: Sequence[Mapping[str, Any]], by: str) -> Iterable[Fault]:

@@ -105,6 +105,7 @@ def gateway_variables(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "parking_gateway_readers": list(data.get("readers", [])),
         "parking_gateway_gates": [_only(gate, _OF_GATEWAY) for gate in data["gates"] if "relay" in gate],
         "parking_gateway_sensors": list(data.get("sensors", [])),
+        "parking_gateway_counters": list(data.get("counters", [])),
     }
     if variables.get("parking_gateway_tls"):
         variables.setdefault("parking_gateway_tls_names", [member["name"], gateway["lan"]])

@@ -90,6 +90,18 @@ SENSOR_KINDS: Final = (
 
 _CAMERA_KIND: Final = {"type": "str", "choices": CAMERA_KINDS, "description": "The format of its messages."}
 _DIRECTION: Final = {"type": "str", "choices": ("entry", "exit")}
+_TOPIC: Final = {"type": "str", "pattern": r"[^+#]{1,200}", "form": "a topic without + and #"}
+_DETECTOR: Final = {
+    "type": "dict",
+    "description": "A loop or a light barrier.",
+    "options": {
+        "topic": {**_TOPIC, "required": True},
+        "field": {"type": "str"},
+        "covered": {"type": "list", "elements": "str"},
+        "clear": {"type": "list", "elements": "str"},
+        "online": _TOPIC,
+    },
+}
 # The number of a switch or an input in its relay, or the name that the device calls it by.
 _CONTACT: Final = {"type": "contact"}
 
@@ -256,6 +268,11 @@ FILE: Final[Mapping[str, Option]] = {
             "login": _LOGIN,
             "tls": _TLS,
             "field": {"type": "str"},
+            "device": {
+                "type": "str",
+                "pattern": r"/dev/input/[A-Za-z0-9/._:-]{1,200}",
+                "form": "/dev/input/by-id/<name>",
+            },
         },
     },
     "sensors": {
@@ -263,12 +280,33 @@ FILE: Final[Mapping[str, Option]] = {
         "elements": "dict",
         "options": {
             "dev_eui": {"type": "str", "pattern": "[0-9a-fA-F]{16}", "form": "16 hex digits in quotes"},
-            "topic": {"type": "str", "pattern": r"[^+#]{1,200}", "form": "a topic without + and #"},
+            "topic": _TOPIC,
             "kind": {"type": "str", "choices": SENSOR_KINDS, "required": True},
             "space": {**_NAME, "required": True},
             "mapping": {"type": "dict"},
             "occupied_below_mm": {"type": "int", "least": 50, "most": 10_000},
             "silence_s": {"type": "float", "least": 60, "most": 2_592_000},
+        },
+    },
+    "counters": {
+        "type": "list",
+        "elements": "dict",
+        "description": "What counts the vehicles in and out.",
+        "options": {
+            "name": {**_NAME, "required": True},
+            "capacity": {"type": "int", "least": 1, "most": 100_000},
+            "silence_s": {"type": "float", "least": 60, "most": 2_592_000},
+            "points": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "detector": _DETECTOR,
+                    "direction": _DIRECTION,
+                    "outside": _DETECTOR,
+                    "inside": _DETECTOR,
+                },
+            },
         },
     },
     "spaces": {

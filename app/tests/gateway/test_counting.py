@@ -98,7 +98,7 @@ def test_the_number_is_unknown_while_anything_is_missing() -> None:
 
 @pytest.mark.parametrize("message", [b"maybe", b"\xff\xfe", b"2"])
 def test_a_word_that_means_neither_state_is_said(message: bytes) -> None:
-    with pytest.raises(PoisonError, match="means neither on nor off"):
+    with pytest.raises(PoisonError, match="means neither covered nor clear"):
         counting([0], LANE).take("ramp/in", message)
 
 
@@ -112,7 +112,7 @@ def test_a_word_that_means_neither_state_is_said(message: bytes) -> None:
         ([LANE, {"outside": {"topic": "a"}}], r"points\[1\]: needs detector"),
         ([{**LANE, "inside": {"topic": "b"}}], "needs detector"),
         ([{"outside": {"topic": "a"}, "inside": {"topic": "a"}}], "are the same detector"),
-        ([{"detector": {"topic": "a", "on": ["Off"]}, "direction": "exit"}], "'off' can't mean both"),
+        ([{"detector": {"topic": "a", "covered": ["Off"]}, "direction": "exit"}], "'off' can't mean both"),
         ([{"detector": {"topic": "a", "field": "b[*]"}, "direction": "exit"}], r"has \[\*\]"),
         ([{"detector": {"topic": "a/+"}, "direction": "exit"}], "Expected `str` matching"),
         ([], "length >= 1"),

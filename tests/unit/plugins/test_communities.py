@@ -19,7 +19,7 @@ from ansible.module_utils import community_inventory as transform
 from ansible.module_utils import community_new, community_trial
 from ansible.module_utils import community_spec as spec
 from parkmesh.domain.community_rules import RULES
-from parkmesh.gateway import config, gates, sensors
+from parkmesh.gateway import config, counters, gates, sensors
 from parkmesh.simulator.site import Site
 
 from .conftest import ROOT, load
@@ -47,6 +47,8 @@ spaces:
   - {name: p-1}
 sensors:
   - {dev_eui: "0004a30b001c0530", kind: nwave_nps405, space: p-1}
+counters:
+  - {name: garage, points: [{outside: {topic: a/0}, inside: {topic: a/1}}, {detector: {topic: b}, direction: exit}]}
 rules: {anti_passback: soft}
 simulator: {host: devices}
 """
@@ -96,9 +98,24 @@ def test_a_right_file_has_no_fault(text: str) -> None:
         ("Europe/Madrid", "Europe/Madird", "3: time_zone: 'Europe/Madird' is no time zone"),
         ("number: 7", "number: 0", "4: overlay.number: 0 is not allowed; allowed: 1 to 65535"),
         ("number: 7", "number: true", "4: overlay.number: a whole number is expected, not True"),
-        ("soft", "off", "22: rules.anti_passback: a text (numbers in quotes) is expected, not False"),
+        (
+            ", inside: {topic: a/1}",
+            "",
+            "23: counters[0].points[0]: it needs detector and direction, or outside and inside",
+        ),
+        (
+            "topic: b}, direction",
+            "topic: b, on: [x]}, direction",
+            "23: counters[0].points[1].detector.True: unknown key",
+        ),
+        (
+            "topic: b}",
+            "topic: b/+}",
+            "23: counters[0].points[1].detector.topic: 'b/+' is not allowed; allowed: a topic",
+        ),
+        ("soft", "off", "24: rules.anti_passback: a text (numbers in quotes) is expected, not False"),
         ("parking_gateway_port: 8111", "overlay_member: {}", "7: gateway.variables.overlay_member: the file's other"),
-        ("rules:", "gates: []\nrules:", "22: gates: the key is at line 8 already"),
+        ("rules:", "gates: []\nrules:", "24: gates: the key is at line 8 already"),
         ("title: Hillside", "title: 'Hillside", "not YAML"),
         (FULL, "- a", "keys with values are expected; allowed: title"),
     ],
@@ -128,7 +145,7 @@ def test_a_template_and_an_encrypted_text_are_left_alone() -> None:
         ({"overlay.number": 7}, "b.yml:4: overlay.number: the number 7 is in a.yml already"),
         ({"overlay.ip": "10.242.1.7"}, "b.yml:4: overlay.ip: the address '10.242.1.7' is in a.yml already"),
         ({"gateway.name": "gateway-a"}, "b.yml:5: gateway.name: the host 'gateway-a' is in a.yml already"),
-        ({"simulator.host": "devices"}, "b.yml:23: simulator.host: the host 'devices' is in a.yml already"),
+        ({"simulator.host": "devices"}, "b.yml:25: simulator.host: the host 'devices' is in a.yml already"),
     ],
 )
 def test_what_only_one_community_may_have(change: dict[str, Any], said: str) -> None:
@@ -163,6 +180,9 @@ def test_the_spec_knows_what_the_application_knows() -> None:
         (gates.Gate, set(spec.FILE["gates"]["options"]) - {"title", "direction"}),
         (gates.Relay, spec.FILE["gates"]["options"]["relay"]["options"]),
         (sensors.Sensor, spec.FILE["sensors"]["options"]),
+        (counters.Counter, spec.FILE["counters"]["options"]),
+        (counters.Point, spec.FILE["counters"]["options"]["points"]["options"]),
+        (counters.Detector, spec.FILE["counters"]["options"]["points"]["options"]["outside"]["options"]),
     ):
         assert set(struct.__struct_fields__) == set(options), struct.__name__
     assert (*transform._OF_GATEWAY,) == gates.Gate.__struct_fields__

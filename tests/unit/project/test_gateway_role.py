@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.plugins.filter.core import FilterModule
-from parkmesh.gateway import certificate, config, gates, sensors
+from parkmesh.gateway import certificate, config, counters, gates, sensors
 from parkmesh.gateway.page import passwords
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -37,6 +37,7 @@ GIVEN_APART = {
     "readers",
     "gates",
     "sensors",
+    "counters",
     "local_page",
 }
 
@@ -195,6 +196,25 @@ def test_only_a_gateway_with_gpio_lines_may_use_them() -> None:
     assert written(**inputs).gates[1].relay.kind == "gpio"
 
 
+def test_only_a_gateway_with_a_reader_at_usb_may_read_it() -> None:
+    posts = {"name": "scan-in", "gate": "in", "direction": "entry"}
+    plugged = {**posts, "name": "scan-out", "device": "/dev/input/by-id/usb-ACME_Scanner-event-kbd"}
+    inputs = {
+        "parking_gateway_gates": [{"name": "in", "relay": {"url": "http://192.0.2.31"}}],
+        "parking_gateway_readers": [posts],
+    }
+    assert "SupplementaryGroups" not in rendered("parkmesh-gateway.service.j2", **inputs)
+    inputs["parking_gateway_readers"].append(plugged)
+    assert "SupplementaryGroups=parkmesh-readers\n" in rendered("parkmesh-gateway.service.j2", **inputs)
+    assert written(**inputs).readers[1].device == plugged["device"]
+
+
+def test_counters_are_written_where_there_are_some() -> None:
+    counter = {"name": "garage", "points": [{"detector": {"topic": "ramp"}, "direction": "entry"}]}
+    assert written(parking_gateway_counters=[counter]).counters[0].name == "garage"
+    assert written().counters == []
+
+
 def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     text = (ROOT / "docs" / "gateway.md").read_text()
     example = re.search(r"```json\n(.*?)```", text, re.DOTALL)
@@ -210,11 +230,14 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
         *(f"readers[].{key}" for key in config.Reader.__struct_fields__),
         *(f"gates[].{key}" for key in gates.Gate.__struct_fields__),
         *(f"sensors[].{key}" for key in sensors.Sensor.__struct_fields__),
+        *(f"counters[].{key}" for key in counters.Counter.__struct_fields__),
+        *(f"points[].{key}" for key in counters.Point.__struct_fields__),
+        *(f"detector.{key}" for key in counters.Detector.__struct_fields__),
         *gates.Relay.__struct_fields__,
         *gates.HttpCalls.__struct_fields__,
         *sensors.SensorMapping.__struct_fields__,
     ]
-    containers = {"listen", "cameras", "recorders", "readers", "gates", "sensors", "local_page"}
+    containers = {"listen", "cameras", "recorders", "readers", "gates", "sensors", "counters", "local_page"}
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
 
 

@@ -19,6 +19,7 @@ from parkmesh import __version__
 from parkmesh.gateway import device_faults, drivers, watchdog
 from parkmesh.gateway.barrier import Moves
 from parkmesh.gateway.certificate import Certificate
+from parkmesh.gateway.code_keyboard import Keyboard
 from parkmesh.gateway.config import Config
 from parkmesh.gateway.decider import Decider
 from parkmesh.gateway.intake import Intake
@@ -225,6 +226,7 @@ async def _run(
         )
         sync.counters = feed.counting.readings
         pullers = {one.name: Puller(one, one.pull, intake, strays) for one in intake.addresses.values() if one.pull}
+        keyboards = {one.name: Keyboard(one, decider) for one in config.readers if one.device}
         encrypted = Certificate(Path(config.certificate_file)) if config.certificate_file else None
         watch = ReleaseWatch(
             Path(config.spool),
@@ -258,6 +260,7 @@ async def _run(
                 "camera_clocks": decider.camera_clocks(),
                 "barriers": {gate: msgspec.structs.asdict(one) for gate, one in decider.barriers().items()},
                 "streams": {name: msgspec.structs.asdict(one.state) for name, one in pullers.items()},
+                "readers": {name: msgspec.structs.asdict(one.state) for name, one in keyboards.items()},
                 "tls": {"fault": encrypted.fault} if encrypted else None,
                 "mqtt": feed.connected if config.mqtt else None,
                 "silent_sensors": feed.silent_sensors(),
@@ -284,7 +287,7 @@ async def _run(
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]
-        background += [asyncio.create_task(one.run()) for one in pullers.values()]
+        background += [asyncio.create_task(one.run()) for one in (*pullers.values(), *keyboards.values())]
         if encrypted:
             background.append(asyncio.create_task(encrypted.watch()))
         if decider.barriers():

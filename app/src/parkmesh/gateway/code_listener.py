@@ -52,7 +52,7 @@ async def _body(request: Request) -> bytes | None:
 
 def routes(readers: Sequence[Reader], decider: Decider, strays: Strays, door: Door) -> list[Route]:
     """Return the addresses of the readers of a configuration."""
-    known = {reader.name: reader for reader in readers}
+    known = {reader.name: reader for reader in readers if reader.device is None}
     slots = asyncio.Semaphore(_AT_ONCE)
 
     def note(kind: Kind, request: Request) -> None:

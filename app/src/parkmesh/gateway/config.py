@@ -135,7 +135,10 @@ class Recorder(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Reader(Struct, frozen=True, forbid_unknown_fields=True):
     """A scanner or keypad for visitors' codes: it posts what was scanned or typed to ``/readers/<name>/codes``, or to
-    ``/readers/<name>/<secret_path>/codes``. ``field`` is where a JSON or form message has it."""
+    ``/readers/<name>/<secret_path>/codes``. ``field`` is where a JSON or form message has it.
+
+    One with a ``device`` is at the gateway's USB, types like a keyboard, and has no address.
+    """
 
     name: Name
     gate: Name
@@ -145,6 +148,7 @@ class Reader(Struct, frozen=True, forbid_unknown_fields=True):
     login: Login | None = None
     tls: bool = False
     """Both as of a camera."""
+    device: Annotated[str, Meta(pattern=r"^/dev/input/[A-Za-z0-9/._:-]{1,200}$")] | None = None
 
 
 class LocalPage(Struct, frozen=True, forbid_unknown_fields=True):
@@ -289,6 +293,9 @@ def _inconsistency(config: Config) -> str | None:
     for reader in config.readers:
         if reader.gate not in gates:
             return f"reader {reader.name!r} names the gate {reader.gate!r}, which isn't under gates"
+    for reader in config.readers:
+        if reader.device is not None and (reader.secret_path or reader.login or reader.tls):
+            return f"reader {reader.name!r} has a device, so no secret_path, login or tls"
     if config.sensors and config.mqtt is None:
         return "there are sensors but no mqtt broker"
     if config.counters and config.mqtt is None:
@@ -299,6 +306,7 @@ def _inconsistency(config: Config) -> str | None:
         or _unencrypted(config)
         or _duplicates("camera", [*(one.name for one in config.cameras), *(one.name for one in config.recorders)])
         or _duplicates("reader", [reader.name for reader in config.readers])
+        or _duplicates("device", [reader.device for reader in config.readers if reader.device])
         or _duplicates("gate", gates)
         or gates_of.fault(config.gates)
         or sensors_of.fault(config.sensors)

@@ -13,7 +13,7 @@ from parkmesh.protocol.edge import Direction, Name
 
 
 class Detector(Struct, frozen=True, forbid_unknown_fields=True):
-    """A loop or a light barrier whose state comes from the MQTT broker: ``on`` while a vehicle is there.
+    """A loop or a light barrier whose state comes from the MQTT broker: ``covered`` while a vehicle is there.
 
     ``field`` is where a message in JSON has the state, None where the message is the state. ``online`` is the topic on
     which the device, or the broker in its place (its last will), says ``online`` or ``offline`` (or true or false).
@@ -21,8 +21,8 @@ class Detector(Struct, frozen=True, forbid_unknown_fields=True):
 
     topic: Topic
     field: Path | None = None
-    on: Words = msgspec.field(default_factory=lambda: ["on", "true", "1"])
-    off: Words = msgspec.field(default_factory=lambda: ["off", "false", "0"])
+    covered: Words = msgspec.field(default_factory=lambda: ["on", "true", "1"])
+    clear: Words = msgspec.field(default_factory=lambda: ["off", "false", "0"])
     online: Topic | None = None
 
 
@@ -70,9 +70,9 @@ def _fault(point: Point) -> str | None:
         if (one.topic, one.field) == (other.topic, other.field):
             return "outside and inside are the same detector"
     for detector in point.detectors:
-        both = sorted({word.casefold() for word in detector.on} & {word.casefold() for word in detector.off})
+        both = sorted({word.casefold() for word in detector.covered} & {word.casefold() for word in detector.clear})
         if both:
-            return f"{both[0]!r} can't mean both on and off"
+            return f"{both[0]!r} can't mean both covered and clear"
         try:
             each = detector.field is not None and None in mappings.steps(detector.field)
         except MappingError as error:

@@ -182,8 +182,8 @@ def _covered(detector: Detector, payload: bytes) -> bool | None:
         word = camera_values.text(paths.one(document, document, detector.field))
     if word is None:
         return None
-    if word.casefold() in {one.casefold() for one in detector.on}:
+    if word.casefold() in {one.casefold() for one in detector.covered}:
         return True
-    if word.casefold() in {one.casefold() for one in detector.off}:
+    if word.casefold() in {one.casefold() for one in detector.clear}:
         return False
-    raise PoisonError(f"{word[:50]!r} of {detector.topic} means neither on nor off")
+    raise PoisonError(f"{word[:50]!r} of {detector.topic} means neither covered nor clear")

@@ -73,6 +73,7 @@ def judge(config: Config, looks: Looks) -> list[Finding]:
         *_agent(looks),
         *_cameras(config, looks),
         *_streams(looks),
+        *_readers(looks),
         *_wrong_posts(looks),
         *_tls(looks),
         *_relays(looks),
@@ -184,6 +185,21 @@ def _streams(looks: Looks) -> Iterator[Finding]:
             )
         elif stream["connected"]:
             yield Finding("camera", str(name), "well", N_("Its messages are fetched."))
+
+
+def _readers(looks: Looks) -> Iterator[Finding]:
+    for name, reader in (looks.status.get("readers") or {}).items():
+        if reader["fault"]:
+            yield Finding(
+                "reader",
+                str(name),
+                "finding",
+                N_("The scanner or keypad isn't there (%(fault)s)."),
+                N_("Plug it into the gateway's USB. Compare the configuration's device with /dev/input/by-id."),
+                {"fault": str(reader["fault"])},
+            )
+        elif reader["connected"]:
+            yield Finding("reader", str(name), "well", N_("It is plugged in."))
 
 
 def _origin(config: Config, camera: Camera) -> str:

@@ -130,6 +130,12 @@ SPANISH = {
     "Broker": "Broker MQTT",
     "Sensor": "Sensor",
     "Counter": "Contador",
+    "Reader": "Lector",
+    "It is plugged in.": "Está conectado.",
+    "The scanner or keypad isn't there (%(fault)s).": "El escáner o teclado no está (%(fault)s).",
+    "Plug it into the gateway's USB. Compare the configuration's device with /dev/input/by-id.": (
+        "Conéctelo al USB de la pasarela. Compare el dispositivo de la configuración con /dev/input/by-id."
+    ),
     "Overlay": "Red superpuesta",
     "Overlay path": "Camino por la red superpuesta",
     "Records": "Registros",
