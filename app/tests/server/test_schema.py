@@ -28,6 +28,7 @@ PRIVILEGES = {
     "calendar_feed": "SIUD",
     "community": "SIu",
     "community_rules": "SIU",
+    "counter": "SIUD",
     "credential": "SIUD",
     "digest": "SIU",
     "event": "SIU",

@@ -21,6 +21,7 @@ from parkmesh.server.people import csv_export
 TABLES = (
     "bar",
     "community_rules",
+    "counter",
     "gap",
     "passage_count",
     "permit",

@@ -130,8 +130,12 @@ async def post_heartbeat(request: Request) -> Response:
     if beat.device_faults is not None:
         faults = [f"{fault.kind} {fault.name}" for fault in beat.device_faults]
         await database.fetchrow(request.app.state.pool, "SELECT edge_devices($1, $2)", token, faults)
+    if beat.counters is not None:
+        counters = _encode(beat.counters).decode()
+        await database.fetchrow(request.app.state.pool, "SELECT edge_counters($1, $2)", token, counters)
     version, epoch = row["access_list_version"], row["access_list_epoch"]
-    return _json(HeartbeatAck(row["server_time"], version, epoch, takes_device_faults=True, release=row["release"]))
+    ack = HeartbeatAck(row["server_time"], version, epoch, True, row["release"], takes_counters=True)
+    return _json(ack)
 
 
 async def get_servers(request: Request) -> Response:

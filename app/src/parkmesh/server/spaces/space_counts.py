@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Literal
 
 from parkmesh.server.db.database import Connection
-from parkmesh.server.spaces import spaces
+from parkmesh.server.spaces import counters, spaces
+from parkmesh.server.spaces.counters import Counter
 
 Kind = Literal["every", "assigned", "shared", "visitor", "ev", "accessible"]
 
@@ -45,11 +46,13 @@ class LevelCounts(CountsByKind):
 @dataclass(frozen=True)
 class CommunityCounts:
     """``levels`` are all levels, lowest first, levels without spaces too. ``heard_at`` is when a gateway of the
-    community was last heard; spaces of gateways that are silent count as unknown."""
+    community was last heard; spaces of gateways that are silent count as unknown. ``counters`` are those at the ways in
+    and out; residents are told none, since a small one tells who comes and goes."""
 
     community: CountsByKind
     levels: list[LevelCounts]
     heard_at: datetime | None
+    counters: list[Counter]
 
 
 _COUNTS = f"""
@@ -81,6 +84,7 @@ async def count(connection: Connection, community_id: int, *, unit_seen: int | N
         CountsByKind(**_by_kind(found, None)),
         [LevelCounts(level=row["name"], ordinal=row["ordinal"], **_by_kind(found, row["name"])) for row in levels],
         await spaces.heard_at(connection, community_id),
+        await counters.all_of(connection, community_id) if unit_seen is None else [],
     )
 
 

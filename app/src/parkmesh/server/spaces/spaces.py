@@ -108,9 +108,10 @@ EV = "(s.ev OR s.category = 'ev')"
 ACCESSIBLE = "(s.accessible OR s.category = 'accessible')"
 SILENT_AFTER = "interval '5 minutes'"
 """A gateway that was not heard of for longer is silent: what it said of spaces may have changed since."""
-_HEARD = f"greatest(w.last_heartbeat_at, w.last_events_at) > now() - {SILENT_AFTER}"
-STATUS = f"(CASE WHEN {_HEARD} THEN t.status ELSE 'unknown' END)"
-SINCE = f"(CASE WHEN {_HEARD} THEN t.changed_at END)"
+HEARD = f"greatest(w.last_heartbeat_at, w.last_events_at) > now() - {SILENT_AFTER}"
+"""Whether the gateway ``w`` was heard of lately; null for one that never was."""
+STATUS = f"(CASE WHEN {HEARD} THEN t.status ELSE 'unknown' END)"
+SINCE = f"(CASE WHEN {HEARD} THEN t.changed_at END)"
 COLUMNS = f"""
     s.id, s.name, s.level, {CATEGORY} AS category, {EV} AS ev, {ACCESSIBLE} AS accessible, s.x, s.y, s.w, s.h,
     s.rotation, {STATUS} AS status, {SINCE} AS since, t.received_at AS reported_at

@@ -13,6 +13,7 @@ from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
+from parkmesh.server.spaces import counters
 from parkmesh.server.web import labels
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
 from parkmesh.server.web.pages import names, preconditions
@@ -33,6 +34,7 @@ async def show(visit: Visit) -> Response:
         known = await gates.all_of(connection, identity)
         inside = await presence.page(connection, identity, limit=SHOWN)
         occupancy = await presence.occupancy(connection, identity)
+        counted = await counters.all_of(connection, identity)
     return render(
         visit,
         "gates.html",
@@ -43,6 +45,9 @@ async def show(visit: Visit) -> Response:
         gates=[(gate, preconditions.mark(gate)) for gate in known],
         inside=inside,
         occupancy=occupancy,
+        counters=counted,
+        counter_names=[(one.name, one.name) for one in counted],
+        most_vehicles=counters.MOST,
     )
 
 
@@ -199,6 +204,23 @@ async def correct(visit: Visit) -> Response:
     return await show(visit)
 
 
+async def correct_counter(visit: Visit) -> Response:
+    """Say how many vehicles are in, whatever was counted."""
+    form, identity = visit.form, visit.member.community_id
+    name = names.short_name(form, "counter")
+    vehicles = form.number("vehicles", 0, counters.MOST)
+    reason = form.text("counter_reason", least=MIN_REASON, most=MAX_REASON)
+    if not form.errors:
+        try:
+            async with visit.acting() as connection:
+                await counters.lock(connection, identity, name)
+                await counters.correct(connection, visit.principal, identity, name, vehicles, reason)
+            return visit.go(f"{visit.base}/gates", done="corrected")
+        except Problem as problem:
+            form.refused(problem, "vehicles")
+    return await show(visit)
+
+
 _GATES = "/communities/{community}/gates"
 ROUTES = [
     page(_GATES, Access.STAFF, show),
@@ -209,4 +231,5 @@ ROUTES = [
     action(f"{_GATES}/{{gate}}/lanes/{{lane}}/delete", Access.STAFF, asked("remove-lane", delete_lane)),
     action("/communities/{community}/rules", Access.STAFF, change_rules),
     action("/communities/{community}/presence", Access.STAFF, correct),
+    action("/communities/{community}/counters", Access.STAFF, correct_counter),
 ]
