@@ -17,6 +17,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3, zones
 from .actions import Recorder
+from .faults import Faults
 from .state import state_lock
 
 __all__ = ["Server", "serve", "state_lock"]
@@ -80,7 +81,7 @@ def serve(addresses: list[tuple[str, int]], *, record: Path | None = None) -> Se
     Raises OSError when an address can't be bound; nothing is left listening then.
     """
     _correct()
-    application: Any = _SerialisedApplication()
+    application: Any = Faults(_SerialisedApplication())
     if record is not None:
         application = Recorder(application, record)
     servers: list[BaseWSGIServer] = []

@@ -1,0 +1,163 @@
+"""Faults on request, from a seed: calls that lab.aws refuses or fails, and a call after which a caller can be killed.
+
+`PUT /lab/faults` with a JSON object begins them, `DELETE /lab/faults` ends them, `GET /lab/faults` says how many calls there
+were since they began. The object:
+
+    {"seed": 7, "share": 0.2, "kinds": ["throttling", "internal", "unavailable"], "spares": "<access key>"}
+
+fails that share of calls, each with one of the kinds. Calls that are signed with the key `spares` always succeed.
+
+    {"hold_after": 12, "spares": "<access key>"}
+
+carries out the 12th call that changes something, and keeps its answer and all later calls back until the faults end, so that
+whoever called can be killed when AWS has done what they don't know of yet.
+
+The codes are those of Amazon EC2 API Reference, "Error codes for the Amazon EC2 API" (RequestLimitExceeded, InternalError,
+Unavailable, RequestExpired), Amazon S3 API Reference, "Error responses" (SlowDown, InternalError, ServiceUnavailable,
+ExpiredToken), and IAM API Reference, "Common Error Types" (ThrottlingException, InternalFailure, ServiceUnavailable,
+ExpiredTokenException), which most services share.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from xml.sax.saxutils import escape
+
+from .actions import called
+
+PATH = "/lab/faults"
+_READS = ("BatchGet", "Describe", "Get", "Head", "List", "Query", "Scan", "Search")
+_OF_EC2 = {
+    "throttling": (503, "RequestLimitExceeded"),
+    "internal": (500, "InternalError"),
+    "unavailable": (503, "Unavailable"),
+    "expired": (400, "RequestExpired"),
+}
+_OF_S3 = {
+    "throttling": (503, "SlowDown"),
+    "internal": (500, "InternalError"),
+    "unavailable": (503, "ServiceUnavailable"),
+    "expired": (400, "ExpiredToken"),
+}
+_OF_OTHERS = {
+    "throttling": (400, "ThrottlingException"),
+    "internal": (500, "InternalFailure"),
+    "unavailable": (503, "ServiceUnavailable"),
+    "expired": (403, "ExpiredTokenException"),
+}
+KINDS = tuple(_OF_OTHERS)
+
+
+@dataclass
+class _Plan:
+    """What was asked for, and how far it is."""
+
+    spares: str = ""
+    share: float = 0.0
+    kinds: list[str] = field(default_factory=list)
+    hold_after: int = 0
+    source: random.Random = field(default_factory=random.Random)
+    calls: int = 0
+    changes: int = 0
+    failed: int = 0
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class Faults:
+    """A WSGI application around another one."""
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._lock = threading.Lock()
+        self._plan: _Plan | None = None
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == PATH:
+            return self._control(environ, start_response)
+        plan = self._plan
+        call = called(environ) if plan is not None else None
+        if plan is None or call is None or call.key == plan.spares:
+            return self._application(environ, start_response)
+        with self._lock:
+            plan.calls += 1
+            kind = plan.source.choice(plan.kinds) if plan.source.random() < plan.share else None
+            plan.failed += kind is not None
+            plan.changes += kind is None and not call.operation.startswith(_READS)
+            holds = 0 < plan.hold_after <= plan.changes
+            acts = not holds or (plan.hold_after == plan.changes and not call.operation.startswith(_READS))
+        if kind is not None:
+            return _refuse(environ, start_response, call.service, kind)
+        if not acts:
+            plan.ended.wait()
+        answer = self._application(environ, start_response)
+        if holds and acts:
+            plan.ended.wait()
+        return answer  # type: ignore[no-any-return]
+
+    def _control(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        method, plan = environ["REQUEST_METHOD"], self._plan
+        if method == "PUT":
+            given = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
+            self._end()
+            self._plan = plan = _planned(given)
+        elif method == "DELETE":
+            self._end()
+        told = {"calls": plan.calls, "changes": plan.changes, "failed": plan.failed} if plan else {}
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(told).encode()]
+
+    def _end(self) -> None:
+        plan, self._plan = self._plan, None
+        if plan is not None:
+            plan.ended.set()
+
+
+def _planned(given: Mapping[str, Any]) -> _Plan:
+    kinds = list(given.get("kinds", KINDS[:3]))
+    if unknown := set(kinds) - set(KINDS):
+        raise ValueError(f"lab.aws knows no faults {sorted(unknown)}")
+    return _Plan(
+        spares=given.get("spares", ""),
+        share=given.get("share", 0.0),
+        kinds=kinds,
+        hold_after=given.get("hold_after", 0),
+        source=random.Random(given.get("seed", 0)),
+    )
+
+
+def _refuse(environ: Mapping[str, Any], start_response: Any, service: str, kind: str) -> Iterable[bytes]:
+    """The error in the form of the service's protocol, as botocore's service models have it."""
+    status, code = {"ec2": _OF_EC2, "s3": _OF_S3}.get(service, _OF_OTHERS)[kind]
+    message = f"This is a fault of the lab ({kind})."
+    headers = [("x-amzn-RequestId", "lab")]
+    if "/service/" in environ["PATH_INFO"]:
+        body = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
+        headers += [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
+    elif environ.get("HTTP_X_AMZ_TARGET"):
+        body = json.dumps({"__type": code, "message": message}).encode()
+        headers += [("Content-Type", "application/x-amz-json-1.0")]
+    else:
+        error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
+        forms = {
+            "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>lab</RequestID></Response>",
+            "s3": f"<Error>{error}<RequestId>lab</RequestId></Error>",
+        }
+        others = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>lab</RequestId></ErrorResponse>"
+        body = forms.get(service, others).encode()
+        headers += [("Content-Type", "text/xml")]
+    start_response(f"{status} {HTTPStatus(status).phrase}", [*headers, ("Content-Length", str(len(body)))])
+    # The connection is used again: what the caller sent must be read.
+    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    return [body]
+
+
+def _cbor_text(text: str) -> bytes:
+    """RFC 8949, 3.1: a text of up to 255 bytes, major type 3."""
+    content = text.encode()
+    return (bytes([0x60 + len(content)]) if len(content) < 24 else bytes([0x78, len(content)])) + content
