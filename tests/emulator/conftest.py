@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import boto3
 import pytest
 
+from lab.aws import faults
 from scripts import operator_policies
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +92,15 @@ class Aws:
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         )
+
+    @contextmanager
+    def faults(self, **given: Any) -> Iterator[None]:
+        """Let the emulator fail what playbooks call meanwhile (lab/aws/faults.py)."""
+        faults.ask(self.url, "PUT", spares=CREDENTIALS["AWS_ACCESS_KEY_ID"], **given)
+        try:
+            yield
+        finally:
+            faults.ask(self.url, "DELETE")
 
     def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY) -> Run:
         """Run a playbook (path from the repository's root); a failure of it is for the caller to judge."""
