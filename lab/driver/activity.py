@@ -17,6 +17,8 @@ from lab.machine.podman import Podman
 log = logging.getLogger(__name__)
 
 READING = ("Describe", "Get", "List", "Head", "AssumeRole")
+UNREAD = ("dynamodb", "cloudwatch")
+"""Services whose records make no difference to containers. Hosts ask them all the time."""
 EVENTS = ("create", "start", "died", "stop", "remove", "pause", "unpause")
 RESTART_S = 5.0
 
@@ -48,7 +50,8 @@ class Activity:
                 return call_action(response)
             finally:
                 # An action that can't be named counts: reading once too often does no harm.
-                if not str(response._get_action() or "").startswith(READING):
+                read = str(response._get_action() or "").startswith(READING)
+                if not read and response.service_name not in UNREAD:
                     self.acted()
 
         BaseResponse.call_action = counted

@@ -4,9 +4,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from moto.core.responses import BaseResponse
 
 from lab.driver import daemon
 from lab.driver.activity import Activity, ContainerEvents
@@ -74,6 +76,26 @@ def test_a_request_that_wrote_and_a_container_that_moved_are_looked_at(
     activity.moved()
     driver.tick()
     assert (asked.records, asked.containers) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("service", "action", "noted"),
+    [
+        ("ec2", "RunInstances", 1),
+        ("ec2", "DescribeInstances", 0),
+        ("ec2", None, 1),
+        ("dynamodb", "Scan", 0),
+        ("cloudwatch", "PutMetricData", 0),
+    ],
+)
+def test_a_request_is_noted_if_it_may_have_changed_what_containers_follow(
+    monkeypatch: pytest.MonkeyPatch, activity: Activity, service: str, action: str | None, noted: int
+) -> None:
+    monkeypatch.setattr(BaseResponse, "call_action", lambda _: "answer")
+    activity.watch_requests()
+    request = SimpleNamespace(service_name=service, _get_action=lambda: action)
+    assert BaseResponse.call_action(request) == "answer"
+    assert activity.records == noted
 
 
 def test_a_known_process_that_is_gone_is_noticed_without_an_event(driver: Driver, asked: Asked) -> None:
