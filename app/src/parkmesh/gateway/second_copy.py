@@ -8,18 +8,22 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, body: bytes) -> None:
-    """Put ``body`` in the place of the copy, as a whole or not at all. Raises OSError where it can't be written."""
+def write(path: Path, body: bytes, *, durable: bool = True) -> None:
+    """Put ``body`` in the place of the copy, as a whole or not at all, and wait until the disk has it if it must be
+    ``durable``. Raises OSError where it can't be written."""
     fresh = path.with_name(path.name + ".new")
     try:
         with fresh.open("wb") as file:
             file.write(hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         fresh.replace(path)
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
+    if not durable:
+        return
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

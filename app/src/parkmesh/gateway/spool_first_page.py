@@ -41,7 +41,8 @@ class FirstPage:
                 return
             held = second_copy.read(self.copy)
             if held is None or _with_changing_of(page, held) != page:
-                second_copy.write(self.copy, page)
+                # A copy that a power cut takes is written at the next start.
+                second_copy.write(self.copy, page, durable=False)
         except OSError:
             # One of an earlier schema would hide what was added since.
             with suppress(OSError):
