@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,8 @@ from spool_world import Line, World, entries, run
 
 STEPS = 60
 CRASHES_OF_A_RUN = 100
+TOLD_EACH = 500
+"""Crashes after which the drill says how far it is: one that is ended early has shown something, too."""
 _ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
 
 
@@ -264,8 +266,16 @@ def scratch() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def crash(seed: int, count: int, only: int | None = None, *, damaged: bool = False) -> Counter[str]:
-    """Crash ``count`` times, in runs that follow from ``seed``. Raises CrashFailure at the first loss."""
+def crash(
+    seed: int,
+    count: int,
+    only: int | None = None,
+    *,
+    damaged: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Counter[str]:
+    """Crash ``count`` times, in runs that follow from ``seed``; ``tell`` hears how far it is. Raises CrashFailure at
+    the first loss."""
     seen, number = Counter[str](), only or 0
     with scratch() as folder:
         library = disk_model.compiled(folder)
@@ -273,7 +283,11 @@ def crash(seed: int, count: int, only: int | None = None, *, damaged: bool = Fal
             name = f"--seed {seed} --run {number}" + " --damage" * damaged
             wanted = min(CRASHES_OF_A_RUN, max(2, count - seen["kill"] - seen["power"]))
             wanted = CRASHES_OF_A_RUN if only is not None else wanted
+            before = seen["kill"] + seen["power"]
             seen += crash_run(folder, library, name, f"{seed}/{number}", wanted, damaged)
+            done = seen["kill"] + seen["power"]
+            if done // TOLD_EACH > before // TOLD_EACH:
+                tell(f"{done:,} crashes, no fault yet")
             number += 1
             if only is not None:
                 break
@@ -290,7 +304,13 @@ def main() -> None:
     logging.disable(logging.ERROR)
     print(f"seed {options.seed}", flush=True)
     began = time.monotonic()
-    seen = crash(options.seed, options.crashes, options.run, damaged=options.damage)
+    seen = crash(
+        options.seed,
+        options.crashes,
+        options.run,
+        damaged=options.damage,
+        tell=lambda text: print(text, flush=True),
+    )
     print(
         f"{seen['kill'] + seen['power']:,} crashes in {time.monotonic() - began:.0f} s: "
         + ", ".join(f"{count:,} {what}" for what, count in sorted(seen.items()))
