@@ -152,6 +152,8 @@ def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
         ],
         "cameras": simulated,
         "sensors": list(data.get("sensors", [])),
+        "counters": list(data.get("counters", [])),
+        "readers": [reader for reader in data.get("readers", []) if "device" not in reader],
     }
 
 

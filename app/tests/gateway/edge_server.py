@@ -57,6 +57,7 @@ class EdgeServer:
         self.marks: dict[int, int] = {}
         self.heartbeats: list[Heartbeat] = []
         self.takes_device_faults = False
+        self.takes_counters = False
         self.release = 0
         self.release_reports: list[Report] = []
         self.clock_ahead_ms = 0
@@ -160,7 +161,8 @@ class EdgeServer:
         if refusal := self._refuse(request):
             return refusal
         self.heartbeats.append(msgspec.json.decode(await request.body(), type=Heartbeat))
-        return _json(HeartbeatAck(self.now(), self.version, self.epoch, self.takes_device_faults, self.release))
+        takes = (self.takes_device_faults, self.release, self.takes_counters)
+        return _json(HeartbeatAck(self.now(), self.version, self.epoch, *takes))
 
     async def _release_report(self, request: Request) -> Response:
         if refusal := self._refuse(request):

@@ -111,8 +111,15 @@ class GatewaySite:
                 {"dev_eui": "0101010101010101", "kind": "bosch_tps110", "space": "a-01"},
                 {"dev_eui": "ABCDEF0000000002", "kind": "nwave_nps405", "space": "a-02"},
             ]
-            self.config |= {"mqtt": {"port": broker_port}, "sensors": sensors}
-            site |= {"broker": {"host": "127.0.0.1", "port": broker_port}, "sensors": sensors}
+            detectors = [{"topic": f"ramp/input:{number}", "field": "state"} for number in (0, 1)]
+            counters = [{"name": "garage", "points": [{"outside": detectors[0], "inside": detectors[1]}]}]
+            devices = {
+                "sensors": sensors,
+                "counters": counters,
+                "readers": [{"name": "scan-in", "gate": "in", "direction": "entry"}],
+            }
+            self.config |= {"mqtt": {"port": broker_port}, **devices}
+            site |= {"broker": {"host": "127.0.0.1", "port": broker_port}, **devices}
         self.config_path.write_text(json.dumps(self.config))
         self.site_path.write_text(json.dumps(site))
         self.processes: list[Process] = []

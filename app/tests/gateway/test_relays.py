@@ -60,11 +60,16 @@ async def http_client() -> AsyncIterator[httpx.AsyncClient]:
 def relay_of(kind: RelayKind, url: str, **more: object) -> Relay:
     contacts = {"esphome": {"switch": "gate", "closed_input": "closed"}, "hikvision_gate": {"switch": 1}}
     known: dict[str, object] = {"closed_input": 1 if kind == "hikvision_gate" else 0, **contacts.get(kind, {})}
+    if kind == "http":
+        opens = {"path": "/open", "expect": "opened"}
+        known = {
+            "calls": {"open": opens, "closed": {"path": "/state", "field": "closed", "yes": ["true"], "no": ["false"]}}
+        }
     document = {"url": url, "kind": kind, "pulse_s": 0.3, **known, **more}
     return msgspec.convert(document, Relay)
 
 
-@pytest.mark.parametrize("kind", ["shelly_gen1", "shelly_gen2", "tasmota", "esphome", "hikvision_gate"])
+@pytest.mark.parametrize("kind", ["shelly_gen1", "shelly_gen2", "tasmota", "esphome", "hikvision_gate", "http"])
 @pytest.mark.parametrize("password", [None, PASSWORD])
 async def test_one_pulse_opens_and_the_input_tells(kind: RelayKind, password: str | None) -> None:
     now = [0.0]
@@ -82,7 +87,7 @@ async def test_one_pulse_opens_and_the_input_tells(kind: RelayKind, password: st
         assert await drivers.ask(client, relay, "clear") is None
 
 
-@pytest.mark.parametrize("kind", ["shelly_gen1", "shelly_gen2", "esphome", "hikvision_gate"])
+@pytest.mark.parametrize("kind", ["shelly_gen1", "shelly_gen2", "esphome", "hikvision_gate", "http"])
 @pytest.mark.parametrize("given", [None, "wrong"])
 async def test_a_wrong_password_moves_nothing_and_is_in_no_message(kind: RelayKind, given: str | None) -> None:
     switch = Switch("north")

@@ -129,6 +129,34 @@ def test_the_broker_goes_away_and_comes_back(site: GatewaySite, server: EdgeServ
     wait_for(lambda: len(server.events) == 1, "the state")
 
 
+@needs_broker
+def test_vehicles_are_counted_also_over_a_restart(site: GatewaySite, server: EdgeServer) -> None:
+    def count(direction: str) -> None:
+        code, line = run_simulate("count", "--site", str(site.site_path), "garage", direction)
+        assert (code, line) == (0, f"counter garage: a vehicle has passed ({direction})")
+
+    def counted() -> tuple[int, int]:
+        reading = site.status()["counters"]["garage"]
+        return reading["entries"], reading["exits"]
+
+    for direction in ("entry", "entry", "exit"):
+        count(direction)
+    wait_for(lambda: counted() == (2, 1), "the count")
+    assert all(beat.counters is None for beat in server.heartbeats), "a server of the release before isn't told"
+    server.takes_counters = True
+    wait_for(lambda: server.heartbeats[-1].counters, "the server's word")
+    [told] = server.heartbeats[-1].counters or []
+    assert (told.name, told.entries, told.exits, told.known) == ("garage", 2, 1, True)
+    assert site.gateway is not None
+    site.gateway.stop(signal.SIGKILL)
+    count("exit")
+    site.start_gateway()
+    wait_for(lambda: counted() == (2, 2), "what the broker kept")
+    # The same site has a scanner: it says what the gateway answers.
+    code, line = run_simulate("code", "--site", str(site.site_path), "scan-in", "12345678")
+    assert (code, line) == (3, "reader scan-in: not opened. This is no code of a pass here.")
+
+
 async def test_what_sensors_say_of_themselves_and_those_that_have_no_network(tmp_path: Path) -> None:
     now = [1_700_000_000_000]
     words = {"state": "occupancy", "occupied": ["true"], "free": ["false"], "battery_percent": "battery"}

@@ -8,13 +8,18 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from parkmesh.gateway import drivers
+from parkmesh.gateway.counters import Counter
+from parkmesh.gateway.counting import Counting
 from parkmesh.gateway.drivers import chirpstack, hikvision, sensor_reading
 from parkmesh.gateway.sensors import BY_DISTANCE, Sensor
-from parkmesh.simulator import camera, jpeg, lorawan
+from parkmesh.simulator import camera, camera_messages, camera_stream, jpeg, lorawan, relay_kinds, vehicle
 from parkmesh.simulator.relay import Switch, application
+from parkmesh.simulator.site import SimulatedRelay
 
 MOMENT = datetime(2024, 1, 19, 3, 17, 19, 250_000, tzinfo=UTC)
 
@@ -96,6 +101,36 @@ def test_a_sensors_uplink(kind: lorawan.SimulatedSensor, occupied: bool) -> None
     assert lorawan.topic("ABCDEF0123456789").endswith("/device/abcdef0123456789/event/up")
     again = chirpstack.parse(lorawan.uplink("ABCDEF0123456789", lorawan.Frame(1, b"\x01"), MOMENT))
     assert again.deduplication_id != uplink.deduplication_id
+
+
+def test_every_driver_has_a_simulated_device() -> None:
+    moment = camera.shot("1234BCD", MOMENT)
+    assert all(camera_messages.message(kind, moment, "1")[0] for kind in drivers.CAMERAS)
+    assert set(camera_stream.STREAMS) == set(drivers.STREAMS)
+    assert set(get_args(lorawan.SimulatedSensor)) == set(drivers.SENSORS)
+    assert set(get_args(SimulatedRelay)) == set(relay_kinds.KINDS)
+    # These have no HTTP: they are tested against a Modbus server, and a chip of the same shape.
+    assert set(drivers.RELAYS) - set(relay_kinds.KINDS) == {"gpio", "modbus_tcp", "waveshare_modbus"}
+
+
+@pytest.mark.parametrize("field", [None, "state", "input.state", "StatusSNS[0].Switch1"])
+@pytest.mark.parametrize("words", [{}, {"covered": ["ON"], "clear": ["OFF"]}])
+def test_a_simulated_vehicle_is_counted(field: str | None, words: dict[str, list[str]]) -> None:
+    detectors = [{"topic": f"ramp/{name}", "field": field, **words} for name in ("outside", "inside", "out")]
+    points = [
+        {"outside": detectors[0], "inside": detectors[1]},
+        {"detector": detectors[2], "direction": "exit"},
+    ]
+    counter = msgspec.convert({"name": "garage", "points": points}, type=Counter)
+    counting = Counting([counter], 3600, None, clock=lambda: 1_705_634_239_250)
+    for direction in ("entry", "entry", "exit"):
+        for topic, message in vehicle.passing(counter, direction):  # type: ignore[arg-type]
+            counting.take(topic, message)
+    [told] = counting.readings()
+    assert (told.entries, told.exits) == (2, 1)
+    lane = msgspec.convert({"name": "garage", "points": points[1:]}, type=Counter)
+    with pytest.raises(ValueError, match="counts no entry"):
+        vehicle.passing(lane, "entry")
 
 
 class Clock:

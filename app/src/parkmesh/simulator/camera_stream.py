@@ -49,7 +49,7 @@ class _Stream(Struct, frozen=True):
     part: Callable[[bytes], bytes]
 
 
-_STREAMS: Mapping[CameraKind, _Stream] = {
+STREAMS: Mapping[CameraKind, _Stream] = {
     "hikvision": _Stream(hikvision_stream.PATH, "multipart/mixed; boundary=boundary", part(KEEP_ALIVE), _with_picture),
     "dahua_events": _Stream(
         dahua_stream.PATH.partition("?")[0],
@@ -62,7 +62,7 @@ _STREAMS: Mapping[CameraKind, _Stream] = {
 
 def application(user: str, password: str, keep_alive_s: float = 10.0, kind: CameraKind = "hikvision") -> ASGIApp:
     """Build the camera."""
-    sent = _STREAMS[kind]
+    sent = STREAMS[kind]
     open_streams: set[asyncio.Queue[bytes]] = set()
 
     async def stream(_: Request) -> Response:

@@ -21,6 +21,7 @@ import click
 import msgspec
 
 from parkmesh.gateway.config import CameraKind
+from parkmesh.protocol.edge import Direction
 from parkmesh.simulator import camera, drive, traffic
 from parkmesh.simulator import site as sites
 from parkmesh.simulator.lorawan import SimulatedSensor
@@ -224,6 +225,48 @@ def sensor(site_path: Path | None, space: str, state: str, broker: str | None, d
     except aiomqtt.MqttError as error:
         _fail(f"broker {to.host}:{to.port}: {error}")
     click.echo(f"space {space}: sensor {at.dev_eui.lower()} ({at.kind}) reported {state}")
+
+
+@simulate.command("count")
+@_site_option
+@click.argument("counter")
+@click.argument("direction", type=click.Choice(["entry", "exit"]))
+@click.option("--broker", help="HOST[:PORT] of the MQTT broker.  [default: the site's]")
+def count(site_path: Path | None, counter: str, direction: Direction, broker: str | None) -> None:
+    """Let a vehicle pass the loops or light barriers of COUNTER."""
+    site = _site(site_path) or _fail("give --site", 2)
+    try:
+        at, to = site.counter(counter), _broker(broker) if broker else site.broker
+    except (SiteError, msgspec.ValidationError) as error:
+        _fail(str(error), 2)
+    if to is None:
+        _fail("the site names no broker: give --broker", 2)
+    try:
+        asyncio.run(traffic.pass_counter(to, at, direction))
+    except ValueError as error:
+        _fail(str(error), 2)
+    except aiomqtt.MqttError as error:
+        _fail(f"broker {to.host}:{to.port}: {error}")
+    click.echo(f"counter {counter}: a vehicle has passed ({direction})")
+
+
+@simulate.command("code")
+@_site_option
+@click.argument("reader")
+@click.argument("code")
+def show_code(site_path: Path | None, reader: str, code: str) -> None:
+    """Show CODE, a QR code's text or a PIN, to a scanner or keypad that posts. Exit code 3: the gate stayed shut."""
+    site = _site(site_path) or _fail("give --site", 2)
+    try:
+        at = site.reader(reader)
+        gateway = site.gateway_tls if at.tls and site.gateway_tls else site.gateway
+        opened, detail = asyncio.run(drive.show_code(gateway, at, code))
+    except SiteError as error:
+        _fail(str(error), 2)
+    except drive.DriveError as error:
+        _fail(str(error))
+    click.echo(f"reader {reader}: {'opened' if opened else 'not opened'}. {detail}")
+    sys.exit(0 if opened else 3)
 
 
 def _broker(text: str) -> Broker:

@@ -10,6 +10,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
+from parkmesh.gateway.config import Reader
 from parkmesh.simulator import camera, camera_messages, camera_stream
 from parkmesh.simulator.relay import Pulses
 from parkmesh.simulator.site import Broker, CameraSite, StreamSite
@@ -103,6 +104,22 @@ async def _publish(broker: Broker | None, at: CameraSite, event: camera.Shot) ->
             await client.publish(at.topic or "", body, qos=1, timeout=5)
     except aiomqtt.MqttError as error:
         raise DriveError(f"broker {broker.host}:{broker.port}: {error}") from None
+
+
+async def show_code(gateway: str, reader: Reader, code: str) -> tuple[bool, str]:
+    """Post a code as a scanner or keypad does; return whether the gate opened, and what the gateway said."""
+    middle = f"/{reader.secret_path}" if reader.secret_path else ""
+    url = f"{gateway.rstrip('/')}/readers/{reader.name}{middle}/codes"
+    login = httpx.DigestAuth(reader.login.user, reader.login.password) if reader.login else httpx.USE_CLIENT_DEFAULT
+    try:
+        async with httpx.AsyncClient(trust_env=False, verify=not reader.tls) as client:
+            answer = await client.post(url, json={reader.field: code}, auth=login, timeout=40)
+            said = answer.json()
+    except httpx.HTTPError as error:
+        raise DriveError(f"no gateway at {gateway}: {error or type(error).__name__}") from None
+    except ValueError:
+        raise DriveError(f"{gateway} isn't a gateway (HTTP {answer.status_code})") from None
+    return bool(said.get("opened")), str(said.get("detail", ""))
 
 
 async def send(gateway: str, at: CameraSite, event: camera.Shot, broker: Broker | None = None) -> None:

@@ -17,8 +17,8 @@ from parkmesh.simulator.login import Login, Scheme
 from parkmesh.simulator.relay import Switch
 
 _COMMAND = re.compile(r"(PulseTime|Power)1 (\w+)|(Status) 10", re.IGNORECASE)
-ESPHOME_PULSE_S = 0.5
-"""An ESPHome button's pulse is of the device's own making."""
+OWN_PULSE_S = 0.5
+"""A pulse of the device's own making: of an ESPHome button, and of a device that is opened by a request."""
 
 
 def shelly_gen1(switch: Switch) -> list[Route]:
@@ -63,7 +63,7 @@ def esphome(switch: Switch) -> list[Route]:
     """ESPHome with a button "gate" and a binary sensor "closed"."""
 
     async def press(_: Request) -> Response:
-        switch.set(True, ESPHOME_PULSE_S)
+        switch.set(True, OWN_PULSE_S)
         return Response()
 
     async def state(_: Request) -> Response:
@@ -95,9 +95,23 @@ def hikvision_gate(switch: Switch) -> list[Route]:
     return [Route(path, order, methods=["PUT"]), Route(f"{path}/barrierGateStatus", status)]
 
 
+def http(switch: Switch) -> list[Route]:
+    """A device without a driver of its own: ``GET /open`` answers ``opened``, ``GET /state`` has ``closed`` in JSON."""
+
+    async def opens(_: Request) -> Response:
+        switch.set(True, OWN_PULSE_S)
+        return Response("opened")
+
+    async def state(_: Request) -> Response:
+        return JSONResponse({"closed": switch.closed()})
+
+    return [Route("/open", opens), Route("/state", state)]
+
+
 KINDS: Mapping[RelayKind, tuple[Callable[[Switch], list[Route]], Scheme | None]] = {
     "esphome": (esphome, "MD5"),
     "hikvision_gate": (hikvision_gate, "MD5"),
+    "http": (http, "SHA-256"),
     "shelly_gen1": (shelly_gen1, "basic"),
     "shelly_gen2": (relay.routes, "SHA-256"),
     "tasmota": (tasmota, None),

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from parkmesh.gateway.config import CameraKind, Channel, Host, Login, Port, Url
+from parkmesh.gateway.config import CameraKind, Channel, Host, Login, Port, Reader, Url
+from parkmesh.gateway.counters import Counter
 from parkmesh.gateway.sensors import DevEui, Topic
 from parkmesh.protocol.edge import Name
 from parkmesh.simulator.lorawan import SimulatedSensor
 
-SimulatedRelay = Literal["shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate"]
+SimulatedRelay = Literal["shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate", "http"]
 """Kinds of relays that ``simulator.relay_kinds`` knows."""
 
 
@@ -89,6 +90,8 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
     relays: list[RelaySite] = []
     cameras: list[CameraSite] = []
     sensors: list[SensorSite] = []
+    counters: list[Counter] = []
+    readers: list[Reader] = []
     plates: list[Annotated[str, Meta(max_length=16)]] = []
 
     def camera(self, name: str | None) -> CameraSite:
@@ -104,6 +107,19 @@ class Site(Struct, frozen=True, forbid_unknown_fields=True):
 
     def relay_of(self, camera: CameraSite) -> RelaySite | None:
         return next((relay for relay in self.relays if relay.name == camera.relay), None)
+
+    def counter(self, name: str) -> Counter:
+        for counter in self.counters:
+            if counter.name == name:
+                return counter
+        raise SiteError(f"the site has no counter {name!r}")
+
+    def reader(self, name: str) -> Reader:
+        """Return a reader that posts."""
+        for reader in self.readers:
+            if reader.name == name and reader.device is None:
+                return reader
+        raise SiteError(f"the site has no reader {name!r} that posts")
 
     def sensor(self, space: str) -> SensorSite:
         for sensor in self.sensors:
