@@ -287,7 +287,8 @@ async def _run(
             asyncio.create_task(_keep_on_disk(spool, decider, sync, clock)),
             asyncio.create_task(manager.keep(lambda: _works(devices, sock, decider))),
         ]
-        background += [asyncio.create_task(one.run()) for one in (*pullers.values(), *keyboards.values())]
+        background += [asyncio.create_task(one.run()) for one in pullers.values()]
+        background += [asyncio.create_task(one.run()) for one in keyboards.values()]
         if encrypted:
             background.append(asyncio.create_task(encrypted.watch()))
         if decider.barriers():

@@ -86,7 +86,12 @@ async def _read(device: int) -> bytes:
     """Return the next bytes of a device, nothing at its end. Raises OSError."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(device, lambda: ready.done() or ready.set_result(None))
+
+    def there_is_some() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(device, there_is_some)
     try:
         await ready
     finally:
