@@ -143,6 +143,32 @@ async def test_what_is_not_valid_opens_nothing(world: World, spool: Spool, code:
     assert kept == [reason] * (2 if wrong_pin else 1)  # a scanner reads the same code again and again
 
 
+async def test_a_code_that_came_in_at_another_gateway_is_used_here_too(world: World, spool: Spool) -> None:
+    def told(direction: str, seconds_ago: int) -> PassCodes:
+        used = {"used": direction, "used_at": world.now - seconds_ago * 1000}
+        return msgspec.structs.replace(
+            LISTED, codes=[msgspec.structs.replace(LISTED.codes[0], **used), *LISTED.codes[1:]]
+        )
+
+    async with world.gateway(spool) as decider, reader(world, spool, decider) as client:
+        await decider.activate(msgspec.structs.replace(LIST, codes=told("entry", 1)))
+        assert await come_in(client, qr(CODES[1])) == (403, "code_used")
+        assert await come_in(client, "22222222") == (200, "by_code")
+        world.now += 60_000
+        await decider.activate(msgspec.structs.replace(LIST, version=LIST.version + 1, codes=told("exit", 1)))
+        assert await come_in(client, qr(CODES[1])) == (200, "by_code")
+        world.now += 60_000
+        # What another gateway saw before our own word changes nothing, and our own word comes back to us, too.
+        for version, (direction, seconds) in enumerate((("exit", 90), ("entry", 60)), LIST.version + 2):
+            await decider.activate(msgspec.structs.replace(LIST, version=version, codes=told(direction, seconds)))
+            assert await come_in(client, qr(CODES[1])) == (403, "code_used")
+        listed = told("entry", 60)
+    # Told is kept over a restart.
+    async with world.gateway(spool) as decider, reader(world, spool, decider) as client:
+        assert decider.codes == listed
+        assert await come_in(client, qr(CODES[1])) == (403, "code_used")
+
+
 async def test_a_pass_that_is_newer_than_the_list_opens_and_one_taken_back_does_not(world: World, spool: Spool) -> None:
     newest = Code(99, 1, NOW - HOUR, NOW + HOUR)
     revoked = msgspec.structs.replace(

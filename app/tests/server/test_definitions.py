@@ -22,6 +22,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "functions bar_changed",
     "functions change_counted",
     "functions edge_batch",
+    "functions edge_code_uses",
     "functions edge_counters",
     "functions edge_devices",
     "functions edge_wanted_release",

@@ -109,6 +109,29 @@ async def at_the_gate(folder: Path, listed: AccessList) -> AsyncIterator[Site]:
         spool.close()
 
 
+async def test_a_code_that_came_in_at_one_gateway_is_used_at_the_others(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, gateway: Gateway, server: Server, owner: Any, tmp_path: Path
+) -> None:
+    made = await passes(ana)
+    await rows(owner, "a", "UPDATE visitor_pass SET starts_at = now() - interval '1 hour' WHERE community_id = $1")
+    async with httpx.AsyncClient(base_url=server.web) as visitor:
+        qr = (await visitor.get(address(made))).json()["code"]["qr"]
+    before = await pulled(gateway)
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    async with at_the_gate(tmp_path / "here", before) as here, at_the_gate(tmp_path / "there", before) as there:
+        assert await here.shows(qr) == (200, "by_code")
+        await here.drain(gateway)
+        now = await pulled(gateway, before.version, before.epoch)
+        assert now.version > before.version, "the others are told to fetch it"
+        await there.decider.activate(now)
+        assert await there.shows(qr) == (403, "code_used")
+        # The batch again, after a server that died: nothing changes, and nobody fetches anything.
+        await here.drain(gateway)
+        assert (await pulled(gateway, now.version, now.epoch)).version == now.version
+        assert await there.shows(qr, "out") == (200, "by_code"), "nobody is kept inside"
+
+
 async def test_a_visitor_comes_in_and_leaves_without_a_plate(
     using_codes: httpx.AsyncClient,
     ana: httpx.AsyncClient,

@@ -20,7 +20,8 @@ LOCKED_MS = 600_000
 
 
 class Use(Struct):
-    """A pass whose code opened a gate last in this direction, at ``at`` (ms). It is forgotten at ``until``."""
+    """A pass whose code opened a gate last in this direction, at ``at`` (ms). It is forgotten at ``until``. The gate of
+    another gateway has no name here."""
 
     gate: str
     direction: Direction
@@ -55,20 +56,24 @@ class CodeBook:
     """The codes that came with the access list (None: no server has told any), and what has been done with them."""
 
     def __init__(self, codes: PassCodes | None, memory: bytes | None) -> None:
-        self.take_over(codes)
         self._told: dict[str, tuple[bytes, int]] = {}
         try:
             self._memory = _Memory() if memory is None else msgspec.json.decode(memory, type=_Memory)
         except ValueError:  # damaged, or written by another release
             self._memory = _Memory()
+        self.take_over(codes)
 
     def take_over(self, codes: PassCodes | None) -> None:
-        """Decide by these codes from now on."""
+        """Decide by these codes from now on, and by where the community's other gateways saw them later than we did."""
         self.codes = codes
         known = codes or PassCodes()
         self._key = bytes.fromhex(known.key)
         self._by_pass: dict[int, PassCode] = {code.visitor_pass: code for code in known.codes}
         self._by_pin: dict[str, PassCode] = {code.pin: code for code in known.codes}
+        for code in known.codes:
+            own = self._memory.uses.get(code.visitor_pass)
+            if code.used is not None and (own is None or own.at < code.used_at):
+                self._memory.uses[code.visitor_pass] = Use("", code.used, code.used_at, code.valid_until)
 
     def memory(self) -> bytes:
         """Return what to store."""

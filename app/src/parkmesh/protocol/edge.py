@@ -188,7 +188,8 @@ class Moved(Struct, frozen=True):
 
 class PassCode(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The code of a visitor pass: ``number`` tells it from those that the pass had before, ``pin`` is
-    ``pass_codes.pin_digest`` of its PIN. Times in ms, until excluded."""
+    ``pass_codes.pin_digest`` of its PIN. Times in ms, until excluded. ``used`` is the direction in which a code of the
+    pass opened a gate of the community last, as far as the server knows, and ``used_at`` when that gateway had it."""
 
     visitor_pass: Sequence
     number: Count
@@ -196,6 +197,8 @@ class PassCode(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     valid_from: Millis
     valid_until: Millis
     status: Literal["active", "revoked"] = "active"
+    used: Direction | None = None
+    used_at: Millis = 0
 
 
 class PassCodes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -34,7 +34,7 @@ WHERE p.community_id = $1 AND ($2::bigint IS NULL OR p.plate IN (
 """
 # Of passes that are over nothing is told: the code itself says when it ends.
 _CODES = """
-SELECT c.visitor_pass_id, c.number, c.pin, p.starts_at, p.ends_at,
+SELECT c.visitor_pass_id, c.number, c.pin, c.used, c.used_at, p.starts_at, p.ends_at,
        p.status = 'active' AND NOT EXISTS (
            SELECT FROM credential d
            WHERE d.community_id = c.community_id AND d.visitor_pass_id = p.id AND d.status = 'revoked') AND NOT EXISTS (
@@ -113,6 +113,8 @@ async def codes(connection: Connection, community_id: int) -> PassCodes:
                 valid_from=_moment(row["starts_at"]),
                 valid_until=_moment(row["ends_at"]),
                 status="active" if row["valid"] else "revoked",
+                used=row["used"],
+                used_at=_millis(row["used_at"]) or 0,
             )
             for row in rows
         ],

@@ -1,11 +1,13 @@
 """Hand a batch of events to the database's ``edge_batch``, in one call."""
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from parkmesh.domain.access import Reason
 from parkmesh.protocol.edge import Event, EventAck, EventBatch, Gap, Passage, SpaceState
 from parkmesh.server.db import database
 from parkmesh.server.http.problems import Problem
@@ -25,6 +27,8 @@ _REFUSED = {
     ),
 }
 """What the database refuses: the kind of problem, and what it says."""
+_PASS = re.compile(r"pass-([0-9]{1,18})")
+"""A credential that is the code of a visitor pass."""
 _encoder = msgspec.json.Encoder()
 
 
@@ -137,6 +141,18 @@ def rows(events: list[Event]) -> tuple[list[dict[str, Any]], list[dict[str, Any]
     return passages, states, gaps
 
 
+def code_uses(events: list[Event]) -> list[dict[str, Any]]:
+    """Return which visitor passes' codes opened a gate, as the objects that ``edge_code_uses`` takes."""
+    return [
+        {"visitor_pass": int(found[1]), "direction": event.direction, "received": event.times.received}
+        for event in events
+        if isinstance(event, Passage)
+        and event.opened
+        and event.reason == Reason.BY_CODE
+        and (found := _PASS.fullmatch(event.credential_id or ""))
+    ]
+
+
 async def store(
     pool: database.Pool, token: bytes, batch: EventBatch, changed: Callable[[int, str], None] = lambda *_: None
 ) -> EventAck:
@@ -159,6 +175,8 @@ async def store(
         detail = detail.format(first=first, given=batch.epoch, epoch=epoch, next=mark + 1)
         raise Problem(409, detail, kind=kind, expected_epoch=epoch, expected_seq=mark + 1)
     # Also where the batch was known: the server that stored it may have died before it announced the change.
+    if uses := code_uses(batch.events):
+        await database.fetchrow(pool, "SELECT edge_code_uses($1, $2)", token, _encoder.encode(uses).decode())
     # The letters are those of the channel ``parkmesh_live``.
     changed(row["community_id"], ("p" if passages else "") + ("s" if states else "") + ("g" if gaps else ""))
     metrics.EDGE_BATCHES.labels(outcome).inc()
