@@ -27,25 +27,21 @@ class Lane:
 
 
 class Pair:
-    """Two detectors behind one another, nearer than a car is long."""
+    """Two detectors behind one another, nearer than a car is long: one of them is always covered while it passes."""
 
     def __init__(self) -> None:
         self._covered: set[Side] = set()
         self._first: Side | None = None
-        self._both = False
 
     def saw(self, side: Side, covered: bool) -> Direction | None:
         """Take a state of one detector; return the direction of a vehicle that has passed now."""
         before = set(self._covered)
         (self._covered.add if covered else self._covered.discard)(side)
-        if not before and self._covered:
-            self._first, self._both = side, False
-        self._both = self._both or len(self._covered) == 2
-        if not before or self._covered:
+        if not before:
+            self._first = side if self._covered else None
             return None
-        # Who was seen by one of them only, or last by the one that was first, hasn't passed.
-        first, last = self._first, side
-        self._first = None
-        if not self._both or first == last:
+        # The side that was left last is the one by which it went: who turned back, or was seen by one detector only,
+        # left by the side that it came from.
+        if self._covered or self._first == side:
             return None
-        return "entry" if first == "outside" else "exit"
+        return "entry" if self._first == "outside" else "exit"
