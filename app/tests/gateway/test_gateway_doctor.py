@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from edge_server import TOKEN, EdgeServer
 from parkmesh.gateway import config, doctor, host, overlay_path
 from parkmesh.gateway.cli import gateway
+from parkmesh.gateway.counters import Counter, Detector, Point
 from parkmesh.gateway.doctor import Looks, ServerLook
 from parkmesh.gateway.gates import Gate, Relay
 from parkmesh.gateway.host import Readings
@@ -35,7 +36,9 @@ CONFIG = config.Config(
     cameras=[config.Camera("cam-in", "in", "entry", host="192.0.2.21", secret_path="a-secret-path")],
     gates=[Gate("in", Relay("http://192.0.2.31"))],
     sensors=[Sensor("p1-001", "nwave_nps405", "0004a30b001c0530")],
+    counters=[Counter("garage", [Point(Detector("ramp"), "entry")])],
 )
+COUNTED = {"name": "garage", "since": NOW - 90_000_000, "entries": 30, "exits": 21, "known": True, "told": NOW - 5000}
 STATUS: dict[str, Any] = {
     "running": True,
     "up_s": 90_000,
@@ -52,6 +55,8 @@ STATUS: dict[str, Any] = {
     "server_skew_ms": 40,
     "mqtt": True,
     "silent_sensors": [],
+    "counters": {"garage": COUNTED},
+    "readers": {"scan-in": {"connected": True, "fault": None}},
     "cameras": {"cam-in": {"last": NOW - 60_000, "from": "192.0.2.21"}},
     "camera_clocks": {"cam-in": {"behind_ms": 900, "drift_ms_per_day": 0}},
     "wrong_posts": {"total": 0, "senders": []},
@@ -86,6 +91,8 @@ FAULTY: list[tuple[dict[str, Any], str, str]] = [
     ({"relays": {"in": "no connection"}}, "relay", "Check its power"),
     (told(mqtt=False), "broker", "systemctl status mosquitto"),
     (told(silent_sensors=["0004a30b001c0530"]), "sensor", "battery"),
+    (told(counters={"garage": COUNTED | {"known": False}}), "counter", "correct the count"),
+    (told(readers={"scan-in": {"connected": False, "fault": "it was unplugged"}}), "reader", "/dev/input/by-id"),
     ({"servers": {SERVER: ServerLook(status=401)}}, "server", "apply-communities.yml"),
     ({"servers": {SERVER: ServerLook(fault="no route")}}, "server", "check the line"),
     (told(errors={"events": "HTTP 503"}, stream=False), "line", "records wait"),

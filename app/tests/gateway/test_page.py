@@ -18,6 +18,7 @@ from parkmesh import gateway
 from parkmesh.domain import words
 from parkmesh.domain.access import Reason
 from parkmesh.gateway import support
+from parkmesh.gateway.config import Config
 from parkmesh.gateway.drivers.types import PlateRead
 from parkmesh.gateway.page import language, passwords, views
 from parkmesh.gateway.page.entrance import Entrance, network_of
@@ -174,6 +175,20 @@ def nothing_comes_from_outside(one: Reader) -> None:
 
 
 # parts
+
+
+def test_counters_are_shown_with_what_they_counted_and_whether_they_are_silent() -> None:
+    counted = {"entries": 30, "exits": 21, "told": 1_700_000_000_000}
+    counters = {"garage": counted | {"known": True}, "yard": {"entries": 0, "exits": 0, "known": False}}
+    config = Config("gateway-a", "a", "spool.db", "token", ["http://127.0.0.1:1"])
+    shown = views.Shown(1_700_000_060_000, config, {"counters": counters}, [], [], [], 0, {})
+    page = str(tag("main", views.overview(language.of("es"), shown, "")))
+    card = page.partition("Contadores")[2].partition("</section>")[0]
+    assert "30 entradas, 21 salidas" in card
+    assert "hace 1 min" in card
+    assert [
+        name for name in ("garage", "yard") if "En silencio" in card.partition(f"{name}<")[2].partition("</li>")[0]
+    ] == ["yard"]
 
 
 def texts() -> set[str]:
