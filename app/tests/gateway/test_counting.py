@@ -16,6 +16,7 @@ PAIR = {
     "outside": {"topic": "relay/status/input:0", "field": "state", "online": "relay/online"},
     "inside": {"topic": "relay/status/input:1", "field": "state", "online": "relay/online"},
 }
+STATE = {"state": "occupancy", "occupied": ["true"], "free": ["false"]}
 OUT, IN, BOTH, NONE = {"outside"}, {"inside"}, {"outside", "inside"}, set[str]()
 
 
@@ -115,6 +116,7 @@ def test_a_word_that_means_neither_state_is_said(message: bytes) -> None:
         ([{"detector": {"topic": "a", "covered": ["Off"]}, "direction": "exit"}], "'off' can't mean both"),
         ([{"detector": {"topic": "a", "field": "b[*]"}, "direction": "exit"}], r"has \[\*\]"),
         ([{"detector": {"topic": "a/+"}, "direction": "exit"}], "Expected `str` matching"),
+        ([LANE, {"detector": {"topic": "space"}, "direction": "exit"}], "a sensor or recorder has its topic"),
         ([], "length >= 1"),
     ],
 )
@@ -126,6 +128,7 @@ def test_a_counter_that_cannot_count_is_refused(points: list[dict[str, Any]], sa
         "token_file": "token",
         "servers": ["http://127.0.0.1:1"],
         "mqtt": {},
+        "sensors": [{"space": "a-01", "kind": "mapped", "topic": "space", "mapping": STATE}],
         "counters": [{"name": "garage", "points": points}],
     }
     with pytest.raises(ConfigError, match=said):

@@ -313,8 +313,19 @@ def _inconsistency(config: Config) -> str | None:
         or _duplicates("sensor", [sensor.id for sensor in config.sensors])
         or counters_of.fault(config.counters)
         or _duplicates("counter", [counter.name for counter in config.counters])
+        or _shared_topic(config)
         or _duplicates("server", config.servers)
     )
+
+
+def _shared_topic(config: Config) -> str | None:
+    """Return that a counter would take the messages of something else, or None."""
+    others = {one.topic for one in (*config.sensors, *config.recorders) if one.topic is not None}
+    for counter in config.counters:
+        for detector in [one for point in counter.points for one in point.detectors]:
+            if detector.topic in others or detector.online in others:
+                return f"counter {counter.name!r}: a sensor or recorder has its topic"
+    return None
 
 
 def _renamed(text: bytes) -> str:
