@@ -9,8 +9,8 @@ fails that share of calls, each with one of the kinds. Calls that are signed wit
 
     {"hold_after": 12, "spares": "<access key>"}
 
-carries out the 12th call that changes something, and keeps its answer and all later calls back until the faults end, so
-that whoever called can be killed when AWS has done what they don't know of yet.
+carries out the 12th call that changes something, and answers neither that nor any later call that comes before the
+faults end, so that whoever called can be killed when AWS has done what they don't know of yet.
 
 The codes are those of Amazon EC2 API Reference, "Error codes for the Amazon EC2 API" (RequestLimitExceeded,
 InternalError, Unavailable, RequestExpired), Amazon S3 API Reference, "Error responses" (SlowDown, InternalError,
@@ -76,7 +76,6 @@ class _Plan:
     calls: int = 0
     changes: int = 0
     failed: int = 0
-    ended: threading.Event = field(default_factory=threading.Event)
 
 
 class Faults:
@@ -103,29 +102,22 @@ class Faults:
             acts = not holds or (plan.hold_after == plan.changes and not call.operation.startswith(_READS))
         if kind is not None:
             return _refuse(environ, start_response, call.service, kind)
-        if not acts:
-            plan.ended.wait()
-        answer = self._application(environ, start_response)
-        if holds and acts:
-            plan.ended.wait()
-        return answer  # type: ignore[no-any-return]
+        answer: Iterable[bytes] = self._application(environ, start_response) if acts else []
+        if holds:
+            # The caller is killed. Its thread, and that of each later call, stay until the emulator ends.
+            threading.Event().wait()
+        return answer
 
     def _control(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         method, plan = environ["REQUEST_METHOD"], self._plan
         if method == "PUT":
             given = json.loads(environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)))
-            self._end()
             self._plan = plan = _planned(given)
         elif method == "DELETE":
-            self._end()
+            self._plan = None
         told = {"calls": plan.calls, "changes": plan.changes, "failed": plan.failed} if plan else {}
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(told).encode()]
-
-    def _end(self) -> None:
-        plan, self._plan = self._plan, None
-        if plan is not None:
-            plan.ended.set()
 
 
 def _planned(given: Mapping[str, Any]) -> _Plan:
