@@ -95,8 +95,10 @@ from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleA
 
 if TYPE_CHECKING:
     from module_utils import environment_lease as leases
+    from module_utils.environment_place import refused
 else:
     from ansible.module_utils import environment_lease as leases
+    from ansible.module_utils.environment_place import refused
 
 
 def main() -> None:
@@ -139,6 +141,9 @@ def main() -> None:
             lease=error.lease,
         )
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        # It is the first to ask AWS in most playbooks.
+        if line := refused(error, module.region):
+            module.fail_json(msg=line)
         module.fail_json_aws(error, msg=f"The lease {given['table']} can't be read or written")
     module.exit_json(**result)
 

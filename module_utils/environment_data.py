@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from module_utils import environment_front as front
     from module_utils.environment_comparison import ANY, matching, optional
+    from module_utils.environment_logs import group_arn
     from module_utils.environment_reader import Reader, policy, tags_of
     from module_utils.environment_service import DATABASE, found_vpcs
 else:
     from ansible.module_utils import environment_front as front
     from ansible.module_utils.environment_comparison import ANY, matching, optional
+    from ansible.module_utils.environment_logs import group_arn
     from ansible.module_utils.environment_reader import Reader, policy, tags_of
     from ansible.module_utils.environment_service import DATABASE, found_vpcs
 
@@ -224,8 +226,12 @@ def _buckets(reader: Reader, found: Found) -> None:
 
 def _watchers(reader: Reader, found: Found) -> None:
     for each in reader.all("logs", "describe_log_groups", "logGroups"):
-        if reader.is_ours(each["logGroupName"], {}):
-            found.setdefault("log group", {})[reader.know(each["arn"].removesuffix(":*"), each["logGroupName"])] = {}
+        if reader.is_ours(name := each["logGroupName"], {}):
+            arn = group_arn(each)
+            found.setdefault("log group", {})[reader.know(arn, name)] = {
+                "days": each.get("retentionInDays", 0),
+                "tags": reader.answer("logs", "list_tags_for_resource", resourceArn=arn)["tags"],
+            }
 
 
 def others_with_tags(reader: Reader) -> Found:

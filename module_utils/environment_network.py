@@ -1,19 +1,40 @@
 """An environment's network: what AWS has of it, and what it should have.
 
-Everything in the VPC counts, with tags or without: a way in or out that somebody opened by hand has no tags of ours.
+Everything in its VPC counts, with tags or without: a way in or out that somebody opened by hand has no tags of ours.
+In an existing VPC, which is others' too, only what is the environment's by tags or name counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from module_utils.environment_comparison import ANY, matching, within
-    from module_utils.environment_reader import FULL_ACCESS, Reader, policy, tags_of
+    from module_utils.environment_logs import flow_log_properties
+    from module_utils.environment_place import parts
+    from module_utils.environment_reader import (
+        ACCOUNT,
+        FULL_ACCESS,
+        Reader,
+        policy,
+        service_role,
+        tags_of,
+        without_account,
+    )
 else:
     from ansible.module_utils.environment_comparison import ANY, matching, within
-    from ansible.module_utils.environment_reader import FULL_ACCESS, Reader, policy, tags_of
+    from ansible.module_utils.environment_logs import flow_log_properties
+    from ansible.module_utils.environment_place import parts
+    from ansible.module_utils.environment_reader import (
+        ACCOUNT,
+        FULL_ACCESS,
+        Reader,
+        policy,
+        service_role,
+        tags_of,
+        without_account,
+    )
 
 Found = dict[str, dict[str, dict[str, Any]]]
 
@@ -21,8 +42,11 @@ Found = dict[str, dict[str, dict[str, Any]]]
 def describe(reader: Reader) -> Found:
     """Read the network; without a VPC it is empty."""
     found: Found = {}
-    for vpc in reader.all("ec2", "describe_vpcs", "Vpcs", Filters=reader.tag_filters()):
+    own = reader.all("ec2", "describe_vpcs", "Vpcs", Filters=reader.tag_filters())
+    for vpc in own:
         _one_vpc(reader, found, vpc)
+    for vpc_id in sorted(shared_vpcs(reader) - {each["VpcId"] for each in own}):
+        _part_of_vpc(reader, found, vpc_id)
     found["address"] = {}
     for address in reader.all("ec2", "describe_addresses", "Addresses"):
         tags = tags_of(address.get("Tags"))
@@ -36,7 +60,25 @@ def describe(reader: Reader) -> Found:
     return {kind: objects for kind, objects in found.items() if objects}
 
 
-def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
+def shared_vpcs(reader: Reader) -> set[str]:
+    """The ids of the VPCs that have subnets of the environment, its own among them."""
+    return {each["VpcId"] for each in reader.all("ec2", "describe_subnets", "Subnets", Filters=reader.tag_filters())}
+
+
+def _part_of_vpc(reader: Reader, found: Found, vpc_id: str) -> None:
+    """What the environment has in an existing VPC, read like a VPC of its own, without what is others'."""
+    everything: Found = {}
+    (vpc,) = reader.all("ec2", "describe_vpcs", "Vpcs", VpcIds=[vpc_id])
+    _one_vpc(reader, everything, vpc, shared=True)
+    # Instances, load balancers and databases in it aren't the environment's for being there.
+    reader.names.pop(vpc_id, None)
+    for kind in ("subnet", "NAT gateway", "route table", "endpoint", "security group", "flow log"):
+        for name, properties in everything.get(kind, {}).items():
+            if reader.is_ours(name, properties["tags"]):
+                found.setdefault(kind, {})[name] = properties
+
+
+def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any], *, shared: bool = False) -> None:
     vpc_id, tags = vpc["VpcId"], tags_of(vpc.get("Tags"))
     in_vpc = {"Filters": [{"Name": "vpc-id", "Values": [vpc_id]}]}
     attached = {"Filters": [{"Name": "attachment.vpc-id", "Values": [vpc_id]}]}
@@ -51,6 +93,10 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
     def switched(attribute: str) -> bool:
         answer = reader.answer("ec2", "describe_vpc_attribute", VpcId=vpc_id, Attribute=attribute)
         return bool(answer[attribute[0].upper() + attribute[1:]]["Value"])
+
+    def gateway_name(thing: str, tags: Mapping[str, str], identifier: str) -> str:
+        # A VPC has one of each. The environment's routes lead there, whoever made it.
+        return f"{reader.name}-{thing}" if shared else tags.get("Name", identifier)
 
     blocks = [each for each in vpc.get("Ipv6CidrBlockAssociationSet", []) if _is_associated(each, "Ipv6CidrBlockState")]
     put(
@@ -90,13 +136,13 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
         put(
             "internet gateway",
             gateway["InternetGatewayId"],
-            tags.get("Name", gateway["InternetGatewayId"]),
+            gateway_name("internet", tags, gateway["InternetGatewayId"]),
             {"tags": tags},
         )
     for gateway in reader.all("ec2", "describe_egress_only_internet_gateways", "EgressOnlyInternetGateways"):
         if vpc_id in [each["VpcId"] for each in gateway["Attachments"]]:
             identifier, tags = gateway["EgressOnlyInternetGatewayId"], tags_of(gateway.get("Tags"))
-            put("egress-only gateway", identifier, tags.get("Name", identifier), {"tags": tags})
+            put("egress-only gateway", identifier, gateway_name("egress", tags, identifier), {"tags": tags})
     for gateway in reader.all("ec2", "describe_nat_gateways", "NatGateways", **in_vpc):
         if gateway["State"] in ("deleted", "deleting"):
             continue
@@ -124,19 +170,13 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
                 for side in ("requester", "accepter")
             ],
         ),
-        (
-            "flow log",
-            "describe_flow_logs",
-            "FlowLogs",
-            "FlowLogId",
-            [{"Filters": [{"Name": "resource-id", "Values": [vpc_id]}]}],
-        ),
     ):
         for which in filters:
             for each in reader.all("ec2", operation, key, **which):
                 gone = each.get("State") == "deleted" or each.get("Status", {}).get("Code") in ("deleted", "rejected")
                 if not gone and each[identifier] not in reader.names:
                     put(kind, each[identifier], each[identifier], {"tags": tags_of(each.get("Tags"))})
+    _flow_logs(reader, put, [vpc_id, *(each for each in reader.names if each.startswith("subnet-"))])
     # Routes and addresses lead to whichever instance is a zone's NAT instance now.
     running = {"Name": "instance-state-name", "Values": ["pending", "running"]}
     of_nat = [*in_vpc["Filters"], {"Name": "tag:Role", "Values": ["nat"]}, running]
@@ -199,6 +239,22 @@ def _one_vpc(reader: Reader, found: Found, vpc: Mapping[str, Any]) -> None:
     for interface in reader.all("ec2", "describe_network_interfaces", "NetworkInterfaces", **in_vpc):
         if interface["Status"] == "available" and interface["NetworkInterfaceId"] not in reader.names:
             put("unused network interface", interface["NetworkInterfaceId"], interface["NetworkInterfaceId"], {})
+
+
+def _flow_logs(reader: Reader, put: Callable[[str, str, str, dict[str, Any]], None], watched: list[str]) -> None:
+    """The flow logs of a VPC and its subnets, whoever made them."""
+    filters = [{"Name": "resource-id", "Values": watched}]
+    for each in reader.all("ec2", "describe_flow_logs", "FlowLogs", Filters=filters):
+        tags, identifier = tags_of(each.get("Tags")), each["FlowLogId"]
+        properties = flow_log_properties(each)
+        role = without_account(properties["role"])
+        watches = reader.names.get(each["ResourceId"], each["ResourceId"])
+        put(
+            "flow log",
+            identifier,
+            tags.get("Name", identifier),
+            {**properties, "role": role, "of": watches, "tags": tags},
+        )
 
 
 def _is_associated(association: Mapping[str, Any], state: str) -> bool:
@@ -266,6 +322,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
     zones, egress = settings["zone_names"], settings["egress"]
     gateways = (zones if settings["nat_gateways"] == "per_zone" else zones[:1]) if egress == "nat_gateway" else []
     ways_out = zones if egress == "nat_instance" else gateways
+    ranges = parts(settings["cidr"])
 
     def tagged(thing: str, role: str | None = None) -> dict[str, str]:
         return {**tags, "Name": f"{name}-{thing}", **({"Role": role} if role else {})}
@@ -286,7 +343,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
         "subnet": {
             f"{name}-{tier['name']}-{zone}": {
                 "zone": zone,
-                "cidr": f"{settings['prefix']}.{16 * (tier['first'] + number)}.0/20",
+                "cidr": ranges[tier["first"] + number],
                 "ipv6": ipv6 and tier["ipv6"],
                 "assign_ipv6": ipv6 and tier["ipv6"],
                 "public_addresses": False,
@@ -391,7 +448,48 @@ def desired(settings: Mapping[str, Any]) -> Found:
             "outbound": [_rule("all", "0.0.0.0/0", "internet")],
             "tags": tagged("nat", "nat"),
         }
+    found |= _desired_flow_logs(settings)
+    if settings["vpc_id"]:
+        for kind in ("VPC", "network ACL", "internet gateway", "egress-only gateway"):
+            del found[kind]
+        del found["route table"]["main"], found["security group"]["default"]
     return found
+
+
+def _desired_flow_logs(settings: Mapping[str, Any]) -> Found:
+    name, tags, days = settings["name"], settings["tags"], settings["flow_log_days"]
+    if days == 0:
+        return {}
+    role = f"{name}-flow-logs"
+    # In an existing VPC only the environment's subnets are watched.
+    watched = {f"{name}-flow-vpc": f"{name}-vpc"}
+    if settings["vpc_id"]:
+        names = [f"{tier['name']}-{zone}" for tier in settings["tiers"] for zone in settings["zone_names"]]
+        watched = {f"{name}-flow-{each}": f"{name}-{each}" for each in names}
+    return {
+        "role": {
+            role: service_role(
+                settings["flow_trust"],
+                "flow-logs",
+                f"{settings['words']}: flow logs",
+                settings["flow_policy"],
+                [],
+                tags,
+            )
+        },
+        "log group": {settings["flow_group"]: {"days": days, "tags": tags}},
+        "flow log": {
+            title: {
+                "group": settings["flow_group"],
+                "role": f"arn:aws:iam::{ACCOUNT}:role/{role}",
+                "traffic": "ALL",
+                "interval_s": 600,
+                "of": resource,
+                "tags": {**tags, "Name": title},
+            }
+            for title, resource in watched.items()
+        },
+    }
 
 
 def _table(routes: dict[str, str], subnets: list[str], tags: dict[str, str]) -> dict[str, Any]:

@@ -130,9 +130,21 @@ def instances_role(
     name: str, words: str, document: Mapping[str, Any], managed: Sequence[str], tags: Mapping[str, str]
 ) -> dict[str, Any]:
     """A role of EC2 instances as it is to be compared: with one policy of its own, ``name``, and AWS's ``managed``."""
-    trust = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    return service_role({"Statement": [statement]}, name, words, document, managed, tags)
+
+
+def service_role(
+    trust: Mapping[str, Any],
+    name: str,
+    words: str,
+    document: Mapping[str, Any],
+    managed: Sequence[str],
+    tags: Mapping[str, str],
+) -> dict[str, Any]:
+    """The same of a role that the policy ``trust`` lets others assume."""
     return {
-        "trust": policy({"Statement": [trust]}),
+        "trust": policy(trust),
         "policies": {name: policy(document)},
         "managed_policies": sorted(without_account(each) for each in managed),
         "longest_session_s": 3600,

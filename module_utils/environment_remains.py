@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from module_utils import environment_front as front
     from module_utils import environment_network as network
     from module_utils import environment_service as service
+    from module_utils.environment_logs import group_arn
     from module_utils.environment_reader import Reader, tags_of
 else:
     from ansible.module_utils import environment_data as data
     from ansible.module_utils import environment_front as front
     from ansible.module_utils import environment_network as network
     from ansible.module_utils import environment_service as service
+    from ansible.module_utils.environment_logs import group_arn
     from ansible.module_utils.environment_reader import Reader, tags_of
 
 REASONS: Final = {
@@ -59,9 +61,14 @@ def remove(reader: Reader, remnant: Remnant) -> None:
 def _interfaces(reader: Reader) -> Iterator[Remnant]:
     """Interfaces that nothing is attached to: those of a deleted load balancer or database may stay for good."""
     vpcs = [each["VpcId"] for each in reader.all("ec2", "describe_vpcs", "Vpcs", Filters=reader.tag_filters())]
-    if not vpcs:
+    subnets = [
+        each["SubnetId"] for each in reader.all("ec2", "describe_subnets", "Subnets", Filters=reader.tag_filters())
+    ]
+    # An existing VPC has others' interfaces too, but not in the environment's subnets.
+    if not vpcs and not subnets:
         return
-    filters = [{"Name": "vpc-id", "Values": vpcs}, {"Name": "status", "Values": ["available"]}]
+    where = {"Name": "vpc-id", "Values": vpcs} if vpcs else {"Name": "subnet-id", "Values": subnets}
+    filters = [where, {"Name": "status", "Values": ["available"]}]
     for each in reader.all("ec2", "describe_network_interfaces", "NetworkInterfaces", Filters=filters):
         identifier = each["NetworkInterfaceId"]
         arguments = {"NetworkInterfaceId": identifier}
@@ -111,7 +118,7 @@ def _log_groups(reader: Reader) -> Iterator[Remnant]:
         if name.startswith(of_rds) or (
             reader.is_ours(name, {})
             and _carries_tags(
-                reader, reader.answer("logs", "list_tags_for_resource", resourceArn=_group_arn(each))["tags"]
+                reader, reader.answer("logs", "list_tags_for_resource", resourceArn=group_arn(each))["tags"]
             )
         ):
             yield Remnant("log group", name, "logs", "delete_log_group", {"logGroupName": name})
@@ -122,11 +129,6 @@ def _certificates(reader: Reader) -> Iterator[Remnant]:
         if not each.get("InUseBy"):
             arguments = {"CertificateArn": each["CertificateArn"]}
             yield Remnant("certificate", each["DomainName"], "acm", "delete_certificate", arguments)
-
-
-def _group_arn(group: Mapping[str, Any]) -> str:
-    """The ARN that tags are read by (CloudWatch Logs API reference, LogGroup: the other ends with ``:*``)."""
-    return str(group.get("logGroupArn") or group["arn"]).removesuffix(":*")
 
 
 def _carries_tags(reader: Reader, tags: Mapping[str, str]) -> bool:

@@ -160,9 +160,9 @@ def _with_names(reader: Reader, statements: Any) -> Any:
 def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
     ours = found_vpcs(reader)
     for each in reader.all("elbv2", "describe_target_groups", "TargetGroups"):
-        if each.get("VpcId") not in ours:
-            continue
         arn = each["TargetGroupArn"]
+        if each.get("VpcId") not in ours and not _is_named_for(reader, each["TargetGroupName"], arn):
+            continue
         attributes = reader.answer("elbv2", "describe_target_group_attributes", TargetGroupArn=arn)["Attributes"]
         health = reader.answer("elbv2", "describe_target_health", TargetGroupArn=arn)["TargetHealthDescriptions"]
         found.setdefault("target group", {})[reader.know(arn, each["TargetGroupName"])] = {
@@ -186,9 +186,9 @@ def _load_balancers(reader: Reader, found: Found, members: set[str]) -> None:
             "tags": _elb_tags(reader, arn),
         }
     for each in reader.all("elbv2", "describe_load_balancers", "LoadBalancers"):
-        if each.get("VpcId") not in ours:
-            continue
         arn, name = each["LoadBalancerArn"], each["LoadBalancerName"]
+        if each.get("VpcId") not in ours and not _is_named_for(reader, name, arn):
+            continue
         attributes = reader.answer("elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn)["Attributes"]
         reader.know(each["DNSName"].lower(), name)
         found.setdefault("load balancer", {})[reader.know(arn, name)] = {
@@ -240,6 +240,11 @@ def _listeners(reader: Reader, found: Found) -> None:
 def found_vpcs(reader: Reader) -> set[str]:
     """The ids of the environment's VPCs, which were read before."""
     return {each for each in reader.names if each.startswith("vpc-")}
+
+
+def _is_named_for(reader: Reader, name: str, arn: str) -> bool:
+    """Whether something in an existing VPC is the environment's. Only where the name is like it are the tags read."""
+    return reader.is_ours(name, {}) and reader.is_ours(name, _elb_tags(reader, arn))
 
 
 def _elb_tags(reader: Reader, arn: str) -> dict[str, str]:
@@ -635,6 +640,7 @@ def desired(settings: Mapping[str, Any]) -> Found:
     zones = settings["zone_names"]
     before = front.balancer(settings)
     return {
+        "log group": {settings["log_group"]: {"days": settings["log_days"], "tags": tags}},
         "role": {
             name: instances_role(
                 "app",

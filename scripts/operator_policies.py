@@ -79,6 +79,7 @@ BESIDES: Final[Mapping[str, tuple[str, ...]]] = {
             *("CreateVpc", "CreateVpcEndpoint"),
         )
     },
+    "ec2:CreateFlowLogs": ("ec2:CreateTags", "iam:PassRole"),
     "ec2:RunInstances": ("ec2:CreateTags", "iam:PassRole"),
     "elasticloadbalancing:CreateListener": ("elasticloadbalancing:AddTags",),
     "elasticloadbalancing:CreateLoadBalancer": ("elasticloadbalancing:AddTags", "iam:CreateServiceLinkedRole"),

@@ -102,12 +102,12 @@ class Aws:
         finally:
             faults.ask(self.url, "DELETE")
 
-    def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY) -> Run:
-        """Run a playbook (path from the repository's root); a failure of it is for the caller to judge."""
-        done = subprocess.run(
-            [self.ansible_playbook, "-i", inventory, playbook, *arguments],
-            cwd=ROOT,
-            env={
+    def command(self, playbook: str, *arguments: str, inventory: Path = INVENTORY) -> dict[str, Any]:
+        """How a playbook is started, as ``subprocess`` takes it."""
+        return {
+            "args": [self.ansible_playbook, "-i", inventory, playbook, *arguments],
+            "cwd": ROOT,
+            "env": {
                 **os.environ,
                 **CREDENTIALS,
                 "AWS_ACCESS_KEY_ID": key_of(playbook),
@@ -115,6 +115,12 @@ class Aws:
                 "PARKMESH_TEST_PYTHON": self.python,
                 "ANSIBLE_NOCOLOR": "1",
             },
+        }
+
+    def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY) -> Run:
+        """Run a playbook (path from the repository's root); a failure of it is for the caller to judge."""
+        done = subprocess.run(
+            **self.command(playbook, *arguments, inventory=inventory),
             capture_output=True,
             text=True,
             timeout=600,

@@ -35,6 +35,13 @@ def said(run: Run) -> str:
     return " ".join(run.output.split())
 
 
+def test_credentials_that_have_expired_are_said_in_one_line(aws: Aws) -> None:
+    with aws.faults(share=1, kinds=["expired"]):
+        run = aws.play(HOLD, *WITH_LEASE, "-e", "end=/nowhere")
+    assert run.failed == 1, run.output
+    assert "The credentials for AWS have expired: get new ones" in said(run)
+
+
 def test_a_second_run_is_refused_and_a_run_that_ends_gives_the_lease_back(aws: Aws, tmp_path: Path) -> None:
     end = tmp_path / "end"
     arguments = [HOLD, *WITH_LEASE, "-e", f"end={end}"]
