@@ -157,7 +157,8 @@ def main() -> None:
     )
     given, ec2, dry = module.params, module.client("ec2"), module.check_mode
     try:
-        made, allocations = [], {}
+        made: list[str] = []
+        allocations: dict[str, str] = {}
         if given["internet_gateway"]:
             made += internet_gateway(ec2, given["vpc_id"], given["internet_gateway"], dry=dry)
         for tags in given["route_tables"]:

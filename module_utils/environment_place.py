@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_network
+from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -221,8 +221,8 @@ def of_vpc(reader: Reader, vpc_id: str) -> dict[str, Any]:
 def vpc_faults(vpc: Mapping[str, Any], cidr: str, taken: Sequence[int], *, ipv6: bool, ours: set[str]) -> list[str]:
     """Why subnets with the parts ``taken`` of a range can't be made in a VPC. ``ours``: the environment's subnets."""
     lines = []
-    wanted = ip_network(cidr)
-    if not any(wanted.subnet_of(ip_network(each)) for each in vpc["cidrs"]):
+    wanted = IPv4Network(cidr)
+    if not any(wanted.subnet_of(IPv4Network(each)) for each in vpc["cidrs"]):
         lines.append(
             f"aws_network_cidr ({cidr}) isn't a part of VPC {vpc['vpc_id']}, which has {', '.join(vpc['cidrs'])}: "
             "choose a part, or associate the range with the VPC"

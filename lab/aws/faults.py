@@ -24,7 +24,7 @@ import json
 import random
 import threading
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
@@ -81,7 +81,7 @@ class _Plan:
 class Faults:
     """A WSGI application around another one."""
 
-    def __init__(self, application: Any) -> None:
+    def __init__(self, application: Callable[[dict[str, Any], Any], Iterable[bytes]]) -> None:
         self._application = application
         self._lock = threading.Lock()
         self._plan: _Plan | None = None
@@ -102,7 +102,7 @@ class Faults:
             acts = not holds or (plan.hold_after == plan.changes and not call.operation.startswith(_READS))
         if kind is not None:
             return _refuse(environ, start_response, call.service, kind)
-        answer: Iterable[bytes] = self._application(environ, start_response) if acts else []
+        answer = self._application(environ, start_response) if acts else []
         if holds:
             # The caller is killed. Its thread, and that of each later call, stay until the emulator ends.
             threading.Event().wait()
