@@ -153,11 +153,15 @@ def test_a_check_of_an_empty_environment_foretells_changes_and_makes_none(
         ({"aws_service_schedule": [{"name": "a", "recurrence": "0 8 * * *", "min": 7}]}, "from 1 to"),
         ({"aws_service_termination_hook_s": 30}, "0 or from 90 to 7200"),
         (
+            {"aws_service_instance_type": "t9.huge"},
+            "eu-west-1a, eu-west-1b has no instance of type t9.huge: aws_service_instance_type",
+        ),
+        (
             {"aws_service_zone": "other.example", "parkmesh_public_url": "https://other.example"},
             "this account has no public hosted zone other.example",
         ),
     ],
-    ids=["certificate", "region of the topic", "topic", "limit", "recurrence", "min", "hook", "zone"],
+    ids=["certificate", "region of the topic", "topic", "limit", "recurrence", "min", "hook", "type", "zone"],
 )
 def test_bad_input_is_refused_with_one_line_before_anything_is_made(
     aws: Aws, before: dict[str, list[str]], given: dict[str, Any], line: str
@@ -409,7 +413,7 @@ def test_instances_may_read_what_they_are_told_of(aws: Aws, built: dict[str, Run
     assert readable_secrets(aws) == [
         "database-app-??????",
         "session-??????",
-        "overlay-slot-*",
+        "overlay-slot-*-??????",
         "smtp-??????",
     ]
 
