@@ -149,7 +149,7 @@ def check(reader: Reader, options: Mapping[str, Any], region: str) -> tuple[list
         return faults, {}
     result: dict[str, Any] = {"changed": False, "parts": place.parts(cidr) if cidr else [], "vpc": {}}
     # The first question to AWS also says whether region and credentials are good.
-    faults = place.zone_faults(reader, region, options["zones"])
+    faults = place.zone_faults(reader, region, options["zones"]) if options["zones"] else []
     if options["instance_type"]:
         setting = options["instance_type_setting"]
         faults += place.type_faults(reader, options["instance_type"], options["zones"], setting)

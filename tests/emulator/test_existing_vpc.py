@@ -35,7 +35,6 @@ def inside(vpc: dict[str, str], **given: Any) -> tuple[str, str]:
         "aws_network_vpc_id": vpc["vpc"],
         "aws_network_cidr": "10.60.128.0/20",
         "aws_network_egress": "none",
-        "aws_network_flow_log_days": 7,
     }
     return "-e", json.dumps({**settings, **given})
 
@@ -143,7 +142,13 @@ def test_an_environment_in_an_existing_vpc_comes_and_goes_and_leaves_the_rest_as
         "security group parkmesh-test-app: inbound has tcp 22 0.0.0.0/0, which isn't in the desired state"
     ], run.output
 
-    run = aws.play(DESTROY, *inside(vpc), "-e", "destroy_confirm=parkmesh-test")
+    without = inside(vpc, aws_network_flow_log_days=0)
+    run = aws.play(NETWORK, *without)
+    assert run.status == 0, run.output
+    assert [state(aws)[kind] for kind in ("flow log", "log group")] == [[], []]
+    assert state(aws)["role"] == before["role"]
+
+    run = aws.play(DESTROY, *without, "-e", "destroy_confirm=parkmesh-test")
     assert run.status == 0, run.output
     assert state(aws) == before
     assert "Nothing is left." in run.output or "left: the overlay" in run.output
