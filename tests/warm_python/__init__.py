@@ -19,12 +19,12 @@ ROOT = HERE.parents[1]
 
 
 @contextlib.contextmanager
-def _serving(kind: str) -> Iterator[str]:
+def _serving(kind: str, name: str) -> Iterator[str]:
     """Start ``modules.py`` or ``playbooks.py`` and give the path of the program that hands it what it got."""
     # Not pytest's folder: the address of a socket has at most 107 bytes.
-    with tempfile.TemporaryDirectory(prefix=f"parkmesh-{kind}-") as name:
-        folder = Path(name)
-        program, socket = folder / "python", folder / "socket"
+    with tempfile.TemporaryDirectory(prefix=f"parkmesh-{kind}-") as made:
+        folder = Path(made)
+        program, socket = folder / name, folder / "socket"
         words = (sys.executable, "-IS", str(HERE / "client.py"), str(socket), kind)
         program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         program.chmod(0o755)
@@ -45,13 +45,13 @@ def _serving(kind: str) -> Iterator[str]:
 
 def interpreter() -> contextlib.AbstractContextManager[str]:
     """Start a server and give the path of the program to use as ``ansible_python_interpreter``."""
-    return _serving("modules")
+    return _serving("modules", "python")
 
 
 def playbook_program() -> contextlib.AbstractContextManager[str]:
     """Start a server and give the path of a program to use as ``ansible-playbook``.
 
-    It is to be called in the repository's root and with this process's variables ``ANSIBLE_*``: Ansible reads its
-    settings when it is imported. It says so where it is called in another way.
+    Ansible reads its settings when it is imported. So the ordinary program runs where there is another ansible.cfg than
+    the repository's, or another variable ``ANSIBLE_*`` than this process has.
     """
-    return _serving("playbooks")
+    return _serving("playbooks", "ansible-playbook")

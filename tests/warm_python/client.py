@@ -1,7 +1,8 @@
 """Hand what a program is given to the server at an address, and end as it ended there.
 
 Usage: client.py SOCKET KIND [ARGUMENT…]. Of the kind ``modules`` only a program in the standard input is handed on:
-with arguments (``-c``, a file) the ordinary Python runs. Ansible gives its modules as input.
+with arguments (``-c``, a file) the ordinary Python runs. Ansible gives its modules as input. So it does where there is
+no server any more, such as on a host that booted again, or for a user who may not speak to it.
 """
 
 import marshal
@@ -16,7 +17,12 @@ if arguments and kind == "modules":
 umask = os.umask(0)
 os.umask(umask)
 with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-    connection.connect(address)
+    try:
+        connection.connect(address)
+    except OSError:
+        if kind != "modules":
+            raise
+        os.execv(sys.executable, [sys.executable])  # noqa: S606 - no shell wanted
     # Descriptors come with the first byte.
     socket.send_fds(connection, [b"\0"], [0, 1, 2])
     connection.sendall(marshal.dumps((arguments, dict(os.environ), str(Path.cwd()), umask)))

@@ -1,5 +1,6 @@
 """Fork for each client of ``client.py``: the fork has the client's arguments, environment, folder, input and output."""
 
+import atexit
 import contextlib
 import gc
 import marshal
@@ -7,7 +8,9 @@ import os
 import selectors
 import signal
 import socket
+import stat
 import sys
+from collections.abc import Callable
 
 
 def _receive(connection: socket.socket) -> tuple[list[int], list[str], dict[str, str], str, int]:
@@ -32,7 +35,9 @@ def _become(descriptors: list[int], arguments: list[str], environment: dict[str,
 def _serve(listener: socket.socket) -> bool:
     selector = selectors.DefaultSelector()
     selector.register(listener, selectors.EVENT_READ)
-    selector.register(sys.stdin, selectors.EVENT_READ)
+    # A pipe's end is the end. A service of systemd has none.
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        selector.register(sys.stdin, selectors.EVENT_READ)
     while True:
         for key, _ in selector.select():
             if key.fileobj is sys.stdin:
@@ -69,7 +74,10 @@ def _serve(listener: socket.socket) -> bool:
 
 
 def serve(address: str) -> bool:
-    """Print "ready" and serve until the standard input ends. Returns True in each process that is for a client."""
+    """Print "ready" and serve until the standard input, if it is a pipe, ends.
+
+    Returns True in each process that is for a client.
+    """
     gc.freeze()
     # What lies beside these files is not for clients.
     del sys.path[0]
@@ -78,3 +86,19 @@ def serve(address: str) -> bool:
         listener.listen(64)
         print("ready", flush=True)
         return _serve(listener)
+
+
+def end_at_once(program: Callable[[], None]) -> None:
+    """Run what a client wanted and end this process as it asks for, without taking all that was imported apart."""
+    try:
+        program()
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        code = end.code or 0
+    else:
+        code = 0
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -15,21 +15,24 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from forking import serve
+from forking import end_at_once, serve
 from services import import_boto3
 
+ORDINARY = str(Path(sys.executable).with_name("ansible-playbook"))
 # Whose descriptions of modules and whose plugins the playbooks use.
 COLLECTIONS = ("amazon.aws", "ansible.posix", "community.aws", "community.general", "containers.podman")
 
 
-def settings() -> tuple[str, dict[str, str]]:
-    """What Ansible reads when it is imported: the folder with ansible.cfg and its own variables.
+# Of how a run prints, which molecule and tests set: where a run writes to is no terminal.
+OF_OUTPUT = {"ANSIBLE_CONFIG", "ANSIBLE_DEBUG", "ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR", "ANSIBLE_VERBOSE_TO_STDERR"}
 
-    Where it writes to is no terminal, so there are no colours anyway.
-    """
+
+def settings() -> tuple[str, dict[str, str]]:
+    """What Ansible reads when it is imported: its ansible.cfg and its own variables."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
-    kept.pop("ANSIBLE_NOCOLOR", None)
-    return str(Path.cwd()), kept
+    return os.environ.get("ANSIBLE_CONFIG") or str(Path("ansible.cfg").absolute()), {
+        name: value for name, value in kept.items() if name not in OF_OUTPUT
+    }
 
 
 def import_what_playbooks_need() -> Callable[[Path], None]:
@@ -81,12 +84,13 @@ def main() -> None:
     begin = import_what_playbooks_need()
     if serve(address):
         if settings() != at_start:
-            sys.exit(f"tests/warm_python: begun with other settings of Ansible: {at_start}")
+            # Another strategy, for instance: only a new process reads that.
+            os.execv(sys.executable, [sys.executable, ORDINARY, *sys.argv[1:]])  # noqa: S606 - no shell wanted
         begin(kept)
         from ansible.cli.playbook import main as ansible_playbook
 
         sys.argv[0] = "ansible-playbook"
-        ansible_playbook()
+        end_at_once(ansible_playbook)
 
 
 if __name__ == "__main__":
