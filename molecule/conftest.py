@@ -4,7 +4,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +74,8 @@ class Scenario:
         """Run the scenario's converge.yml with extra variables; it must succeed, or fail where that is expected."""
         done = subprocess.run(
             [
-                *(str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(ROOT / "molecule/inventory")),
-                *("--diff", "-e", json.dumps(extra), *arguments),
+                *("ansible-playbook", "-i", str(ROOT / "molecule/inventory"), "--diff"),
+                *("-e", json.dumps(extra), *arguments),
                 str(ROOT / "molecule" / self.name / "converge.yml"),
             ],
             cwd=ROOT,

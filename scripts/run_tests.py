@@ -124,8 +124,16 @@ def stages() -> dict[str, list[Step]]:
         "lab": [
             # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot.
             pytest("lab", *TWO_WORKERS, "--no-loadscope-reorder", "lab/tests/whole"),
-            Step("scenarios", ["python", "scripts/scenarios.py"], RESULTS / "scenarios.xml"),
-            Step("molecule", ["molecule", "test", "--scenario-name", "site"], RESULTS / "molecule.xml"),
+            Step(
+                "scenarios",
+                ["python", "-m", "tests.warm_python", "python", "scripts/scenarios.py"],
+                RESULTS / "scenarios.xml",
+            ),
+            Step(
+                "molecule",
+                ["python", "-m", "tests.warm_python", "molecule", "test", "--scenario-name", "site"],
+                RESULTS / "molecule.xml",
+            ),
         ],
     }
 

@@ -27,6 +27,7 @@ from lab.driver import hosts
 from lab.machine import engine, names
 from lab.machine.base_image import BaseImage
 from lab.machine.podman import Podman
+from tests.warm_python import hosts as warm_hosts
 
 ROOT = Path(__file__).resolve().parents[3]
 PULL, STATE = "/var/lib/parkmesh/pull", "/var/lib/parkmesh-rollout"
@@ -125,7 +126,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "parking_gateway_gates": [{"name": "in", "relay": {"url": "http://127.0.0.1:1883"}}],
         "parking_gateway_cameras": [{"name": "cam-in", "gate": "in", "direction": "entry"}],
     }
-    bench = {"ansible_connection": "containers.podman.podman", "ansible_host": name}
+    bench = {
+        "ansible_connection": "containers.podman.podman",
+        "ansible_host": name,
+        "ansible_python_interpreter": warm_hosts.PROGRAM,
+    }
     inventory.write_text(yaml.safe_dump({"gateways": {"hosts": {"gateway-on": bench}, "vars": variables}}))
     podman.run("rm", "--force", "--ignore", name)
     podman.run(
@@ -137,6 +142,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     command += ["-i", str(inventory), "-e", servers]
     try:
         hosts.await_boot(podman, name)
+        warm_hosts.start(podman, name)
         for changes in (True, False):
             done = subprocess.run(
                 command,

@@ -22,6 +22,7 @@ from lab.driver import hosts
 from lab.machine import engine, names
 from lab.machine.base_image import BaseImage
 from lab.machine.podman import Podman
+from tests.warm_python import hosts as warm_hosts
 
 ROOT = Path(__file__).resolve().parents[3]
 EXTRA = {"roll_wait_s": 5, "parking_gateway_servers": ["http://192.0.2.11:8001"], "parking_gateway_trial_s": 25}
@@ -88,7 +89,11 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     image = BaseImage(lab, podman)
     image.ensure()
     name = lab.thing("gateway")
-    bench = {"ansible_connection": "containers.podman.podman", "ansible_host": name}
+    bench = {
+        "ansible_connection": "containers.podman.podman",
+        "ansible_host": name,
+        "ansible_python_interpreter": warm_hosts.PROGRAM,
+    }
     inventory = folder / "inventory.yml"
     inventory.write_text(
         yaml.safe_dump(
@@ -112,6 +117,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     )
     try:
         hosts.await_boot(podman, name)
+        warm_hosts.start(podman, name)
         yield Gateway(podman, name, inventory)
     finally:
         podman.run("rm", "--force", "--time=2", name, timeout=60)

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -93,8 +92,9 @@ class Lab:
         """Run a playbook on the lab's inventory and return what it printed."""
         done = subprocess.run(
             [
-                str(Path(sys.executable).with_name("ansible-playbook")),
-                *("-i", str(ROOT / "inventory" / "lab"), str(ROOT / "playbooks" / f"{playbook}.yml")),
+                "ansible-playbook",
+                *("-i", str(ROOT / "inventory" / "lab"), "-i", str(ROOT / "molecule" / "site" / "inventory")),
+                str(ROOT / "playbooks" / f"{playbook}.yml"),
                 *(argument for name, value in extra.items() for argument in ("-e", f"{name}={value}")),
             ],
             cwd=ROOT,
