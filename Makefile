@@ -55,8 +55,8 @@ test-quick: ## Run only what needs no containers
 	@scripts/bootstrap test
 	@.venv/bin/python scripts/run_tests.py --only lint,unit
 
-molecule: venv ## Test a role on a host of its own: make molecule SCENARIO=zerotier (all without it)
-	@$(if $(SCENARIO),molecule test --scenario-name $(SCENARIO),.venv/bin/python scripts/scenarios.py)
+molecule: venv ## Test a role on a host of its own: make molecule SCENARIO=zerotier DEBIAN=bookworm (all, on trixie)
+	@$(if $(DEBIAN),LAB_DEBIAN=$(DEBIAN) )$(if $(SCENARIO),molecule test --scenario-name $(SCENARIO),.venv/bin/python scripts/scenarios.py)
 
 lint: venv ## Run the linters
 	@.venv/bin/python scripts/run_tests.py --only lint
