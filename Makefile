@@ -70,6 +70,8 @@ drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, kil
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
 	  "$(CURDIR)/.venv/bin/python" kills.py --kills 1000 $(if $(SEED),--seed $(SEED)) && \
 	  "$(CURDIR)/.venv/bin/python" week.py $(if $(SEED),--seed $(SEED))
+	@PYTHONPATH="$(CURDIR)/app/src" PARKMESH_INTERLEAVINGS=10000 .venv/bin/pytest -q tests/unit/project/test_slot_interleavings.py \
+	  $(if $(SEED),--hypothesis-seed=$(SEED))
 	@.venv/bin/python -m tests.emulator.interruptions --kills 20 --throttled 0.2 $(if $(SEED),--seed $(SEED))
 	@export PARKMESH_LAB=drills LAB_EGRESS=nat_instance; \
 	  scripts/demo && .venv/bin/python -m lab.drills.zone_lost $(if $(SEED),--seed $(SEED)); \

@@ -123,6 +123,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 try:
@@ -158,6 +159,19 @@ def desired_secret(slot: int, ip: str, identity: str, network: dict[str, str | N
     return {"slot": slot, "ip": ip, **parsed_identity(slot, identity), **network}
 
 
+def answered_at(answer: Mapping[str, Any]) -> int | None:
+    """AWS's time of an answer of boto3's, in ms since 1970 (HTTP header Date); None without one.
+
+    How old a lease is, it says: a control node whose clock is ahead would otherwise take the slot of a server that EC2
+    doesn't know yet.
+    """
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return int(parsedate_to_datetime(told).timestamp()) * 1000
+    except ValueError:
+        return None
+
+
 class Pool:
     """The pool as AWS has it: secrets and lease items. The clients are boto3's; ``ec2`` makes one when it is needed."""
 
@@ -172,6 +186,7 @@ class Pool:
     ) -> None:
         self._secrets, self._leases, self._table, self._prefix = secrets, leases, table, prefix
         self._ec2, self.clock = ec2, clock
+        self._read_at: int | None = None
         self._deleted: set[int] = set()
 
     def secret(self, slot: int) -> Slot | None:
@@ -214,13 +229,22 @@ class Pool:
 
     def items(self, *, may_be_absent: bool) -> dict[int, Slot]:
         pages = self._leases.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
+        found: list[Slot] = []
+        self._read_at = None
         try:
-            found = [item for page in pages for item in page["Items"]]
+            for page in pages:
+                # The first page's time: no holder's lease may look older than it is.
+                self._read_at = self._read_at or answered_at(page)
+                found += page["Items"]
         except self._leases.exceptions.ResourceNotFoundException:
             if may_be_absent:
                 return {}
             raise
         return {int(item["slot"]["N"]): item for item in found}
+
+    def now(self) -> int:
+        """AWS's time when the items were read last, in ms since 1970; ours where its answer had none."""
+        return self._read_at if self._read_at is not None else self.clock()
 
     def _update(
         self, slot: int, expression: str, values: Mapping[str, str | int], condition: str | None = None
@@ -249,7 +273,7 @@ class Pool:
 
     def reserve(self, slot: int, was: str | None) -> bool:
         """Take a slot that has no holder, or the holder ``was``; False when another holder took it first."""
-        values: dict[str, str | int] = {"me": RESERVED, "now": self.clock()}
+        values: dict[str, str | int] = {"me": RESERVED, "now": self.now()}
         if was is not None:
             values["was"] = was
         condition = "attribute_not_exists(holder)" if was is None else "holder = :was"
@@ -301,7 +325,7 @@ def gather(pool: Pool) -> list[Slot]:
     items = pool.items(may_be_absent=True)
     holders = {number: item["holder"]["S"] if "holder" in item else None for number, item in items.items()}
     states = pool.states(holder for holder in holders.values() if holder is not None)
-    now = pool.clock()
+    now = pool.now()
     return [
         {
             "slot": number,

@@ -4,11 +4,15 @@ A slot is taken over only when EC2 says that its holder is terminated, or has no
 old enough for EC2 to know a new one. Never by the clock alone: a paused or cut-off instance keeps its address. An
 instance that shuts down gives nothing up either: until EC2 calls it terminated, it may come back. Only one that its
 group ends releases its slot itself, when it has stopped using the address for good.
+
+How old a lease is, AWS's own time says, which is in each of its answers: a server whose clock is ahead would otherwise
+take the slot of a server that EC2 doesn't know yet.
 """
 
 import random
 import time
 from collections.abc import Callable, Iterable
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -78,6 +82,15 @@ def gone_holders(slots: Iterable[Slot], states: dict[str, str], now: int) -> fro
     )
 
 
+def answered_at(answer: dict[str, Any]) -> int | None:
+    """Return AWS's time of an answer of boto3's, in ms since 1970 (HTTP header Date, RFC 9110), None without one."""
+    told = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return int(parsedate_to_datetime(told).timestamp()) * 1000
+    except ValueError:
+        return None
+
+
 class SlotTable:
     """The slot table and EC2's word on its holders. The clients are boto3's; ``ec2`` makes one where it is needed.
 
@@ -86,12 +99,16 @@ class SlotTable:
 
     def __init__(self, table: str, dynamodb: Any, ec2: Callable[[], Any]) -> None:
         self._table, self._dynamodb, self._ec2 = table, dynamodb, ec2
+        self._read_at: int | None = None
 
     def read(self) -> list[Slot]:
         """Return all slots as of now (consistent read)."""
-        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True)
-        return sorted(
-            (
+        slots: list[Slot] = []
+        self._read_at = None
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table, ConsistentRead=True):
+            # The first page's time: no holder's lease may look older than it is.
+            self._read_at = self._read_at or answered_at(page)
+            slots += [
                 Slot(
                     number=int(item["slot"]["N"]),
                     address=item["address"]["S"],
@@ -99,11 +116,13 @@ class SlotTable:
                     holder=item["holder"]["S"] if "holder" in item else None,
                     leased_at=int(item["leased_at"]["N"]) if "leased_at" in item else 0,
                 )
-                for page in pages
                 for item in page["Items"]
-            ),
-            key=lambda slot: slot.number,
-        )
+            ]
+        return sorted(slots, key=lambda slot: slot.number)
+
+    def now(self) -> int:
+        """Return AWS's time at the last ``read``, in ms since 1970; ours where its answer had none."""
+        return self._read_at if self._read_at is not None else time.time_ns() // 1_000_000
 
     def take(self, slot: Slot, me: str, now: int, place: Place) -> bool:
         """Lease the slot if it is still as it was read; False if another server was quicker."""
@@ -171,15 +190,15 @@ def lease(
     me: str,
     place: Place,
     *,
-    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    clock: Callable[[], int] | None = None,
     sleep: Callable[[float], None] = time.sleep,
     source: random.Random | None = None,
 ) -> Slot:
-    """Lease a slot for instance ``me`` at ``place`` and return it as the table has it now.
+    """Lease a slot for instance ``me`` at ``place`` and return it as the table has it now. ``clock``: the table's.
 
     Raises SlotError when none can be had.
     """
-    source = source or random.SystemRandom()
+    source, clock = source or random.SystemRandom(), clock or table.now
     slots: list[Slot] = []
     for attempt in range(ATTEMPTS):
         try:
