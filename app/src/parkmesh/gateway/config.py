@@ -320,7 +320,8 @@ def _inconsistency(config: Config) -> str | None:
 
 def _shared_topic(config: Config) -> str | None:
     """Return that a counter would take the messages of something else, or None."""
-    others = {one.topic for one in (*config.sensors, *config.recorders) if one.topic is not None}
+    others = {one.topic for one in config.sensors} | {one.topic for one in config.recorders}
+    others.discard(None)
     for counter in config.counters:
         for detector in [one for point in counter.points for one in point.detectors]:
             if detector.topic in others or detector.online in others:
