@@ -58,7 +58,7 @@ def state(aws: Aws) -> dict[str, Any]:
         ({"aws_network_cidr": "172.17.0.0/16"}, "aws_network_cidr (172.17.0.0/16) overlaps 172.17.0.0/16: Docker's"),
         ({"aws_network_cidr": "10.80.0.0/24"}, "aws_network_cidr: 10.80.0.0/24 isn't an IPv4 range of /16 to /22"),
         ({"overlay_cidr": "10.80.64.0/20"}, "overlaps the overlay (overlay_cidr) (10.80.64.0/20)"),
-        ({"aws_region": "us-west-1"}, "us-west-1 has no zone us-west-1a, us-west-1b for this account"),
+        ({"aws_network_zones": 4}, "eu-west-1 has no zone eu-west-1d for this account"),
         ({"aws_network_vpc_id": "vpc-0"}, "eu-west-1 has no VPC vpc-0 in this account: aws_network_vpc_id"),
     ],
     ids=["reserved", "too small", "overlay", "zones", "no VPC"],
