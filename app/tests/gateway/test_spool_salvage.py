@@ -14,6 +14,7 @@ from unittest.mock import Mock
 import pytest
 from parkmesh.gateway import spool_salvage
 from parkmesh.gateway.spool import Spool
+from parkmesh.gateway.spool_first_page import FirstPage
 from parkmesh.protocol.edge import AccessEntry, AccessList, Event, Gap, Passage, PresenceUpdate, SpaceState
 from spool_records import NOW, events, passage, reopen, salvage, state
 from spool_world import Line, World, run
@@ -188,6 +189,17 @@ def test_free_pages_that_a_first_page_named_lose_nothing(spool: Spool, world: Wo
     told = drained(again, world)
     assert plates(told)[-1] == "7777BCD"
     assert told_lost(told) == 0
+
+
+def test_a_first_page_that_is_as_it_was_is_left_alone(spool: Spool) -> None:
+    """A log that was damaged during a checkpoint: a file whose size isn't the one that its first page says has lost
+    something, which nothing may hide."""
+    spool.close()
+    with spool.path.open("ab") as file:
+        file.write(bytes(4096))
+    content = spool.path.read_bytes()
+    assert not FirstPage(spool.path).put_back(closed=False)
+    assert spool.path.read_bytes() == content
 
 
 def test_without_its_copy_a_damaged_first_page_is_told_as_the_loss_of_all(spool: Spool, world: World) -> None:

@@ -336,7 +336,8 @@ class Spool:
         new_epoch = max(now, noted.epoch + 1 if noted is not None else 0)
         log_size = spool_log.size(self.path)
         try:
-            db = self._connect_sound(now, new_epoch)
+            closed = not log_size and (noted is None or noted.end == LogEnd())
+            db = self._connect_sound(now, new_epoch, closed=closed)
             end = self._log_end
             cut = noted is not None and end is not None and log_size > 0 and end.has_lost_its_end(noted.end)
             if db is None:
@@ -515,14 +516,14 @@ class Spool:
                 self._disk.close()
             self._disk = None
 
-    def _connect_sound(self, now: int, new_epoch: int) -> sqlite3.Connection | None:
+    def _connect_sound(self, now: int, new_epoch: int, *, closed: bool) -> sqlite3.Connection | None:
         """Open the spool's file, if need be with the first page that was kept; None where it is damaged even so."""
         with _damage_left():
             return self._connect(now, new_epoch)
         end = self._log_end  # SQLite brings the log into the file when the damaged one is closed
         try:
             with _damage_left():
-                return self._connect(now, new_epoch) if self._first_page.put_back() else None
+                return self._connect(now, new_epoch) if self._first_page.put_back(closed=closed) else None
             return None
         finally:
             self._log_end = end

@@ -48,9 +48,9 @@ class FirstPage:
             with suppress(OSError):
                 self.copy.unlink(missing_ok=True)
 
-    def put_back(self) -> bool:
+    def put_back(self, *, closed: bool) -> bool:
         """Put the copy in the place of a page that isn't the one that was kept; False where that can't help. SQLite
-        must not have the file open."""
+        must not have the file open. ``closed``: it closed the file itself, and no log was left."""
         held = second_copy.read(self.copy)
         if held is None or len(held) != _PAGE:
             return False
@@ -60,6 +60,9 @@ class FirstPage:
                 if len(found) < _PAGE:
                     return False
                 mended = bytearray(_with_changing_of(found, held))
+                if mended == found and not closed:
+                    # The damage is in the log. Another size would hide that a checkpoint brought only a part of it.
+                    return False
                 mended[_SIZE] = (size // _PAGE).to_bytes(4)
                 if not found.startswith(_MAGIC):
                     # Nothing of it is true, and where the free pages are only it tells: the file is sound without any.
