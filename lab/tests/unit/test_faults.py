@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from lab import aws
 from lab.aws.faults import ask
@@ -33,8 +34,8 @@ def faults(url: str) -> Iterator[Callable[..., dict[str, int]]]:
 
 
 @cache
-def client(url: str, service: str, key: str = "another") -> Any:
-    config = Config(retries={"total_max_attempts": 1})
+def client(url: str, service: str, key: str = "another", patience_s: float = 60) -> Any:
+    config = Config(retries={"total_max_attempts": 1}, read_timeout=patience_s)
     given = {"aws_access_key_id": key, "aws_secret_access_key": "secret"}
     return boto3.client(service, endpoint_url=url, region_name="eu-west-1", config=config, **given)
 
@@ -94,15 +95,18 @@ def test_a_change_is_carried_out_and_its_answer_kept_back(url: str, faults: Call
     answered = threading.Event()
 
     def second() -> None:
-        ec2.create_security_group(GroupName="second", Description="second")
-        answered.set()
+        with suppress(ReadTimeoutError):
+            client(url, "ec2", patience_s=1).create_security_group(GroupName="second", Description="second")
+            answered.set()
 
-    # Nobody kills it here: it waits until this process ends.
-    threading.Thread(target=second, daemon=True).start()
+    # Nobody kills it here: it gives up after a second.
+    asker = threading.Thread(target=second)
+    asker.start()
     names: set[str] = set()
     while "second" not in names:
         there = client(url, "ec2", KEY).describe_security_groups()["SecurityGroups"]
         names = {each["GroupName"] for each in there}
+    asker.join()
     assert not answered.is_set()
     assert faults("DELETE") == {"calls": 3, "changes": 2, "failed": 0}
     assert not answered.is_set()
