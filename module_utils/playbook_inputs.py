@@ -11,6 +11,7 @@ SIMILAR = 0.8
 OF_ANSIBLE = ("ansible_", "awx_", "tower_")
 """How names begin that Ansible and AWX give (AWX adds awx_job_id and others to every job)."""
 _INPUTS = re.compile(r"^# (?:Required|Optional):.*?(?=^# (?:Example|Way back):|^[^#]|\Z)", re.MULTILINE | re.DOTALL)
+_RENAMED = re.compile(r"renamed_inputs:\n((?: +\w+: .+\n)+)")
 _NAME = re.compile(r"\b(?:[a-z]\w*_\w*[a-z0-9]|[a-z]\w*(?==))\b")
 
 
@@ -18,6 +19,11 @@ def of_header(text: str) -> set[str]:
     """Return the names of inputs in a playbook's header: what its parts Required and Optional name with an underscore
     or with a value (``community=riverside``)."""
     return {name for part in _INPUTS.findall(text) for name in _NAME.findall(part)}
+
+
+def renamed(text: str) -> set[str]:
+    """Return the earlier names of inputs that a playbook refuses itself (tasks/refuse-renamed.yml)."""
+    return {name for part in _RENAMED.findall(text) for name in re.findall(r"(\w+):", part)}
 
 
 def faults(given: Iterable[str], known: set[str], roles: Iterable[str]) -> dict[str, str]:

@@ -36,7 +36,8 @@ def of_playbooks() -> set[str]:
     """Return the names that the playbooks' headers and the roles' argument specs know."""
     known = {"take_over_lease"}
     for playbook in (PROJECT / "playbooks").glob("*.yml"):
-        known |= playbook_inputs.of_header(playbook.read_text(encoding="utf-8"))
+        text = playbook.read_text(encoding="utf-8")
+        known |= playbook_inputs.of_header(text) | playbook_inputs.renamed(text)
     for spec in (PROJECT / "roles").glob("*/meta/argument_specs.yml"):
         entries = yaml.load(spec.read_text(encoding="utf-8"), yaml.CSafeLoader)["argument_specs"]
         known |= {name for entry in entries.values() for name in entry.get("options", {})}
