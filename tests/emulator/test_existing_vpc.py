@@ -41,17 +41,19 @@ def inside(vpc: dict[str, str], **given: Any) -> tuple[str, str]:
 
 
 def state(aws: Aws) -> dict[str, Any]:
-    """What there is of a network, with its tags. Moto keeps those of gateways and flow logs that are gone."""
-    tags = [
-        each for each in aws.client("ec2").describe_tags()["Tags"] if not each["ResourceId"].startswith(("eigw", "fl-"))
-    ]
+    """What there is of a network, with its tags. Moto keeps tags of some things that are gone."""
+    there = resources(aws)
+    known = {one for kind in there.values() for one in kind if isinstance(one, str)}
+    tags = aws.client("ec2").describe_tags()["Tags"]
     flows = aws.client("ec2").describe_flow_logs()["FlowLogs"]
     groups = aws.client("logs").describe_log_groups()["logGroups"]
     return {
-        **resources(aws),
+        **there,
         "flow log": sorted(each["ResourceId"] for each in flows),
         "log group": [(each["logGroupName"], each["retentionInDays"]) for each in groups],
-        "tags": sorted((each["ResourceId"], each["Key"], each["Value"]) for each in tags),
+        "tags": sorted(
+            (each["ResourceId"], each["Key"], each["Value"]) for each in tags if each["ResourceId"] in known
+        ),
     }
 
 
