@@ -112,6 +112,21 @@ async def test_an_offer_goes_from_one_to_the_next_until_somebody_takes_it(filled
     assert await states(place) == ["offered", "waiting", "assigned"]
 
 
+async def test_offers_that_lapse_together_pass_over_nobody(filled: Database, pool: Any) -> None:
+    place = await place_with_spaces(filled, pool)
+    for unit in place.units[:3]:
+        assert await place.act(asks(place, unit)) == "done"
+    assert await place.act(gives(place, "o1")) == "done"
+    assert await place.act(gives(place, "o2")) == "done"
+    assert await states(place) == ["offered", "offered", "waiting"]
+    await space_requests.follow(pool, place.community, BASE + space_requests.ANSWER)
+    # The first had o1 and the second o2: each is offered the other's before the third is offered one.
+    assert await states(place) == ["offered", "offered", "waiting"]
+    found = await place.rows("SELECT unit_id, space_id FROM space_request WHERE community_id = $1 ORDER BY id")
+    names = {row["id"]: row["name"] for row in await place.rows("SELECT id, name FROM space WHERE community_id = $1")}
+    assert [names.get(row["space_id"]) for row in found] == ["o2", "o1", None]
+
+
 async def test_who_is_passed_over_reads_why(filled: Database, pool: Any) -> None:
     place = await place_with_spaces(filled, pool)
     for unit, ev in zip(place.units[:3], (False, True, False), strict=True):

@@ -445,10 +445,24 @@ async def _pass_on(
     connection: Connection, actor: Actor, community_id: int, found: SpaceRequest, why: Why, now: datetime
 ) -> None:
     """End an offer that wasn't accepted, and offer the space to the next who didn't decline it in this round."""
+    space_id, round_at = await _end(connection, actor, community_id, found, why, now)
+    await _offer_to_next(connection, community_id, space_id, round_at, now)
+
+
+async def _end(
+    connection: Connection, actor: Actor, community_id: int, found: SpaceRequest, why: Why, now: datetime
+) -> tuple[int, datetime]:
+    """End an offer that wasn't accepted; return the space and since when the list has offered it."""
     space_id, round_at = await _wait_again(connection, community_id, found.id)
     await space_turns.note_pass(connection, community_id, found.id, space_id, why, None, now)
     verb = "lapse" if why == "lapsed" else "decline"
     await audit.record(connection, actor, community_id, f"space-request.{verb}", f"space-request/{found.id}")
+    return space_id, round_at
+
+
+async def _offer_to_next(
+    connection: Connection, community_id: int, space_id: int, round_at: datetime, now: datetime
+) -> None:
     if not await _is_free(connection, community_id, space_id, now):
         return
     rows = await connection.fetch(
@@ -469,11 +483,23 @@ async def _pass_on(
         await _offer(connection, _ITSELF, community_id, turns[0].id, space_id, round_at, now)
 
 
-async def _lapse(connection: Connection, community_id: int, request_id: int, now: datetime) -> None:
-    """End an offer that nobody answered in time, unless somebody just did."""
-    found = await _held(connection, community_id, request_id, None)
-    if found.state == "offered" and found.offered_until is not None and found.offered_until <= now:
-        await _pass_on(connection, _ITSELF, community_id, found, "lapsed", now)
+async def _lapse(connection: Connection, community_id: int, requests: list[int], now: datetime) -> None:
+    """End offers that nobody answered in time, unless somebody just did; then offer their spaces to the next.
+
+    All end first: who still had an offer that is over would be passed over for the space of another.
+    """
+    seen = {request: (await get(connection, community_id, request)).space for request in requests}
+    for space in sorted({space for space in seen.values() if space is not None}):
+        await spaces.lock(connection, community_id, space)
+    await offers.enter(connection, community_id)
+    ended = []
+    for request, before in seen.items():
+        found = await get(connection, community_id, request)
+        over = found.offered_until is not None and found.offered_until <= now
+        if found.state == "offered" and found.space == before and over:
+            ended.append(await _end(connection, _ITSELF, community_id, found, "lapsed", now))
+    for space_id, round_at in ended:
+        await _offer_to_next(connection, community_id, space_id, round_at, now)
 
 
 def worker(pool: database.Pool) -> CommunityWorker:
@@ -500,7 +526,7 @@ async def behind(pool: database.Pool, communities: Collection[int] | None) -> li
 
 
 async def follow(pool: database.Pool, community_id: int, now: datetime) -> None:
-    """End the offers of a community that nobody answered in time, each in a transaction of its own."""
+    """End the offers of a community that nobody answered in time, and offer their spaces to the next."""
     async with database.in_community(pool, community_id) as connection:
         rows = await connection.fetch(
             """
@@ -510,6 +536,6 @@ async def follow(pool: database.Pool, community_id: int, now: datetime) -> None:
             community_id,
             now,
         )
-    for row in rows:
+    if rows:
         async with database.in_community(pool, community_id) as connection:
-            await _lapse(connection, community_id, row["id"], now)
+            await _lapse(connection, community_id, [row["id"] for row in rows], now)
