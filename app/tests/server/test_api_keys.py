@@ -185,7 +185,7 @@ ALLOWED = {
     "POST /visitor-passes/{visitor_pass}/cancel", "PUT /visitor-directions", "PUT /privacy-contact",
     "POST /gates", "PUT /gates/{gate}", "DELETE /gates/{gate}", "POST /gates/{gate}/open",
     "POST /waiting", "POST /waiting/{waiting}/claim", "POST /waiting/{waiting}/leave",
-    "PUT /presence/{plate}", "PUT /rules", "PUT /credentials/{plate}",
+    "PUT /presence/{plate}", "PUT /counters/{counter}", "PUT /rules", "PUT /credentials/{plate}",
     "POST /vehicles", "PATCH /vehicles/{vehicle}", "DELETE /vehicles/{vehicle}",
     "POST /units", "PATCH /units/{unit}", "DELETE /units/{unit}",
     "POST /residents", "PATCH /residents/{resident}", "DELETE /residents/{resident}",
@@ -211,7 +211,7 @@ async def test_a_key_neither_lets_people_in_nor_changes_how_they_sign_in(
     ids = {
         "invitation": invited.json()["id"], "user": resident["id"], "resident": resident["resident_id"],
         "key": key["id"], "session": "0" * 16, "violation": 1, "passkey": 1, "message": 1, "webhook": 1,
-        "delivery": 1,
+        "delivery": 1, "counter": "garage",
     }  # fmt: skip
     bodies = {
         "POST /invitations": {"email": "heir@a.example", "role": "administrator"},

@@ -116,6 +116,12 @@ async def fill(
         identity,
         values["webhook"],
     )
+    values["counter"] = await connection.fetchval(
+        "INSERT INTO counter (community_id, gateway_id, name, since, entries, exits, known)"
+        " SELECT $1, id, $2, now(), 5, 2, true FROM gateway WHERE community_id = $1 LIMIT 1 RETURNING name",
+        identity,
+        f"counter-of-{community}",
+    )
     await database.set_community(connection, None)
     await database.set_scope(connection, "identity")
     # No gateway is connected: the command is kept, and refused.
