@@ -34,11 +34,14 @@ def playbooks_of(folder: Path) -> list[str]:
     """Return the files that AWX offers as playbooks of a project (Project.playbooks, skip_directory,
     could_be_playbook)."""
     found = []
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts[:-1]
-        if {"roles", "tasks", "group_vars", "host_vars"} & set(parts) or any(name.startswith(".") for name in parts):
-            continue
-        if path.suffix in (".yml", ".yaml") and path.is_file():
+    for where, folders, names in folder.walk():
+        # Not entered at all: a checkout has its environment and caches there, a hundred times what git holds.
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and name not in {"roles", "tasks", "group_vars", "host_vars"}
+        ]
+        for path in (where / name for name in names if name.endswith((".yml", ".yaml"))):
             lines = path.read_text(encoding="utf-8", errors="ignore").splitlines()
             if any(PLAYBOOK.match(line) for line in lines) or (lines[:1] and lines[0].startswith("$ANSIBLE_VAULT;")):
                 found.append(str(path.relative_to(folder)))
