@@ -122,17 +122,20 @@ def stages() -> dict[str, list[Step]]:
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
         "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
         "lab": [
-            # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot.
+            # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot, so
+            # that the lanes together still leave the machine time.
             pytest("lab", *TWO_WORKERS, "--no-loadscope-reorder", "lab/tests/whole"),
             Step(
                 "scenarios",
                 ["python", "-m", "tests.warm_python", "python", "scripts/scenarios.py"],
                 RESULTS / "scenarios.xml",
+                lane=1,
             ),
             Step(
                 "molecule",
                 ["python", "-m", "tests.warm_python", "molecule", "test", "--scenario-name", "site"],
                 RESULTS / "molecule.xml",
+                lane=1,
             ),
         ],
     }
@@ -175,8 +178,7 @@ def run(step: Step, held: bool = False) -> Tally:
     if step.junit is not None:
         step.junit.unlink(missing_ok=True)
     started = time.monotonic()
-    if not held:
-        print(f"\n=== {step.name}", flush=True)
+    print(f"=== {step.name} begins" if held else f"\n=== {step.name}", flush=True)
     done = subprocess.run(
         step.command,
         cwd=ROOT,
