@@ -22,7 +22,7 @@ from parkmesh.server.identity.key_limits import KeyLimits
 from parkmesh.server.people import csv_import
 from parkmesh.server.settings import Settings
 from parkmesh.server.web import api, metrics, pages, security
-from parkmesh.server.web.api import document
+from parkmesh.server.web.api import document, webhooks
 from parkmesh.server.web.live import Feeds
 from parkmesh.server.web.pages import rendering
 from parkmesh.server.web.security import SecurityHeaders
@@ -56,7 +56,7 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
         redoc_url=None,
         # Such a redirect would be built from the Host that the client names.
         redirect_slashes=False,
-        generate_unique_id_function=document.operation_id,
+        webhooks=webhooks.described_events(),
         exception_handlers={
             **_HANDLERS,
             RequestValidationError: _invalid,
@@ -70,9 +70,9 @@ def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Con
     app.add_middleware(
         RequestLog, application="web", client=lambda request: str(security.client_address(request, settings))
     )
-    api.include(app)
     app.openapi = functools.cache(lambda: document.write(app, api.routes(), settings))  # type: ignore[method-assign]
     app.router.routes += [
+        *api.router().routes,
         Route("/healthz", live),
         Route("/readyz", ready),
         Route("/readyz/overlay", ready_for_gateways),

@@ -1,8 +1,9 @@
 """The REST API, version 1. Its document is at ``/api/v1/openapi.json``."""
 
 from collections.abc import Iterator
+from functools import cache
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 
 from parkmesh.server.web.answers import answers
@@ -18,6 +19,7 @@ from parkmesh.server.web.api import (
     credentials,
     csv_files,
     desk,
+    document,
     gates,
     invitations,
     notifications,
@@ -98,16 +100,21 @@ def routes() -> Iterator[APIRoute]:
         yield from (route for route in router.routes if isinstance(route, APIRoute))
 
 
-def include(app: FastAPI) -> None:
-    """Add the API's routes, each part directly: FastAPI works out a nested router again at every level, which would
-    take most of a server's time to start."""
+@cache
+def router() -> APIRouter:
+    """Return the API's routes at their addresses, for every application of this process: FastAPI works them out at the
+    first request, which takes longer than all else of a server's start, and nothing in them is of one application.
+
+    Each part is included directly: a nested router would be worked out again at every level.
+    """
+    whole = APIRouter(generate_unique_id_function=document.operation_id)
     for part in _OUTSIDE:
-        app.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE, dependencies=_CHECKED)
+        whole.include_router(part.router, prefix=_PREFIX, responses=_EVERYWHERE, dependencies=_CHECKED)
     for part in _IN_COMMUNITY:
-        app.include_router(
+        whole.include_router(
             part.in_community,
             prefix=f"{_PREFIX}/communities/{{community}}",
             responses=_EVERYWHERE | answers(404),
             dependencies=_CHECKED,
         )
-    webhooks.describe_events(app)
+    return whole

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, FastAPI, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from parkmesh.server.db.database import Connection, Pool
@@ -387,14 +388,16 @@ class WebhookEvent(BaseModel):
     ]
 
 
-def describe_events(app: FastAPI) -> None:
-    """Put all types of events into the API's document, as its ``webhooks``."""
+@cache
+def described_events() -> APIRouter:
+    """Return all types of events as the API's document describes them: as its ``webhooks``."""
+    described = APIRouter()
 
     def receive(body: WebhookEvent) -> None:
         """Take the event: answer 2xx within 20 seconds. Any other answer has it sent again later; 410 ends it."""
 
     for type_, means in {**events.TYPES, deliveries.TEST: "Somebody tries the webhook."}.items():
-        app.webhooks.post(
+        described.post(
             type_,
             summary=means,
             tags=["webhooks"],
@@ -402,3 +405,4 @@ def describe_events(app: FastAPI) -> None:
             status_code=204,
             responses={422: {"description": "The receiver does not take it."}},
         )(receive)
+    return described
