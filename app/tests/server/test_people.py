@@ -280,6 +280,7 @@ def test_a_device_has_a_rough_name(header: str, name: str) -> None:
     assert devices.rough(header) == name
 
 
+@pytest.mark.usefixtures("servers_hashes")
 async def test_a_hash_of_older_parameters_is_renewed_when_its_owner_signs_in(people: People, owner: Any) -> None:
     old = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
     await owner.execute("SELECT set_config('parkmesh.scope', 'identity', false)")
