@@ -3,8 +3,10 @@
 import os
 import shutil
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +18,10 @@ from hypothesis import HealthCheck, settings
 # A loaded machine is no failure: no generated test is judged by the clock.
 settings.register_profile("parkmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("parkmesh")
+
+# httpcore tries to import it at every lock that it makes, and where it is missing all folders are searched each time.
+if find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 MEMORY = Path("/dev/shm")
 ROOM = 2 * 1024**3
