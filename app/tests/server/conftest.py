@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from mailbox import Mailbox, mailbox
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -46,6 +47,35 @@ def quick_hashes() -> Iterator[None]:
 def servers_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash passwords as a server does."""
     monkeypatch.setattr(passwords, "_hasher", _SERVERS_HASHER)
+
+
+# PostgreSQL's own types have numbers below it, the same in every database.
+_FIRST_OID_OF_OTHERS = 10_000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def known_types() -> Iterator[None]:
+    """Let connections tell each other what arrays of PostgreSQL's own types are made of.
+
+    asyncpg asks for it in each connection that gets its first array, with a query that takes longer than all others of
+    a usual test together.
+    """
+    kept: dict[frozenset[int], Any] = {}
+    ask = asyncpg.Connection._introspect_types
+
+    async def introspect(self: Any, oids: set[int], timeout: float | None) -> Any:  # noqa: ASYNC109 - asyncpg's
+        key = frozenset(oids)
+        if key in kept:
+            # The name says that no statement was prepared meanwhile that took the place of an unnamed one.
+            return kept[key], SimpleNamespace(name="none")
+        answer = await ask(self, oids, timeout)
+        if max(key) < _FIRST_OID_OF_OTHERS:
+            kept[key] = answer[0]
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "_introspect_types", introspect)
+        yield
 
 
 @pytest.fixture(scope="session")
