@@ -21,6 +21,8 @@ from services import import_boto3
 ORDINARY = str(Path(sys.executable).with_name("ansible-playbook"))
 # Whose descriptions of modules and whose plugins the playbooks use.
 COLLECTIONS = ("amazon.aws", "ansible.posix", "community.aws", "community.general", "containers.podman")
+# What lookups ask. The descriptions of the rest would be copied, in part, for each task.
+OF_LOOKUPS = ("secretsmanager", "ssm")
 
 
 # Of how a run prints, which molecule and tests set: where a run writes to is no terminal.
@@ -60,6 +62,8 @@ def import_what_playbooks_need() -> Callable[[Path], None]:
     loader.glob = types.SimpleNamespace(glob=glob.glob, iglob=functools.cache(glob.glob))
     for group in ("amazon.aws.aws", "community.aws.aws"):
         Play.load({"name": group, "hosts": "all", "module_defaults": {f"group/{group}": {}}})
+    # Each look for a task's end costs, and a processor that does something else is of more use than the soonest answer.
+    constants.DEFAULT_INTERNAL_POLL_INTERVAL = 0.01
     # A run's own folder for what it writes, made below.
     atexit.unregister(cleanup_tmp_file)
     theirs = Path(constants.DEFAULT_LOCAL_TMP)
@@ -80,7 +84,7 @@ def main() -> None:
     kept = Path(folder)
     kept.mkdir()
     at_start = settings()
-    import_boto3()
+    import_boto3(OF_LOOKUPS)
     begin = import_what_playbooks_need()
     if serve(address):
         if settings() != at_start:
