@@ -17,6 +17,7 @@ from pathlib import Path
 
 from forking import end_at_once, serve
 from services import import_boto3
+from templates import keep_code
 
 ORDINARY = str(Path(sys.executable).with_name("ansible-playbook"))
 # Whose descriptions of modules and whose plugins the playbooks use.
@@ -82,10 +83,12 @@ def import_what_playbooks_need() -> Callable[[Path], None]:
 def main() -> None:
     address, folder = sys.argv[1:]
     kept = Path(folder)
-    kept.mkdir()
+    templates = kept / "templates"
+    templates.mkdir(parents=True)
     at_start = settings()
     import_boto3(OF_LOOKUPS)
     begin = import_what_playbooks_need()
+    keep_code(templates)
     if serve(address):
         if settings() != at_start:
             # Another strategy, for instance: only a new process reads that.
