@@ -3,28 +3,31 @@
 Usage: client.py SOCKET KIND [ARGUMENT…]. Of the kind ``modules`` only a program in the standard input is handed on:
 with arguments (``-c``, a file) the ordinary Python runs. Ansible gives its modules as input. So it does where there is
 no server any more, such as on a host that booted again, or for a user who may not speak to it.
+
+It begins anew for each module, so it uses what is part of the interpreter: ``socket`` and ``pathlib`` take longer to
+import than all that is done here.
 """
 
+import _socket
 import marshal
-import os
-import socket
+import posix
 import sys
-from pathlib import Path
 
 address, kind, *arguments = sys.argv[1:]
 if arguments and kind == "modules":
-    os.execv(sys.executable, [sys.executable, *arguments])  # noqa: S606 - no shell wanted
-umask = os.umask(0)
-os.umask(umask)
-with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-    try:
-        connection.connect(address)
-    except OSError:
-        if kind != "modules":
-            raise
-        os.execv(sys.executable, [sys.executable])  # noqa: S606 - no shell wanted
-    # Descriptors come with the first byte.
-    socket.send_fds(connection, [b"\0"], [0, 1, 2])
-    connection.sendall(marshal.dumps((arguments, dict(os.environ), str(Path.cwd()), umask)))
-    answer = connection.recv(1)
+    posix.execv(sys.executable, [sys.executable, *arguments])
+umask = posix.umask(0)
+posix.umask(umask)
+connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+try:
+    connection.connect(address)
+except OSError:
+    if kind != "modules":
+        raise
+    posix.execv(sys.executable, [sys.executable])
+# Descriptors come with the first byte.
+descriptors = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+connection.sendmsg([b"\0"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptors)])
+connection.sendall(marshal.dumps((arguments, posix.environ, posix.getcwd(), umask)))
+answer = connection.recv(1)
 sys.exit(answer[0] if answer else "the server of tests/warm_python is gone")

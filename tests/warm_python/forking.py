@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 
-def _receive(connection: socket.socket) -> tuple[list[int], list[str], dict[str, str], str, int]:
+def _receive(connection: socket.socket) -> tuple[list[int], list[str], dict[bytes, bytes], str, int]:
     """Return a client's input, output and error output, its arguments, environment, folder and umask."""
     _, descriptors, _, _ = socket.recv_fds(connection, 1, 3)
     with connection.makefile("rb") as stream:
@@ -21,13 +21,15 @@ def _receive(connection: socket.socket) -> tuple[list[int], list[str], dict[str,
     return descriptors, arguments, environment, folder, umask
 
 
-def _become(descriptors: list[int], arguments: list[str], environment: dict[str, str], folder: str, umask: int) -> None:
+def _become(
+    descriptors: list[int], arguments: list[str], environment: dict[bytes, bytes], folder: str, umask: int
+) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.argv[1:] = arguments
     os.environ.clear()
-    os.environ.update(environment)
+    os.environb.update(environment)
     os.chdir(folder)
     os.umask(umask)
 
