@@ -98,6 +98,7 @@ BESIDES: Final[Mapping[str, tuple[str, ...]]] = {
     "ssm:PutParameter": ("ssm:AddTagsToResource",),
     "wafv2:AssociateWebACL": ("elasticloadbalancing:SetWebAcl",),
     "wafv2:CreateWebACL": ("wafv2:TagResource",),
+    "wafv2:DisassociateWebACL": ("elasticloadbalancing:SetWebAcl",),
 }
 """What an action needs besides itself, as the playbooks use it: tags with what is made, roles that are passed on."""
 

@@ -596,9 +596,10 @@ def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[s
 def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aws, built: dict[str, Run]) -> None:
     aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName="parkmesh-test-app", DesiredCapacity=3)
     assert aws.play(BAKE, "-e", "release=two").status == 0
-    # The same run takes away the certificate of the test before.
+    # The same run takes away the certificate and the firewall of the test before.
     run = aws.play(SERVICE)
     assert run.status == 0, run.output
+    assert resources(aws)["web ACL"] == []
     elb = aws.client("elbv2")
     (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
     listeners = elb.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
