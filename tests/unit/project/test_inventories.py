@@ -46,8 +46,8 @@ def test_gateways_belong_to_communities_that_exist_and_use_their_gates_and_space
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
-def test_playbook_is_accepted_with_the_production_inventory(playbook: Path) -> None:
-    done = ansible("ansible-playbook", "--syntax-check", "-i", "inventory/production", str(playbook))
+def test_playbook_is_accepted_with_the_production_inventory(ansible_playbook: str, playbook: Path) -> None:
+    done = ansible(ansible_playbook, "--syntax-check", "-i", "inventory/production", str(playbook))
     assert done.returncode == 0, done.stderr
 
 
