@@ -40,6 +40,8 @@ def bind(what: str, relay: RelaySite | StreamSite) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((relay.listen, relay.port))
+        # So also before its server runs: who was told of it may come at once.
+        sock.listen()
     except OSError as error:
         sock.close()
         raise SiteError(f"{what}: can't listen on {relay.listen}:{relay.port}: {error.strerror}") from None
@@ -47,13 +49,13 @@ def bind(what: str, relay: RelaySite | StreamSite) -> socket.socket:
 
 
 async def serve_relay(relay: RelaySite, sock: socket.socket, stop: asyncio.Event) -> None:
-    """Serve one simulated relay on a bound socket until ``stop``."""
+    """Serve one simulated relay on a listening socket until ``stop``."""
     device = application(relay.kind, Switch(relay.name), relay.password)
     await _serve(f"relay {relay.name}", device, sock, stop)
 
 
 async def serve_stream(at: CameraSite, stream: StreamSite, sock: socket.socket, stop: asyncio.Event) -> None:
-    """Serve one simulated camera that can't post on a bound socket until ``stop``."""
+    """Serve one simulated camera that can't post on a listening socket until ``stop``."""
     device = camera_stream.application(stream.user, stream.password, kind=at.kind)
     await _serve(f"camera {at.name}", device, sock, stop)
 
