@@ -79,8 +79,9 @@ def shell_scripts() -> list[str]:
 # Whole playbooks against lab.aws and lab.zerotier: minutes, so not among the quick ones.
 PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
 
-# Files that share nothing run side by side; the tests of a file stay together and in their order.
-TWO_WORKERS = ("--numprocesses=2", "--dist=loadfile")
+# Files that share nothing run side by side; the tests of a file stay together and in their order. The files run in
+# theirs: else those with the most tests begin, and one of few long tests is the last, beside nothing.
+TWO_WORKERS = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 
 
 def stages() -> dict[str, list[Step]]:
@@ -124,7 +125,7 @@ def stages() -> dict[str, list[Step]]:
         "lab": [
             # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot, so
             # that the lanes together still leave the machine time.
-            pytest("lab", *TWO_WORKERS, "--no-loadscope-reorder", "lab/tests/whole"),
+            pytest("lab", *TWO_WORKERS, "lab/tests/whole"),
             Step(
                 "scenarios",
                 ["python", "-m", "tests.warm_python", "python", "scripts/scenarios.py"],
