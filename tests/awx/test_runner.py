@@ -179,7 +179,7 @@ def aws() -> Iterator[str]:
     assert api.stdout is not None
     yield api.stdout.readline().strip()
     api.terminate()
-    api.wait(timeout=10)
+    api.wait(timeout=60)
 
 
 def test_a_job_runs_from_awx_s_inventory_and_leaves_no_secret(job: Job, aws: str) -> None:

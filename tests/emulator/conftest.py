@@ -146,4 +146,4 @@ def aws(python: str, ansible_playbook: str, request: pytest.FixtureRequest) -> I
         yield Aws(api.stdout.readline().strip(), python, ansible_playbook)
     finally:
         api.terminate()
-        api.wait(timeout=10)
+        api.wait(timeout=60)

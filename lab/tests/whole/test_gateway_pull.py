@@ -121,7 +121,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         "parking_gateway_arch": platform.machine(),
         "parking_gateway_community": "a",
         "parking_gateway_servers": ["http://192.0.2.11:8001"],
-        "parking_gateway_trial_s": 25,
+        "parking_gateway_trial_s": 50,
         "parking_gateway_release_key": signing.public_key(key),
         "parking_gateway_gates": [{"name": "in", "relay": {"url": "http://127.0.0.1:1883"}}],
         "parking_gateway_cameras": [{"name": "cam-in", "gate": "in", "direction": "entry"}],
@@ -157,7 +157,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             assert changes or " changed=0 " in done.stdout, done.stdout
         yield Gateway(podman, name, folder, key)
     finally:
-        podman.run("rm", "--force", "--time=2", name, timeout=60)
+        podman.run("rm", "--force", "--time=0", name, timeout=60)
         shutil.rmtree(lab.state, ignore_errors=True)
 
 

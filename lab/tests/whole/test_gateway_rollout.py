@@ -25,7 +25,7 @@ from lab.machine.podman import Podman
 from tests.warm_python import hosts as warm_hosts
 
 ROOT = Path(__file__).resolve().parents[3]
-EXTRA = {"roll_wait_s": 5, "parking_gateway_servers": ["http://192.0.2.11:8001"], "parking_gateway_trial_s": 25}
+EXTRA = {"roll_wait_s": 5, "parking_gateway_servers": ["http://192.0.2.11:8001"], "parking_gateway_trial_s": 50}
 STATE = "/var/lib/parkmesh-rollout"
 PREVIOUS = f"{STATE}/previous"
 
@@ -120,7 +120,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         warm_hosts.start(podman, name)
         yield Gateway(podman, name, inventory)
     finally:
-        podman.run("rm", "--force", "--time=2", name, timeout=60)
+        podman.run("rm", "--force", "--time=0", name, timeout=60)
         shutil.rmtree(lab.state, ignore_errors=True)
 
 

@@ -209,7 +209,7 @@ def environment(
         yield made
     finally:
         api.terminate()
-        api.wait(timeout=10)
+        api.wait(timeout=60)
 
 
 @pytest.fixture(scope="module")
