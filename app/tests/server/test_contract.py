@@ -80,7 +80,7 @@ def send_generated(base_url: str, operation: Any, tokens: dict[str, str | None])
             headers = {"Authorization": f"Bearer {token}"} if token else {}
             sent += 1
             try:
-                case.call_and_validate(base_url=base_url, headers=headers, checks=CHECKED, timeout=60)
+                case.call_and_validate(base_url=base_url, headers=headers, checks=CHECKED, timeout=20)
             except Exception as error:
                 error.add_note(f"As {role}.")
                 raise
