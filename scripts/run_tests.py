@@ -142,25 +142,40 @@ def stages() -> dict[str, list[Step]]:
     }
 
 
-def count(step: Step, returncode: int) -> Tally:
+def why(case: ET.Element) -> str:
+    """The first line of what a failed test's result says, cut to a line's length; empty when it didn't fail."""
+    for found in (case.find("failure"), case.find("error")):
+        if found is not None:
+            lines = found.get("message", "").strip().splitlines()
+            return (lines[0] if lines else "no reason given")[:200]
+    return ""
+
+
+def end(output: str) -> str:
+    """The last lines of a step's output, for the summary when no test says why it failed."""
+    lines = [line[:200] for line in output.splitlines() if line.strip()]
+    return "".join(f"\n    {line}" for line in lines[-8:])
+
+
+def count(step: Step, returncode: int, output: str = "") -> Tally:
     """What a step's run amounts to. A run that wrote no result, or failed without a failed test, is a failure."""
     tally = Tally()
     if step.junit is not None and step.junit.exists():
         for case in ET.parse(step.junit).getroot().iter("testcase"):  # noqa: S314 - written by our own pytest run
             name = f"{case.get('classname')}::{case.get('name')}"
             skipped = case.find("skipped")
-            if case.find("failure") is not None or case.find("error") is not None:
+            if reason := why(case):
                 tally.failed += 1
-                tally.failures.append(name)
+                tally.failures.append(f"{name}: {reason}")
             elif skipped is not None:
                 tally.skipped.append(f"{name}: {skipped.get('message', 'no reason given')}")
             else:
                 tally.passed += 1
         if returncode and not tally.failed:
             tally.failed += 1
-            tally.failures.append(f"{step.name} (exit {returncode}, no failed test)")
+            tally.failures.append(f"{step.name} (exit {returncode}, no failed test){end(output)}")
     elif returncode:
-        tally.failed, tally.failures = 1, [f"{step.name} (exit {returncode})"]
+        tally.failed, tally.failures = 1, [f"{step.name} (exit {returncode}){end(output)}"]
     else:
         tally.passed = 1
     return tally
@@ -180,19 +195,27 @@ def run(step: Step, held: bool = False) -> Tally:
         step.junit.unlink(missing_ok=True)
     started = time.monotonic()
     print(f"=== {step.name} begins" if held else f"\n=== {step.name}", flush=True)
-    done = subprocess.run(
+    with subprocess.Popen(
         step.command,
         cwd=ROOT,
         env=environment,
-        check=False,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if held else None,
-        stderr=subprocess.STDOUT if held else None,
-    )
-    tally = count(step, done.returncode)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as process:
+        assert process.stdout is not None
+        pieces = []
+        # As it comes: pytest's dots make no line for minutes.
+        while piece := os.read(process.stdout.fileno(), 1 << 16):
+            pieces.append(piece)
+            if not held:
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+    output = b"".join(pieces).decode(errors="replace")
+    tally = count(step, process.returncode, output)
     tally.seconds = time.monotonic() - started
     word = "FAILED" if tally.failed else "ok"
-    shown = f"\n=== {step.name}\n{done.stdout.decode(errors='replace')}" if held else ""
+    shown = f"\n=== {step.name}\n{output}" if held else ""
     print(f"{shown}=== {step.name}: {word} in {tally.seconds:.0f} s", flush=True)
     return tally
 

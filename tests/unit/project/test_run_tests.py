@@ -24,8 +24,8 @@ def runner(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 RESULT = """<testsuites><testsuite>
 <testcase classname="a" name="one"/>
-<testcase classname="a" name="two"><failure message="no"/></testcase>
-<testcase classname="a" name="three"><error message="no"/></testcase>
+<testcase classname="a" name="two"><failure message="AssertionError: no&#10;assert 1 == 2"/></testcase>
+<testcase classname="a" name="three"><error/></testcase>
 <testcase classname="a" name="four"><skipped message="no broker here"/></testcase>
 </testsuite></testsuites>"""
 
@@ -35,6 +35,7 @@ def test_counts_come_from_the_result_file(runner: ModuleType, tmp_path: Path) ->
     junit.write_text(RESULT)
     tally = runner.count(runner.Step("s", [], junit), 1)
     assert (tally.passed, tally.failed, tally.skipped) == (1, 2, ["a::four: no broker here"])
+    assert tally.failures == ["a::two: AssertionError: no", "a::three: no reason given"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,27 @@ def test_a_run_that_broke_off_is_a_failure_whatever_it_wrote(
     if text is not None:
         junit.write_text(text)
     assert runner.count(runner.Step("s", [], junit), 2).failed == 1
+
+
+def test_a_step_that_failed_without_a_failed_test_ends_the_summary_with_its_last_lines(
+    runner: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    junit = tmp_path / "r.xml"
+    write = (
+        f"""echo '{RESULT.splitlines()[0]}<testcase classname="a" name="one"/></testsuite></testsuites>' > {junit}"""
+    )
+    step = runner.Step("policies", ["sh", "-c", f"{write}; seq 20; echo a.json lacks s3:GetObject >&2; exit 1"], junit)
+    tally = runner.run(step)
+    assert (tally.passed, tally.failed) == (1, 1)
+    runner.summarise([tally])
+    lines = capfd.readouterr().out.splitlines()
+    assert "20" in lines
+    begin = lines.index("failed: policies (exit 1, no failed test)")
+    assert lines[begin + 1 :] == [
+        *(f"    {number}" for number in range(14, 21)),
+        "    a.json lacks s3:GetObject",
+        "1 passed, 1 failed, 0 skipped",
+    ]
 
 
 def test_the_last_line_sums_the_stages_and_skipped_ones_are_told(
