@@ -35,9 +35,13 @@ lab-status: ## Show what of the lab is there
 control: ## Install only what running the playbooks needs (any user; no root)
 	@scripts/bootstrap control
 
-ee: ## Build the execution environment, the container image of a control node (podman)
+ee: ## Build the execution environment, the container image of a control node (podman): make ee PLUGIN=session-manager-plugin.deb
+	@$(if $(PLUGIN),test -f "$(PLUGIN)" || { echo "make ee: there is no file $(PLUGIN)" >&2; exit 2; })
 	@scripts/bootstrap ci
 	@.cache/ci/bin/ansible-builder build --container-runtime podman --context .cache/ee --tag parkmesh-ee:latest
+	@$(if $(PLUGIN),cp "$(PLUGIN)" .cache/ee/plugin.deb && \
+	  printf 'FROM parkmesh-ee:latest\nUSER 0\nCOPY plugin.deb /tmp/\nRUN dpkg --install /tmp/plugin.deb && rm /tmp/plugin.deb\nUSER 1000\n' \
+	  | podman build --tag parkmesh-ee:latest --file - .cache/ee)
 
 docs: ## Build the documentation's site in dist/site (any user)
 	@scripts/bootstrap docs

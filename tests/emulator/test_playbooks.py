@@ -593,6 +593,19 @@ def test_an_unfinished_builder_becomes_no_image_and_goes(aws: Aws, built: dict[s
     assert (resources(aws)["image"], resources(aws)["instance"]) == (images, instances)
 
 
+def test_no_builder_is_started_where_session_manager_s_plugin_is_missing(
+    aws: Aws, built: dict[str, Run], tmp_path: Path
+) -> None:
+    plugin = tmp_path / "session-manager-plugin"
+    connection = {"ansible_connection": "amazon.aws.aws_ssm", "ansible_aws_ssm_plugin": str(plugin)}
+    standing = resources(aws)["instance"]
+    given = ("-e", "release=unreached", "-e", json.dumps({"builder_connection_vars": connection}))
+    run = aws.play(BAKE, *given)
+    assert run.status != 0
+    assert f"there is no {plugin} on this control node" in " ".join(run.output.split())
+    assert resources(aws)["instance"] == standing
+
+
 def test_a_new_image_rolls_servers_and_keeps_the_capacity_somebody_chose(aws: Aws, built: dict[str, Run]) -> None:
     aws.client("autoscaling").set_desired_capacity(AutoScalingGroupName="parkmesh-test-app", DesiredCapacity=3)
     assert aws.play(BAKE, "-e", "release=two").status == 0
