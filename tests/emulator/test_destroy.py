@@ -50,6 +50,14 @@ def leave_behind(aws: Aws) -> None:
         logs.create_log_group(
             logGroupName=f"/parkmesh/{environment}/app", tags={"Project": "parkmesh", "Environment": environment}
         )
+        # As of a service that was destroyed halfway.
+        aws.client("wafv2").create_web_acl(
+            Name=f"parkmesh-{environment}-app",
+            Scope="REGIONAL",
+            DefaultAction={"Allow": {}},
+            VisibilityConfig={"SampledRequestsEnabled": True, "CloudWatchMetricsEnabled": True, "MetricName": "app"},
+            Tags=tags,
+        )
     logs.create_log_group(logGroupName="/aws/rds/instance/parkmesh-test-database/postgresql")
     logs.create_log_group(logGroupName="/parkmesh/test/hand")
 
@@ -73,6 +81,7 @@ def there(aws: Aws) -> dict[str, list[str]]:
         "role": [each["RoleName"] for each in aws.client("iam").list_roles()["Roles"]],
         "table": aws.client("dynamodb").list_tables()["TableNames"],
         "secret": [each["Name"] for each in aws.client("secretsmanager").list_secrets()["SecretList"]],
+        "web ACL": [each["Name"] for each in aws.client("wafv2").list_web_acls(Scope="REGIONAL")["WebACLs"]],
     }
 
 
@@ -144,6 +153,7 @@ def test_everything_of_the_environment_goes_and_nothing_of_others(
     assert snapshot.startswith("parkmesh-test-database-final-2")
     assert now.pop("log group") == ["/parkmesh/test-two/app", "/parkmesh/test/hand"]
     assert now.pop("alarm") == ["parkmesh-test-two-alarm"]
+    assert now.pop("web ACL") == ["parkmesh-test-two-app"]
     assert set(now.pop("parameters")) - set(before["parameters"]) <= {
         "parkmesh-test-database-two-17",
         # RDS has it by itself.
