@@ -29,6 +29,7 @@ CHANGED_SINCE_THE_REVISIONS = {
     "functions erase_passages",
     "functions membership_ended",
     "functions pass_code_changed",
+    "functions pass_key_changed",
     "policies booking.server",
     "policies gap.desk",
     "policies space_state.server",
@@ -38,8 +39,10 @@ CHANGED_SINCE_THE_REVISIONS = {
     "triggers bar.changed",
     "triggers booking.change_counted",
     "triggers community_rules.changed",
+    "triggers former_pass_key.forgotten",
     "triggers membership.ended",
     "triggers pass_code.changed",
+    "triggers pass_key.renewed",
     "triggers visitor_pass.change_counted",
     "triggers visitor_pass.code_ended",
 }

@@ -6,13 +6,14 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
-from page_visitor import Visitor, visiting
+from page_visitor import Visitor, alerts, visiting
 from parkmesh.domain import pass_codes as codes
 from parkmesh.gateway.config import Config, Reader
 from parkmesh.gateway.decider import Decider
@@ -22,6 +23,8 @@ from parkmesh.gateway.listener import application
 from parkmesh.gateway.spool import Spool
 from parkmesh.gateway.strays import Strays
 from parkmesh.protocol.edge import AccessList
+from parkmesh.server.commands import retention
+from parkmesh.server.reservations import pass_codes as pass_code_keys
 from parkmesh.server.web import links
 from running_server import Server
 from test_bookings import changed, send, window
@@ -32,6 +35,7 @@ Gateway = Callable[[str], httpx.AsyncClient]
 People = Callable[[str], Any]
 ANY = {"If-Match": "*"}
 RULES = "/api/v1/communities/a/rules"
+CODE_KEY = "/api/v1/communities/a/code-key"
 
 
 @pytest.fixture
@@ -229,7 +233,10 @@ async def test_two_passes_never_have_one_pin(
         return f"0000000{number}"
 
     monkeypatch.setattr(codes, "pin", few)
-    await asyncio.gather(*(passes(ana) for _ in range(3)))
+    await asyncio.gather(*(passes(ana) for _ in range(2)))
+    # Digests of another key's PINs look different; the PINs are the same.
+    assert (await using_codes.post(f"{CODE_KEY}/renew", headers=ANY)).status_code == 200
+    await passes(ana)
     found = await rows(owner, "a", "SELECT number, pin FROM pass_code WHERE community_id = $1 ORDER BY number")
     assert [row["number"] for row in found] == [1, 2, 3]
     assert len({row["pin"] for row in found}) == 3
@@ -246,3 +253,90 @@ async def test_a_barred_plate_s_pass_opens_nothing(
     listed = await pulled(gateway)
     assert listed.codes is not None
     assert [(code.visitor_pass, code.status) for code in listed.codes.codes] == [(made["id"], "revoked")]
+
+
+async def test_a_renewed_key_leaves_the_codes_that_visitors_have(
+    using_codes: httpx.AsyncClient,
+    ana: httpx.AsyncClient,
+    gateway: Gateway,
+    server: Server,
+    owner: Any,
+    tmp_path: Path,
+) -> None:
+    async def code(of: Any) -> Any:
+        started = "UPDATE visitor_pass SET starts_at = now() - interval '1 hour'"
+        await rows(owner, "a", f"{started} WHERE community_id = $1 AND starts_at > now()")
+        async with httpx.AsyncClient(base_url=server.web) as visitor:
+            return (await visitor.get(address(of))).json()["code"]
+
+    assert (await using_codes.get(CODE_KEY)).status_code == 404, "there is no key before the first pass"
+    first, forgotten = await passes(ana, name="Plumber"), await passes(ana, name="Cousin")
+    old, lost = await code(first), await code(forgotten)
+    before = await pulled(gateway)
+    [stolen] = await rows(owner, "a", "SELECT signing FROM pass_key WHERE community_id = $1")
+    assert (await using_codes.post(f"{CODE_KEY}/renew")).status_code == 428
+    assert (await ana.post(f"{CODE_KEY}/renew", headers=ANY)).status_code == 403
+    seen = (await using_codes.get(CODE_KEY)).headers["etag"]
+    answer = await using_codes.post(f"{CODE_KEY}/renew", headers={"If-Match": seen})
+    assert answer.status_code == 200, answer.text
+    again = await using_codes.post(f"{CODE_KEY}/renew", headers={"If-Match": seen})
+    assert again.status_code == 412, "an answer that was lost makes no third key"
+    told = answer.json()
+    assert (told["number"], told["former_keys"], told["former_until"]) == (2, 1, forgotten["until"])
+    assert "gateway-a" in told["outdated_gateways"]
+    new = await passes(ana, name="Painter")
+    fresh = await code(new)
+    renewed = await pulled(gateway, before.version, before.epoch)
+    assert (await code(first)) == old, "the visitor's page shows what gateways without the line take, too"
+    forged = codes.text(stolen["signing"], codes.Code(999, 1, 0, 2**42))
+    taken_over = codes.text(stolen["signing"], codes.Code(new["id"], 1, 0, 2**42))
+    async with at_the_gate(tmp_path, before) as site:
+        assert await site.shows(forged) == (200, "by_code"), "whoever has the key makes codes"
+        assert await site.shows(fresh["qr"]) == (403, "unknown_code"), "the line is down"
+        assert await site.shows(old["qr"]) == (200, "by_code")
+        assert await site.shows(old["qr"], "out") == (200, "by_code")
+        await site.decider.activate(renewed)
+        assert await site.shows(forged, "out") == (403, "unknown_code")
+        assert await site.shows(taken_over) == (403, "unknown_code")
+        for shown in (old["pin"], fresh["qr"], lost["pin"], fresh["pin"]):
+            assert await site.shows(shown, "out") == (200, "by_code")
+        assert await site.shows(old["qr"]) == (200, "by_code")
+        link = await send(ana, "POST", f"/visitor-passes/{forgotten['id']}/link", 200)
+        await site.decider.activate(await pulled(gateway, renewed.version, renewed.epoch))
+        assert await site.shows(lost["qr"]) == (403, "revoked")
+        assert await site.shows((await code(link))["qr"]) == (200, "by_code")
+    # The last code of the former key runs out: nothing of it stays.
+    await rows(owner, "a", "UPDATE visitor_pass SET ends_at = now() WHERE id = $2 AND community_id = $1", first["id"])
+    report = await retention.run(owner, datetime.now(UTC))
+    assert report.rows["former_pass_key"] == 1
+    after = await pulled(gateway, renewed.version, renewed.epoch)
+    assert after.version > renewed.version + 1
+    assert after.codes is not None
+    assert (after.codes.former, {one.key for one in after.codes.codes}) == ([], {0})
+    assert (await using_codes.get(CODE_KEY)).json()["former_keys"] == 0
+    trail = (await using_codes.get("/api/v1/communities/a/audit?action=code-key.renew")).json()["items"]
+    assert [(act["object"], act["detail"]) for act in trail] == [("code-key", {"number": 2})]
+
+
+async def test_staff_renew_the_key_on_the_gates_page(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, admin: Visitor
+) -> None:
+    gates = "/communities/a/gates"
+    assert 'data-testid="code-key"' not in (await admin.get(gates)).text, "there is no key before the first pass"
+
+    async def renew(seen: str) -> httpx.Response:
+        return await admin.send("/communities/a/code-key", of=gates, code_key_seen=seen)
+
+    for renewals in range(1, pass_code_keys.MOST_FORMER + 1):
+        await passes(ana)
+        seen = await admin.seen(gates, "code_key_seen")
+        assert (await renew(seen)).headers["location"] == f"{gates}?done=code-key-renewed"
+        assert "changed this in the meantime" in alerts(await renew(seen))
+        assert (await using_codes.get(CODE_KEY)).json()["former_keys"] == renewals
+    shown = html.unescape((await admin.get(gates)).text)
+    assert "Codes of the key before stay valid until" in shown
+    assert "New codes don't open yet at: gateway-a" in shown
+    await passes(ana)
+    assert "former keys are still valid" in alerts(await renew(await admin.seen(gates, "code_key_seen")))
+    answer = await using_codes.post(f"{CODE_KEY}/renew", headers=ANY)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "code-keys")

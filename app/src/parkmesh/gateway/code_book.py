@@ -52,6 +52,10 @@ def credential(visitor_pass: int) -> str:
     return f"pass-{visitor_pass}"
 
 
+def _code(entry: PassCode) -> Code:
+    return Code(entry.visitor_pass, entry.number, entry.valid_from, entry.valid_until)
+
+
 class CodeBook:
     """The codes that came with the access list (None: no server has told any), and what has been done with them."""
 
@@ -68,6 +72,7 @@ class CodeBook:
         self.codes = codes
         known = codes or PassCodes()
         self._key = bytes.fromhex(known.key)
+        self._former = {former.number: bytes.fromhex(former.key) for former in known.former}
         self._by_pass: dict[int, PassCode] = {code.visitor_pass: code for code in known.codes}
         self._by_pin: dict[str, PassCode] = {code.pin: code for code in known.codes}
         for code in known.codes:
@@ -84,8 +89,9 @@ class CodeBook:
         return max(0, min(self._memory.locked.get(gate, 0) - now, LOCKED_MS))
 
     def find(self, gate: str, presented: str, now: int) -> tuple[Literal["qr", "pin", "none"], Code | None]:
-        """Return which code was scanned or typed. Takes some 20 ms for a PIN; a locked gate looks up none."""
-        code = pass_codes.read(self._key, presented)
+        """Return which code was scanned or typed. Takes some 20 ms for a PIN, and as much for each former key; a locked
+        gate looks up none."""
+        code = pass_codes.read(self._key, presented) or self._read_former(presented)
         if code is not None:
             return "qr", code
         typed = pass_codes.typed_pin(presented)
@@ -93,10 +99,9 @@ class CodeBook:
             return "none", None
         if not self._key or self.locked_ms(gate, now):
             return "pin", None
-        entry = self._by_pin.get(pass_codes.pin_digest(self._key, typed))
-        if entry is None:
-            return "pin", None
-        return "pin", Code(entry.visitor_pass, entry.number, entry.valid_from, entry.valid_until)
+        digests = (pass_codes.pin_digest(key, typed) for key in (self._key, *self._former.values()))
+        entry = next((self._by_pin[digest] for digest in digests if digest in self._by_pin), None)
+        return "pin", None if entry is None else _code(entry)
 
     def judge(
         self,
@@ -153,6 +158,19 @@ class CodeBook:
             self._memory.uses.pop(code.visitor_pass, None)
         else:
             self._memory.uses[code.visitor_pass] = before
+
+    def _read_former(self, presented: str) -> Code | None:
+        """Return the code that a former key signed, as the list has it. Somebody else may have that key: what isn't
+        listed as signed with it opens nothing."""
+        for number, key in self._former.items():
+            code = pass_codes.read(key, presented)
+            entry = None if code is None else self._by_pass.get(code.visitor_pass)
+            if code is not None and entry is not None:
+                if code.number < entry.number:
+                    return code  # of a link before, so that it is told as such
+                if (code.number, number) == (entry.number, entry.key):
+                    return _code(entry)
+        return None
 
     def _standing(self, code: Code, time: int, doubtful: bool) -> Reason | None:
         entry = self._by_pass.get(code.visitor_pass)

@@ -189,7 +189,8 @@ class Moved(Struct, frozen=True):
 class PassCode(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The code of a visitor pass: ``number`` tells it from those that the pass had before, ``pin`` is
     ``pass_codes.pin_digest`` of its PIN. Times in ms, until excluded. ``used`` is the direction in which a code of the
-    pass opened a gate of the community last, as far as the server knows, and ``used_at`` when that gateway had it."""
+    pass opened a gate of the community last, as far as the server knows, and ``used_at`` when that gateway had it.
+    ``key`` is the number of the former key that signed it, 0: the present one did."""
 
     visitor_pass: Sequence
     number: Count
@@ -199,14 +200,24 @@ class PassCode(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     status: Literal["active", "revoked"] = "active"
     used: Direction | None = None
     used_at: Millis = 0
+    key: Count = 0
+
+
+class FormerKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """A key that signed codes of passes which aren't over (hex). It signs no more."""
+
+    number: Sequence
+    key: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class PassCodes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The codes of the passes that aren't over, and the key that signs them (hex; empty: the community takes no
-    codes). A code that is signed and isn't here is of a pass that is newer than the list."""
+    codes). A code that is signed with it and isn't here is of a pass that is newer than the list. ``former`` keys are
+    good for what is here only: whoever has such a key may not be trusted any more."""
 
     key: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$")] = ""
     codes: list[PassCode] = []
+    former: list[FormerKey] = []
 
 
 class AccessList(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

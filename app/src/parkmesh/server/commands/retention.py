@@ -26,6 +26,7 @@
 | answers kept for Idempotency-Key | 24 hours | deleted |
 | changes of the access list | 30 days, as long as no gateway needs them | deleted |
 | networks that an account was used from | as long as they count (``limits.KNOWN``) | deleted |
+| former keys of visitors' QR codes | until the last pass with a code of theirs is over | deleted |
 | challenges for passkeys, servers that are gone | 1 day | deleted |
 | a community that the desk offboarded and wants deleted | 7 days more | deleted with all it has (``deletion``) |
 
@@ -147,6 +148,16 @@ _STEPS: tuple[tuple[str, timedelta, str], ...] = (
         "bar",
         PEOPLE_KEPT,
         "UPDATE bar SET plate = NULL, reason = NULL WHERE lifted_at < $1 AND (plate IS NOT NULL OR reason IS NOT NULL)",
+    ),
+    (
+        "former_pass_key",
+        timedelta(0),
+        """
+        DELETE FROM former_pass_key f
+        WHERE NOT EXISTS (
+            SELECT FROM pass_code c JOIN visitor_pass p ON p.community_id = c.community_id AND p.id = c.visitor_pass_id
+            WHERE c.community_id = f.community_id AND c.key = f.number AND p.ends_at > $1)
+        """,
     ),
     ("webhook_delivery", PEOPLE_KEPT, "DELETE FROM webhook_delivery WHERE created_at < $1"),
     ("event", PEOPLE_KEPT, "DELETE FROM event WHERE at < $1 AND routed_at IS NOT NULL"),

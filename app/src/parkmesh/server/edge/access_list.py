@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from parkmesh.domain.community_rules import GateRules
-from parkmesh.protocol.edge import AccessEntry, AccessList, PassCode, PassCodes, PresenceUpdate
+from parkmesh.protocol.edge import AccessEntry, AccessList, FormerKey, PassCode, PassCodes, PresenceUpdate
 from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 
@@ -34,7 +34,7 @@ WHERE p.community_id = $1 AND ($2::bigint IS NULL OR p.plate IN (
 """
 # Of passes that are over nothing is told: the code itself says when it ends.
 _CODES = """
-SELECT c.visitor_pass_id, c.number, c.pin, c.used, c.used_at, p.starts_at, p.ends_at,
+SELECT c.visitor_pass_id, c.number, c.pin, c.key, c.used, c.used_at, p.starts_at, p.ends_at,
        p.status = 'active' AND NOT EXISTS (
            SELECT FROM credential d
            WHERE d.community_id = c.community_id AND d.visitor_pass_id = p.id AND d.status = 'revoked') AND NOT EXISTS (
@@ -44,9 +44,10 @@ FROM pass_code c JOIN visitor_pass p ON p.community_id = c.community_id AND p.id
 WHERE c.community_id = $1 AND p.ends_at > now() ORDER BY c.visitor_pass_id
 """
 _KEY = """
-SELECT k.signing FROM pass_key k JOIN community_rules r ON r.community_id = k.community_id AND r.visitor_codes
+SELECT k.signing, k.number FROM pass_key k JOIN community_rules r ON r.community_id = k.community_id AND r.visitor_codes
 WHERE k.community_id = $1
 """
+_FORMER = "SELECT number, signing FROM former_pass_key WHERE community_id = $1 AND number = ANY($2) ORDER BY number"
 
 
 async def read(
@@ -99,12 +100,14 @@ async def gate_rules(connection: Connection, community_id: int) -> GateRules:
 
 async def codes(connection: Connection, community_id: int) -> PassCodes:
     """Return what gateways need to check the codes of visitor passes; nothing where the community uses none."""
-    key = await connection.fetchval(_KEY, community_id)
-    if key is None:
+    present = await connection.fetchrow(_KEY, community_id)
+    if present is None:
         return PassCodes()
     rows: Sequence[Any] = await connection.fetch(_CODES, community_id)
+    signed = {row["key"] for row in rows} - {present["number"]}
+    former: Sequence[Any] = await connection.fetch(_FORMER, community_id, sorted(signed)) if signed else []
     return PassCodes(
-        key.hex(),
+        present["signing"].hex(),
         [
             PassCode(
                 visitor_pass=row["visitor_pass_id"],
@@ -115,9 +118,11 @@ async def codes(connection: Connection, community_id: int) -> PassCodes:
                 status="active" if row["valid"] else "revoked",
                 used=row["used"],
                 used_at=_millis(row["used_at"]) or 0,
+                key=0 if row["key"] == present["number"] else row["key"],
             )
             for row in rows
         ],
+        [FormerKey(row["number"], row["signing"].hex()) for row in former],
     )
 
 

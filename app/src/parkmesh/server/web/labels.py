@@ -346,6 +346,10 @@ QUESTIONS = {
     "withdraw-space-offer": N_("Take this offer back?"),
     "remove-permit": N_("Remove this permit?"),
     "remove-exception": N_("Remove this exception?"),
+    "renew-code-key": N_(
+        "Make a new key? Codes that visitors have already stay valid until their passes end. A gateway without a line "
+        "takes new codes only when it is back."
+    ),
     "delete-webhook": N_("Delete this webhook? Nothing more is sent to it."),
 }
 """What is asked before something is done that is not easily undone: see ``pages.confirming``."""
@@ -364,6 +368,7 @@ DONE = {
     ),
     "day-blocked": N_("On that day nothing is shared."),
     "day-unblocked": N_("On that day the space is shared again as usual."),
+    "code-key-renewed": N_("The key is new. The gateways know it within seconds."),
     "pass-changed": N_("The pass is changed."),
     "pass-cancelled": N_("The pass is cancelled. Its link and plate no longer open a gate."),
     "session-ended": N_("That device is signed out."),

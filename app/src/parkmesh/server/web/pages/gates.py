@@ -13,6 +13,7 @@ from parkmesh.server.communities import rules
 from parkmesh.server.db.database import Connection
 from parkmesh.server.http import problems
 from parkmesh.server.http.problems import Problem
+from parkmesh.server.reservations import pass_codes
 from parkmesh.server.spaces import counters
 from parkmesh.server.web import labels
 from parkmesh.server.web.fields import MAX_REASON, MIN_REASON
@@ -22,8 +23,9 @@ from parkmesh.server.web.pages.rendering import render
 from parkmesh.server.web.pages.visit import Access, Visit, action, page
 
 SHOWN = 200
-GATE_SEEN = "gate_seen"
-"""What carries the mark of a gate in its form; the rules have a form of their own on the same page."""
+GATE_SEEN, CODE_KEY_SEEN = "gate_seen", "code_key_seen"
+"""What carries the mark of a gate and of the codes' key in its form; the rules have one of their own on the same page.
+"""
 NUMBERS = [rule for rule in RULES.values() if rule.kind is int and not rule.optional]
 
 
@@ -35,6 +37,7 @@ async def show(visit: Visit) -> Response:
         inside = await presence.page(connection, identity, limit=SHOWN)
         occupancy = await presence.occupancy(connection, identity)
         counted = await counters.all_of(connection, identity)
+        code_key = await pass_codes.key(connection, identity) if present.visitor_codes else None
     return render(
         visit,
         "gates.html",
@@ -48,6 +51,8 @@ async def show(visit: Visit) -> Response:
         counters=counted,
         counter_names=[(one.name, one.name) for one in counted],
         most_vehicles=counters.MOST,
+        code_key=code_key,
+        code_key_seen=preconditions.mark(code_key.number) if code_key else "",
     )
 
 
@@ -221,6 +226,22 @@ async def correct_counter(visit: Visit) -> Response:
     return await show(visit)
 
 
+async def renew_code_key(visit: Visit) -> Response:
+    """Put a new key in the place of the one that the form showed."""
+    identity = visit.member.community_id
+    try:
+        async with visit.acting() as connection:
+            key = await pass_codes.key(connection, identity, lock=True)
+            if key is None:
+                raise problems.not_found()
+            preconditions.check(visit, key.number, CODE_KEY_SEEN)
+            await pass_codes.renew_key(connection, visit.principal, identity, key)
+        return visit.go(f"{visit.base}/gates", done="code-key-renewed")
+    except Problem as problem:
+        preconditions.refused(visit, problem)
+    return await show(visit)
+
+
 _GATES = "/communities/{community}/gates"
 ROUTES = [
     page(_GATES, Access.STAFF, show),
@@ -232,4 +253,5 @@ ROUTES = [
     action("/communities/{community}/rules", Access.STAFF, change_rules),
     action("/communities/{community}/presence", Access.STAFF, correct),
     action("/communities/{community}/counters", Access.STAFF, correct_counter),
+    action("/communities/{community}/code-key", Access.STAFF, asked("renew-code-key", renew_code_key)),
 ]
