@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +27,7 @@ from parkmesh.protocol.edge import AccessList
 from parkmesh.server.commands import retention
 from parkmesh.server.reservations import pass_codes as pass_code_keys
 from parkmesh.server.web import links
-from running_server import Server
+from running_server import Database, Server
 from test_bookings import changed, send, window
 from test_visitor_passes import address
 from two_communities import rows
@@ -340,3 +341,24 @@ async def test_staff_renew_the_key_on_the_gates_page(
     assert "former keys are still valid" in alerts(await renew(await admin.seen(gates, "code_key_seen")))
     answer = await using_codes.post(f"{CODE_KEY}/renew", headers=ANY)
     assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (409, "code-keys")
+
+
+async def test_operators_renew_keys_that_are_old(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, filled: Database, parkmesh: Callable[..., Any]
+) -> None:
+    def renew(*arguments: str) -> Any:
+        done = parkmesh("admin", "renew-code-keys", *arguments, PARKMESH_DATABASE_URL=filled.app)
+        return json.loads(done.stdout) if done.returncode == 0 else done.returncode
+
+    nothing: dict[str, Any] = {
+        "changed": False, "renewed": [], "kept": [], "refused": [], "unknown": [], "outdated_gateways": []
+    }  # fmt: skip
+    await passes(ana)
+    named = ("--community=a", "--community=x", "--older-than-hours=1")
+    assert renew() == renew("--all", "--community=a") == 2
+    first = {"changed": True, "renewed": ["a"], "kept": ["b"], "outdated_gateways": ["a/gateway-a"]}
+    assert renew("--all") == {**nothing, **first}
+    assert renew(*named) == {**nothing, "kept": ["a"], "unknown": ["x"]}
+    assert (await using_codes.get(CODE_KEY)).json()["number"] == 2
+    [entry] = (await using_codes.get("/api/v1/communities/a/audit?action=code-key.renew")).json()["items"]
+    assert entry["actor"] == "system:admin"

@@ -80,6 +80,7 @@ def test_required_inputs_of_the_command_line_are_asked_for() -> None:
         "onboard-community": {"community"},
         "replace-gateway": {"community"},
         "restore-data": {"restore_confirm"},
+        "rotate-codes": {"rotate_communities"},
         "upgrade-database": {"upgrade_confirm"},
     }
     for name, template in data("lab")[0]["job_templates"].items():

@@ -24,7 +24,7 @@ import uvloop
 
 from parkmesh.protocol.edge import EDGE_PORT, WEB_PORT
 from parkmesh.server import settings
-from parkmesh.server.commands import database_command, onboarding_cli, release_cli
+from parkmesh.server.commands import code_key_cli, database_command, onboarding_cli, release_cli
 from parkmesh.server.commands.database_command import WrongUse
 from parkmesh.server.db import database
 from parkmesh.server.http import sockets
@@ -278,7 +278,7 @@ def end_sessions(email: str | None, everybody: bool, passkeys: bool, wait: float
     click.echo(json.dumps({"changed": done.changed, "sessions": done.sessions, "passkeys": done.passkeys}))
 
 
-for command in (*onboarding_cli.COMMANDS, *release_cli.COMMANDS):
+for command in (*onboarding_cli.COMMANDS, *release_cli.COMMANDS, *code_key_cli.COMMANDS):
     admin.add_command(command)
 
 
