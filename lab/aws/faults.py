@@ -26,11 +26,10 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
-from xml.sax.saxutils import escape
 
 from .actions import called
+from .refusals import refuse
 
 PATH = "/lab/faults"
 _READS = ("BatchGet", "Describe", "Get", "Head", "List", "Query", "Scan", "Search")
@@ -101,7 +100,8 @@ class Faults:
             holds = 0 < plan.hold_after <= plan.changes
             acts = not holds or (plan.hold_after == plan.changes and not call.operation.startswith(_READS))
         if kind is not None:
-            return _refuse(environ, start_response, call.service, kind)
+            status, code = {"ec2": _OF_EC2, "s3": _OF_S3}.get(call.service, _OF_OTHERS)[kind]
+            return refuse(environ, start_response, call.service, status, code, f"This is a fault of the lab ({kind}).")
         answer = self._application(environ, start_response) if acts else []
         if holds:
             # The caller is killed. Its thread, and that of each later call, stay until the emulator ends.
@@ -132,35 +132,3 @@ def _planned(given: Mapping[str, Any]) -> _Plan:
         # The same seed has to fail the same calls.
         source=random.Random(given.get("seed", 0)),  # noqa: S311
     )
-
-
-def _refuse(environ: Mapping[str, Any], start_response: Any, service: str, kind: str) -> Iterable[bytes]:
-    """The error in the form of the service's protocol, as botocore's service models have it."""
-    status, code = {"ec2": _OF_EC2, "s3": _OF_S3}.get(service, _OF_OTHERS)[kind]
-    message = f"This is a fault of the lab ({kind})."
-    headers = [("x-amzn-RequestId", "lab")]
-    if "/service/" in environ["PATH_INFO"]:
-        body = b"\xa2" + b"".join(map(_cbor_text, ("__type", code, "message", message)))
-        headers += [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
-    elif environ.get("HTTP_X_AMZ_TARGET"):
-        body = json.dumps({"__type": code, "message": message}).encode()
-        headers += [("Content-Type", "application/x-amz-json-1.0")]
-    else:
-        error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
-        forms = {
-            "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>lab</RequestID></Response>",
-            "s3": f"<Error>{error}<RequestId>lab</RequestId></Error>",
-        }
-        others = f"<ErrorResponse><Error><Type>Sender</Type>{error}</Error><RequestId>lab</RequestId></ErrorResponse>"
-        body = forms.get(service, others).encode()
-        headers += [("Content-Type", "text/xml")]
-    start_response(f"{status} {HTTPStatus(status).phrase}", [*headers, ("Content-Length", str(len(body)))])
-    # The connection is used again: what the caller sent must be read.
-    environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-    return [body]
-
-
-def _cbor_text(text: str) -> bytes:
-    """RFC 8949, 3.1: a text of up to 255 bytes, major type 3."""
-    content = text.encode()
-    return (bytes([0x60 + len(content)]) if len(content) < 24 else bytes([0x78, len(content)])) + content
