@@ -18,6 +18,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3, zones
 from .actions import Recorder
 from .faults import Faults
+from .permissions import Permissions
 from .state import state_lock
 
 __all__ = ["Server", "serve", "state_lock"]
@@ -81,7 +82,7 @@ def serve(addresses: list[tuple[str, int]], *, record: Path | None = None) -> Se
     Raises OSError when an address can't be bound; nothing is left listening then.
     """
     _correct()
-    application: Any = Faults(_SerialisedApplication())
+    application: Any = Faults(Permissions(_SerialisedApplication()))
     if record is not None:
         application = Recorder(application, record)
     servers: list[BaseWSGIServer] = []
