@@ -204,7 +204,7 @@ def test_attributes_and_keys_of_items_can_be_limited(operator: Client, role: Cli
             TableName="limited", Key={"slot": {"N": str(slot)}}, UpdateExpression=expression, **more
         )
 
-    me = {"ExpressionAttributeValues": {":address": {"S": "i-1"}}}
+    me: dict[str, Any] = {"ExpressionAttributeValues": {":address": {"S": "i-1"}}}
     update("SET holder = :address", **me)
     update("SET #who = :address", ExpressionAttributeNames={"#who": "holder"}, ReturnValues="UPDATED_NEW", **me)
     update("SET place = if_not_exists(holder, :address)", **me)
@@ -214,9 +214,9 @@ def test_attributes_and_keys_of_items_can_be_limited(operator: Client, role: Cli
     assert refused(update, expression="SET address.inner = :address", **me)[0] == denied
     assert refused(update, expression="SET holder = :address REMOVE leased_at", **me)[0] == denied
     assert refused(update, expression="SET holder = if_not_exists(address, :address)", **me)[0] == denied
-    guess = {"ConditionExpression": "begins_with(address, :address)", **me}
+    guess: dict[str, Any] = {"ConditionExpression": "begins_with(address, :address)", **me}
     assert refused(update, expression="SET holder = :address", **guess)[0] == denied
-    hidden = {"ExpressionAttributeNames": {"#holder": "address"}, **me}
+    hidden: dict[str, Any] = {"ExpressionAttributeNames": {"#holder": "address"}, **me}
     assert refused(update, expression="SET #holder = :address", **hidden)[0] == denied
     assert refused(update, expression="SET holder = :address", slot=3, **me)[0] == denied
     assert refused(update, expression="SET holder = :address", ReturnValues="ALL_OLD", **me)[0] == denied

@@ -87,7 +87,7 @@ def test_what_is_named_as_not_meant_is_left_out() -> None:
 def test_conditions_hold_by_their_operators(
     condition: dict[str, Any], values: list[str] | None, expected: bool
 ) -> None:
-    context = {"aws__resourcetag/role": values} if values is not None else {}
+    context: dict[str, Any] = {"aws__resourcetag/role": values} if values is not None else {}
     assert (verdict(ALLOW | {"Condition": condition}, **context) == "ALLOWED") is expected
     denied = verdict(ALLOW, ALLOW | {"Effect": "Deny", "Condition": condition}, **context)
     assert denied == ("DENIED" if expected else "ALLOWED")
