@@ -69,11 +69,23 @@ def test_the_tags_are_those_of_the_rules(tmp_path: Path) -> None:
 
 
 def test_the_connection_leaves_out_what_the_inventory_does_not_say(tmp_path: Path) -> None:
-    assert value(tmp_path, "aws_connection", aws_region="eu-west-1", aws_endpoint_url="") == {"region": "eu-west-1"}
+    patient = {"aws_config": {"retries": {"total_max_attempts": 8}}}
+    assert value(tmp_path, "aws_connection", aws_region="eu-west-1", aws_endpoint_url="") == {
+        "region": "eu-west-1",
+        **patient,
+    }
     assert value(tmp_path, "aws_connection", aws_region="eu-west-1", aws_secret_key="a", aws_access_key="b") == {
         "region": "eu-west-1",
         "access_key": "b",
         "secret_key": "a",
+        **patient,
+    }
+
+
+def test_who_says_how_often_to_try_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    assert value(tmp_path, "aws_connection", aws_region="eu-west-1")["aws_config"] == {
+        "retries": {"total_max_attempts": 1}
     }
 
 
@@ -128,7 +140,7 @@ def test_a_secret_of_the_connection_is_in_no_output_and_on_no_command_line(tmp_p
     done = subprocess.run(
         [f"{ANSIBLE}-playbook", "-i", str(tmp_path / "inventory.yml"), str(playbook), "-vvvv"],
         cwd=ROOT,
-        env=os.environ,
+        env={**os.environ, "AWS_MAX_ATTEMPTS": "1"},
         capture_output=True,
         text=True,
         check=False,
