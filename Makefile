@@ -68,7 +68,7 @@ lint: venv ## Run the linters
 bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
 
-drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, kill playbooks, lose a zone of a lab (root), in some hours; SEED=<number> does the same again
+drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, boot and kill servers, kill playbooks, lose a zone of a lab (root), in some hours; SEED=<number> does the same again
 	@cd app/tests/gateway && export PYTHONPATH="$(CURDIR)/app/src" && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
@@ -76,6 +76,7 @@ drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, kil
 	  "$(CURDIR)/.venv/bin/python" week.py $(if $(SEED),--seed $(SEED))
 	@PYTHONPATH="$(CURDIR)/app/src" PARKMESH_INTERLEAVINGS=10000 .venv/bin/pytest -q tests/unit/project/test_slot_interleavings.py \
 	  $(if $(SEED),--hypothesis-seed=$(SEED))
+	@PYTHONPATH="$(CURDIR)/app/src" .venv/bin/python -m tests.emulator.slot_boots --boots 200 $(if $(SEED),--seed $(SEED))
 	@.venv/bin/python -m tests.emulator.interruptions --kills 20 --throttled 0.2 $(if $(SEED),--seed $(SEED))
 	@export PARKMESH_LAB=drills LAB_EGRESS=nat_instance; \
 	  scripts/demo && .venv/bin/python -m lab.drills.zone_lost $(if $(SEED),--seed $(SEED)); \

@@ -1,9 +1,10 @@
-"""A short trial of `tests/emulator/interruptions.py`: the network alone, throttled once, and killed once."""
+"""Short trials of `interruptions.py` (the network alone, throttled once, and killed once) and of `slot_boots.py`."""
 
 from __future__ import annotations
 
 from .conftest import Aws
 from .interruptions import converges, counts, interrupted, throttled
+from .slot_boots import SERVERS, SLOTS, drill
 
 NETWORK = [("playbooks/provision-network.yml", ("-e", "aws_network_egress=none"))]
 ANOTHER = [(playbook, (*arguments, "-e", "parkmesh_environment=another")) for playbook, arguments in NETWORK]
@@ -21,3 +22,9 @@ def test_a_run_comes_to_its_end_while_calls_are_throttled_and_one_that_was_kille
     assert interrupted(aws, ANOTHER, 4)
     twice = {kind: 2 * there[kind] - before[kind] for kind in there}
     assert converges(aws, ANOTHER, twice) == []
+
+
+def test_servers_that_boot_at_once_and_die_at_any_moment_never_use_one_slot(aws: Aws) -> None:
+    wrong, counted = drill(aws.url, boots=2 * SERVERS, seed=1)
+    assert wrong == []
+    assert counted["boots"] >= 2 * SERVERS + SLOTS
