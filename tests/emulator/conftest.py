@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,19 @@ class Aws:
             region_name=REGION,
             aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def of_role(self, role: str, instance: str) -> Callable[[str], Any]:
+        """Clients with the credentials of an instance that has this role, which may do what its policies allow."""
+        arn = self.client("iam").get_role(RoleName=role)["Role"]["Arn"]
+        found = self.client("sts").assume_role(RoleArn=arn, RoleSessionName=instance)["Credentials"]
+        return lambda service: boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name=REGION,
+            aws_access_key_id=found["AccessKeyId"],
+            aws_secret_access_key=found["SecretAccessKey"],
+            aws_session_token=found["SessionToken"],
         )
 
     @contextmanager

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+
+from lab.aws import BASE_IMAGE_ID
 
 from .conftest import INVENTORY, ROOT, Aws, Run
 
@@ -52,9 +55,9 @@ def told(aws: Aws, zone: str) -> settings.Settings:
 
 
 def boot(aws: Aws) -> None:
-    """Do what the instance of each zone does at its boot."""
+    """Do what the instance of each zone does at its boot, with what its role may do."""
     for zone, instance in instances(aws).items():
-        takeover.take(aws.client("ec2"), instance, told(aws, zone))
+        takeover.take(aws.of_role("parkmesh-test-nat", instance)("ec2"), instance, told(aws, zone))
 
 
 def ways_out(aws: Aws) -> dict[str, tuple[str, str]]:
@@ -118,20 +121,26 @@ def test_a_second_run_and_a_check_are_quiet(built: Aws) -> None:
 
 
 def test_an_instance_may_change_its_own_address_and_route_only(built: Aws) -> None:
-    policy = built.client("iam").get_role_policy(RoleName="parkmesh-test-nat", PolicyName="nat")["PolicyDocument"]
-    assert not [
-        each
-        for each in policy["Statement"]
-        if any(arn.endswith("/*") for arn in each["Resource"]) and "Condition" not in each
-    ]
-    allowed = sorted({action for each in policy["Statement"] for action in each["Action"]})
-    assert allowed == [
-        "dynamodb:Scan",
-        "ec2:AssociateAddress",
-        "ec2:CreateRoute",
-        "ec2:ModifyInstanceAttribute",
-        "ec2:ReplaceRoute",
-    ]
+    ec2, zone_a = built.client("ec2"), told(built, ZONES[0])
+    (public,) = ec2.describe_route_tables(Filters=[{"Name": "tag:Role", "Values": ["public"]}])["RouteTables"]
+    other = ec2.run_instances(ImageId=BASE_IMAGE_ID, MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    try:
+        nat = built.of_role("parkmesh-test-nat", instances(built)[ZONES[0]])("ec2")
+        route = {"DestinationCidrBlock": "0.0.0.0/0", "InstanceId": other}
+        for call, given in (
+            (nat.associate_address, {"AllocationId": zone_a.allocation_id, "InstanceId": other}),
+            (nat.associate_address, {"AllocationId": address, "InstanceId": instances(built)[ZONES[0]]}),
+            (nat.modify_instance_attribute, {"InstanceId": other, "SourceDestCheck": {"Value": False}}),
+            (nat.replace_route, {"RouteTableId": public["RouteTableId"], **route}),
+            (nat.create_route, {"RouteTableId": public["RouteTableId"], **route}),
+            (nat.describe_instances, {}),
+        ):
+            with pytest.raises(ClientError, match="UnauthorizedOperation"):
+                call(**given)
+    finally:
+        ec2.terminate_instances(InstanceIds=[other])
+        ec2.release_address(AllocationId=address)
 
 
 def test_drift_knows_all_of_it_and_tells_a_route_by_hand(built: Aws, tmp_path: Path) -> None:

@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from parkmesh.instance import measures
+from parkmesh.instance.lifecycle import Actions
+from parkmesh.instance.slots import Place, SlotTable, lease
+from parkmesh.instance.userdata import Lifecycle
 
 from .by_hand import LINES, changed
 from .conftest import Aws, Run
@@ -346,6 +351,60 @@ def test_what_was_changed_by_hand_is_said_by_a_check_and_put_right_by_a_run(aws:
     assert state() == as_built
     iam.delete_policy(PolicyArn=managed)
     assert aws.play(SERVICE, "--check").changed == 0
+
+
+def test_a_server_may_do_what_its_code_does_and_no_more(aws: Aws, built: dict[str, Run]) -> None:
+    me = group(aws)["Instances"][0]["InstanceId"]
+    server, table = aws.of_role("parkmesh-test-app", me), "parkmesh-test-slots"
+    aws.client("dynamodb").put_item(
+        TableName=table, Item={"slot": {"N": "1"}, "address": {"S": "0123456789"}, "ip": {"S": "10.242.0.11"}}
+    )
+    try:
+        slots = SlotTable(table, server("dynamodb"), lambda: server("ec2"))
+        assert lease(slots, me, Place("10.80.80.7", "eu-west-1a")).number == 1
+        assert slots.states([me]) == {me: "running"}
+        with pytest.raises(ClientError, match="AccessDeniedException"):
+            server("dynamodb").update_item(
+                TableName=table,
+                Key={"slot": {"N": "1"}},
+                UpdateExpression="SET address = :address",
+                ExpressionAttributeValues={":address": {"S": "9876543210"}},
+            )
+        assert slots.release(me) == [1]
+    finally:
+        aws.client("dynamodb").delete_item(TableName=table, Key={"slot": {"N": "1"}})
+
+    actions = Actions(server("autoscaling"), Lifecycle("parkmesh-test-app", "launch", "terminate"), me)
+    # Nothing waits for it: it may ask, and is told so.
+    assert (actions.complete("launch"), actions.ask_for_time("launch"), actions.state()) == (False, None, "InService")
+    measures.publish(server("cloudwatch"), "parkmesh-test", {"SlotsUsedPercent": 1.0})
+    for name in ("database-app", "session"):
+        server("secretsmanager").get_secret_value(SecretId=f"parkmesh-test-{name}")
+    for call, given in (
+        (server("secretsmanager").get_secret_value, {"SecretId": "parkmesh-test-database-owner"}),
+        (server("cloudwatch").put_metric_data, {"Namespace": "Other", "MetricData": [{"MetricName": "a", "Value": 1}]}),
+        (server("dynamodb").scan, {"TableName": "parkmesh-test-lease"}),
+        (server("dynamodb").delete_item, {"TableName": table, "Key": {"slot": {"N": "1"}}}),
+        (server("ssm").get_parameter, {"Name": "/parkmesh/test/migration"}),
+        (server("ec2").terminate_instances, {"InstanceIds": [me]}),
+    ):
+        with pytest.raises(ClientError, match="is not authorized to perform"):
+            call(**given)
+
+
+def test_only_what_works_as_the_owner_may_read_the_owners_password(aws: Aws, built: dict[str, Run]) -> None:
+    maintenance = aws.of_role("parkmesh-test-maintenance", "i-1")
+    for name in ("database-owner", "database-app"):
+        maintenance("secretsmanager").get_secret_value(SecretId=f"parkmesh-test-{name}")
+    ssm, name = maintenance("ssm"), "/parkmesh/test/migration"
+    value = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+    for call, given in (
+        (maintenance("secretsmanager").get_secret_value, {"SecretId": "parkmesh-test-session"}),
+        (maintenance("dynamodb").scan, {"TableName": "parkmesh-test-slots"}),
+    ):
+        with pytest.raises(ClientError, match="is not authorized to perform"):
+            call(**given)
 
 
 def test_a_group_that_is_larger_than_the_pool_of_slots_is_refused(aws: Aws, built: dict[str, Run]) -> None:
