@@ -136,9 +136,14 @@ def trial(aws: Aws, options: argparse.Namespace) -> list[str]:
     wrong = destroy(aws, before)
     chance = random.Random(options.seed)
     if options.throttled:
-        calls, failed = throttled(aws, STEPS, options.throttled, options.seed, 3)
-        print(f"seed {options.seed}: {failed} of {calls} calls were throttled", flush=True)
+        try:
+            calls, failed = throttled(aws, STEPS, options.throttled, options.seed, 3)
+            print(f"{failed} of {calls} calls were throttled", flush=True)
+        except RuntimeError as error:
+            # The kills are to be tried all the same.
+            wrong.append(str(error))
         wrong += converges(aws, STEPS, wanted) + destroy(aws, before)
+        print(f"throttled: {wrong or 'well'}", flush=True)
     for number in range(1, options.kills + 1):
         change = chance.randint(1, changes)
         was = interrupted(aws, STEPS, change)

@@ -378,7 +378,7 @@ def test_a_server_may_do_what_its_code_does_and_no_more(aws: Aws, built: dict[st
     # Nothing waits for it: it may ask, and is told so.
     assert (actions.complete("launch"), actions.ask_for_time("launch"), actions.state()) == (False, None, "InService")
     measures.publish(server("cloudwatch"), "parkmesh-test", {"SlotsUsedPercent": 1.0})
-    for name in ("database-app", "session"):
+    for name in ("database-app", "session", "smtp"):
         server("secretsmanager").get_secret_value(SecretId=f"parkmesh-test-{name}")
     for call, given in (
         (server("secretsmanager").get_secret_value, {"SecretId": "parkmesh-test-database-owner"}),
