@@ -52,6 +52,6 @@ def playbook_program() -> contextlib.AbstractContextManager[str]:
     """Start a server and give the path of a program to use as ``ansible-playbook``.
 
     Ansible reads its settings when it is imported. So the ordinary program runs where there is another ansible.cfg than
-    the repository's, or another variable ``ANSIBLE_*`` than this process has.
+    the repository's, or another variable ``ANSIBLE_*`` than this process has, but for the strategy.
     """
     return _serving("playbooks", "ansible-playbook")

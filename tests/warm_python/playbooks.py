@@ -28,13 +28,15 @@ OF_LOOKUPS = ("secretsmanager", "ssm")
 
 # Of how a run prints, which molecule and tests set: where a run writes to is no terminal.
 OF_OUTPUT = {"ANSIBLE_CONFIG", "ANSIBLE_DEBUG", "ANSIBLE_FORCE_COLOR", "ANSIBLE_NOCOLOR", "ANSIBLE_VERBOSE_TO_STDERR"}
+# What each run is told anew, below.
+OF_A_RUN = {"ANSIBLE_STRATEGY"}
 
 
 def settings() -> tuple[str, dict[str, str]]:
     """What Ansible reads when it is imported: its ansible.cfg and its own variables."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("ANSIBLE_")}
     return os.environ.get("ANSIBLE_CONFIG") or str(Path("ansible.cfg").absolute()), {
-        name: value for name, value in kept.items() if name not in OF_OUTPUT
+        name: value for name, value in kept.items() if name not in OF_OUTPUT | OF_A_RUN
     }
 
 
@@ -76,6 +78,7 @@ def import_what_playbooks_need() -> Callable[[Path], None]:
         # Ansible puts a module together once in a run: here all runs do it once.
         Path(own, "ansiballz_cache").symlink_to(kept)
         constants.DEFAULT_LOCAL_TMP = own
+        Play.__dict__["strategy"].default = constants.config.get_config_value("DEFAULT_STRATEGY")
 
     return begin
 
@@ -91,7 +94,7 @@ def main() -> None:
     keep_code(templates)
     if serve(address):
         if settings() != at_start:
-            # Another strategy, for instance: only a new process reads that.
+            # Another verbosity, for instance: only a new process reads that.
             os.execv(sys.executable, [sys.executable, ORDINARY, *sys.argv[1:]])  # noqa: S606 - no shell wanted
         begin(kept)
         from ansible.cli.playbook import main as ansible_playbook

@@ -156,6 +156,14 @@ def test_a_playbook_with_other_settings_of_ansible_runs_by_the_ordinary_program(
     assert (tmp_path / "made").read_text() == "for one"
 
 
+def test_a_playbook_runs_by_the_strategy_that_it_is_given(ansible_playbook: str, tmp_path: Path) -> None:
+    given = json.dumps({"said": "one", "fails": False})
+    code, _, errors = play(ansible_playbook, tmp_path, "-e", given, ANSIBLE_STRATEGY="planted")
+    assert code != 0
+    assert "Invalid play strategy specified: planted" in errors
+    assert play(ansible_playbook, tmp_path, "-e", given, ANSIBLE_STRATEGY="free")[0] == 0
+
+
 # As Ansible's own part of a module and the project's are: the one is imported already, the other is brought along.
 BROUGHT = """
 import base64, pathlib, sys
