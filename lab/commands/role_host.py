@@ -64,6 +64,8 @@ def up(lab: Lab, name: str) -> dict[str, Any]:
         f"--mac-address={mac_address(lab.id, name)}",
         # Each host writes to a layer of its own above the one copy.
         *(f"--volume={lists / folder}:{path}:O" for folder, path in CACHED.items()),
+        # A host may not turn it on by itself where it is a container.
+        "--sysctl=net.ipv4.ip_forward=1",
         *hosts.HOST_OPTIONS,
         image.name,
         "/sbin/init",
