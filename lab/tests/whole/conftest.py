@@ -116,4 +116,4 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByLab:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that two workers end together."""
-    items.sort(key=lambda item: item.path.name != "test_role_removal.py")
+    items.sort(key=lambda item: item.path.name not in SHARING)
