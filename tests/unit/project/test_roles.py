@@ -86,11 +86,56 @@ ON_PREMISES = [role for role in ROLES if not role.name.startswith("aws_")]
 
 @pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
 def test_roles_of_hosts_can_be_taken_back(role: Path) -> None:
-    """What `absent` does is tested on a host, by the role's molecule scenario or test_role_removal.py."""
+    """What `absent` does is tested on a host, by the role's molecule scenario."""
     state = options(role)[f"{role.name}_state"]
     assert (state["choices"], state["default"]) == (["present", "absent"], "present")
     assert all((role / "tasks" / f"{choice}.yml").exists() for choice in state["choices"])
     assert f"{role.name}_state: absent" in " ".join((role / "README.md").read_text().split())
+
+
+WITHOUT_A_SCENARIO = {"log_agent": "AWS's bucket has the package that it installs"}
+# Inputs that no scenario turns, and why.
+NOT_TURNED = {
+    "zerotier_repository_url": "there is no repository of ZeroTier on the machines of the tests",
+    "zerotier_repository_key": "there is no repository of ZeroTier on the machines of the tests",
+    "zerotier_home": "the package's unit knows one folder",
+    "zerotier_controller_home": "the package's unit knows one folder",
+    "zerotier_controller_secure_logging": "it only shows what the tests look for as a secret",
+}
+
+
+def not_turned(role: Path, folder: Path) -> set[str]:
+    """Inputs of a role that its scenario in a folder nowhere names."""
+    files = [folder / "converge.yml", *(folder / "verify").glob("test_*.py")]
+    text = "\n".join(file.read_text() for file in files)
+    return {name for name in options(role) if not re.search(rf"\b{name}\b", text)}
+
+
+WITH_A_SCENARIO = [role for role in ON_PREMISES if role.name not in WITHOUT_A_SCENARIO]
+
+
+@pytest.mark.parametrize("role", WITH_A_SCENARIO, ids=lambda role: role.name)
+def test_a_role_of_hosts_has_a_scenario_that_turns_each_of_its_inputs(role: Path) -> None:
+    folder = ROOT / "molecule" / role.name
+    assert (folder / "molecule.yml").exists(), "docs/contributing.md, A scenario"
+    # The shared test of what absent does turns the state.
+    assert not_turned(role, folder) - {f"{role.name}_state"} - NOT_TURNED.keys() == set()
+
+
+def test_an_input_that_is_not_turned_is_found() -> None:
+    assert "zerotier_home" in not_turned(ROOT / "roles" / "zerotier", ROOT / "molecule" / "zerotier")
+
+
+def test_the_documentation_says_what_tests_each_role() -> None:
+    text = (ROOT / "docs" / "contributing.md").read_text()
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", text.partition("What tests a role:")[2], re.MULTILINE)
+    named = {role: where for roles, where in rows for role in re.findall(r"`(\w+)`", roles)}
+    assert sorted(named) == [role.name for role in ROLES]
+    for role, where in named.items():
+        for scenario in re.findall(r"scenario `(\w+)`", where):
+            assert (ROOT / "molecule" / scenario / "molecule.yml").exists(), role
+        for path in re.findall(r"`(\w+/[\w/.]+)`", where):
+            assert (ROOT / path).exists(), role
 
 
 def restarting_tasks(tasks: list[dict[str, Any]]) -> list[str]:
