@@ -4,6 +4,8 @@ import json
 import os
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,18 @@ NOISE = re.compile(
 SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 # In this order: the scenario's own, what removes the role, and what needs a host without it.
 ORDER = (re.compile(r"/steps/absent/"), re.compile(r"/test_afterwards\.py$"))
+
+
+# For what comes soon; it ends a test that would wait for ever, on a machine however loaded.
+PATIENCE_S = 300
+
+
+def eventually(look: Callable[[], object], what: Callable[[], str]) -> None:
+    """Wait until there is an answer that is true; fails with what is the case instead."""
+    until = time.monotonic() + PATIENCE_S
+    while not look():
+        assert time.monotonic() < until, what()
+        time.sleep(0.5)
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ app/src/parkmesh/instance/prepare.py writes it.
 """
 
 import secrets
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from conftest import eventually
 
 UNITS = (
     "parkmesh-instance.service",
@@ -100,10 +100,10 @@ def server(scenario: Any) -> Iterator[Any]:
 
 
 def await_ready(host: Any) -> None:
-    until = time.monotonic() + 60
-    while host.run("curl -sf http://127.0.0.1:8000/readyz").rc:
-        assert time.monotonic() < until, host.run("journalctl -u 'parkmesh-*' -n 30").stdout
-        time.sleep(0.5)
+    eventually(
+        lambda: host.run("curl -sf http://127.0.0.1:8000/readyz").rc == 0,
+        lambda: str(host.run("journalctl -u 'parkmesh-*' -n 30").stdout),
+    )
 
 
 def test_a_server_migrates_its_database_and_serves(server: Any) -> None:
