@@ -93,7 +93,6 @@ def test_roles_of_hosts_can_be_taken_back(role: Path) -> None:
     assert f"{role.name}_state: absent" in " ".join((role / "README.md").read_text().split())
 
 
-WITHOUT_A_SCENARIO = {"log_agent": "AWS's bucket has the package that it installs"}
 # Inputs that no scenario turns, and why.
 NOT_TURNED = {
     "zerotier_repository_url": "there is no repository of ZeroTier on the machines of the tests",
@@ -111,10 +110,7 @@ def not_turned(role: Path, folder: Path) -> set[str]:
     return {name for name in options(role) if not re.search(rf"\b{name}\b", text)}
 
 
-WITH_A_SCENARIO = [role for role in ON_PREMISES if role.name not in WITHOUT_A_SCENARIO]
-
-
-@pytest.mark.parametrize("role", WITH_A_SCENARIO, ids=lambda role: role.name)
+@pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
 def test_a_role_of_hosts_has_a_scenario_that_turns_each_of_its_inputs(role: Path) -> None:
     folder = ROOT / "molecule" / role.name
     assert (folder / "molecule.yml").exists(), "docs/contributing.md, A scenario"
