@@ -83,14 +83,19 @@ class Scenario:
         return set(self.host.check_output(ACCOUNTS).split()) - set(self.before["accounts"])
 
     def play(
-        self, *arguments: str, fails: bool = False, environment: dict[str, str] | None = None, **extra: object
+        self,
+        *arguments: str,
+        playbook: str = "converge.yml",
+        fails: bool = False,
+        environment: dict[str, str] | None = None,
+        **extra: object,
     ) -> Run:
-        """Run the scenario's converge.yml with extra variables; it must succeed, or fail where that is expected."""
+        """Run the scenario's playbook with extra variables; it must succeed, or fail where that is expected."""
         done = subprocess.run(
             [
                 *("ansible-playbook", "-i", str(ROOT / "molecule/inventory"), "--diff"),
                 *("-e", json.dumps(extra), *arguments),
-                str(ROOT / "molecule" / self.name / "converge.yml"),
+                str(ROOT / "molecule" / self.name / playbook),
             ],
             cwd=ROOT,
             # Molecule asks for colours.
