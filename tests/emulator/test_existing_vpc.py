@@ -36,6 +36,8 @@ def inside(vpc: dict[str, str], **given: Any) -> tuple[str, str]:
         "aws_network_vpc_id": vpc["vpc"],
         "aws_network_cidr": "10.60.128.0/20",
         "aws_network_egress": "none",
+        "aws_network_admit": ["192.0.2.0/24"],
+        "aws_network_admit_ipv6": ["2001:db8::/32"],
     }
     return "-e", json.dumps({**settings, **given})
 
@@ -110,6 +112,11 @@ def test_an_environment_in_an_existing_vpc_comes_and_goes_and_leaves_the_rest_as
     (routes,) = (each["Routes"] for each in tables["RouteTables"])
     assert vpc["gateway"] in [each.get("GatewayId") for each in routes]
 
+    ec2 = aws.client("ec2")
+    (front,) = ec2.describe_security_groups(GroupNames=["parkmesh-test-alb"])["SecurityGroups"]
+    assert {each["CidrIp"] for rule in front["IpPermissions"] for each in rule["IpRanges"]} == {"192.0.2.0/24"}
+    assert {each["CidrIpv6"] for rule in front["IpPermissions"] for each in rule["Ipv6Ranges"]} == {"2001:db8::/32"}
+
     assert built["log group"] == [("/parkmesh/test/flow", 7)]
     assert built["flow log"] == sorted(set(built["subnet"]) - set(before["subnet"]))
 
@@ -117,7 +124,6 @@ def test_an_environment_in_an_existing_vpc_comes_and_goes_and_leaves_the_rest_as
         run = aws.play(NETWORK, *check, *inside(vpc))
         assert (run.status, run.changed) == (0, 0), run.output
 
-    ec2 = aws.client("ec2")
     (group,) = ec2.describe_security_groups(GroupNames=["parkmesh-test-app"])["SecurityGroups"]
     opened = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]
     ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=opened)
@@ -143,6 +149,9 @@ def test_an_environment_in_an_existing_vpc_comes_and_goes_and_leaves_the_rest_as
     without = inside(vpc, aws_network_flow_log_days=0)
     run = aws.play(NETWORK, *without)
     assert run.status == 0, run.output
+    # What was opened by hand is shut.
+    (group,) = ec2.describe_security_groups(GroupNames=["parkmesh-test-app"])["SecurityGroups"]
+    assert {rule["FromPort"] for rule in group["IpPermissions"]} == {8000}
     assert [state(aws)[kind] for kind in ("flow log", "log group")] == [[], []]
     assert state(aws)["role"] == before["role"]
 
