@@ -238,7 +238,8 @@ class Rollout:
             return [f"the agent didn't answer within {STARTED_S:g} s of its start"], []
         if begun.returncode:
             return [self._last_words(since) or last_line(begun)], []
-        endings, answered = self._endings(), started
+        # It has just answered: on a slow host the way here took a good part of ANSWER_S.
+        endings, answered = self._endings(), time.monotonic()
         while True:
             done = self._parkmesh(
                 release,
