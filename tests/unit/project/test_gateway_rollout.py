@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -137,6 +138,28 @@ def test_an_agent_that_keeps_ending_is_not_waited_for(host: Host) -> None:
     outcome = host.rollout.apply(3600, 10)
     assert outcome.reasons == ["the agent ended 2 times: OSError: no such port"]
     assert host.state() == (OLD, {"old"})
+
+
+def test_the_time_that_a_slow_host_takes_to_restart_is_no_silence(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    young = json.dumps({"well": False, "checks": {}, "faults": {"runs": "up for 2 of 10 s"}, "known": {}})
+    judged = iter([(1, young), (0, WELL)])
+    run = host.run
+
+    def slow(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+        nonlocal now
+        line = " ".join(str(part) for part in command)
+        if "systemctl restart" in line:
+            now += rollout.ANSWER_S + 1
+        elif "--before" in line:
+            now += 1
+            code, text = next(judged)
+            return subprocess.CompletedProcess(command, code, text, "")
+        return run(command)
+
+    host.rollout._run = slow
+    monkeypatch.setattr(rollout, "time", SimpleNamespace(monotonic=lambda: now, time=lambda: now))
+    assert host.rollout.apply(50, 10).result == "kept"
 
 
 def test_the_first_installation_has_nothing_to_go_back_to(host: Host) -> None:
