@@ -60,7 +60,7 @@ async def passes(client: httpx.AsyncClient, **wish: Any) -> Any:
 
 async def pulled(gateway: Gateway, version: int = 0, epoch: int = 0, name: str = "gateway-a") -> AccessList:
     async with gateway(name) as client:
-        query = f"version={version}&epoch={epoch}&features=rules,codes"
+        query = f"version={version}&epoch={epoch}&features=rules,codes,codes-2"
         answer = await client.get(f"/edge/v1/access-list?{query}")
     return msgspec.json.decode(answer.content, type=AccessList)
 
@@ -221,6 +221,29 @@ async def test_without_the_rule_nobody_has_a_code(
     assert (theirs.codes.key, theirs.codes.codes) == ("", [])
     async with gateway("gateway-a") as client:  # of the release before
         assert "codes" not in (await client.get("/edge/v1/access-list?version=0&epoch=0&features=rules")).json()
+
+
+async def test_gateways_that_know_the_first_form_of_codes_are_told_no_more(
+    using_codes: httpx.AsyncClient, ana: httpx.AsyncClient, gateway: Gateway, owner: Any
+) -> None:
+    former = await passes(ana)
+    assert (await using_codes.post(f"{CODE_KEY}/renew", headers=ANY)).status_code == 200
+    present = await passes(ana)
+    await rows(owner, "a", "UPDATE pass_code SET used = 'entry', used_at = now() WHERE community_id = $1")
+    async with gateway("gateway-a") as client:
+        first, second = [
+            (await client.get(f"/edge/v1/access-list?version=0&epoch=0&features=rules,{asked}")).json()["codes"]
+            for asked in ("codes", "codes,codes-2")
+        ]
+    # They refuse a list with members that they don't know, and so would let in whom the list before let in.
+    assert set(first) == {"key", "codes"}
+    assert [set(code) - {"status"} for code in first["codes"]] == [
+        {"visitor_pass", "number", "pin", "valid_from", "valid_until"}
+    ]
+    assert [code["visitor_pass"] for code in first["codes"]] == [present["id"]]
+    assert [code["visitor_pass"] for code in second["codes"]] == [former["id"], present["id"]]
+    assert [(code["used"], "used_at" in code) for code in second["codes"]] == [("entry", True)] * 2
+    assert len(second["former"]) == 1
 
 
 async def test_two_passes_never_have_one_pin(

@@ -26,6 +26,7 @@ from parkmesh.gateway.spool import Spool, SpoolError
 from parkmesh.gateway.trusted_clock import TrustedClock
 from parkmesh.protocol.edge import (
     FEATURE_CODES,
+    FEATURE_CODES_2,
     FEATURE_PRESENCE,
     FEATURE_RULES,
     AccessList,
@@ -354,7 +355,7 @@ class Sync:
         held, epoch = self._decider.list_version, self._decider.list_epoch
         if not self._decider.list_whole:
             held, epoch = 0, 0  # the answer is a full list
-        query = f"version={held}&epoch={epoch}&features={FEATURE_RULES},{FEATURE_CODES}"
+        query = f"version={held}&epoch={epoch}&features={FEATURE_RULES},{FEATURE_CODES},{FEATURE_CODES_2}"
         try:
             content = await self._call("access list", "GET", f"{server}/edge/v1/access-list?{query}")
             update = self._with_all_rules(content, msgspec.json.decode(content, type=AccessList))

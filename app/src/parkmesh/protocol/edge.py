@@ -19,7 +19,8 @@ own configuration.
 
 The feature ``codes`` asks for what a gateway needs to check the QR codes and PINs of visitor passes (``PassCodes``):
 all of it with each answer, since few passes are valid at once. Passages by a code have the reason ``by_code`` and as
-their credential ``pass-`` with the pass's id; servers of the release before show both as they are.
+their credential ``pass-`` with the pass's id; servers of the release before show both as they are. ``codes-2`` asks for
+what came later besides: which codes were used, and former keys with the codes that they signed.
 
 ``GET /edge/v1/stream?features=presence`` asks for presence as other gateways see it and people correct it (``Moved``),
 where the community's rules use presence: first all that is known, then the changes. Of two words on a plate the later
@@ -55,6 +56,7 @@ MAX_BATCH = 1000
 FEATURE_RULES = "rules"
 FEATURE_PRESENCE = "presence"
 FEATURE_CODES = "codes"
+FEATURE_CODES_2 = "codes-2"
 MAX_MOVES = 400
 GAP_SPOOL = "spool"
 """A broken spool was set aside; how many records it held isn't known."""

@@ -58,13 +58,14 @@ async def read(
     *,
     with_rules: bool = False,
     with_codes: bool = False,
+    with_codes_2: bool = False,
 ) -> AccessList:
     """Return the list for a gateway that holds version ``held`` (0: none) of ``epoch`` (None: it knows of no epochs).
 
     The connection is in a transaction that sees one state of the database. The list is full where the difference can't
     be told: the version belongs to another epoch, is ahead of the community's (a restored database), or so old that the
-    changes since are forgotten. ``with_rules`` and ``with_codes`` add what the features ``rules`` and ``codes``
-    ask for.
+    changes since are forgotten. ``with_rules``, ``with_codes`` and ``with_codes_2`` add what the features ``rules``,
+    ``codes`` and ``codes-2`` ask for.
     """
     now = await connection.fetchrow(
         "SELECT access_list_version, access_list_epoch, access_list_floor FROM community WHERE id = $1", community_id
@@ -83,7 +84,7 @@ async def read(
         epoch=0 if epoch is None else now["access_list_epoch"],
         rules=await gate_rules(connection, community_id) if with_rules else None,
         presence=await presence(connection, community_id, None if full else held) if with_rules else [],
-        codes=await codes(connection, community_id) if with_codes else None,
+        codes=await codes(connection, community_id, later=with_codes_2) if with_codes else None,
     )
 
 
@@ -98,12 +99,16 @@ async def gate_rules(connection: Connection, community_id: int) -> GateRules:
     return GateRules(**{name: getattr(found, name) for name in GateRules.__struct_fields__})
 
 
-async def codes(connection: Connection, community_id: int) -> PassCodes:
-    """Return what gateways need to check the codes of visitor passes; nothing where the community uses none."""
+async def codes(connection: Connection, community_id: int, *, later: bool) -> PassCodes:
+    """Return what gateways need to check the codes of visitor passes; nothing where the community uses none. Without
+    ``later`` it is what gateways of the first release with codes know: they refuse a list with more, and so would go on
+    with an old one. Codes of former keys open nothing there."""
     present = await connection.fetchrow(_KEY, community_id)
     if present is None:
         return PassCodes()
     rows: Sequence[Any] = await connection.fetch(_CODES, community_id)
+    if not later:
+        rows = [row for row in rows if row["key"] == present["number"]]
     signed = {row["key"] for row in rows} - {present["number"]}
     former: Sequence[Any] = await connection.fetch(_FORMER, community_id, sorted(signed)) if signed else []
     return PassCodes(
@@ -116,8 +121,8 @@ async def codes(connection: Connection, community_id: int) -> PassCodes:
                 valid_from=_moment(row["starts_at"]),
                 valid_until=_moment(row["ends_at"]),
                 status="active" if row["valid"] else "revoked",
-                used=row["used"],
-                used_at=_millis(row["used_at"]) or 0,
+                used=row["used"] if later else None,
+                used_at=(_millis(row["used_at"]) or 0) if later else 0,
                 key=0 if row["key"] == present["number"] else row["key"],
             )
             for row in rows

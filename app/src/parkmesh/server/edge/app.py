@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from parkmesh.protocol.edge import (
     FEATURE_CODES,
+    FEATURE_CODES_2,
     FEATURE_PRESENCE,
     FEATURE_RULES,
     MAX_MOVES,
@@ -183,7 +184,6 @@ def _asked(request: Request, feature: str) -> bool:
 async def get_access_list(request: Request) -> Response:
     token = token_of(request)
     held, epoch = _number(request, "version") or 0, _number(request, "epoch")
-    with_rules, with_codes = _asked(request, FEATURE_RULES), _asked(request, FEATURE_CODES)
     pool = request.app.state.pool
     async with (
         database.acquired(pool) as connection,
@@ -191,7 +191,13 @@ async def get_access_list(request: Request) -> Response:
     ):
         community_id, _ = await _enter(connection, token)
         answer = await access_list.read(
-            connection, community_id, held, epoch, with_rules=with_rules, with_codes=with_codes
+            connection,
+            community_id,
+            held,
+            epoch,
+            with_rules=_asked(request, FEATURE_RULES),
+            with_codes=_asked(request, FEATURE_CODES),
+            with_codes_2=_asked(request, FEATURE_CODES_2),
         )
     return _json(answer)
 
