@@ -8,7 +8,7 @@ from parkmesh.server.reservations import pass_codes
 from parkmesh.server.reservations.pass_codes import CodeKey
 from parkmesh.server.web import preconditions
 from parkmesh.server.web.answers import answers
-from parkmesh.server.web.api.caller import SignedIn, Staff
+from parkmesh.server.web.api.caller import PersonStaff, SignedIn, Staff
 
 in_community = APIRouter(tags=["visitor passes"])
 
@@ -30,7 +30,7 @@ async def get_code_key(request: Request, response: Response, member: Staff) -> C
 
 
 @in_community.post("/code-key/renew", **preconditions.changing(403, 409))
-async def renew_code_key(request: Request, response: Response, principal: SignedIn, member: Staff) -> CodeKey:
+async def renew_code_key(request: Request, response: Response, principal: SignedIn, member: PersonStaff) -> CodeKey:
     """Make a new key for visitors' QR codes. Codes that visitors have already open until their visitor passes are over.
     409 while codes of 3 former keys are valid."""
     async with database.in_community(request.app.state.pool, member.community_id) as connection:
