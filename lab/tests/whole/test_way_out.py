@@ -18,6 +18,7 @@ import yaml
 
 from .conftest import FIRST, ROOT, RunningLab, eventually, run
 
+EGRESS = ROOT / "roles/aws_egress/vars/main.yml"
 SLOTS = "way-out-slots"
 ZONES = "ab"
 # Every 50 ms a packet to each target, and an answer to each packet; each that comes is a line in the log.
@@ -151,6 +152,11 @@ def network(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         BillingMode="PAY_PER_REQUEST",
     )
     iam.create_role(RoleName="nat", AssumeRolePolicyDocument="{}")
+    # The actions of role aws_egress, for parts that have no tags of an environment.
+    statements = yaml.safe_load(EGRESS.read_text())["__aws_egress_policy"]["Statement"]
+    actions = [action for statement in statements for action in statement["Action"]]
+    allowed = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": actions, "Resource": "*"}}
+    iam.put_role_policy(RoleName="nat", PolicyName="nat", PolicyDocument=json.dumps(allowed))
     iam.create_instance_profile(InstanceProfileName="nat")
     iam.add_role_to_instance_profile(InstanceProfileName="nat", RoleName="nat")
     eventually(lambda: lab.running(builder), "the builder's container")
