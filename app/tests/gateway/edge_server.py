@@ -62,7 +62,7 @@ class EdgeServer:
         self.release_reports: list[Report] = []
         self.clock_ahead_ms = 0
         self.fault: Callable[[str], Response | None] = lambda _: None
-        self.refused_plate: str | None = None
+        self.refuses: Callable[[list[Event]], bool] = lambda _: False
         self.streams_opened = 0
         self.stream_features: list[str] = []
         self._stored: dict[tuple[int, int], Event] = {}
@@ -116,7 +116,7 @@ class EdgeServer:
         batch = msgspec.json.decode(await request.body(), type=EventBatch)
         if refusal := self._refuse(request):
             return refusal
-        if any(isinstance(event, Passage) and event.plate == self.refused_plate for event in batch.events):
+        if self.refuses(batch.events):
             return Response(status_code=422)
         sequence = [event.seq for event in batch.events]
         assert sequence == list(range(sequence[0], sequence[0] + len(sequence))), "seq has gaps within a batch"
