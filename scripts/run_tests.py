@@ -13,7 +13,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,6 +84,10 @@ PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
 TWO_WORKERS = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 
 
+# ansible-lint is one process for minutes, and so is what drives the browser: each leaves the other a processor.
+SIDE_BY_SIDE = ("lint", "browser")
+
+
 def stages() -> dict[str, list[Step]]:
     """The stages in the order they run: what fails fastest comes first, what needs containers last."""
     return {
@@ -113,12 +117,13 @@ def stages() -> dict[str, list[Step]]:
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
             Step("reference", ["python", "scripts/reference.py", "--check"]),
         ],
+        "browser": [pytest("browser", "app/tests/server/browser")],
         "unit": [
             pytest("unit", *TWO_WORKERS, "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
-            # A file's tests share what is costly to make. Browsers want the machine for themselves.
+            # A file's tests share what is costly to make.
             pytest("app", *TWO_WORKERS, "app/tests", "--ignore=app/tests/server/browser"),
-            pytest("browser", "app/tests/server/browser"),
-            pytest("lab-zerotier", "lab/tests/zerotier"),
+            # Its daemons wait for each other most of the time.
+            replace(pytest("lab-zerotier", "lab/tests/zerotier"), lane=1),
         ],
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
         "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
@@ -220,17 +225,29 @@ def run(step: Step, held: bool = False) -> Tally:
     return tally
 
 
-def run_stage(steps: Sequence[Step]) -> Stage:
-    """Run a stage's lanes side by side. Where there are several, a step's output is shown when it has ended."""
+def run_stage(steps: Sequence[Step], held: bool = False) -> Stage:
+    """Run a stage's lanes side by side. Where there are several, or ``held``, outputs are shown in one piece each."""
     lanes = [[step for step in steps if step.lane == lane] for lane in sorted({step.lane for step in steps})]
 
     def run_lane(lane: Sequence[Step]) -> list[tuple[str, Tally]]:
-        return [(step.name, run(step, held=len(lanes) > 1)) for step in lane]
+        return [(step.name, run(step, held=held or len(lanes) > 1)) for step in lane]
 
     started = time.monotonic()
     with ThreadPoolExecutor(len(lanes)) as pool:
         ran = [each for lane in pool.map(run_lane, lanes) for each in lane]
     return Stage(ran, time.monotonic() - started)
+
+
+def run_stages(wanted: Mapping[str, Sequence[Step]]) -> dict[str, Stage]:
+    """Run stages one after the other, but those of SIDE_BY_SIDE together, in the place of the first of them."""
+    results: dict[str, Stage] = {}
+    for name in wanted:
+        group = [other for other in SIDE_BY_SIDE if other in wanted] if name in SIDE_BY_SIDE else [name]
+        if name not in results:
+            with ThreadPoolExecutor(len(group)) as pool:
+                ran = pool.map(lambda each: run_stage(wanted[each], held=len(group) > 1), group)  # noqa: B023 - run here
+                results.update(zip(group, ran, strict=True))
+    return results
 
 
 def summarise(tallies: Iterable[Tally]) -> int:
@@ -249,13 +266,13 @@ def summarise(tallies: Iterable[Tally]) -> int:
     return 1 if failed or not passed else 0
 
 
-def times(results: Mapping[str, Stage]) -> list[str]:
-    """Return a line per stage with the seconds that it and its steps took, and a last one for all of them."""
+def times(results: Mapping[str, Stage], seconds: float) -> list[str]:
+    """Return a line per stage with the seconds that it and its steps took, and a last one with those of the run."""
     lines = []
     for name, stage in results.items():
         parts = ", ".join(f"{step} {tally.seconds:.0f}" for step, tally in stage.steps)
         lines.append(f"{name:10} {stage.seconds:6.0f} s  ({parts})")
-    return [*lines, f"{'all':10} {sum(stage.seconds for stage in results.values()):6.0f} s"]
+    return [*lines, f"{'all':10} {seconds:6.0f} s"]
 
 
 def main() -> None:
@@ -268,9 +285,10 @@ def main() -> None:
     if unknown:
         parser.error(f"no such stage: {', '.join(unknown)}; there are {', '.join(every)}")
     RESULTS.mkdir(exist_ok=True)
-    results = {name: run_stage(every[name]) for name in wanted}
+    started = time.monotonic()
+    results = run_stages({name: steps for name, steps in every.items() if name in wanted})
     print()
-    for line in times(results):
+    for line in times(results, time.monotonic() - started):
         print(line)
     sys.exit(summarise(tally for stage in results.values() for _, tally in stage.steps))
 

@@ -106,20 +106,41 @@ def test_each_stage_and_all_of_them_say_their_time(runner: ModuleType) -> None:
         "lint": runner.Stage(lint, 30.2),
         "lab": runner.Stage([("molecule", runner.Tally(passed=1, seconds=600))], 600),
     }
-    lines = [" ".join(line.split()) for line in runner.times(results)]
-    assert lines == ["lint 30 s (ruff 2, mypy 30)", "lab 600 s (molecule 600)", "all 630 s"]
+    lines = [" ".join(line.split()) for line in runner.times(results, 625)]
+    assert lines == ["lint 30 s (ruff 2, mypy 30)", "lab 600 s (molecule 600)", "all 625 s"]
+
+
+# Each of two waits until the other has begun.
+WAIT = "touch {}; echo begun; n=0; until [ -e {} ] || [ $n = 600 ]; do sleep 0.1; n=$((n+1)); done; [ $n != 600 ]"
+
+
+def test_some_stages_run_side_by_side_and_the_others_in_their_order(
+    runner: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(runner, "SIDE_BY_SIDE", ("one", "three"))
+    one, three = tmp_path / "one", tmp_path / "three"
+    stages = {
+        "one": [runner.Step("first", ["sh", "-c", WAIT.format(one, three)])],
+        "two": [runner.Step("second", ["test", "-e", str(three)])],
+        "three": [runner.Step("third", ["sh", "-c", WAIT.format(three, one)])],
+    }
+    results = runner.run_stages(stages)
+    assert [(name, stage.steps[0][1].failed) for name, stage in results.items()] == [
+        ("one", 0),
+        ("three", 0),
+        ("two", 0),
+    ]
+    assert "=== third\nbegun\n=== third: ok in " in capfd.readouterr().out
 
 
 def test_lanes_run_side_by_side_and_each_step_shows_its_output_in_one_piece(
     runner: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    # Each waits until the other has begun.
-    wait = "touch {}; echo begun; n=0; until [ -e {} ] || [ $n = 600 ]; do sleep 0.1; n=$((n+1)); done; [ $n != 600 ]"
     one, two = tmp_path / "one", tmp_path / "two"
     stage = runner.run_stage(
         [
-            runner.Step("one", ["sh", "-c", wait.format(one, two)]),
-            runner.Step("two", ["sh", "-c", wait.format(two, one)], lane=1),
+            runner.Step("one", ["sh", "-c", WAIT.format(one, two)]),
+            runner.Step("two", ["sh", "-c", WAIT.format(two, one)], lane=1),
             runner.Step("three", ["false"]),
         ]
     )
