@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from conftest import STATE, Lab, eventually
 from playwright.sync_api import Page, expect
+from running_lab import STATE, Lab, eventually
 
 RESIDENT, UNKNOWN = "1234BCD", "7777ZZZ"
 

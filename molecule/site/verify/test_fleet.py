@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import GROUP, STATE, Lab, connects, eventually, overlay_address
+from running_lab import GROUP, STATE, Lab, connects, eventually, overlay_address
 
 SLOTS = [f"10.242.0.{number}" for number in range(11, 17)]
 

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 import requests
-from conftest import ROOT, STATE, Lab, eventually
 from playwright.sync_api import Browser, expect
+from running_lab import ROOT, STATE, Lab, eventually
 
 from lab.mail import box
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import GROUP, Lab, connects, eventually, overlay_address
+from running_lab import GROUP, Lab, connects, eventually, overlay_address
 
 STRANGER = "bbbbbbbb01"
 

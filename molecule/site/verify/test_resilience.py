@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import GROUP, Lab, eventually
 from playwright.sync_api import Page
+from running_lab import GROUP, Lab, eventually
 
 
 def passages(desk: Page, lab: Lab, plate: str) -> int:
