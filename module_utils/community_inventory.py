@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from module_utils import community_file
+    from module_utils import community_spec as spec
 else:
     from ansible.module_utils import community_file
+    from ansible.module_utils import community_spec as spec
 
 _PORT: Final = 8100
 _TLS_PORT: Final = 8143
@@ -125,7 +127,10 @@ def cameras(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
-    """The site file of a simulator that stands in for all devices (docs/lab.md); ``address`` is the gateway's."""
+    """The site file of a simulator that stands in for the devices (docs/lab.md); ``address`` is the gateway's.
+
+    It has no relay or sensor of a kind that can't be simulated, and no relay's password: a simulated one asks for none.
+    """
     port = data["gateway"].get("variables", {}).get("parking_gateway_port", _PORT)
     topics = {recorder["name"]: recorder["topic"] for recorder in data.get("recorders", []) if "topic" in recorder}
     of_recorder = ("secret_path", "login", "tls")
@@ -145,16 +150,26 @@ def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
         "gateway": f"http://{address}:{port}",
         **(secure if tls.get("parking_gateway_tls") else {}),
         "broker": {"host": address, "port": _BROKER_PORT},
-        "relays": [
-            {"name": gate["name"], "port": _port(gate["relay"]["url"]), "listen": "0.0.0.0"}  # noqa: S104
-            for gate in data["gates"]
-            if "relay" in gate
-        ],
+        "relays": [_simulated_relay(gate) for gate in data["gates"] if _relay_kind(gate) in spec.SIMULATED_RELAYS],
         "cameras": simulated,
-        "sensors": list(data.get("sensors", [])),
+        "sensors": [
+            _only(sensor, ("dev_eui", "kind", "space"))
+            for sensor in data.get("sensors", [])
+            if sensor["kind"] in spec.SIMULATED_SENSORS and "dev_eui" in sensor
+        ],
         "counters": list(data.get("counters", [])),
         "readers": [reader for reader in data.get("readers", []) if "device" not in reader],
     }
+
+
+def _relay_kind(gate: Mapping[str, Any]) -> str | None:
+    kind: str | None = gate["relay"].get("kind", "shelly_gen2") if "relay" in gate else None
+    return kind
+
+
+def _simulated_relay(gate: Mapping[str, Any]) -> dict[str, Any]:
+    every = "0.0.0.0"  # noqa: S104 - the gateway is another host
+    return {"name": gate["name"], "kind": _relay_kind(gate), "port": _port(gate["relay"]["url"]), "listen": every}
 
 
 def _port(url: str) -> int:

@@ -78,6 +78,9 @@ RELAY_KINDS: Final = (
     "gpio",
     "http",
 )
+SIMULATED_RELAYS: Final = ("shelly_gen2", "shelly_gen1", "tasmota", "esphome", "hikvision_gate", "http")
+"""Those that ``parkmesh simulate`` can stand in for: the others are wires."""
+
 SENSOR_KINDS: Final = (
     "bosch_tps110",
     "nwave_nps405",
@@ -87,6 +90,9 @@ SENSOR_KINDS: Final = (
     "pni_placepod",
     "mapped",
 )
+
+SIMULATED_SENSORS: Final = tuple(kind for kind in SENSOR_KINDS if kind != "mapped")
+"""Those whose payloads ``parkmesh simulate`` knows: a mapped one says what its installer chose."""
 
 _CAMERA_KIND: Final = {"type": "str", "choices": CAMERA_KINDS, "description": "The format of its messages."}
 _DIRECTION: Final = {"type": "str", "choices": ("entry", "exit")}

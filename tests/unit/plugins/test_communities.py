@@ -20,7 +20,8 @@ from ansible.module_utils import community_new, community_trial
 from ansible.module_utils import community_spec as spec
 from parkmesh.domain.community_rules import RULES
 from parkmesh.gateway import config, counters, gates, sensors
-from parkmesh.simulator.site import Site
+from parkmesh.simulator.lorawan import SimulatedSensor
+from parkmesh.simulator.site import SimulatedRelay, Site
 
 from .conftest import ROOT, load
 
@@ -229,6 +230,38 @@ def test_what_follows_from_a_file_is_what_gateway_and_simulator_take() -> None:
     assert (site.gateway, site.relays[0].port) == ("http://192.0.2.20:8111", 8201)
     assert site.cameras[1].secret_path == "only-this-recorder"
     assert made.handover["hillside"]["site"]["gateway"] == "http://127.0.0.1:8111"
+
+
+WIRED = {
+    "gpio": "{kind: gpio, chip: /dev/gpiochip0, switch: 17}",
+    "modbus_tcp": '{kind: modbus_tcp, url: "modbus://192.0.2.31", switch: 0}',
+    "waveshare_modbus": '{kind: waveshare_modbus, url: "modbus://192.0.2.31", switch: 0}',
+}
+
+
+@pytest.mark.parametrize("kind", spec.RELAY_KINDS)
+def test_a_simulator_speaks_as_the_relay_does_or_has_none(kind: str) -> None:
+    url = '{url: "http://192.0.2.31:8201"}'
+    text = FULL.replace(url, WIRED.get(kind, f'{{kind: {kind}, url: "http://192.0.2.31:8201", user: a, password: b}}'))
+    assert text != FULL
+    _, simulator = transform.make([read(text)]).hosts
+    site = msgspec.convert(simulator.variables["parking_simulator_site"], type=Site)
+    assert [relay.kind for relay in site.relays] == ([] if kind in WIRED else [kind])
+
+
+def test_a_simulator_has_the_sensors_that_it_knows() -> None:
+    others = """  - {topic: spaces/2, kind: mapped, space: p-1, mapping: {}}
+  - {dev_eui: "0004a30b001c0531", kind: nwave_nps405, space: p-1, silence_s: 7200}
+counters:
+"""
+    _, simulator = transform.make([read(FULL.replace("counters:\n", others))]).hosts
+    site = msgspec.convert(simulator.variables["parking_simulator_site"], type=Site)
+    assert [sensor.dev_eui for sensor in site.sensors] == ["0004a30b001c0530", "0004a30b001c0531"]
+
+
+def test_what_is_simulated_is_what_the_simulator_knows() -> None:
+    assert set(spec.RELAY_KINDS) - set(WIRED) == set(spec.SIMULATED_RELAYS) == set(get_args(SimulatedRelay))
+    assert set(spec.SIMULATED_SENSORS) == set(get_args(SimulatedSensor))
 
 
 def test_the_application_takes_its_description() -> None:
