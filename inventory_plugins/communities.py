@@ -29,6 +29,8 @@ options:
       - C(ansible.cfg) makes Ansible ignore folders named V(communities), which it would take for inventories.
     type: str
     default: communities
+    env:
+      - name: PARKMESH_COMMUNITIES
 """
 
 EXAMPLES = r"""
