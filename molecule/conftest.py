@@ -24,8 +24,9 @@ NOISE = re.compile(
     r"|/etc/systemd/system/(sshd|chronyd|multi-user\.target\.wants/(ssh|chrony))\.service$"
 )
 SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
-# In this order: the scenario's own, what removes the role, and what needs a host without it.
-ORDER = (re.compile(r"/steps/absent/"), re.compile(r"/test_afterwards\.py$"))
+# In this order: the scenario's own, what removes the role, and what needs a host without it; in a whole lab what comes
+# after the first day.
+ORDER = tuple(map(re.compile, (r"/steps/absent/", r"/test_afterwards\.py$", r"/fleet/verify/", r"/onboarding/verify/")))
 
 
 # For what comes soon; it ends a test that would wait for ever, on a machine however loaded.

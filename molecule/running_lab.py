@@ -88,17 +88,17 @@ class Lab:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
-    def play(self, playbook: str, **extra: object) -> str:
-        """Run a playbook on the lab's inventory and return what it printed."""
+    def play(self, playbook: str, project: Path = ROOT, **extra: object) -> str:
+        """Run a playbook, of another checkout of the project if one is given, and return what it printed."""
         done = subprocess.run(
             [
                 "ansible-playbook",
-                *("-i", str(ROOT / "inventory" / "lab"), "-i", str(ROOT / "molecule" / "site" / "inventory")),
-                str(ROOT / "playbooks" / f"{playbook}.yml"),
+                *("-i", str(project / "inventory" / "lab"), "-i", str(project / "molecule" / "site" / "inventory")),
+                str(project / "playbooks" / f"{playbook}.yml"),
                 *(argument for name, value in extra.items() for argument in ("-e", f"{name}={value}")),
             ],
-            cwd=ROOT,
-            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            cwd=project,
+            env={**os.environ, "ANSIBLE_CONFIG": str(project / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
             capture_output=True,
             text=True,
             check=False,

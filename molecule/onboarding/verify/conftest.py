@@ -1,0 +1,5 @@
+"""Fixtures of the running lab."""
+
+from running_lab import browser, desk, host, lab
+
+__all__ = ["browser", "desk", "host", "lab"]
