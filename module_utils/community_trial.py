@@ -33,7 +33,8 @@ def _car(camera: Record, plate: str, expect: str) -> dict[str, Any]:
 def results(
     driven: Sequence[Record], passages: Sequence[Record], errors: Sequence[str], health: Record
 ) -> list[dict[str, Any]]:
-    """What came of each car and of each check of the gateway's health: ``what``, ``well`` and ``found`` in words.
+    """What came of each car and of each check of the gateway's health: ``what``, ``well`` and ``found`` in words, and
+    beside them, for other languages, what the words are made of: camera, gate, direction and expect, or check.
 
     ``errors`` are what sending each car's message said; ``passages`` are those that the application stored, the latest
     of each plate in each direction.
@@ -43,11 +44,11 @@ def results(
         passage = next((one for one in passages if _same(one, car)), None)
         well, words = _judge(car, passage, error)
         known = "A car on the list" if car["expect"] == "granted" else "A car that nobody knows"
-        found.append(
-            {"what": f"{known} at {car['camera']} ({car['gate']}, {car['direction']})", "well": well, "found": words}
-        )
+        place = {key: car[key] for key in ("camera", "gate", "direction", "expect")}
+        what = f"{known} at {car['camera']} ({car['gate']}, {car['direction']})"
+        found.append({"what": what, "well": well, "found": words, **place})
     for check, fault in health.get("checks", {}).items():
-        found.append({"what": f"Gateway: {check}", "well": fault is None, "found": fault or "well"})
+        found.append({"what": f"Gateway: {check}", "well": fault is None, "found": fault or "well", "check": check})
     return found
 
 
@@ -61,7 +62,7 @@ def _judge(car: Record, passage: Record | None, error: str) -> tuple[bool, str]:
     if passage["decision"] != car["expect"]:
         return False, f"{passage['decision']} ({passage['reason']})"
     if car["expect"] == "denied":
-        return True, f"the gate stayed shut ({passage['reason']})"
+        return True, "the gate stayed shut"
     if not passage["opened"]:
         return False, "let in, but the relay didn't confirm: look at its wiring and its address"
     return True, "the barrier opened, and the application has the passage"
