@@ -47,7 +47,7 @@ T = TypeVar("T")
 log = logging.getLogger("parkmesh.gateway")
 
 _DISK_RETRY_S = 1.0
-_GIVE_WAY_S, _LOOK_S = 0.03, 0.002
+_GIVE_WAY_S, _LOOK_S = 0.1, 0.002
 """For how long what isn't urgent waits for a read, which a relay that doesn't answer can keep in hand for seconds."""
 _TRAFFIC_S = 2.0
 _CODES = "codes"
@@ -181,8 +181,11 @@ class Decider:
             await asyncio.sleep(_LOOK_S)
 
     def _has_read_in_hand(self) -> bool:
+        """Tell whether a read is on its way to a relay; one that is longer on it waits for a relay that is silent."""
+        since = time.monotonic() - _GIVE_WAY_S
         return self._arriving > 0 or any(
-            gate.busy_since is not None or not gate.queue.empty() for gate in self._gates.values()
+            gate.busy_since > since if gate.busy_since is not None else not gate.queue.empty()
+            for gate in self._gates.values()
         )
 
     # what comes in

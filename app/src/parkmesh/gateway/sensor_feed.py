@@ -126,6 +126,7 @@ class SensorFeed:
         if topic in self._recorders:
             await self._take_read(topic, payload)
             return
+        await self._decider.give_way()
         if topic in self._counted:
             await self._count(topic, payload)
             return

@@ -47,6 +47,8 @@ log = logging.getLogger("parkmesh.gateway")
 BATCH = 500
 BATCH_BESIDE_CARS = 100
 """Records of a batch while cars come: what the disk's thread does with one, a read waits for."""
+TOGETHER_S = 0.1
+"""Seconds that records wait for others after all were sent: a request costs what sixty records do."""
 TIMEOUT = httpx.Timeout(15.0, connect=3.0)
 STREAM_SILENCE_S = 45.0
 """A stream without even a ping for this long is dead."""
@@ -144,7 +146,7 @@ class Sync:
         self._list_wanted.set()
         async with asyncio.TaskGroup() as loops:
             for name, step in (
-                ("events", self._push),
+                ("events", self._push_together),
                 ("access list", self._pull),
                 ("stream", self._listen),
                 ("heartbeat", self._send_heartbeat),
@@ -195,7 +197,7 @@ class Sync:
         if answer.status_code != 204:
             raise ValueError(f"{url}: HTTP {answer.status_code}")
 
-    async def _forever(self, what: str, step: Callable[[str], Awaitable[None]]) -> None:
+    async def _forever(self, what: str, step: Callable[[str], Awaitable[object]]) -> None:
         """Repeat a step; after a failure go on with the next server, after a round of failures wait first."""
         backoff, failed, asked_s, told = Backoff(), 0, None, set[str]()
         while True:
@@ -249,19 +251,24 @@ class Sync:
                 f"HTTP {response.status_code}", retry_after_s(response.headers.get("Retry-After"), time.time())
             )
 
-    async def _push(self, server: str) -> None:
-        """Send one batch, or wait until there is something to send."""
+    async def _push_together(self, server: str) -> None:
+        """Send one batch; if that was all, let more records come before the next one."""
+        if await self._push(server):
+            await asyncio.sleep(TOGETHER_S)
+
+    async def _push(self, server: str) -> bool:
+        """Send one batch and tell whether it had all there was, or wait until there is something to send."""
         self._more_events.clear()
         await self._decider.give_way()
         size = BATCH_BESIDE_CARS if self._decider.has_traffic() else BATCH
         records = await self._decider.on_disk(lambda: self._spool.batch(size, self._clock()))
         if not records:
             await self._more_events.wait()
-            return
+            return False
         while True:
             try:
                 await self._send(server, records)
-                return
+                return len(records) < size
             except _Failed as failure:
                 if failure.conflict is not None:
                     await self._start_over(failure.conflict, records)
@@ -269,7 +276,7 @@ class Sync:
                     raise
                 if len(records) == 1:
                     await self._pass_by(server, records, str(failure))
-                    return
+                    return False
             # One record that a server can't take must not keep back all behind it: find it.
             records = records[: len(records) // 2]
 
