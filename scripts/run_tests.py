@@ -13,7 +13,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -84,8 +84,8 @@ PLAYBOOKS = "tests/unit/plugins/test_playbook_overlay.py"
 TWO_WORKERS = ("--numprocesses=2", "--dist=loadfile", "--no-loadscope-reorder")
 
 
-# ansible-lint is one process for minutes, and so is what drives the browser: each leaves the other a processor.
-SIDE_BY_SIDE = ("lint", "browser")
+# ansible-lint is one process for minutes, and ZeroTier's daemons wait for each other most of the time.
+SIDE_BY_SIDE = ("lint", "zerotier")
 
 
 def stages() -> dict[str, list[Step]]:
@@ -117,20 +117,19 @@ def stages() -> dict[str, list[Step]]:
             Step("shellcheck", ["shellcheck", *shell_scripts()]),
             Step("reference", ["python", "scripts/reference.py", "--check"]),
         ],
-        "browser": [pytest("browser", "app/tests/server/browser")],
+        "zerotier": [pytest("lab-zerotier", "lab/tests/zerotier")],
         "unit": [
             pytest("unit", *TWO_WORKERS, "tests/unit", "lab/tests/unit", f"--ignore={PLAYBOOKS}"),
             # A file's tests share what is costly to make.
             pytest("app", *TWO_WORKERS, "app/tests", "--ignore=app/tests/server/browser"),
-            # Its daemons wait for each other most of the time.
-            replace(pytest("lab-zerotier", "lab/tests/zerotier"), lane=1),
+            # A browser is many processes, and fills the machine by itself.
+            pytest("browser", "app/tests/server/browser"),
         ],
         # Each file has servers of its own, and a playbook waits for one process at a time: two files run side by side.
         "emulator": [pytest("emulator", *TWO_WORKERS, PLAYBOOKS, "tests/emulator", "tests/awx")],
         "lab": [
             # Labs of different names share nothing but the base image, which is built under a lock. They wait a lot, so
-            # that the lanes together still leave the machine time. The system's own scenario is as long as the labs and
-            # the roles' scenarios, two at a time, are together.
+            # that the lanes together still leave the machine time. The system's own scenario is the longest of all.
             pytest("lab", *TWO_WORKERS, "lab/tests/whole"),
             Step(
                 "scenarios",
