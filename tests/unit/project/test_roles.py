@@ -124,7 +124,8 @@ def test_an_input_that_is_not_turned_is_found() -> None:
 
 def test_the_documentation_says_what_tests_each_role() -> None:
     text = (ROOT / "docs" / "contributing.md").read_text()
-    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", text.partition("What tests a role:")[2], re.MULTILINE)
+    of_roles, _, of_whole_lab = text.partition("What tests a role:")[2].partition("have the whole system in a lab")
+    rows = re.findall(r"^\| (`[^|]+) \| ([^|]+) \|", of_roles, re.MULTILINE)
     named = {role: where for roles, where in rows for role in re.findall(r"`(\w+)`", roles)}
     assert sorted(named) == [role.name for role in ROLES]
     for role, where in named.items():
@@ -132,6 +133,9 @@ def test_the_documentation_says_what_tests_each_role() -> None:
             assert (ROOT / "molecule" / scenario / "molecule.yml").exists(), role
         for path in re.findall(r"`(\w+/[\w/.]+)`", where):
             assert (ROOT / path).exists(), role
+    whole = re.findall(r"^\| `(\w+)` \|", of_whole_lab, re.MULTILINE)
+    there = {path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")}
+    assert set(whole) == there - {role.name for role in ROLES}
 
 
 def restarting_tasks(tasks: list[dict[str, Any]]) -> list[str]:
