@@ -68,7 +68,7 @@ lint: venv ## Run the linters
 bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
 
-drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, boot and kill servers, kill playbooks, lose a zone of a lab (root), in some hours; SEED=<number> does the same again
+drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, run it as on ARM, boot and kill servers, kill playbooks, lose a zone of a lab (root), in some hours; SEED=<number> does the same again
 	@cd app/tests/gateway && export PYTHONPATH="$(CURDIR)/app/src" && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
@@ -81,6 +81,7 @@ drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, boo
 	@export PARKMESH_LAB=drills LAB_EGRESS=nat_instance; \
 	  scripts/demo && .venv/bin/python -m lab.drills.zone_lost $(if $(SEED),--seed $(SEED)); \
 	  code=$$?; $(LAB) down; exit $$code
+	@cd app/tests/gateway && PYTHONPATH="$(CURDIR)/app/src" "$(CURDIR)/.venv/bin/python" arm64.py
 
 clean: ## Remove the lab, the venv and every cache of this clone
 	@[ ! -x .venv/bin/python ] || $(LAB) down --all
