@@ -985,6 +985,28 @@ async def test_what_is_not_urgent_gives_way_to_a_read_but_not_for_ever(
         answered.set()
 
 
+async def test_a_silent_relay_keeps_nothing_back_for_longer_than_one_wait(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commanded, answered = asyncio.Event(), asyncio.Event()
+
+    async def pulse(_: Relay) -> None:
+        commanded.set()
+        await answered.wait()
+
+    world.pulse = pulse
+    async with world.gateway() as decider:
+        await post(decider, world.shot("1234BCD"))
+        await commanded.wait()
+        await post(decider, world.shot("5678FGH"))  # waits behind it
+        monkeypatch.setattr("parkmesh.gateway.decider._GIVE_WAY_S", 1e9)
+        assert decider._has_read_in_hand()
+        monkeypatch.setattr("parkmesh.gateway.decider._GIVE_WAY_S", 0.01)
+        await asyncio.sleep(0.02)
+        assert not decider._has_read_in_hand(), "each of 200 messages would wait anew"
+        answered.set()
+
+
 async def test_poison_is_kept_for_a_person_and_not_retried(world: World) -> None:
     spool = world.spool()
     async with world.gateway(spool) as decider:
