@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiomqtt
 import msgspec
 import pytest
 from edge_server import TOKEN, EdgeServer
@@ -30,6 +31,22 @@ needs_broker = pytest.mark.skipif(
 
 async def no_pulse(_: Relay) -> None:
     raise AssertionError("there is no gate")
+
+
+def with_sensors(sensors: list[dict[str, object]], **more: object) -> Config:
+    return msgspec.convert(
+        {
+            "name": "gateway-a",
+            "community": "a",
+            "spool": "spool.db",
+            "token_file": "token",
+            "servers": ["http://127.0.0.1:1"],
+            "mqtt": {},
+            "sensors": sensors,
+            **more,
+        },
+        type=Config,
+    )
 
 
 class Broker:
@@ -160,26 +177,17 @@ def test_vehicles_are_counted_also_over_a_restart(site: GatewaySite, server: Edg
 async def test_what_sensors_say_of_themselves_and_those_that_have_no_network(tmp_path: Path) -> None:
     now = [1_700_000_000_000]
     words = {"state": "occupancy", "occupied": ["true"], "free": ["false"], "battery_percent": "battery"}
-    config = msgspec.convert(
-        {
-            "name": "gateway-a",
-            "community": "a",
-            "spool": "spool.db",
-            "token_file": "token",
-            "servers": ["http://127.0.0.1:1"],
-            "mqtt": {},
-            "sensors": [
-                {
-                    "dev_eui": "24E124713A000001",
-                    "kind": "milesight_em400_mud",
-                    "space": "a-01",
-                    "occupied_below_mm": 1000,
-                    "silence_s": 3600,
-                },
-                {"topic": "zigbee/a-02", "kind": "mapped", "space": "a-02", "mapping": words},
-            ],
-        },
-        type=Config,
+    config = with_sensors(
+        [
+            {
+                "dev_eui": "24E124713A000001",
+                "kind": "milesight_em400_mud",
+                "space": "a-01",
+                "occupied_below_mm": 1000,
+                "silence_s": 3600,
+            },
+            {"topic": "zigbee/a-02", "kind": "mapped", "space": "a-02", "mapping": words},
+        ]
     )
     spool = Spool(tmp_path / "spool.db", now=now[0])
     decider = Decider(config, spool, no_pulse, clock=lambda: now[0])
@@ -209,22 +217,58 @@ async def test_what_sensors_say_of_themselves_and_those_that_have_no_network(tmp
     ]
 
 
+async def test_messages_that_come_together_go_to_the_disk_in_one_step(tmp_path: Path) -> None:
+    sensors = [
+        {"dev_eui": f"010101010101010{number}", "kind": "bosch_tps110", "space": f"a-0{number}"} for number in (1, 2)
+    ]
+    config = with_sensors(sensors)
+    spool = Spool(tmp_path / "spool.db", now=1_700_000_000_000)
+    decider = Decider(config, spool, no_pulse, clock=lambda: 1_700_000_000_000)
+    told: list[int] = []
+    feed = SensorFeed(config, spool, decider, clock=lambda: 1_700_000_000_000, appended=lambda: told.append(1))
+    steps: list[str] = []
+    spool._db.set_trace_callback(lambda text: steps.append(text) if text == "COMMIT" else None)
+
+    def uplink(number: int, data: str, once: str) -> tuple[str, bytes]:
+        heard = {
+            "deduplicationId": once,
+            "deviceInfo": {"devEui": f"010101010101010{number}"},
+            "fPort": 1,
+            "data": data,
+        }
+        return "application/1/device/x/event/up", json.dumps(heard).encode()
+
+    occupied, foreign = uplink(1, "AQ==", "one"), uplink(9, "AQ==", "two")
+    await feed.take_all(
+        [occupied, foreign, ("up", b"junk"), occupied, uplink(2, "AQ==", "three"), uplink(1, "AA==", "four")]
+    )
+    decider.close()
+    assert (len(steps), told) == (2, [1]), "one for the states, one for the message that nobody can read"
+    found = [msgspec.json.decode(record, type=SpaceState) for record in spool.batch(9)]
+    assert [(event.space, event.status) for event in found] == [
+        ("a-01", "occupied"),
+        ("a-02", "occupied"),
+        ("a-01", "free"),
+    ]
+    assert spool.counts().quarantine == 1
+
+
+async def test_a_counter_s_message_is_acknowledged_by_itself(tmp_path: Path) -> None:
+    points = [{"detector": {"topic": "ramp/in"}, "direction": "entry"}]
+    config = with_sensors([], counters=[{"name": "ramp", "points": points}])
+    spool = Spool(tmp_path / "spool.db", now=1_700_000_000_000)
+    decider = Decider(config, spool, no_pulse, clock=lambda: 1_700_000_000_000)
+    feed = SensorFeed(config, spool, decider, clock=lambda: 1_700_000_000_000, appended=lambda: None)
+    topics = ["up/1", "up/2", "ramp/in", "ramp/in", "up/3"]
+    messages = [aiomqtt.Message(topic, b"", 1, False, mid, None) for mid, topic in enumerate(topics)]
+    decider.close()
+    assert [[one.mid for one in step] for step in feed.steps(messages)] == [[0, 1], [2], [3], [4]]
+
+
 async def test_the_space_of_a_silent_sensor_is_unknown_until_it_is_heard(tmp_path: Path) -> None:
     now = [1_700_000_000_000]
-    config = msgspec.convert(
-        {
-            "name": "gateway-a",
-            "community": "a",
-            "spool": "spool.db",
-            "token_file": "token",
-            "servers": ["http://127.0.0.1:1"],
-            "mqtt": {},
-            "sensors": [
-                {"dev_eui": f"010101010101010{number}", "kind": "nwave_nps405", "space": f"a-0{number}"}
-                for number in (1, 2)
-            ],
-        },
-        type=Config,
+    config = with_sensors(
+        [{"dev_eui": f"010101010101010{number}", "kind": "nwave_nps405", "space": f"a-0{number}"} for number in (1, 2)]
     )
     spool = Spool(tmp_path / "spool.db", now=now[0])
     decider = Decider(config, spool, no_pulse, clock=lambda: now[0])

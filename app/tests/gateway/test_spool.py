@@ -163,6 +163,29 @@ def test_what_the_memory_has_no_room_for_is_counted_and_stops_nothing(spool: Spo
     assert gap.dropped > 900
 
 
+def test_records_that_come_together_are_kept_in_one_step(spool: Spool) -> None:
+    steps: list[str] = []
+    spool._db.set_trace_callback(lambda text: steps.append(text) if text == "COMMIT" else None)
+    states = [SpaceState(1, Times(NOW), f"s-{number}", "occupied", "sensor") for number in range(3)]
+    assert spool.append_all([(states[0], "a"), (states[1], "a"), (states[2], None)]) == [True, False, True]
+    assert spool.append_all([(states[1], "a")]) == [False]
+    assert spool.append_all([]) == []
+    assert len(steps) == 2
+    spool = reopen(spool)
+    assert [event.space for event in events(spool) if isinstance(event, SpaceState)] == ["s-0", "s-2"]
+
+
+def test_of_records_that_the_memory_has_no_room_for_together_each_is_tried(spool: Spool) -> None:
+    fill_the_disk(spool)
+    pages = spool._db.execute("PRAGMA page_count").fetchone()[0]
+    spool._db.execute(f"PRAGMA max_page_count = {pages}")
+    small = SpaceState(1, Times(NOW), "s-1", "occupied", "sensor")
+    large = SpaceState(1, Times(NOW), "s" * 1_000_000, "occupied", "sensor")
+    before = spool.counts().waiting
+    assert spool.append_all([(large, "a"), (small, "b"), (large, None)]) == [True, True, True]
+    assert (spool.counts().waiting - before, spool._lost) == (1, {"unstored_space_state": 2})
+
+
 def test_what_was_only_in_memory_when_the_gateway_died_is_told(spool: Spool) -> None:
     kept = fill_the_disk(spool)
     spool._lock_file.close()  # as a kill -9 leaves it

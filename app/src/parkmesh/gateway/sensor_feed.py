@@ -3,8 +3,9 @@ good, acknowledged when on disk."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import Any
 
 import aiomqtt
@@ -25,6 +26,10 @@ log = logging.getLogger("parkmesh.gateway")
 
 _MAX_QUARANTINED_TOPIC = 200
 _WATCH_S = 60.0
+_TOGETHER, _TOGETHER_S = 50, 0.05
+"""Messages that are kept in one step at most, and how long more of them are waited for: each step is a flush of the
+disk, for which cars wait, too, and wears an SD card. Mosquitto sends 20 messages that aren't acknowledged, so that 400
+a second still come through."""
 
 
 class SensorHealth(Struct, frozen=True):
@@ -82,6 +87,7 @@ class SensorFeed:
         self.connected = False
         self.counting = Counting(config.counters, config.sensor_silence_s, spool.state(STATE), clock=clock)
         self._counted = set(self.counting.topics)
+        self._alone = self._counted | set(self._recorders)
 
     def silent_sensors(self) -> list[str]:
         """Return the sensors that sent nothing for longer than the configured silence; their spaces are unknown."""
@@ -123,33 +129,60 @@ class SensorFeed:
 
     async def take(self, topic: str, payload: bytes) -> None:
         """Keep what one message says; return when it is on disk. Foreign devices and stateless messages are passed."""
-        if topic in self._recorders:
-            await self._take_read(topic, payload)
+        await self.take_all([(topic, payload)])
+
+    def steps(self, messages: Sequence[aiomqtt.Message]) -> list[list[aiomqtt.Message]]:
+        """Return messages, in their order, as they are to be kept and acknowledged: sensors' together, and any other by
+        itself. A count that comes again, because one beside it couldn't be kept, would be counted twice."""
+        found: list[list[aiomqtt.Message]] = []
+        for alone, run in groupby(messages, lambda one: str(one.topic) in self._alone):
+            together = list(run)
+            found += [[one] for one in together] if alone else [together]
+        return found
+
+    async def take_all(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Keep what messages say, the states of spaces in one step; return when all is on disk."""
+        others = []
+        for topic, payload in messages:
+            if topic in self._recorders:
+                await self._take_read(topic, payload)
+            else:
+                others.append((topic, payload))
+        if not others:
             return
         await self._decider.give_way()
-        if topic in self._counted:
-            await self._count(topic, payload)
-            return
+        told: list[tuple[SpaceState, str | None]] = []
+        for topic, payload in others:
+            try:
+                if topic in self._counted:
+                    await self._count(topic, payload)
+                else:
+                    told += self._understood(topic, payload)
+            except PoisonError as error:
+                await self._set_aside("counter" if topic in self._counted else "sensor", topic, payload, str(error))
+        if told:
+            await self._keep(told)
+
+    def _understood(self, topic: str, payload: bytes) -> list[tuple[SpaceState, str | None]]:
+        """Return the state that a sensor's message tells, if any, and the key under which it is kept once.
+
+        Raises PoisonError for a message that can't be read.
+        """
         now = self._clock()
-        try:
-            sensor, uplink = self._topics.get(topic), None
-            if sensor is None:
-                uplink = drivers.parse_uplink(payload)
-                sensor = self._sensors.get(uplink.dev_eui)
-            if sensor is None:
-                return
-            self._heard[sensor.id] = now
-            if uplink is not None and not uplink.payload and sensor.mapping is None:  # the network's own messages
-                return
-            reading = drivers.sensor_reading(sensor, payload, uplink)
-        except PoisonError as error:
-            text = str(error)
-            await self._set_aside("sensor", topic, payload, text)
-            return
+        sensor, uplink = self._topics.get(topic), None
+        if sensor is None:
+            uplink = drivers.parse_uplink(payload)
+            sensor = self._sensors.get(uplink.dev_eui)
+        if sensor is None:
+            return []
+        self._heard[sensor.id] = now
+        if uplink is not None and not uplink.payload and sensor.mapping is None:  # the network's own messages
+            return []
+        reading = drivers.sensor_reading(sensor, payload, uplink)
         before = self._health.get(sensor.id, SensorHealth())
         self._health[sensor.id] = before.after(now, reading, uplink)
         if reading.occupied is None and not reading.tilted:
-            return
+            return []
         event = SpaceState(
             seq=1,
             times=Times(now, uplink.at if uplink else None),
@@ -160,21 +193,21 @@ class SensorFeed:
         )
         self._told[sensor.id] = now, event.status
         # The broker delivers at least once; the network server's own id makes it once.
-        once = f"uplink/{uplink.deduplication_id}" if uplink and uplink.deduplication_id else None
-        if await self._decider.on_disk(lambda: self._spool.append(event, once=once)):
-            log.info("space %s: %s", event.space, event.status)
+        return [(event, f"uplink/{uplink.deduplication_id}" if uplink and uplink.deduplication_id else None)]
+
+    async def _keep(self, told: list[tuple[SpaceState, str | None]]) -> None:
+        new = await self._decider.on_disk(lambda: self._spool.append_all(told))
+        for (event, _), is_new in zip(told, new, strict=True):
+            if is_new:
+                log.info("space %s: %s", event.space, event.status)
+        if any(new):
             self._appended()
         if self._spool.in_memory:
             # The server hears of it, and the broker keeps it until it is on disk.
             raise SpoolError(self._spool.disk_error or "the spool is in memory")
 
     async def _count(self, topic: str, payload: bytes) -> None:
-        try:
-            changed = self.counting.take(topic, payload)
-        except PoisonError as error:
-            await self._set_aside("counter", topic, payload, str(error))
-            return
-        if changed:
+        if self.counting.take(topic, payload):
             totals = {STATE: self.counting.state()}
             await self._decider.on_disk(lambda: self._spool.settle([], None, totals))
 
@@ -230,6 +263,15 @@ class SensorFeed:
             backoff.reset()
             log.info("subscribed at broker %s:%d", broker.host, broker.port)
             async for message in client.messages:
-                payload = message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()
-                await self.take(str(message.topic), payload)
-                paho.ack(message.mid, message.qos)
+                if not self._recorders:  # a car's read by MQTT waits for no other
+                    await asyncio.sleep(_TOGETHER_S)
+                more = min(len(client.messages), _TOGETHER - 1)
+                together = [message, *[await anext(client.messages) for _ in range(more)]]
+                for step in self.steps(together):
+                    await self.take_all([(str(one.topic), _payload(one)) for one in step])
+                    for one in step:
+                        paho.ack(one.mid, one.qos)
+
+
+def _payload(message: aiomqtt.Message) -> bytes:
+    return message.payload if isinstance(message.payload, bytes) else str(message.payload).encode()

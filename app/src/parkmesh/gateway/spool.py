@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -786,9 +786,26 @@ class Spool:
     def append(self, event: Event, *, once: str | None = None) -> bool:
         """Append a record; with ``once``, only if no record with that key was appended in the last week."""
         with self._bounded(event), self._transaction() as db:
-            if once is not None and not self._is_new(db, once, event.times.received):
-                return False
-            self._append(db, event)
+            return self._append_once(db, event, once)
+        return True
+
+    def append_all(self, records: Sequence[tuple[Event, str | None]]) -> list[bool]:
+        """Append records, each with its key or None, in one step. Return for each what ``append`` returns."""
+        if len(records) > 1:
+            with suppress(SpoolFullError):
+                return self._append_together(records)
+        # Of those that have no room together, some may have it.
+        return [self.append(event, once=once) for event, once in records]
+
+    @_carried_on
+    def _append_together(self, records: Sequence[tuple[Event, str | None]]) -> list[bool]:
+        with self._transaction() as db:
+            return [self._append_once(db, event, once) for event, once in records]
+
+    def _append_once(self, db: sqlite3.Connection, event: Event, once: str | None) -> bool:
+        if once is not None and not self._is_new(db, once, event.times.received):
+            return False
+        self._append(db, event)
         return True
 
     def _append(self, db: sqlite3.Connection, event: Event) -> None:

@@ -45,7 +45,7 @@ from parkmesh.protocol.releases import Report
 log = logging.getLogger("parkmesh.gateway")
 
 BATCH = 500
-BATCH_BESIDE_CARS = 100
+BATCH_BESIDE_CARS = 50
 """Records of a batch while cars come: what the disk's thread does with one, a read waits for."""
 TOGETHER_S = 0.1
 """Seconds that records wait for others after all were sent: a request costs what sixty records do."""
