@@ -9,16 +9,19 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import asyncpg
 import httpx
 import pytest
 from parkmesh.server.commands import run
 from parkmesh.server.http import sockets
+from parkmesh.server.web import app as web_application
 from parkmesh.server.web import security
 from parkmesh.server.web.pages import forms
 from running_server import SESSION_SECRET, Database, Server, serving, settings
@@ -359,6 +362,44 @@ async def test_the_openapi_document_names_every_answer(server: Server) -> None:
                 if int(status) >= 400:
                     shared = openapi["components"]["responses"][answer["$ref"].rpartition("/")[2]]
                     assert list(shared["content"]) == ["application/problem+json"], (path, method, status)
+
+
+SOCKET = ".s.PGSQL.5432"
+
+
+async def test_a_server_that_was_ready_stays_so_while_the_database_is_away_and_not_for_ever(
+    filled: Database, database_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a failover, connections fall silent and new ones get no answer; another server would do no better."""
+    heard = asyncio.Event()
+    heard.set()
+
+    async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while part := await source.read(65536):
+            await heard.wait()
+            target.write(part)
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, to = await asyncio.open_unix_connection(f"{unquote(database_host)}/{SOCKET}")
+        await asyncio.wait(
+            [asyncio.create_task(pass_on(reader, to)), asyncio.create_task(pass_on(back, writer))],
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        to.close()
+        writer.close()
+
+    monkeypatch.setattr(web_application, "READY_S", 0.3)
+    with tempfile.TemporaryDirectory() as folder:
+        await asyncio.start_unix_server(lead, f"{folder}/{SOCKET}")
+        url = filled.app.replace(database_host, folder)
+        async with serving(settings(url)) as server, httpx.AsyncClient(base_url=server.web) as client:
+            heard.clear()
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.json()) == (200, {"status": "ready", "database": "away"})
+            monkeypatch.setattr(web_application, "WITHOUT_DATABASE_S", 0.0)
+            answer = await client.get("/readyz")
+            assert (answer.status_code, answer.json()) == (503, {"status": "no database"})
+            heard.set()
 
 
 async def test_without_a_database_the_server_lives_and_is_not_ready() -> None:

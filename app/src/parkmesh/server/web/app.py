@@ -4,6 +4,7 @@ import asyncio
 import functools
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,6 +34,10 @@ IMPORTS = re.compile(r"/api/v1/communities/[^/]+/imports/[a-z]+")
 # A form may write each byte as three characters, or as base64.
 FORM_OF_IMPORTS = re.compile(r"/communities/[^/]+/transfer")
 READY_S = 2.0
+WITHOUT_DATABASE_S = 300.0
+"""How long a server that was ready stays so while it can't reach the database. A failover of RDS takes one or two
+minutes, and no other server would do better: without this the load balancer would find all of them unhealthy, and the
+Auto Scaling group would replace them."""
 _HANDLERS = problems.handlers(rendering.error_page)
 
 
@@ -43,6 +48,8 @@ class Condition:
     draining: bool = False
     edge_is_open: Callable[[], bool] = lambda: True
     """Whether gateways can reach this server: without an overlay slot they can't, and people still can."""
+    ready_at: float | None = None
+    """When the database was last seen with its schema (monotonic)."""
 
 
 def create(pool: database.Pool, feeds: Feeds, settings: Settings, condition: Condition) -> FastAPI:
@@ -117,17 +124,27 @@ async def live(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer 200 while this server should get requests: not draining, database there, schema there."""
-    if request.app.state.condition.draining:
+    """Answer 200 while this server should get requests: not draining, schema there, database there or away for a short
+    time only."""
+    condition: Condition = request.app.state.condition
+    if condition.draining:
         return _answer(503, status="draining")
-    try:
-        async with asyncio.timeout(READY_S):
-            (there,) = await database.fetchrow(
-                request.app.state.pool, "SELECT to_regprocedure('web_identify(bytea)') IS NOT NULL"
-            )
-    except Exception:  # noqa: BLE001 - any failure means: send nobody here
+    query = "SELECT to_regprocedure('web_identify(bytea)') IS NOT NULL"
+    probe = asyncio.create_task(database.fetchrow(request.app.state.pool, query))
+    probe.add_done_callback(lambda task: task.cancelled() or task.exception())
+    # Its connection may be one to a host that is gone. Giving it back takes longer than the load balancer waits.
+    await asyncio.wait({probe}, timeout=READY_S)
+    if not probe.done():
+        probe.cancel()
+    if not probe.done() or probe.cancelled() or probe.exception() is not None:
+        if condition.ready_at is not None and time.monotonic() - condition.ready_at < WITHOUT_DATABASE_S:
+            return _answer(200, status="ready", database="away")
         return _answer(503, status="no database")
-    return _answer(200, status="ready") if there else _answer(503, status="no schema")
+    (there,) = probe.result()
+    if not there:
+        return _answer(503, status="no schema")
+    condition.ready_at = time.monotonic()
+    return _answer(200, status="ready")
 
 
 async def ready_for_gateways(request: Request) -> Response:
