@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,14 +26,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
-        host = socket.gethostname()
+        host = leases.this_host()
         run = leases.run_of(host, os.getppid())
         keeper = arguments.pop("keeper", None)
         if keeper and leases.lives(keeper):
             # It ends when the lease is lost, so there is nothing to ask.
             return result | {"changed": False, "lease": None, "taken": False, "taken_over": "", "keeper": keeper}
         if arguments.get("state", "held") == "held":
-            arguments.setdefault("holder", f"{getpass.getuser()} on {host}")
+            arguments.setdefault("holder", leases.holder_of(task_vars or {}))
             arguments["run"] = run
         result |= self._execute_module(module_args=arguments, task_vars=task_vars)
         if result.get("taken"):

@@ -11,9 +11,11 @@ compares the clocks of control nodes, so these must be right to some seconds.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -41,6 +43,32 @@ class HeldError(Exception):
     def __init__(self, lease: Lease) -> None:
         super().__init__(told(lease))
         self.lease = lease
+
+
+def this_host() -> str:
+    """The name of what numbers this process, which no other has: its host, the kernel's boot, and the PID namespace.
+
+    Containers of one host may share its name, with its network; each sees its own processes only. Raises OSError.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().partition("-")[0]
+    namespace = Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    return f"{socket.gethostname()}/{boot}/{namespace}"
+
+
+def holder_of(variables: Mapping[str, Any]) -> str:
+    """Who runs this, for other people: whoever launched the job of AWX, or the user of this host.
+
+    AWX gives each job these variables (awx/main/models/unified_jobs.py, awx_meta_vars); no user to one of a schedule.
+    """
+    if job := variables.get("awx_job_id"):
+        by = variables.get("awx_user_name") or variables.get("awx_schedule_name")
+        return f"{by} (job {job} of AWX)" if by else f"job {job} of AWX"
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run as a user of whom it has no name.
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
 
 
 def run_of(host: str, pid: int) -> str:

@@ -12,6 +12,10 @@ fails that share of calls, each with one of the kinds. Calls that are signed wit
 carries out the 12th call that changes something, and answers neither that nor any later call that comes before the
 faults end, so that whoever called can be killed when AWS has done what they don't know of yet.
 
+    {"refreshes_wait": true}
+
+lets instance refreshes start, but make no step before the faults end, so that a test may act in the middle of a roll.
+
 The codes are those of Amazon EC2 API Reference, "Error codes for the Amazon EC2 API" (RequestLimitExceeded,
 InternalError, Unavailable, RequestExpired), Amazon S3 API Reference, "Error responses" (SlowDown, InternalError,
 ServiceUnavailable, ExpiredToken), and IAM API Reference, "Common Error Types" (ThrottlingException, InternalFailure,
@@ -29,6 +33,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .actions import called
+from .hooks import hooks
 from .refusals import refuse
 
 PATH = "/lab/faults"
@@ -71,6 +76,7 @@ class _Plan:
     share: float = 0.0
     kinds: list[str] = field(default_factory=list)
     hold_after: int = 0
+    refreshes_wait: bool = False
     source: random.Random = field(default_factory=random.Random)
     calls: int = 0
     changes: int = 0
@@ -115,6 +121,8 @@ class Faults:
             self._plan = plan = _planned(given)
         elif method == "DELETE":
             self._plan = None
+        if method in ("PUT", "DELETE"):
+            hooks.refreshes_wait = self._plan is not None and self._plan.refreshes_wait
         told = {"calls": plan.calls, "changes": plan.changes, "failed": plan.failed} if plan else {}
         start_response("200 OK", [("Content-Type", "application/json")])
         return [json.dumps(told).encode()]
@@ -129,6 +137,7 @@ def _planned(given: Mapping[str, Any]) -> _Plan:
         share=given.get("share", 0.0),
         kinds=kinds,
         hold_after=given.get("hold_after", 0),
+        refreshes_wait=given.get("refreshes_wait", False),
         # The same seed has to fail the same calls.
         source=random.Random(given.get("seed", 0)),  # noqa: S311
     )

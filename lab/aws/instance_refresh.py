@@ -272,6 +272,9 @@ def _alarm_states(key: tuple[str, str, str], alarms: list[str]) -> dict[str, str
 
 def _run(refresh: Refresh, clock: Callable[[], float] = time.monotonic) -> None:
     while refresh.status in _RUNNING:
+        if hooks.refreshes_wait:
+            time.sleep(_TICK_S / 10)
+            continue
         with state_lock:
             try:
                 _step(refresh, clock())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
+
+from tests.awx.jobs import CONTAINER, needs_containers
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = "parkmesh-test-lease"
@@ -91,6 +94,46 @@ def test_a_run_of_this_host_that_is_gone_holds_nothing(leases: ModuleType, clien
     assert leases.is_dead(run, "here")
     assert not leases.is_dead(run, "elsewhere")
     assert take(leases, client, leases.run_of("here", os.getpid()))[0]
+
+
+def test_a_container_has_a_name_of_its_own_also_where_it_has_the_host_s(leases: ModuleType) -> None:
+    needs_containers()
+    program = f"import sys; sys.path.insert(0, {str(ROOT / 'module_utils')!r})\n"
+    program += "import os, environment_lease as leases; print(leases.this_host(), leases.lives(sys.argv[1]))"
+    mine = leases.run_of(leases.this_host(), os.getpid())
+    inside = [sys.executable, "-c", program, mine]
+    container = [*CONTAINER, *inside]
+    (here, seen), (there, unseen) = (
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        for command in (inside, container)
+    )
+    assert (here, seen, unseen) == (leases.this_host(), "True", "False")
+    # This process lives, though a container doesn't see it.
+    assert there != here
+    assert not leases.is_dead(mine, there)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"awx_job_id": 42, "awx_user_name": "ana"}, "ana (job 42 of AWX)"),
+        ({"awx_job_id": 42, "awx_schedule_name": "nightly"}, "nightly (job 42 of AWX)"),
+        ({"awx_job_id": 42}, "job 42 of AWX"),
+        ({}, f"luz on {socket.gethostname()}"),
+    ],
+)
+def test_other_people_are_told_who_runs_it(
+    leases: ModuleType, variables: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "luz")
+    assert leases.holder_of(variables) == said
+
+
+def test_a_user_without_a_name_has_a_number(leases: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 1000660000)
+    assert leases.holder_of({}) == f"user 1000660000 on {socket.gethostname()}"
 
 
 def test_the_keeper_renews_while_the_run_lives_and_gives_back_after(leases: ModuleType, client: Any) -> None:
