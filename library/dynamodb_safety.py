@@ -1,13 +1,13 @@
 #!/usr/bin/python
-"""Ansible module: whether a DynamoDB table can be restored to a point in time, and whether it is protected."""
+"""Ansible module: whether a DynamoDB table can be restored to a point in time, is protected, and is shared."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: dynamodb_safety
-short_description: Set point-in-time recovery and deletion protection of a DynamoDB table
+short_description: Set point-in-time recovery and deletion protection of a DynamoDB table, and end its sharing
 description:
-  - C(community.aws.dynamodb_table) sets neither. What is to be switched on needs a table, except in check mode.
+  - C(community.aws.dynamodb_table) does none of it. What is to be switched on needs a table, except in check mode.
 options:
   state:
     description: V(present) sets what is given. V(gathered) says how the table is.
@@ -24,6 +24,10 @@ options:
   deletion_protection:
     description: Whether AWS refuses to delete the table. Without it nothing changes.
     type: bool
+  shared:
+    description: Whether the table may have a resource policy. V(false) removes one, V(true) leaves it.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: It says what it would change.
@@ -56,6 +60,10 @@ deletion_protection:
   description: Whether AWS refuses to delete it.
   type: bool
   returned: always
+shared:
+  description: Whether it has a resource policy.
+  type: bool
+  returned: when the policy was asked for
 """
 
 from collections.abc import Mapping
@@ -69,26 +77,40 @@ except ImportError:  # AnsibleAWSModule reports it
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
 
-def read(client: Any, name: str) -> dict[str, bool]:
-    """How the table is; ``exists`` false without one."""
+def read(client: Any, name: str, *, with_policy: bool) -> dict[str, Any]:
+    """How the table is; ``exists`` false without one. Its policy is another call, made where it is asked for."""
     try:
         table = client.describe_table(TableName=name)["Table"]
     except client.exceptions.ResourceNotFoundException:
-        return {"exists": False, "point_in_time_recovery": False, "deletion_protection": False}
+        none = {"exists": False, "point_in_time_recovery": False, "deletion_protection": False}
+        return {**none, "shared": False} if with_policy else none
     backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
     recovery = backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") == "ENABLED"
-    return {
+    there = {
         "exists": True,
         "point_in_time_recovery": recovery,
         "deletion_protection": bool(table.get("DeletionProtectionEnabled")),
     }
+    return {**there, "shared": has_policy(client, table["TableArn"])} if with_policy else there
+
+
+def has_policy(client: Any, arn: str) -> bool:
+    """Whether the table's own policy lets somebody use it (DynamoDB API reference, GetResourcePolicy)."""
+    try:
+        client.get_resource_policy(ResourceArn=arn)
+    except client.exceptions.PolicyNotFoundException:
+        return False
+    return True
 
 
 def run(client: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any]:
     """The module's result."""
-    name, there = options["name"], read(client, options["name"])
+    name, ends_sharing = options["name"], not options["shared"]
+    there = read(client, name, with_policy=ends_sharing)
     asked = {key: options[key] for key in ("point_in_time_recovery", "deletion_protection")}
     wanted = {key: value for key, value in asked.items() if value is not None and value != there[key]}
+    if ends_sharing and there["shared"]:
+        wanted["shared"] = False
     if not there["exists"] and not dry and any(asked.values()):
         raise LookupError(f"there is no table {name}")
     if options["state"] == "gathered" or not wanted:
@@ -103,6 +125,8 @@ def run(client: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any]
             )
         if "deletion_protection" in wanted:
             client.update_table(TableName=name, DeletionProtectionEnabled=wanted["deletion_protection"])
+        if "shared" in wanted:
+            client.delete_resource_policy(ResourceArn=client.describe_table(TableName=name)["Table"]["TableArn"])
     return {"changed": True, **there, **wanted}
 
 
@@ -113,6 +137,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "point_in_time_recovery": {"type": "bool"},
             "deletion_protection": {"type": "bool"},
+            "shared": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )

@@ -129,13 +129,20 @@ def keep_topic(client: Client, options: Mapping[str, Any], *, dry: bool) -> tupl
     """Make the environment's own topic with its subscriptions; returns its ARN and what differed."""
     sns, name = client("sns"), options["name"]
     lines: list[str] = []
+    tags = [{"Key": key, "Value": value} for key, value in options["tags"].items()]
     arn = own_topic(client, name)
     if not arn:
         lines.append(f"topic {name}-alarms is missing")
         if dry:
             return "", lines
-        tags = [{"Key": key, "Value": value} for key, value in options["tags"].items()]
         arn = sns.create_topic(Name=f"{name}-alarms", Tags=tags)["TopicArn"]
+    has = {each["Key"]: each["Value"] for each in sns.list_tags_for_resource(ResourceArn=arn)["Tags"]}
+    if has != options["tags"]:
+        lines.append(f"topic {name}-alarms has other tags")
+        if not dry:
+            sns.tag_resource(ResourceArn=arn, Tags=tags)
+            if more := sorted(has.keys() - options["tags"].keys()):
+                sns.untag_resource(ResourceArn=arn, TagKeys=more)
     pages = sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=arn)
     there = {
         each["Endpoint"]: each["SubscriptionArn"]

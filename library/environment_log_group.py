@@ -133,6 +133,7 @@ def keep_flow_logs(ec2: Any, options: Mapping[str, Any], *, dry: bool) -> list[s
         )
         if as_wanted and missing.get(title) == each["ResourceId"]:
             del missing[title]
+            lines += keep_tags(ec2, each, {**options["tags"], "Name": title}, dry=dry)
             continue
         lines.append(f"flow log {title or each['FlowLogId']} of {each['ResourceId']} isn't as it should be")
         if not dry:
@@ -153,6 +154,19 @@ def keep_flow_logs(ec2: Any, options: Mapping[str, Any], *, dry: bool) -> list[s
             if refused := answer.get("Unsuccessful"):
                 raise LogGroupError(f"AWS made no flow log {title}: {refused[0]['Error']['Message']}")
     return lines
+
+
+def keep_tags(ec2: Any, flow_log: Mapping[str, Any], tags: Mapping[str, str], *, dry: bool) -> list[str]:
+    """Give a flow log these tags and no others."""
+    has = tags_of(flow_log.get("Tags"))
+    if has == tags:
+        return []
+    if not dry:
+        there = {"Resources": [flow_log["FlowLogId"]]}
+        ec2.create_tags(**there, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+        if more := sorted(has.keys() - tags.keys()):
+            ec2.delete_tags(**there, Tags=[{"Key": key} for key in more])
+    return [f"flow log {tags['Name']} has other tags"]
 
 
 class LogGroupError(Exception):

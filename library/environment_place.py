@@ -103,6 +103,41 @@ is_there:
   description: Whether the environment has subnets.
   type: bool
   returned: with O(cidr)
+subnets:
+  description: The environment's subnets.
+  type: list
+  elements: dict
+  returned: with O(cidr)
+  contains:
+    id:
+      description: Its id.
+      type: str
+    vpc_id:
+      description: The VPC that it is in.
+      type: str
+    is:
+      description: What can be changed of it, to compare with what is wanted.
+      type: dict
+      contains:
+        cidr:
+          description: Its IPv4 range.
+          type: str
+        zone:
+          description: The availability zone that it is in.
+          type: str
+        ipv6_cidrs:
+          description: Its IPv6 ranges.
+          type: list
+          elements: str
+        gives_ipv6:
+          description: Whether what is made in it gets an IPv6 address.
+          type: bool
+        gives_public:
+          description: Whether what is made in it gets a public IPv4 address.
+          type: bool
+        tags:
+          description: All its tags.
+          type: dict
 vpc:
   description: The existing VPC; an empty dictionary without O(vpc_id).
   type: dict
@@ -173,6 +208,7 @@ def check(reader: Reader, options: Mapping[str, Any], region: str) -> tuple[list
     if vpc_id and elsewhere:
         faults.append(f"the environment's network is in VPC {', '.join(sorted(elsewhere))} already: destroy it first")
     result["is_there"] = bool(of_ours)
+    result["subnets"] = [_subnet(each) for each in of_ours]
     if not of_ours:
         # Of a network that is there, nobody can say what is still missing without making it.
         needed = {
@@ -182,6 +218,26 @@ def check(reader: Reader, options: Mapping[str, Any], region: str) -> tuple[list
         }
         faults += place.quota_faults(reader, needed)
     return faults, result
+
+
+def _subnet(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the role needs to know of a subnet (an item of DescribeSubnets)."""
+    return {
+        "id": row["SubnetId"],
+        "vpc_id": row["VpcId"],
+        "is": {
+            "cidr": row["CidrBlock"],
+            "zone": row["AvailabilityZone"],
+            "ipv6_cidrs": [
+                each["Ipv6CidrBlock"]
+                for each in row.get("Ipv6CidrBlockAssociationSet", [])
+                if each["Ipv6CidrBlockState"]["State"] in ("associating", "associated")
+            ],
+            "gives_ipv6": row.get("AssignIpv6AddressOnCreation", False),
+            "gives_public": row.get("MapPublicIpOnLaunch", False),
+            "tags": {each["Key"]: each["Value"] for each in row.get("Tags", [])},
+        },
+    }
 
 
 def _told(vpc: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,11 @@ def costs(
     if balanced:
         # Elastic Load Balancing takes an address in each subnet of an internet-facing load balancer.
         rows.append(row(f"public addresses of load balancers ({balanced})", "public address", balanced))
+    acls = there.get("web ACL", {})
+    rules = sum(len(each["rules"]) for each in acls.values())
+    if acls:
+        rows.append(row(f"web ACLs ({len(acls)})", "web ACL", len(acls)))
+        rows.append(row(f"rules of web ACLs ({rules})", "rule of a web ACL", rules))
     rows += [row(f"servers {each} ({servers.count(each)})", each, servers.count(each)) for each in sorted(set(servers))]
     for name, each in there.get("database", {}).items():
         copies = 2 if each["two_zones"] else 1

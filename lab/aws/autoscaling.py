@@ -68,6 +68,7 @@ def _launches() -> None:
                 metadata_options=version.data.get("MetadataOptions", {}),
                 region_name=self.region,
                 **_volumes(version),
+                **_security_groups(version),
             )
             instance = reservation.instances[0]
             profile = version.data.get("IamInstanceProfile")
@@ -107,6 +108,17 @@ def _volumes(version: Any) -> dict[str, Any]:
     """
     given = version.data.get("BlockDeviceMappings")
     return {"block_device_mappings": given} if given else {}
+
+
+def _security_groups(version: Any) -> dict[str, Any]:
+    """The groups that a version names at its network interface, which moto leaves aside.
+
+    Amazon EC2 API Reference, RequestLaunchTemplateData: "If you specify a network interface, you must specify any
+    security groups as part of the network interface instead of using this parameter."
+    """
+    cards = version.data.get("NetworkInterfaces") or []
+    groups = [group for card in cards if not int(card.get("DeviceIndex", 0)) for group in card.get("Groups") or []]
+    return {"security_group_ids": groups} if groups else {}
 
 
 def _emptiest_subnet(group: Any) -> str | None:

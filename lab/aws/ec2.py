@@ -12,6 +12,7 @@ from moto.ec2 import utils as ec2_utils
 from moto.ec2.exceptions import DependencyViolationError, EC2ClientError
 from moto.ec2.models.amis import Ami, AmiBackend
 from moto.ec2.models.elastic_ip_addresses import ElasticAddressBackend
+from moto.ec2.models.elastic_network_interfaces import NetworkInterfaceBackend
 from moto.ec2.models.instances import Instance, InstanceBackend
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateBackend
 from moto.ec2.models.nat_gateways import NatGatewayBackend
@@ -49,6 +50,7 @@ def correct() -> None:
     _nat_gateway()
     _routes_to_nowhere()
     _rule_descriptions()
+    _groups_of_interfaces()
     _volumes_of_images()
     _launch_template_data()
     _launch_template_version_deletion()
@@ -253,6 +255,32 @@ def _rule_descriptions() -> None:
 
     for name in ("update_security_group_rule_descriptions_ingress", "update_security_group_rule_descriptions_egress"):
         setattr(SecurityGroups, name, with_return(getattr(SecurityGroups, name)))
+
+
+def _groups_of_interfaces() -> None:
+    """An instance's groups are those of its first interface, and a change of either is one of both.
+
+    Amazon EC2 API Reference, ModifyInstanceAttribute, GroupId.N: "Replaces the security groups of the instance with the
+    specified security groups"; ModifyNetworkInterfaceAttribute, SecurityGroupId.N. moto keeps two lists and adds them.
+    """
+    modify = NetworkInterfaceBackend.modify_network_interface_attribute
+
+    def modify_instance_security_groups(self: Any, instance_id: str, new_group_id_list: list[str]) -> Any:
+        instance = self.get_instance(instance_id)
+        instance.security_groups = [self.get_security_group_from_id(each) for each in new_group_id_list]
+        instance.nics[0]._group_set = list(instance.security_groups)
+        return instance
+
+    def modify_network_interface_attribute(
+        self: Any, eni_id: str, group_ids: list[str], *args: Any, **more: Any
+    ) -> None:
+        modify(self, eni_id, group_ids, *args, **more)
+        interface = self.get_network_interface(eni_id)
+        if group_ids and interface.instance and interface.device_index == 0:
+            interface.instance.security_groups = list(interface._group_set)
+
+    InstanceBackend.modify_instance_security_groups = modify_instance_security_groups
+    NetworkInterfaceBackend.modify_network_interface_attribute = modify_network_interface_attribute
 
 
 def _volumes_of_images() -> None:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from lab.aws import faults
 from tests.warm_python import interpreter, playbook_program
 
 from .conftest import CREDENTIALS, ROOT, Aws
-from .test_playbooks import DESTROY, STEPS, resources
+from .outcomes import resources
+from .test_playbooks import DESTROY, STEPS
 
 SPARES = CREDENTIALS["AWS_ACCESS_KEY_ID"]
 """The key of this program's own calls."""
 PATIENCE_S = 600.0
+ORDINARY = str(Path(sys.executable).with_name("ansible-playbook"))
 CONFIRM = ("-e", "destroy_confirm=parkmesh-test", "-e", "destroy_protected=true")
 
 Steps = Sequence[tuple[str, tuple[str, ...]]]
@@ -61,6 +64,8 @@ def kill(process: subprocess.Popen[Any]) -> None:
 
 def interrupted(aws: Aws, steps: Steps, change: int) -> bool:
     """Run the steps, and kill the one that makes this change; whether one was killed."""
+    # The ordinary programs: what tests.warm_python forks is no child of the run, would live on and try its call again.
+    aws = replace(aws, python=sys.executable, ansible_playbook=ORDINARY)
     faults.ask(aws.url, "PUT", hold_after=change, spares=SPARES)
     deadline = time.monotonic() + PATIENCE_S
     try:

@@ -26,7 +26,21 @@ from parkmesh_nat import settings, takeover
 NETWORK = "playbooks/provision-network.yml"
 EGRESS = "tests/emulator/playbooks/egress.yml"
 CHECK_DRIFT = "playbooks/check-drift.yml"
-INSTANCES = ("-e", "aws_network_egress=nat_instance", "-e", "aws_egress_wait_s=0", "-e", "aws_image_base_name=debian-*")
+INSTANCES = (
+    "-e",
+    json.dumps(
+        {
+            "aws_network_egress": "nat_instance",
+            "aws_network_slots": 50,
+            "aws_egress_instance_type": "t4g.micro",
+            "aws_egress_managed_policies": ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"],
+            "aws_egress_instance_endpoint_url": "https://aws.parkmesh.example",
+            "aws_egress_warmup_s": 1,
+            "aws_egress_wait_s": 0,
+            "aws_image_base_name": "debian-*",
+        }
+    ),
+)
 ONE = (*INSTANCES, "-e", "release=one")
 ZONES = ["eu-west-1a", "eu-west-1b"]
 
@@ -111,6 +125,26 @@ def test_each_zone_has_its_instance_and_its_address(built: Aws) -> None:
     assert sorted(there) == ZONES
     assert ways_out(built) == {zone: (instance, instance) for zone, instance in there.items()}
     assert built.client("ec2").describe_nat_gateways()["NatGateways"] == []
+
+
+def test_instances_are_as_asked(built: Aws) -> None:
+    ec2, scaling = built.client("ec2"), built.client("autoscaling")
+    for zone in ZONES:
+        (version,) = ec2.describe_launch_template_versions(
+            LaunchTemplateName=f"parkmesh-test-nat-{zone}", Versions=["$Latest"]
+        )["LaunchTemplateVersions"]
+        assert version["LaunchTemplateData"]["InstanceType"] == "t4g.micro"
+        assert told(built, zone).endpoint_url == "https://aws.parkmesh.example"
+    assert {each["HealthCheckGracePeriod"] for each in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]} == {
+        1
+    }
+    policies = built.client("iam").list_attached_role_policies(RoleName="parkmesh-test-nat")["AttachedPolicies"]
+    assert [each["PolicyName"] for each in policies] == ["AmazonSSMManagedInstanceCore"]
+    (group,) = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["parkmesh-test-nat"]}])[
+        "SecurityGroups"
+    ]
+    udp = [(rule["FromPort"], rule["ToPort"]) for rule in group["IpPermissions"] if rule["IpProtocol"] == "udp"]
+    assert udp == [(20001, 20050)]
 
 
 def test_a_second_run_and_a_check_are_quiet(built: Aws) -> None:

@@ -413,3 +413,17 @@ def test_an_instance_of_a_template_has_its_volume_alone_and_takes_it_along(clien
     assert (volume["Encrypted"], volume["Size"], volume["VolumeType"]) == (True, 8, "gp3")
     ec2.terminate_instances(InstanceIds=[instance["InstanceId"]])
     assert {each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]} == before
+
+
+def test_an_instance_of_a_group_has_the_security_groups_of_its_template_s_interface(fleet: Fleet) -> None:
+    data = {key: value for key, value in fleet.data(b"three").items() if key != "SecurityGroupIds"}
+    data["NetworkInterfaces"] = [{"DeviceIndex": 0, "Groups": [fleet.security_group]}]
+    fleet.ec2.create_launch_template_version(LaunchTemplateId=fleet.template, LaunchTemplateData=data)
+    fleet.groups.update_auto_scaling_group(
+        AutoScalingGroupName=fleet.name,
+        LaunchTemplate={"LaunchTemplateId": fleet.template, "Version": "2"},
+        DesiredCapacity=3,
+    )
+    (instance,) = [each for each in fleet.members() if each["LaunchTemplate"]["Version"] == "2"]
+    described = fleet.ec2.describe_instances(InstanceIds=[instance["InstanceId"]])["Reservations"][0]["Instances"][0]
+    assert [each["GroupId"] for each in described["SecurityGroups"]] == [fleet.security_group]

@@ -6,7 +6,8 @@ from .conftest import Aws
 from .interruptions import converges, counts, interrupted, throttled
 from .slot_boots import SERVERS, SLOTS, drill
 
-NETWORK = [("playbooks/provision-network.yml", ("-e", "aws_network_egress=none"))]
+PLAIN = '{"aws_network_egress": "none", "aws_network_ipv6": false}'
+NETWORK = [("playbooks/provision-network.yml", ("-e", PLAIN))]
 ANOTHER = [(playbook, (*arguments, "-e", "parkmesh_environment=another")) for playbook, arguments in NETWORK]
 
 
@@ -16,6 +17,8 @@ def test_a_run_comes_to_its_end_while_calls_are_throttled_and_one_that_was_kille
     assert 0 < failed < calls
     there = counts(aws)
     assert (there["vpc"], there["subnet"]) == (before["vpc"] + 1, before["subnet"] + 6)
+    assert there["egress gateway"] == before["egress gateway"]
+    assert not any(each["Ipv6CidrBlockAssociationSet"] for each in aws.client("ec2").describe_subnets()["Subnets"])
     assert converges(aws, NETWORK, there) == []
 
     # The second environment has a VPC then, and a gateway of which the run knows nothing.

@@ -48,9 +48,10 @@ def said(run: Run) -> str:
 def built(aws: Aws) -> None:
     steps = ("provision-network", "provision-data", "bake", "deploy-service")
     for step in steps:
-        folder, given = ("tests/emulator/playbooks", ("-e", "release=one")) if step == "bake" else ("playbooks", ())
-        run = aws.play(f"{folder}/{step}.yml", *given)
+        folder = "tests/emulator/playbooks" if step == "bake" else "playbooks"
+        run = aws.play(f"{folder}/{step}.yml", "-e", '{"release": "one", "aws_service_instances_desired": 1}')
         assert run.status == 0, run.output
+    assert len(servers(aws)) == 1
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +68,25 @@ def moment(aws: Aws, built: None) -> str:
         ((*GIVEN, "-e", "restore_to=2026-01-01T00:00:00Z", "-e", "restore_back=true"), "now: restore_to, restore_back"),
         ((*GIVEN, "-e", "restore_to=yesterday"), "a moment such as 2026-11-29T14:05:00Z (is “yesterday”)"),
         ((*GIVEN, "-e", "restore_to=2020-01-01T00:00:00Z"), f"{FIRST} can be restored to a moment from 20"),
+        (
+            (*GIVEN, "-e", "restore_to=2026-01-01T00:00:00Z", "-e", "restore_source=gone"),
+            "There is no database gone: restore from a snapshot",
+        ),
         ((*GIVEN, "-e", "restore_from=nothing"), "There is no snapshot nothing that is ready"),
         ((*GIVEN, "-e", "restore_from=of-another"), "of-another is of another-database"),
         ((*GIVEN, "-e", "restore_back=true"), "there is nothing to return to"),
     ],
-    ids=["guard", "nothing", "two", "no-moment", "too-early", "no-snapshot", "another-s", "never-restored"],
+    ids=[
+        "guard",
+        "nothing",
+        "two",
+        "no-moment",
+        "too-early",
+        "no-source",
+        "no-snapshot",
+        "another-s",
+        "never-restored",
+    ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_made(
     aws: Aws, built: None, given: tuple[str, ...], words: str

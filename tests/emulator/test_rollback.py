@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from typing import Any
@@ -11,10 +12,26 @@ import pytest
 from lab.aws import BASE_IMAGE_ID
 
 from .conftest import Aws, Run
-from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, group, readable_secrets
+from .outcomes import group, launch_data
+from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, readable_secrets
 
 ROLLBACK = "playbooks/rollback-service.yml"
 NAME = "parkmesh-test-app"
+OTHERWISE = (
+    "-e",
+    json.dumps(
+        {
+            "aws_data_deletion_protection": False,
+            "aws_data_table_recovery": False,
+            "aws_service_alarms": False,
+            "aws_service_deletion_protection": False,
+            "aws_service_dual_stack": False,
+            "aws_service_managed_policies": ["AmazonSSMManagedInstanceCore"],
+        }
+    ),
+)
+"""What an environment has otherwise than by default."""
+NO_ALARMS = ("-e", '{"aws_service_alarms": false}')
 
 
 def images(aws: Aws) -> dict[str, str]:
@@ -71,10 +88,10 @@ def migrated(aws: Aws) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def first(aws: Aws) -> str:
     """The image of a service that ran no other. It is of a release whose servers migrate the database themselves."""
-    for playbook, arguments in ((NETWORK, ()), (DATA, ()), (BAKE, ("-e", "release=one"))):
+    for playbook, arguments in ((NETWORK, ()), (DATA, OTHERWISE), (BAKE, ("-e", "release=one"))):
         succeeded(aws.play(playbook, *arguments))
     aws.client("ec2").delete_tags(Resources=[images(aws)["one"]], Tags=[{"Key": "Maintenance"}])
-    succeeded(aws.play(SERVICE))
+    succeeded(aws.play(SERVICE, *OTHERWISE))
     return images(aws)["one"]
 
 
@@ -86,6 +103,22 @@ def second(aws: Aws, first: str) -> str:
     assert "The roll to version 2 is" in run.output
     assert "The roll to version 2 succeeded." in run.output
     return images(aws)["two"]
+
+
+def test_protection_recovery_alarms_and_ipv6_can_be_left_out_and_a_policy_added(aws: Aws, first: str) -> None:
+    elb, tables, slots = aws.client("elbv2"), aws.client("dynamodb"), "parkmesh-test-slots"
+    (balancer,) = elb.describe_load_balancers()["LoadBalancers"]
+    attributes = elb.describe_load_balancer_attributes(LoadBalancerArn=balancer["LoadBalancerArn"])["Attributes"]
+    values = {each["Key"]: each["Value"] for each in attributes}
+    assert (balancer["IpAddressType"], values.get("deletion_protection.enabled", "false")) == ("ipv4", "false")
+    assert aws.client("rds").describe_db_instances()["DBInstances"][0]["DeletionProtection"] is False
+    assert not tables.describe_table(TableName=slots)["Table"].get("DeletionProtectionEnabled", False)
+    backups = tables.describe_continuous_backups(TableName=slots)["ContinuousBackupsDescription"]
+    assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "DISABLED"
+    assert aws.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert json.loads(base64.b64decode(launch_data(aws)["UserData"]))["measures"] is False
+    policies = aws.client("iam").list_attached_role_policies(RoleName=NAME)["AttachedPolicies"]
+    assert [each["PolicyName"] for each in policies] == ["AmazonSSMManagedInstanceCore"]
 
 
 def test_where_there_is_no_image_before_a_rollback_says_so(aws: Aws, first: str) -> None:
@@ -163,16 +196,20 @@ def test_later_runs_keep_the_pin_and_its_image(aws: Aws, first: str) -> None:
     assert run.changed == 0, run.output
 
 
-def test_the_newest_image_lifts_the_pin(aws: Aws, first: str) -> None:
-    succeeded(aws.play(SERVICE, "-e", "image=newest"))
+def test_the_newest_image_lifts_the_pin_and_alarms_go_where_none_are_wanted(aws: Aws, first: str) -> None:
+    watch = aws.client("cloudwatch")
+    assert watch.describe_alarms()["MetricAlarms"] != []
+    succeeded(aws.play(SERVICE, "-e", "image=newest", *NO_ALARMS))
     assert pin(aws) is None
     assert running(aws) == {images(aws)["five"]}
+    assert (watch.describe_alarms()["MetricAlarms"], watch.list_dashboards()["DashboardEntries"]) == ([], [])
+    assert aws.client("sns").list_topics()["Topics"] == []
 
 
 def test_a_roll_that_stands_still_is_taken_back_and_the_run_says_so(aws: Aws, first: str) -> None:
     newest = running(aws)
     version = group(aws)["LaunchTemplate"]["Version"]
-    slow = ("-e", "aws_service_warmup_s=3600", "-e", "aws_service_wait_s=10")
+    slow = ("-e", "aws_service_warmup_s=3600", "-e", "aws_service_wait_s=10", *NO_ALARMS)
     run = aws.play(SERVICE, "-e", f"image={images(aws)['four']}", *slow)
     assert run.status != 0
     assert "No server was replaced in 10 s" in said(run)
@@ -200,7 +237,7 @@ def test_a_rollback_takes_back_the_roll_that_runs_and_replaces_nothing_more(aws:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     started = len(refreshes(aws))
-    succeeded(aws.play(ROLLBACK))
+    succeeded(aws.play(ROLLBACK, *NO_ALARMS))
     assert refreshes(aws)[0]["Status"] == "RollbackSuccessful"
     assert len(refreshes(aws)) == started
     assert {each["InstanceId"] for each in group(aws)["Instances"]} == servers

@@ -37,6 +37,11 @@ def test_what_has_no_price_is_told_and_not_taken_for_free() -> None:
     assert costs({}, ["t3.small", "x9.huge", "x9.huge"]) == {"servers t3.small (1)": 15, "servers x9.huge (2)": None}
 
 
+def test_a_firewall_costs_by_its_rules() -> None:
+    acl = {"default": {"Allow": {}}, "rules": {"0": {}, "1": {}, "2": {}}}
+    assert costs({"web ACL": {"shop": acl}}, []) == {"web ACLs (1)": 5, "rules of web ACLs (3)": 3}
+
+
 def test_each_price_names_its_source_and_one_unit() -> None:
     units = {"per_hour", "per_month", "per_gib_month"}
     assert all(len(units & set(each)) == 1 and each["source"] for each in PRICES["prices"].values())

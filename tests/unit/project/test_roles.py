@@ -81,7 +81,8 @@ def test_a_planted_fault_in_an_example_is_found() -> None:
     assert example_faults(text.replace("## Example", "## Elsewhere")) == ["there is no example"]
 
 
-ON_PREMISES = [role for role in ROLES if not role.name.startswith("aws_")]
+ON_AWS = [role for role in ROLES if role.name.startswith("aws_")]
+ON_PREMISES = [role for role in ROLES if role not in ON_AWS]
 
 
 @pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
@@ -100,26 +101,83 @@ NOT_TURNED = {
     "zerotier_home": "the package's unit knows one folder",
     "zerotier_controller_home": "the package's unit knows one folder",
     "zerotier_controller_secure_logging": "it only shows what the tests look for as a secret",
+    "aws_data_secure_logging": "it only shows what the tests look for as a secret",
+    "aws_data_noted": "restore-data.yml gives it, not a person; tests/emulator/test_restore.py runs that playbook",
+    "aws_data_upgrade_wait_s": "how long a run waits: tests/unit/project/test_database_upgrade.py",
+    "aws_image_wait_s": "how long module amazon.aws.ec2_ami waits",
+    "aws_service_certificate_wait_s": "how long a run waits: tests/unit/project/test_environment_domain.py",
+    "aws_service_migration_s": "how long a run waits: tests/unit/project/test_service_migration.py",
 }
 
 
-def not_turned(role: Path, folder: Path) -> set[str]:
-    """Inputs of a role that its scenario in a folder nowhere names."""
-    files = [folder / "converge.yml", *(folder / "verify").glob("test_*.py")]
-    text = "\n".join(file.read_text() for file in files)
-    return {name for name in options(role) if not re.search(rf"\b{name}\b", text)}
+def given_in(document: Any, name: str) -> list[Any]:
+    """The values that a parsed YAML document gives to a variable, wherever it stands."""
+    if isinstance(document, dict):
+        here = [document[name]] if name in document else []
+        return here + [value for each in document.values() for value in given_in(each, name)]
+    return [value for each in document for value in given_in(each, name)] if isinstance(document, list) else []
+
+
+def not_turned(role: Path, documents: list[Any], tests: str) -> set[str]:
+    """Inputs of a role that tests don't name, and to which documents give no other value than the default."""
+    return {
+        name
+        for name, option in options(role).items()
+        if not re.search(rf"\b{name}\b", tests)
+        and all(value == option.get("default") for document in documents for value in given_in(document, name))
+    }
+
+
+def not_turned_in_its_scenario(role: Path) -> set[str]:
+    folder = ROOT / "molecule" / role.name
+    tests = "\n".join(file.read_text() for file in (folder / "verify").glob("test_*.py"))
+    return not_turned(role, [yaml.safe_load((folder / "converge.yml").read_text())], tests)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_every_role_has_a_scenario(role: Path) -> None:
+    # That of NAT instances needs a network through which packets go: lab/tests/whole/test_way_out.py.
+    there = (ROOT / "molecule" / role.name / "molecule.yml").exists() or role.name == "aws_egress"
+    assert there, "docs/contributing.md, A scenario"
 
 
 @pytest.mark.parametrize("role", ON_PREMISES, ids=lambda role: role.name)
-def test_a_role_of_hosts_has_a_scenario_that_turns_each_of_its_inputs(role: Path) -> None:
-    folder = ROOT / "molecule" / role.name
-    assert (folder / "molecule.yml").exists(), "docs/contributing.md, A scenario"
+def test_the_scenario_of_a_role_of_hosts_turns_each_of_its_inputs(role: Path) -> None:
     # The shared test of what absent does turns the state.
-    assert not_turned(role, folder) - {f"{role.name}_state"} - NOT_TURNED.keys() == set()
+    assert not_turned_in_its_scenario(role) - {f"{role.name}_state"} - NOT_TURNED.keys() == set()
+
+
+def given_by_playbooks() -> dict[str, str]:
+    """Inputs of roles that a playbook takes from its command line, by what they are called there."""
+    texts = [path.read_text() for path in (ROOT / "playbooks").glob("*.yml")]
+    return dict(pair for text in texts for pair in re.findall(r"\b(aws_\w+): \"\{\{ (\w+) \| default\(''\)", text))
+
+
+@pytest.mark.parametrize("role", ON_AWS, ids=lambda role: role.name)
+def test_the_tests_on_the_emulator_turn_each_input_of_a_role_for_aws(role: Path) -> None:
+    folder = ROOT / "tests" / "emulator"
+    tests = "\n".join(path.read_text() for path in folder.glob("*.py"))
+    documents = [
+        yaml.safe_load(path.read_text())
+        for path in [*(folder / "inventory/group_vars").glob("*.yml"), *(folder / "playbooks").glob("*.yml")]
+    ]
+    # What every environment has.
+    own = {name for name in not_turned(role, documents, tests) if name.startswith(f"{role.name}_")}
+    asked = {name for name, word in given_by_playbooks().items() if re.search(rf"\b{word}\b", tests)}
+    assert own - asked - NOT_TURNED.keys() == set()
+
+
+def test_what_is_said_not_to_be_turned_is_an_input() -> None:
+    assert NOT_TURNED.keys() - {name for role in ROLES for name in options(role)} == set()
 
 
 def test_an_input_that_is_not_turned_is_found() -> None:
-    assert "zerotier_home" in not_turned(ROOT / "roles" / "zerotier", ROOT / "molecule" / "zerotier")
+    assert "zerotier_home" in not_turned_in_its_scenario(ROOT / "roles" / "zerotier")
+    network = ROOT / "roles" / "aws_network"
+    for zones, turned in ((3, False), (2, True)):
+        documents = [{"aws": [{"vars": {"aws_network_zones": zones}}]}]
+        assert ("aws_network_zones" not in not_turned(network, documents, "")) == turned
+    assert "aws_network_zones" not in not_turned(network, [], "-e aws_network_zones=2")
 
 
 def test_the_documentation_says_what_tests_each_role() -> None:
