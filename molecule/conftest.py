@@ -14,6 +14,9 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from tests.emulator.conftest import Aws
+from tests.emulator.conftest import Run as PlaybookRun
+
 ROOT = Path(__file__).resolve().parents[1]
 # What packages and the system itself write.
 NOISE = re.compile(
@@ -26,7 +29,9 @@ NOISE = re.compile(
 SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
 # In this order: the scenario's own, what removes the role, and what needs a host without it; in a whole lab what comes
 # after the first day.
-ORDER = tuple(map(re.compile, (r"/steps/absent/", r"/test_afterwards\.py$", r"/fleet/verify/", r"/onboarding/verify/")))
+ORDER = tuple(
+    map(re.compile, (r"/steps/(aws_)?absent/", r"/test_afterwards\.py$", r"/fleet/verify/", r"/onboarding/verify/"))
+)
 
 
 # For what comes soon; it ends a test that would wait for ever, on a machine however loaded.
@@ -124,8 +129,35 @@ def scenario() -> Scenario:
         ssh_identity_file=facts["ssh_key"],
         ssh_extra_args=SSH_OPTIONS,
         controlpersist=60,
+        # Of ten seconds a machine on which several hosts boot needs more.
+        timeout=60,
     )
     return Scenario(name, facts, before, host)
+
+
+@dataclass(frozen=True)
+class Emulated:
+    """The scenario of a role for AWS: its emulator, and where `checked` notes what was there before the role."""
+
+    aws: Aws
+    folder: Path
+    before: Path
+
+    def play(self, *arguments: str, **extra: object) -> PlaybookRun:
+        """Run the scenario's playbook with extra variables; it must succeed."""
+        run = self.aws.play(str(self.folder / "converge.yml"), "-e", json.dumps(extra), *arguments)
+        assert run.status == 0, run.output
+        return run
+
+
+@pytest.fixture(scope="session")
+def emulated() -> Emulated:
+    name = os.environ["MOLECULE_SCENARIO_NAME"]
+    folder = ROOT / ".lab" / os.environ["PARKMESH_LAB"]
+    facts = json.loads((folder / f"{name}.json").read_text())
+    # Molecule asks for colours.
+    os.environ.pop("ANSIBLE_FORCE_COLOR", None)
+    return Emulated(Aws(facts["url"], facts["python"]), ROOT / "molecule" / name, folder / f"{name}-before.json")
 
 
 @pytest.fixture(scope="session")

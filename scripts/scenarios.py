@@ -2,8 +2,9 @@
 """Run the molecule scenarios of roles, some side by side, and sum what they found in one file of JUnit's format.
 
 Each scenario has a host of its own, so that they share nothing. Those of a whole lab aren't among them: they want the
-machine for themselves, and `site` has the tests of all. What a scenario printed is in
-test-results/molecule-<scenario>.log; of one that failed its end is shown.
+machine for themselves, and `site` has the tests of all. Those of the roles for AWS run when they are named:
+tests/emulator applies and looks at the same on one environment, which each of them would build anew. What a scenario
+printed is in test-results/molecule-<scenario>.log; of one that failed its end is shown.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 END_LINES = 60
+ON_EMULATOR = "aws_"
 WHOLE_LAB = ("fleet", "onboarding", "site")
 
 
@@ -62,17 +64,20 @@ def cases(name: str, well: bool, seconds: float, results: Path) -> list[ET.Eleme
 def main() -> int:
     every = scenarios()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("scenario", nargs="*", help=f"those to run (all: {', '.join(sorted(every))})")
+    parser.add_argument(
+        "scenario", nargs="*", help=f"those to run, of {', '.join(sorted(every))} (all but {ON_EMULATOR}…)"
+    )
     parser.add_argument("--at-once", type=int, default=2, help="how many run side by side (2)")
     parser.add_argument("--results", type=Path, default=ROOT / "test-results", help="folder for logs and results")
     options = parser.parse_args()
     if unknown := sorted(set(options.scenario) - set(every)):
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(sorted(every))}")
+    wanted = options.scenario or [name for name in every if not name.startswith(ON_EMULATOR)]
     options.results.mkdir(parents=True, exist_ok=True)
     suite = ET.Element("testsuite", name="scenarios")
     failed = False
     with ThreadPoolExecutor(options.at_once) as pool:
-        for name, well, seconds in pool.map(lambda each: run(each, options.results), options.scenario or every):
+        for name, well, seconds in pool.map(lambda each: run(each, options.results), wanted):
             print(f"{name}: {'ok' if well else 'FAILED'} in {seconds:.0f} s", flush=True)
             if not well:
                 failed = True
