@@ -68,7 +68,7 @@ lint: venv ## Run the linters
 bench: venv ## Measure; prints figures and ratios
 	@for script in bench/*.py; do echo "== $$script"; .venv/bin/python "$$script" || exit 1; done
 
-drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, run it as on ARM, boot and kill servers, kill playbooks, lose a zone of a lab (root), in some hours; SEED=<number> does the same again
+drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, run it as on ARM, boot and kill servers, kill playbooks, lose a zone of a lab, roll and scale its servers, upgrade another (root), in some hours; SEED=<number> does the same again
 	@cd app/tests/gateway && export PYTHONPATH="$(CURDIR)/app/src" && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 10000 $(if $(SEED),--seed $(SEED)) && \
 	  "$(CURDIR)/.venv/bin/python" spool_crashes.py --crashes 3000 --damage $(if $(SEED),--seed $(SEED)) && \
@@ -78,9 +78,12 @@ drills: venv ## Crash, damage and kill a gateway, leave it alone for a week, run
 	  $(if $(SEED),--hypothesis-seed=$(SEED))
 	@PYTHONPATH="$(CURDIR)/app/src" .venv/bin/python -m tests.emulator.slot_boots --boots 200 $(if $(SEED),--seed $(SEED))
 	@.venv/bin/python -m tests.emulator.interruptions --kills 20 --throttled 0.2 $(if $(SEED),--seed $(SEED))
-	@export PARKMESH_LAB=drills LAB_EGRESS=nat_instance; \
-	  scripts/demo && .venv/bin/python -m lab.drills.zone_lost $(if $(SEED),--seed $(SEED)); \
+	@export PARKMESH_LAB=drills LAB_EGRESS=nat_instance LAB_METRIC_PERIOD_S=10; \
+	  scripts/demo && .venv/bin/python -m lab.drills.starts $(if $(SEED),--seed $(SEED)) && \
+	  .venv/bin/python -m lab.drills.zone_lost $(if $(SEED),--seed $(SEED)) && \
+	  .venv/bin/python -m lab.drills.rolls $(if $(SEED),--seed $(SEED)); \
 	  code=$$?; $(LAB) down; exit $$code
+	@PARKMESH_LAB=upgrade .venv/bin/python -m lab.drills.upgrade $(if $(SEED),--seed $(SEED))
 	@cd app/tests/gateway && PYTHONPATH="$(CURDIR)/app/src" "$(CURDIR)/.venv/bin/python" arm64.py
 
 clean: ## Remove the lab, the venv and every cache of this clone

@@ -72,8 +72,8 @@ class Lab:
         return done.stdout
 
     def run(self, thing: str, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on one of the lab's own hosts."""
-        container = self.facts["hosts"][thing]["container"]
+        """Run a command on one of the lab's own hosts, or in a container of this name."""
+        container = self.facts["hosts"].get(thing, {}).get("container", thing)
         return subprocess.run(
             ["podman", "exec", container, *command], capture_output=True, text=True, check=False, timeout=120
         )
@@ -150,7 +150,7 @@ def overlay_address(lab: Lab, container: str) -> str:
 
 
 def connects(lab: Lab, thing: str, address: str, port: int) -> bool:
-    """Whether one of the lab's own hosts can open a TCP connection."""
+    """Whether one of the lab's own hosts, or a container of this name, can open a TCP connection."""
     return lab.run(thing, "nc", "-z", "-w", "2", address, str(port)).returncode == 0
 
 

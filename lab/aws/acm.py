@@ -10,6 +10,8 @@ from moto.core.exceptions import AWSError
 from moto.elbv2 import elbv2_backends
 from moto.route53 import route53_backends
 
+from .hooks import hooks
+
 
 def correct() -> None:
     _validation()
@@ -52,6 +54,9 @@ def _validation() -> None:
         wanted = [each["ResourceRecord"] for each in described(self)["Certificate"]["DomainValidationOptions"]]
         if all((each["Name"], each["Value"]) in there for each in wanted):
             self.status = "ISSUED"
+            if hooks.sign is not None:
+                self.cert, self.chain = hooks.sign(self.cert)
+                self._cert = self.validate_certificate()
 
     CertBundle.describe, CertBundle.check = described, check
 

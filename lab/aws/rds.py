@@ -7,7 +7,7 @@ from typing import Any
 
 from moto.core.responses import ActionResult
 from moto.rds.exceptions import DBParameterGroupNotFoundError, RDSClientError
-from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend
+from moto.rds.models import DBInstance, DBParameterGroup, RDSBackend, rds_backends
 from moto.rds.responses import RDSResponse
 
 from .hooks import hooks
@@ -21,6 +21,7 @@ def correct() -> None:
     _snapshots()
     _performance_insights()
     _versions()
+    _failovers()
 
 
 def _gp3_baseline() -> None:
@@ -172,6 +173,73 @@ def _performance_insights() -> None:
 
     DBInstance.__init__ = __init__
     DBInstance.performance_insights_enabled = property(lambda self: self.enable_performance_insights)
+
+
+def _failovers() -> None:
+    """A database in two zones has its primary in one and a standby in the other, and they change places.
+
+    Amazon RDS User Guide, "Multi-AZ DB instance deployments for Amazon RDS": a standby in another zone has the storage
+    of the primary, synchronously; a failover, which comes by itself when the zone fails, makes it the primary, and the
+    endpoint's name follows. API reference, RebootDBInstance: "You can't enable force failover if the instance isn't
+    configured for Multi-AZ"; DBInstance: AvailabilityZone, SecondaryAvailabilityZone; CreateDBInstance,
+    AvailabilityZone: one of the database's subnets.
+    """
+    construct, reboot = DBInstance.__init__, RDSResponse.reboot_db_instance
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        construct(self, *args, **kwargs)
+        zones = _zones(self)
+        if zones and self.availability_zone not in zones:
+            self.availability_zone = zones[0]
+
+    def reboot_db_instance(self: Any) -> ActionResult:
+        if str(self.params.get("ForceFailover")).lower() == "true":
+            found = self.backend.describe_db_instances(self.params["DBInstanceIdentifier"])[0]
+            if not found.multi_az:
+                message = (
+                    f"Failover is only supported for Multi-AZ DB instances: {found.db_instance_identifier} isn't one."
+                )
+                raise RDSClientError("InvalidParameterCombination", message)
+            if not _fail_over(found):
+                raise RDSClientError("InvalidDBInstanceState", "The standby can't take over: its zone has failed.")
+        answer: ActionResult = reboot(self)
+        return answer
+
+    DBInstance.__init__ = __init__
+    DBInstance.secondary_availability_zone = property(_standby_zone)
+    RDSResponse.reboot_db_instance = reboot_db_instance
+
+
+def leave_failed_zones() -> bool:
+    """Fail over the databases whose primary's zone has failed; return whether there was one to be failed over."""
+    databases = [
+        database
+        for regions in rds_backends.values()
+        for backend in regions.values()
+        for database in backend.databases.values()
+    ]
+    lost = [each for each in databases if each.availability_zone in hooks.failed_zones]
+    return bool([each for each in lost if _fail_over(each)])
+
+
+def _zones(database: Any) -> list[str]:
+    # moto has the attribute only where a group was named.
+    group = getattr(database, "db_subnet_group", None)
+    return sorted({subnet.availability_zone for subnet in group._subnets}) if group else []
+
+
+def _standby_zone(database: Any) -> str | None:
+    if not database.multi_az:
+        return None
+    return next((each for each in _zones(database) if each != database.availability_zone), None)
+
+
+def _fail_over(database: Any) -> bool:
+    zone = _standby_zone(database)
+    if zone is None or zone in hooks.failed_zones:
+        return False
+    database.availability_zone = zone
+    return True
 
 
 ENGINE_VERSIONS = ("16.10", "16.11", "17.6", "17.7", "18.1")

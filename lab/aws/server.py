@@ -15,7 +15,7 @@ os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3, zones
+from . import acm, autoscaling, dynamodb, ec2, elbv2, iam, maintenance, rds, s3, scaling, zones
 from .actions import Recorder
 from .faults import Faults
 from .permissions import Permissions
@@ -102,6 +102,6 @@ def _correct() -> None:
     with _corrections_lock:
         if _corrected:
             return
-        for service in (ec2, autoscaling, elbv2, iam, rds, dynamodb, maintenance, acm, s3, zones):
+        for service in (ec2, autoscaling, elbv2, iam, rds, dynamodb, maintenance, acm, s3, zones, scaling):
             service.correct()
         _corrected = True

@@ -17,7 +17,7 @@ from moto.autoscaling.models import autoscaling_backends
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import InstanceBackend
 
-from . import instance_refresh, lifecycle
+from . import instance_refresh, lifecycle, rds
 from .hooks import hooks
 from .state import state_lock
 
@@ -43,9 +43,13 @@ def usable(group: Any) -> list[str]:
 
 
 def settle() -> bool:
-    """Take each group a step closer to its size and an even spread; return whether there was something to do."""
+    """Take each group a step closer to its size and an even spread, and databases out of failed zones.
+
+    Returns:
+        whether there was something to do.
+    """
     with state_lock:
-        done = [_settle(group) for group in _groups()]
+        done = [*(_settle(group) for group in _groups()), rds.leave_failed_zones()]
     return any(done)
 
 

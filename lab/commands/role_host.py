@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.driver import hosts
-from lab.machine import engine, state
+from lab.machine import engine, inotify, state
 from lab.machine.base_image import BaseImage
 from lab.machine.errors import LabError
 from lab.machine.names import Lab, mac_address
@@ -46,6 +46,8 @@ def up(lab: Lab, name: str) -> dict[str, Any]:
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,40}", name):
         raise LabError(f"{name!r} is no scenario's name")
     begun = time.monotonic()
+    if raised := inotify.raise_limit():
+        say(raised)
     podman, _ = engine.podman_for(lab)
     image = BaseImage(lab, podman)
     with _alone(lab):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from lab.driver import hosts
-from lab.machine import checks, engine, names, processes, state
+from lab.machine import checks, engine, inotify, names, processes, state
 from lab.machine.base_image import BaseImage
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
@@ -52,6 +52,8 @@ def up(lab: Lab) -> dict[str, Any]:
     begun = time.monotonic()
     if found := check(lab):
         raise LabError("\n".join(found))
+    if raised := inotify.raise_limit():
+        say(raised)
     with state.held(lab):
         lab.state.mkdir(mode=0o755, parents=True, exist_ok=True)
         podman, containers_conf = engine.podman_for(lab)
@@ -63,7 +65,8 @@ def up(lab: Lab) -> dict[str, Any]:
         networks = hosts.plan_networks(lab, podman, recorded["networks"] if recorded else None)
         hosts.ensure_networks(lab, podman, networks)
         egress = lab.egress or (recorded or {}).get("egress") or names.EGRESSES[0]
-        facts = state.facts_of(lab, networks, overlay, containers_conf, image.name, egress)
+        period_s = lab.metric_period_s or (recorded or {}).get("metric_period_s") or names.METRIC_PERIOD_S
+        facts = state.facts_of(lab, networks, overlay, containers_conf, image.name, egress, period_s)
         state.save(lab.lab_json, facts)
         # The inventory names this file, as production's names one: there the address holds a password.
         (lab.state / "smtp-url").write_text(f"{facts['smtp_url']}\n")

@@ -11,6 +11,7 @@ from botocore.config import Config
 
 from lab.driver import haproxy, routing
 from lab.driver.compute import Instance
+from lab.driver.security_groups import SecurityGroup, security_group
 from lab.machine.errors import LabError
 from lab.machine.names import ACCOUNT, REGION
 
@@ -42,6 +43,9 @@ class Database:
     subnet_ids: tuple[str, ...]
     origin: tuple[str, ...] = ()
     """What it was restored from (lab/driver/backups.py); empty for a new one."""
+    zone: str = ""
+    """Where its primary is. The subnets are those of this zone."""
+    security_groups: tuple[str, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Balancer:
     config: haproxy.Balancer
     subnet_ids: tuple[str, ...]
     published: bool
+    security_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Records:
     balancers: tuple[Balancer, ...]
     refused: Mapping[str, str]
     ways: routing.Ways = field(default_factory=routing.Ways)
+    security_groups: Mapping[str, SecurityGroup] = field(default_factory=dict)
 
 
 class Cloud:
@@ -105,7 +111,8 @@ class Cloud:
                 continue
             if config.listeners:
                 zones = tuple(zone["SubnetId"] for zone in row["AvailabilityZones"])
-                balancers.append(Balancer(config, zones, published=not balancers))
+                groups_of_it = tuple(row.get("SecurityGroups", ()))
+                balancers.append(Balancer(config, zones, not balancers, groups_of_it))
         subnets = self.ec2.describe_subnets()["Subnets"]
         zone_of = {row["SubnetId"]: row["AvailabilityZone"] for row in subnets}
         return Records(
@@ -126,6 +133,11 @@ class Cloud:
                     if zone_of.get(row["SubnetId"]) not in failed_zones
                 ],
             ),
+            security_groups={
+                row["GroupId"]: security_group(row)
+                for page in self.ec2.get_paginator("describe_security_groups").paginate()
+                for row in page["SecurityGroups"]
+            },
         )
 
     def _registered(self, arns: set[str]) -> dict[str, frozenset[str]]:
@@ -175,6 +187,9 @@ class Cloud:
                 launched=row["LaunchTime"].strftime("%Y-%m-%dT%H:%M:%SZ"),
                 target_state=targets.get(row["InstanceId"]),
                 forwards=not row.get("SourceDestCheck", True),
+                security_groups=tuple(
+                    sorted({each["GroupId"] for card in row.get("NetworkInterfaces", ()) for each in card["Groups"]})
+                ),
                 tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
             )
             for page in pages
@@ -256,21 +271,26 @@ class Cloud:
         return sorted(rows, key=lambda row: (row["CreatedTime"], row["LoadBalancerName"]))
 
     def balancer(self, row: Mapping[str, Any], addresses: Mapping[str, str]) -> haproxy.Balancer:
-        """A load balancer with its HTTP listeners, rules, target groups and targets.
+        """A load balancer with its HTTP and HTTPS listeners, rules, target groups and targets.
 
         Args:
             row: as DescribeLoadBalancers gives it.
             addresses: instance id → address of running instances.
 
         Raises:
-            LabError: it has an action or a condition that is not emulated.
+            LabError: it has an action or a condition that is not emulated, or a certificate that isn't the lab's.
         """
         arn = row["LoadBalancerArn"]
-        groups = self.elb.describe_target_groups(LoadBalancerArn=arn)["TargetGroups"]
+        # Asked for those of a load balancer that has none, lab.aws says that they weren't found.
+        every = self.elb.get_paginator("describe_target_groups").paginate()
+        groups = [row for page in every for row in page["TargetGroups"] if arn in row["LoadBalancerArns"]]
         names = {group["TargetGroupArn"]: group["TargetGroupName"] for group in groups}
         listeners = []
         for listener in self.elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]:
-            if listener["Protocol"] != "HTTP":
+            certificate = (
+                certificates(listener["Certificates"][0]["CertificateArn"]) if listener.get("Certificates") else ""
+            )
+            if listener["Protocol"] not in ("HTTP", "HTTPS") or (listener["Protocol"] == "HTTPS") != bool(certificate):
                 continue
             rules = self.elb.describe_rules(ListenerArn=listener["ListenerArn"])["Rules"]
             listeners.append(
@@ -287,6 +307,7 @@ class Cloud:
                         )
                     ),
                     default=action(listener["DefaultActions"], names),
+                    certificate=certificate,
                 )
             )
         attributes = {
@@ -333,9 +354,13 @@ class Cloud:
                 user=row["MasterUsername"],
                 password=self._password(row),
                 subnet_ids=tuple(
-                    subnet["SubnetIdentifier"] for subnet in (row.get("DBSubnetGroup") or {}).get("Subnets", ())
+                    subnet["SubnetIdentifier"]
+                    for subnet in (row.get("DBSubnetGroup") or {}).get("Subnets", ())
+                    if subnet["SubnetAvailabilityZone"]["Name"] == row["AvailabilityZone"]
                 ),
+                zone=row["AvailabilityZone"],
                 origin=database_origin(row["DBInstanceIdentifier"]),
+                security_groups=tuple(each["VpcSecurityGroupId"] for each in row.get("VpcSecurityGroups", ())),
             )
             for row in rows
             if row["Engine"] == "postgres" and row["DBInstanceStatus"] not in ("deleting", "stopped")
@@ -364,6 +389,23 @@ def master_password(identifier: str) -> str:
 
     with state_lock:
         return str(rds_backends[ACCOUNT][REGION].databases[identifier]._master_user_password or "")
+
+
+def certificates(arn: str) -> str:
+    """A certificate with its chain and key (PEM), read from lab.aws in this process: no API returns the key.
+
+    Raises:
+        LabError: there is none.
+    """
+    from moto.acm.models import acm_backends
+
+    from lab.aws import state_lock
+
+    with state_lock:
+        found = acm_backends[ACCOUNT][REGION]._certificates.get(arn)
+        if found is None:
+            raise LabError(f"the lab has no certificate {arn}")
+        return str(b"\n".join((found.cert, found.chain, found.key)).decode())
 
 
 def database_origin(identifier: str) -> tuple[str, ...]:

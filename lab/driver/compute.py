@@ -13,7 +13,7 @@ from enum import Enum
 class Instance:
     """An EC2 instance record. `state` is EC2's word; `group` its Auto Scaling group, if any, and
     `target_state` the lifecycle state that it is in or on its way to there. `forwards` says that its
-    source/destination check is off."""
+    source/destination check is off, `security_groups` are ids."""
 
     id: str
     state: str
@@ -28,6 +28,7 @@ class Instance:
     launched: str = ""
     target_state: str | None = None
     forwards: bool = False
+    security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -13,18 +13,24 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import aws
 from lab.aws import zones
+from lab.aws.scaling import Tracking
 from lab.driver.activity import Activity, ContainerEvents
 from lab.driver.cloud import Cloud, Records
+from lab.driver.compute import Instance
 from lab.driver.databases import Databases
 from lab.driver.instances import INSTANCE_LABEL, Instances
 from lab.driver.internet import Internet
 from lab.driver.load_balancers import LoadBalancers
+from lab.driver.load_figures import Periods, busy_s
+from lab.driver.packet_filters import PacketFilters, interfaces
 from lab.machine import state
+from lab.machine.authority import Authority
 from lab.machine.names import MAIL_PORT, Lab
 from lab.machine.podman import Container, Podman
 from lab.mail.server import MailServer
@@ -66,6 +72,7 @@ def run(lab: Lab) -> None:
     aws.hooks.image_created = driver.instances.image_created
     aws.hooks.snapshot_created = driver.databases.snapshot_created
     aws.hooks.target_health = driver.balancers.target_health
+    aws.hooks.sign = Authority(lab.state / "ca.pem", lab.secrets / "ca-key.pem", f"parkmesh lab {lab.id}").sign
     aws.hooks.instances_act = True
     gateway = facts["networks"]["vpc"]["gateway"]
     server = aws.serve([("127.0.0.1", lab.aws_port), (gateway, lab.aws_port)])
@@ -95,9 +102,11 @@ class Driver:
         self.databases = Databases(lab, podman, facts["image"])
         self.balancers = LoadBalancers(lab, podman, self.cloud, facts["image"])
         self.internet = Internet(lab, podman, facts["networks"])
+        self.filters = PacketFilters(facts["networks"]["vpc"]["gateway"], lab.aws_port)
         self.instances = Instances(
-            lab, podman, self.cloud, facts["image"], self.balancers.states_of, self.internet.route
+            lab, podman, self.cloud, facts["image"], self.balancers.states_of, self._prepare_network
         )
+        self._tracking, self._periods = Tracking(), Periods(facts["metric_period_s"])
         self._containers: list[Container] = []
         self._listed = 0.0
         self._containers_seen = -1
@@ -122,7 +131,11 @@ class Driver:
             instance.address for instance in records.instances if instance.address and instance.state != "terminated"
         }
         self._attempt("internet", lambda: self.internet.apply(records), None)
-        changed = self._attempt("databases", lambda: self.databases.tick(records, containers, in_use), False)
+        there = interfaces(records, containers)
+        self._attempt("security groups", lambda: self.filters.follow(records.security_groups, there), None)
+        changed = self._attempt(
+            "databases", lambda: self.databases.tick(records, containers, in_use, self._failed_zones), False
+        )
         changed |= self._attempt("load balancers", lambda: self.balancers.tick(records, containers, in_use), False)
         changed |= self._attempt(
             "compute",
@@ -131,6 +144,7 @@ class Driver:
         )
         processes = {c.labels[INSTANCE_LABEL]: c.pid for c in containers if c.running and INSTANCE_LABEL in c.labels}
         self._attempt("routes", lambda: self.internet.follow(processes), None)
+        self._attempt("scaling", lambda: self._scale(processes), None)
         self._stale |= changed
         if time.monotonic() - self._kept_house > HOUSEKEEPING_S:
             self._kept_house = time.monotonic()
@@ -146,6 +160,22 @@ class Driver:
 
     def close(self) -> None:
         self.instances.close()
+        self.filters.close()
+
+    def _prepare_network(self, instance: Instance, pid: int) -> None:
+        self.internet.route(instance, pid)
+        self.filters.apply(pid, instance.security_groups)
+
+    def _scale(self, processes: dict[str, int]) -> None:
+        """At the end of each period of metrics, have groups follow their targets. ``processes``: instance id → pid."""
+        if not self._periods.over(now := time.monotonic()):
+            return
+        counters = {}
+        for instance, pid in processes.items():
+            with suppress(OSError):
+                counters[instance] = busy_s(pid), self.balancers.requests(instance)
+        for group, (before, after) in self._tracking.follow(self._periods.close(counters, now), now).items():
+            log.info("group %s follows its load: %d instances, it had %d", group, after, before)
 
     def _follow_zones(self) -> None:
         """Take over which zones have failed, and have groups make up for them, also when they are back."""

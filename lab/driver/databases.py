@@ -2,6 +2,11 @@
 
 The master user is no superuser, as in RDS: it may create databases and roles. Its password reaches the server as a
 SCRAM verifier on standard input and never in clear text.
+
+RDS keeps a standby by copying the primary's blocks to a volume in the other zone before a write counts, and starts
+PostgreSQL there at a failover, which recovers as after a crash (AWS Database Blog, "Amazon RDS Under the Hood:
+Multi-AZ"). Here both have the one volume: at a failover the container is killed, and another one at an address of the
+other zone has its volume. A database in one zone is away for as long as the zone has failed.
 """
 
 import base64
@@ -9,6 +14,7 @@ import hashlib
 import hmac
 import logging
 import secrets
+import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv4Network
@@ -26,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DATABASE_LABEL = "parkmesh.database"
 ADDRESS_LABEL = "parkmesh.address"
+ZONE_LABEL = "parkmesh.zone"
 READY_TIMEOUT_S = 60
 SCRAM_ITERATIONS = 4096
 
@@ -50,12 +57,19 @@ class Databases:
                 "identifier": name,
                 "endpoint": record.endpoint,
                 "address": self.endpoints.get(record.endpoint),
+                "zone": record.zone,
                 "problem": self._problems.get(name),
             }
             for name, record in sorted(self._prepared.items())
         ]
 
-    def tick(self, records: Records, containers: Iterable[Container], in_use: set[str]) -> bool:
+    def tick(
+        self,
+        records: Records,
+        containers: Iterable[Container],
+        in_use: set[str],
+        failed_zones: frozenset[str] = frozenset(),
+    ) -> bool:
         """One round; `in_use` are addresses that instances have. Returns whether containers changed."""
         containers = list(containers)
         present = {c.labels[DATABASE_LABEL]: c for c in containers if DATABASE_LABEL in c.labels}
@@ -68,6 +82,16 @@ class Databases:
         self.endpoints = {}
         for identifier, database in sorted(wanted.items()):
             container = present.get(identifier)
+            if container:
+                self.endpoints[database.endpoint] = container.labels[ADDRESS_LABEL]
+            if container and container.labels.get(ZONE_LABEL) != database.zone:
+                # The next round starts it where it is to be: whatever else a failed zone has dies in this one.
+                self._leave(database, container, failed_zones)
+                changed = True
+                continue
+            if database.zone in failed_zones:
+                changed |= self._die(database, container)
+                continue
             try:
                 address = container.labels[ADDRESS_LABEL] if container else _address(database, records.subnets, taken)
             except LabError as error:
@@ -99,6 +123,26 @@ class Databases:
         self._prepared[database.identifier] = database
         return True
 
+    def _leave(self, database: Database, container: Container, failed_zones: frozenset[str]) -> None:
+        """A failover: the primary ends where it was."""
+        was = container.labels.get(ZONE_LABEL, "")
+        log.warning("database %s fails over from %s to %s", database.identifier, was, database.zone)
+        if was in failed_zones:
+            _cut_off(container)
+        self.podman.run("rm", "--force", "--time=0", container.name)
+        self._prepared.pop(database.identifier, None)
+
+    def _die(self, database: Database, container: Container | None) -> bool:
+        self._note(
+            database.identifier, f"its zone {database.zone} has failed, and it has no standby that could take over"
+        )
+        if container is None or not container.running:
+            return False
+        _cut_off(container)
+        self.podman.run("kill", container.name)
+        self._prepared.pop(database.identifier, None)
+        return True
+
     def _note(self, name: str, problem: str) -> None:
         if self._problems.get(name) != problem:
             self._problems[name] = problem
@@ -118,6 +162,7 @@ class Databases:
             f"--label={self.lab.label}",
             f"--label={DATABASE_LABEL}={database.identifier}",
             f"--label={ADDRESS_LABEL}={address}",
+            f"--label={ZONE_LABEL}={database.zone}",
             f"--network={self.lab.thing('vpc')}",
             f"--ip={address}",
             f"--mac-address={mac_address(self.lab.id, 'db-' + database.identifier)}",
@@ -127,7 +172,7 @@ class Databases:
             self.image,
             "/sbin/init",
         )
-        log.info("database %s started at %s", database.identifier, address)
+        log.info("database %s started at %s (%s)", database.identifier, address, database.zone)
 
     def _prepare(self, database: Database) -> None:
         """Cluster, listener, master user and first database; each only where it is missing."""
@@ -208,6 +253,13 @@ def _address(database: Database, subnets: Mapping[str, str], taken: set[str]) ->
         if subnet_id in subnets:
             return str(last_free(IPv4Network(subnets[subnet_id]), [IPv4Address(address) for address in taken]))
     raise LabError(f"database {database.identifier}: its subnet group names no subnet of the VPC")
+
+
+def _cut_off(container: Container) -> None:
+    """A host of a zone that fails says goodbye to nobody. One that has just ended has nothing to say."""
+    if container.running:
+        command = ["nsenter", f"--net=/proc/{container.pid}/ns/net", "ip", "link", "set", "dev", "eth0", "down"]
+        subprocess.run(command, capture_output=True, timeout=10, check=False)
 
 
 def cluster_script(port: int, name: str, origin: backups.Origin = ()) -> str:

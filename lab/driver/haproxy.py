@@ -87,6 +87,12 @@ class Listener:
     port: int
     rules: tuple[Rule, ...]
     default: Action
+    certificate: str = field(default="", repr=False)
+    """Of an HTTPS listener: certificate, chain and key, PEM."""
+
+    @property
+    def protocol(self) -> str:
+        return "https" if self.certificate else "http"
 
 
 @dataclass(frozen=True)
@@ -127,10 +133,10 @@ def config(balancer: Balancer, proven: frozenset[tuple[str, str]]) -> str:
         "    load-server-state-from-file global",
     ]
     for listener in balancer.listeners:
-        lines += ["", f"frontend listener-{listener.port}", f"    bind :{listener.port}"]
+        lines += ["", f"frontend listener-{listener.port}", f"    bind :{listener.port}{_encrypted(listener)}"]
         lines += [
             "    option forwardfor",
-            "    http-request set-header X-Forwarded-Proto http",
+            f"    http-request set-header X-Forwarded-Proto {listener.protocol}",
             f"    http-request set-header X-Forwarded-Port {listener.port}",
         ]
         forwards = []
@@ -153,7 +159,7 @@ def config(balancer: Balancer, proven: frozenset[tuple[str, str]]) -> str:
             if isinstance(rule.action, Forward):
                 forwards.append(f"    use_backend {_word(rule.action.group)} if taken-{number}")
             else:
-                lines.append(f"    {_terminal(rule.action, listener.port)} if taken-{number}")
+                lines.append(f"    {_terminal(rule.action, listener)} if taken-{number}")
         lines += _default(listener, forwards)
     for group in balancer.groups:
         lines += ["", *_backend(group, proven)]
@@ -165,15 +171,32 @@ def _default(listener: Listener, forwards: list[str]) -> list[str]:
         return [*forwards, f"    default_backend {_word(listener.default.group)}"]
     untaken = " ".join(f"!taken-{number}" for number in range(len(listener.rules)))
     condition = f" if {untaken}" if untaken else ""
-    return [f"    {_terminal(listener.default, listener.port)}{condition}", *forwards]
+    return [f"    {_terminal(listener.default, listener)}{condition}", *forwards]
 
 
-def _terminal(action: Redirect | Fixed, port: int) -> str:
+def certificate_files(balancer: Balancer) -> dict[str, str]:
+    """Path → content of what the configuration names besides: secrets."""
+    return {_certificate_file(each): each.certificate for each in balancer.listeners if each.certificate}
+
+
+def _certificate_file(listener: Listener) -> str:
+    return f"/etc/haproxy/listener-{listener.port}.pem"
+
+
+def _encrypted(listener: Listener) -> str:
+    """User guide, "Security policies for your Application Load Balancer": the recommended ones begin with TLS 1.2;
+    "HTTPS listeners": HTTP/2 is offered there."""
+    if not listener.certificate:
+        return ""
+    return f" ssl crt {_certificate_file(listener)} ssl-min-ver TLSv1.2 alpn h2,http/1.1"
+
+
+def _terminal(action: Redirect | Fixed, listener: Listener) -> str:
     if isinstance(action, Fixed):
         # HAProxy takes no empty string for a body.
         body = f" content-type {_quoted(action.content_type)} string {_quoted(action.body)}" if action.body else ""
         return f"http-request return status {action.status}{body}"
-    values = {"#{protocol}": "http", "#{port}": str(port), "#{host}": "%[req.hdr(host),field(1,:)]"}
+    values = {"#{protocol}": listener.protocol, "#{port}": str(listener.port), "#{host}": "%[req.hdr(host),field(1,:)]"}
     values |= {"#{path}": "%[path]", "#{query}": "%[query]"}
     protocol, host, target, path, query = (
         _expand(text, values)
@@ -271,11 +294,15 @@ def server_states(balancer: Balancer, current: str) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """One server's health counters: HAProxy's words."""
+    """One server's counters: its health in HAProxy's words, and how many requests it answered since HAProxy's start."""
 
     up: bool
     check: str
     code: str
+    answered: int = 0
+
+
+ANSWERS = ("hrsp_1xx", "hrsp_2xx", "hrsp_3xx", "hrsp_4xx", "hrsp_5xx", "hrsp_other")
 
 
 def measured(statistics: str) -> dict[tuple[str, str], Measured]:
@@ -283,7 +310,10 @@ def measured(statistics: str) -> dict[tuple[str, str], Measured]:
     rows = csv.DictReader(statistics.lstrip("# ").splitlines())
     return {
         (row["pxname"], row["svname"]): Measured(
-            up=row["status"].startswith("UP"), check=row["check_status"].lstrip("* "), code=row["check_code"]
+            up=row["status"].startswith("UP"),
+            check=row["check_status"].lstrip("* "),
+            code=row["check_code"],
+            answered=sum(int(row.get(each) or 0) for each in ANSWERS),
         )
         for row in rows
         if row.get("svname") not in (None, "FRONTEND", "BACKEND")

@@ -1,6 +1,7 @@
 """The lab's static hosts and networks: what exists from `up` to `down`, whatever the playbooks do."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -33,11 +34,12 @@ HOSTS = (
     Host("gateway-b", "site-b", 10),
     Host("devices-b", "site-b", 20),
 )
-# Shell: a container that was just started has no systemd to talk to for a moment.
-AWAIT_SYSTEMD = """for i in $(seq 50); do [ -S /run/systemd/private ] && break; sleep 0.1; done
+# Shell: a container that was just started has no systemd to talk to for a moment, on a busy machine for some seconds.
+AWAIT_SYSTEMD = """for i in $(seq 300); do [ -S /run/systemd/private ] && break; sleep 0.1; done
 systemctl is-system-running --wait >/dev/null || true"""
 # A bridge exists only while a container is on it, and lab.aws listens on the VPC's gateway address.
 ANCHOR = "vpc-anchor"
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def routes_in_use() -> list[IPv4Network]:
@@ -157,10 +159,20 @@ def await_boot(podman: Podman, container: str) -> None:
     try:
         answer = podman.shell(container, script, timeout=BOOT_TIMEOUT_S).split()
     except PodmanError as error:
-        raise LabError(f"{container} did not boot: {error}") from error
+        raise LabError(f"{container} did not boot: {error}{_last_words(podman, container)}") from error
     state, failed = (answer[0], answer[1:]) if answer else ("unknown", [])
     if state != "running":
         raise LabError(f"{container} booted to {state!r}; failed units: {', '.join(failed) or 'none'}")
+
+
+def _last_words(podman: Podman, container: str) -> str:
+    """What a container wrote on its console before it ended, as the end of a message; empty when there is nothing."""
+    try:
+        lines = podman.run("logs", "--tail=3", container).split("\n")
+    except PodmanError:
+        return ""
+    said = " / ".join(text for line in lines if (text := COLOUR.sub("", line).strip()))
+    return f"; its console: {said}" if said else ""
 
 
 def authorise_key(podman: Podman, container: str, public_key: str) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from lab.aws import BASE_IMAGE_ID
@@ -30,7 +31,8 @@ class Instances:
     Args:
         base_image: the local image behind the public base AMI.
         target_states: what the load balancers measured last for an instance, one word per target group.
-        route: gives a container (its first process's pid) the default route of the instance's subnet.
+        prepare_network: gives a container (its first process's pid) what AWS's network has for the instance: its way
+            out and the rules of its security groups.
     """
 
     def __init__(
@@ -40,10 +42,10 @@ class Instances:
         cloud: Cloud,
         base_image: str,
         target_states: Callable[[str], Iterable[str]],
-        route: Callable[[Instance, int], None],
+        prepare_network: Callable[[Instance, int], None],
     ) -> None:
         self.lab, self.podman, self.cloud, self.base_image = lab, podman, cloud, base_image
-        self.target_states, self.route = target_states, route
+        self.target_states, self.prepare_network = target_states, prepare_network
         self._created: dict[str, float] = {}
         self._stopped: set[str] = set()
         self._suspects: set[str] = set()
@@ -94,10 +96,27 @@ class Instances:
         suspects, self._suspects = self._suspects, dead
         certain = [action for action in actions if action.act is not Act.DIED or action.instance_id in suspects]
         done = [self._try(action, by_id, endpoints) for action in certain]
+        self._follow_endpoints(present, endpoints)
         if not dead and not any(action.act is not Act.REMOVE for action in certain):
             self._serve_metadata(by_id, present)
             self._give_up_unhealthy(by_id, records.groups)
         return any(done) or bool(dead or leaving)
+
+    def _follow_endpoints(self, present: Mapping[str, Running], endpoints: Mapping[str, str]) -> None:
+        """Names of databases lead to where their primaries are now."""
+        for instance_id, container in present.items():
+            path = Path(f"/proc/{container.pid}/root/etc/hosts")
+            try:
+                text = path.read_text()
+                if (wanted := hosts_file(text, endpoints)) != text:
+                    # In place: the container has this very file mounted.
+                    with path.open("r+") as file:
+                        file.write(wanted)
+                        file.truncate()
+                    log.info("%s resolves the databases' names anew", instance_id)
+            except OSError:
+                # One that has just ended is looked at again when its container is.
+                continue
 
     def image_created(self, image_id: str, instance_id: str) -> None:
         """CreateImage: the container's file system becomes the image of the AMI before the call returns.
@@ -221,14 +240,14 @@ class Instances:
         log.info("%s started from %s at %s (%s)", instance.id, instance.image_id, instance.address, instance.zone)
 
     def _start(self, instance: Instance) -> None:
-        """Start a container with its metadata endpoint, its kernel settings and its way out in place before its first
+        """Start a container with its metadata endpoint, its kernel settings and its network in place before its first
         process runs."""
         name = self.container(instance.id)
         self.podman.run("init", name)
         pid = int(self.podman.run("inspect", "--format={{.State.Pid}}", name))
         self._serve(instance, pid)
         _own_network_settings(pid)
-        self.route(instance, pid)
+        self.prepare_network(instance, pid)
         self.podman.run("start", name)
 
     def _image(self, ami_id: str) -> str:
@@ -316,6 +335,16 @@ class Instances:
                 if unhealthy(group.checks_targets, age, group.grace_s, self.target_states(instance_id)):
                     log.warning("%s fails its target's health check: group %s replaces it", instance_id, group.name)
                     self.cloud.give_up(instance_id)
+
+
+def hosts_file(text: str, endpoints: Mapping[str, str]) -> str:
+    """A file as /etc/hosts with other addresses for the names that it has of ``endpoints``."""
+    lines = []
+    for line in text.splitlines(keepends=True):
+        address, *names = line.split() or [""]
+        now = next((endpoints[name] for name in names if name in endpoints), address)
+        lines.append(line if now == address else f"{now}\t{' '.join(names)}\n")
+    return "".join(lines)
 
 
 def _own_network_settings(pid: int) -> None:

@@ -30,9 +30,11 @@ class LoadBalancers:
     def __init__(self, lab: Lab, podman: Podman, cloud: Cloud, image: str) -> None:
         self.lab, self.podman, self.cloud, self.image = lab, podman, cloud, image
         self._verdicts: dict[str, haproxy.Verdicts] = {}
-        self._applied: dict[str, tuple[str, int]] = {}
+        self._applied: dict[str, tuple[str, dict[str, str], int]] = {}
         self._health: dict[tuple[str, str], haproxy.Health] = {}
         self._status: list[dict[str, Any]] = []
+        self._answered: dict[tuple[str, str, str], int] = {}
+        self._requests: dict[str, int] = {}
         self._retries = Retries()
         self._problems: dict[str, str] = {}
 
@@ -45,6 +47,10 @@ class LoadBalancers:
 
     def states_of(self, target_id: str) -> set[str]:
         return {health[0] for (_, target), health in list(self._health.items()) if target == target_id}
+
+    def requests(self, target_id: str) -> int:
+        """How many requests a target has answered, for whichever load balancer."""
+        return self._requests.get(target_id, 0)
 
     def status(self) -> list[dict[str, Any]]:
         return self._status
@@ -79,7 +85,7 @@ class LoadBalancers:
                     "name": name,
                     "address": address,
                     "ports": [listener.port for listener in record.config.listeners],
-                    "url": self.lab.load_balancer_url if record.published else None,
+                    "url": f"{_front(record).protocol}://127.0.0.1:{self.lab.http_port}" if record.published else None,
                     "problem": self._problems.get(name),
                 }
             )
@@ -110,7 +116,7 @@ class LoadBalancers:
             return False
         changed = False
         try:
-            port = str(record.config.listeners[0].port) if record.published else ""
+            port = str(_front(record).port) if record.published else ""
             if container is not None and container.labels.get(LISTENER_LABEL, "") != port:
                 # A published port is fixed when a container is made.
                 self._remove(name)
@@ -161,22 +167,28 @@ class LoadBalancers:
     def _configure(self, record: Balancer, container: Container) -> bool:
         """Bring HAProxy to the recorded configuration, keeping connections and what it knows of its servers."""
         name = record.config.name
-        if self._applied.get(name, ("", 0))[1] != container.pid:
+        if self._applied.get(name, ("", {}, 0))[2] != container.pid:
             # A new HAProxy has checked no target yet.
             self._verdicts[name] = haproxy.Verdicts()
         proven = self._verdicts.setdefault(name, haproxy.Verdicts()).proven
         text = haproxy.config(record.config, frozenset(proven))
-        if self._applied.get(name) == (text, container.pid):
+        secrets = haproxy.certificate_files(record.config)
+        if self._applied.get(name) == (text, secrets, container.pid):
             return False
         try:
             current = ask(container.pid, "show servers state")
         except OSError:
             current = ""
         states = haproxy.server_states(record.config, current)
-        # No line of either file can be the mark: names in them are checked words, and the rest is ours.
+        written = "".join(
+            f"install -m 0600 /dev/null {path}\ncat > {path} <<'END-OF-FILE'\n{pem}\nEND-OF-FILE\n"
+            for path, pem in secrets.items()
+        )
+        # No line of these files can be the mark: names in them are checked words, and the rest is ours.
         self.podman.shell(
             container.name,
             f"{AWAIT_SYSTEMD}\n"
+            f"{written}"
             f"cat > {haproxy.STATE_FILE} <<'END-OF-FILE'\n{states}END-OF-FILE\n"
             f"cat > /etc/haproxy/next.cfg <<'END-OF-FILE'\n{text}END-OF-FILE\n"
             "haproxy -c -q -f /etc/haproxy/next.cfg\n"
@@ -184,7 +196,7 @@ class LoadBalancers:
             "systemctl enable --quiet haproxy.service\n"
             "systemctl reload-or-restart haproxy.service\n",
         )
-        self._applied[name] = (text, container.pid)
+        self._applied[name] = (text, secrets, container.pid)
         log.info("load balancer %s configured", name)
         return False
 
@@ -198,9 +210,18 @@ class LoadBalancers:
             # While the load balancer itself starts nothing is measured; that says nothing about the targets.
             keys = [(group.arn, target.id) for group in record.config.groups for target in group.targets]
             return {key: self._health.get(key, haproxy.REGISTERING) for key in keys}
+        self._count(record.config.name, counters)
         verdicts = self._verdicts.setdefault(record.config.name, haproxy.Verdicts())
         judged = verdicts.judge(record.config.groups, counters, time.monotonic())
         return {(arns[group], target): health for (group, target), health in judged.items()}
+
+    def _count(self, name: str, counters: Mapping[tuple[str, str], haproxy.Measured]) -> None:
+        """Add up answers. An HAProxy that was reloaded begins at zero."""
+        for (group, target), counter in counters.items():
+            before = self._answered.get((name, group, target), 0)
+            self._answered[name, group, target] = counter.answered
+            more = counter.answered - before if counter.answered >= before else counter.answered
+            self._requests[target] = self._requests.get(target, 0) + more
 
     def _remove(self, name: str) -> None:
         self.podman.run("rm", "--force", "--time=0", "--ignore", self.container(name))
@@ -209,6 +230,11 @@ class LoadBalancers:
         self._problems.pop(name, None)
         self._retries.succeeded(name)
         log.info("load balancer %s removed", name)
+
+
+def _front(record: Balancer) -> haproxy.Listener:
+    """The listener that people on this machine reach: the encrypted one, if there is one."""
+    return next((each for each in record.config.listeners if each.certificate), record.config.listeners[0])
 
 
 def _address(record: Balancer, subnets: Mapping[str, str], taken: set[str]) -> str:

@@ -1,11 +1,9 @@
 """Serves instance metadata at 169.254.169.254:80 inside containers' network namespaces, from this one process.
 
-A listening socket belongs to the namespace in which it was made, whichever thread accepts on it later. A short-lived
-thread enters the container's namespace, makes the socket and ends; the rest happens in the daemon.
+A listening socket belongs to the namespace in which it was made, whichever thread accepts on it later.
 """
 
 import logging
-import os
 import socket
 import subprocess
 import threading
@@ -15,6 +13,7 @@ from typing import Any
 
 from lab.driver.metadata import Facts, Metadata
 from lab.machine.errors import LabError
+from lab.machine.namespaces import in_namespace
 
 log = logging.getLogger(__name__)
 
@@ -59,27 +58,18 @@ def _listen(pid: int) -> socket.socket:
     )
     if done.returncode:
         raise LabError(f"no metadata address in the namespace of process {pid}: {done.stderr.strip()}")
-    result: list[socket.socket | OSError] = []
 
-    def enter() -> None:
-        try:
-            with open(f"/proc/{pid}/ns/net", "rb") as namespace:  # noqa: PTH123 (a handle is needed, not a path)
-                os.setns(namespace.fileno(), os.CLONE_NEWNET)
-            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((ADDRESS, PORT))
-            listener.listen(64)
-            result.append(listener)
-        except OSError as error:
-            result.append(error)
+    def listen() -> socket.socket:
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((ADDRESS, PORT))
+        listener.listen(64)
+        return listener
 
-    # The thread ends in the foreign namespace, so no other work ever runs there.
-    thread = threading.Thread(target=enter)
-    thread.start()
-    thread.join()
-    if isinstance(result[0], OSError):
-        raise LabError(f"no metadata endpoint in the namespace of process {pid}: {result[0]}")
-    return result[0]
+    try:
+        return in_namespace(pid, listen)
+    except OSError as error:
+        raise LabError(f"no metadata endpoint in the namespace of process {pid}: {error}") from error
 
 
 class _Server(ThreadingHTTPServer):

@@ -3,7 +3,6 @@
 `problems` is pure; `gather` reads the machine.
 """
 
-import ctypes
 import os
 import platform
 import shutil
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.machine import processes, system
+from lab.machine import inotify, processes, system
 from lab.machine.names import Lab
 from lab.machine.podman import Podman, PodmanError
 
@@ -23,7 +22,7 @@ from lab.machine.podman import Podman, PodmanError
 NEEDED_CONTAINERS_GB = 3.0
 NEEDED_REPOSITORY_GB = 1.7
 
-# Each host's systemd holds five, and a new lab starts six hosts. Linux lets a user have 128 unless told otherwise.
+# Each host's systemd holds four, and a new lab starts six hosts.
 NEEDED_INOTIFY = 30
 PROGRAMS = {
     "podman": "podman",
@@ -84,7 +83,7 @@ def problems(facts: Facts) -> list[str]:
     if facts.free_inotify < NEEDED_INOTIFY:
         found.append(
             f"too few inotify instances: {facts.free_inotify} left, {NEEDED_INOTIFY} needed by the hosts; take another "
-            "lab down or run: sysctl fs.inotify.max_user_instances=512"
+            f"lab down or run: sysctl fs.inotify.max_user_instances={inotify.ENOUGH}"
         )
     found += _too_full(facts.volumes)
     found += [_taken(port) for port in facts.ports if port.holder is not None and not port.ours]
@@ -144,8 +143,8 @@ def gather(lab: Lab, podman: Podman, *, images_present: bool = False, installed:
             Port(number, variable, holder_of(number), ours=number in ours)
             for number, variable in ((lab.http_port, "LAB_HTTP_PORT"), (lab.aws_port, "LAB_AWS_PORT"))
         ),
-        # The hosts of a lab that stands have theirs.
-        free_inotify=NEEDED_INOTIFY if images_present else free_inotify(NEEDED_INOTIFY),
+        # The hosts of a lab that stands have theirs, and `up` sets a limit that is low.
+        free_inotify=NEEDED_INOTIFY if images_present or inotify.may_raise() else inotify.free(NEEDED_INOTIFY),
     )
 
 
@@ -153,19 +152,6 @@ def _volume(path: Path, needed_gb: float) -> Volume:
     while not path.exists():
         path = path.parent
     return Volume(str(path), path.stat().st_dev, shutil.disk_usage(path).free / 1e9, needed_gb)
-
-
-def free_inotify(most: int) -> int:
-    """How many inotify instances this user can still have, up to `most`. The kernel doesn't tell: it is tried."""
-    start = ctypes.CDLL(None).inotify_init1
-    taken: list[int] = []
-    try:
-        while len(taken) < most and (handle := start(os.O_CLOEXEC)) >= 0:
-            taken.append(handle)
-        return len(taken)
-    finally:
-        for handle in taken:
-            os.close(handle)
 
 
 def _published(podman: Podman, lab: Lab) -> set[int]:

@@ -22,6 +22,8 @@ ACCOUNT = "123456789012"
 PUBLIC_ADDRESSES = IPv4Network("203.0.113.0/24")
 SUITES = ("trixie", "bookworm")
 EGRESSES = ("none", "nat_instance", "nat_gateway")
+# CloudWatch's minute. With a shorter one, groups follow their load sooner.
+METRIC_PERIOD_S = 60
 
 # The demonstration has ports a person remembers; other labs get a pair of their own, so that the tests run beside it.
 DEMO_HTTP_PORT = 8080
@@ -35,7 +37,7 @@ PORT_PAIRS = 4000
 @dataclass(frozen=True)
 class Lab:
     """A lab's fixed facts. `http_port` and `aws_port` are loopback ports of the host. `egress` is how app servers get
-    out (aws_network_egress), None where nobody chose."""
+    out (aws_network_egress), `metric_period_s` for how long metrics are gathered; None where nobody chose."""
 
     name: str
     root: Path
@@ -43,6 +45,7 @@ class Lab:
     http_port: int
     aws_port: int
     egress: str | None = None
+    metric_period_s: int | None = None
 
     @property
     def id(self) -> str:
@@ -104,7 +107,7 @@ def from_environment(
     recorded: tuple[int, int] | None = None,
     claimed: Collection[int] = (),
 ) -> Lab:
-    """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_EGRESS, LAB_HTTP_PORT and LAB_AWS_PORT describe.
+    """The lab that PARKMESH_LAB, LAB_DEBIAN, LAB_EGRESS, LAB_METRIC_PERIOD_S, LAB_HTTP_PORT and LAB_AWS_PORT describe.
 
     Args:
         environment: what was given; it wins over everything below.
@@ -126,12 +129,23 @@ def from_environment(
     egress = environment.get("LAB_EGRESS") or None
     if egress not in (None, *EGRESSES):
         raise LabError(f"LAB_EGRESS={egress!r}: choose one of {', '.join(EGRESSES)}")
+    period = environment.get("LAB_METRIC_PERIOD_S") or None
+    if period is not None and not (re.fullmatch(r"[0-9]{1,2}", period) and 1 <= int(period) <= METRIC_PERIOD_S):
+        raise LabError(f"LAB_METRIC_PERIOD_S={period!r}: give whole seconds from 1 to {METRIC_PERIOD_S}")
     given = _port(environment, "LAB_HTTP_PORT"), _port(environment, "LAB_AWS_PORT")
     defaults = recorded or default_ports(name, root, given, claimed)
     http_port, aws_port = given[0] or defaults[0], given[1] or defaults[1]
     if http_port == aws_port:
         raise LabError(f"LAB_HTTP_PORT and LAB_AWS_PORT are both {http_port}: give them two different ports")
-    return Lab(name=name, root=root, suite=suite, http_port=http_port, aws_port=aws_port, egress=egress)
+    return Lab(
+        name=name,
+        root=root,
+        suite=suite,
+        http_port=http_port,
+        aws_port=aws_port,
+        egress=egress,
+        metric_period_s=int(period) if period else None,
+    )
 
 
 def default_ports(

@@ -67,6 +67,7 @@ def facts_of(
     containers_conf: str | None,
     image: str,
     egress: str,
+    metric_period_s: int,
 ) -> dict[str, Any]:
     """What the inventory reads. Addresses are text; nothing secret."""
     return {
@@ -85,6 +86,7 @@ def facts_of(
         "aws_endpoint_url_instances": f"http://{subnets.gateway(networks['vpc'])}:{lab.aws_port}",
         "smtp_url": f"smtp://{subnets.gateway(networks['vpc'])}:{MAIL_PORT}",
         "egress": egress,
+        "metric_period_s": metric_period_s,
         "vpc_cidr": str(networks["vpc"]),
         "load_balancer_url": lab.load_balancer_url,
         "networks": {

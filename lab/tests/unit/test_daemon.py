@@ -52,7 +52,8 @@ def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: Asked, activi
     lab.state.mkdir(parents=True)
     podman = Podman()
     monkeypatch.setattr(podman, "containers", asked.list)
-    made = Driver(lab, podman, {"image": "image", "networks": {"vpc": {"gateway": "10.80.0.1"}}}, activity)
+    facts = {"image": "image", "networks": {"vpc": {"gateway": "10.80.0.1"}}, "metric_period_s": 60}
+    made = Driver(lab, podman, facts, activity)
     monkeypatch.setattr(made.cloud, "records", asked.read)
     monkeypatch.setattr(made.internet, "apply", lambda records: None)
     return made

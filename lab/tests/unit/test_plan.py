@@ -168,6 +168,8 @@ def test_a_lab_that_stands_keeps_the_ports_it_has(tmp_path: Path) -> None:
         ({"PARKMESH_LAB": "../x"}, "PARKMESH_LAB"),
         ({"LAB_DEBIAN": "sid"}, "LAB_DEBIAN"),
         ({"LAB_EGRESS": "nat"}, "LAB_EGRESS"),
+        ({"LAB_METRIC_PERIOD_S": "0"}, "LAB_METRIC_PERIOD_S"),
+        ({"LAB_METRIC_PERIOD_S": "90"}, "LAB_METRIC_PERIOD_S"),
         ({"LAB_HTTP_PORT": "http"}, "LAB_HTTP_PORT"),
         ({"LAB_HTTP_PORT": "80"}, "LAB_HTTP_PORT"),
         ({"LAB_AWS_PORT": "70000"}, "LAB_AWS_PORT"),
@@ -239,7 +241,7 @@ def test_secrets_are_private_kept_and_not_in_the_facts(tmp_path: Path) -> None:
     for name in ("ssh_key", "release_key", "desk-password", "controller-authtoken"):
         assert (lab.secrets / name).stat().st_mode & 0o777 == 0o600
     overlay = {"kind": "lab", "package": None, "explanation": "why"}
-    facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none"))
+    facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none", 60))
     for name in ("desk-password", "controller-authtoken"):
         assert before[name].decode().strip() not in facts
 
@@ -277,7 +279,7 @@ def test_facts_cut_short_by_a_crash_count_as_none(tmp_path: Path) -> None:
 def test_the_summary_tells_all_that_a_person_needs(tmp_path: Path) -> None:
     lab = names.Lab("demo", tmp_path, "trixie", 8080, 4566)
     overlay = {"kind": "lab", "package": None, "explanation": "because nothing answered"}
-    facts = state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none")
+    facts = state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none", 60)
     text = summary.text(lab, facts, "a-password")
     for part in (
         "http://127.0.0.1:8080/",

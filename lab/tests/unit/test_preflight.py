@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lab.commands import preflight
-from lab.machine import checks, system
+from lab.machine import checks, inotify, system
 from lab.machine.checks import Facts, Port, Volume
 from lab.machine.errors import LabError
 from lab.machine.names import Lab
@@ -66,7 +66,7 @@ def test_a_good_machine_has_no_problem(facts: Facts) -> None:
         (replace(GOOD, missing_programs=("mmdebstrap", "ip")), ["mmdebstrap", "apt-get install iproute2 mmdebstrap"]),
         (replace(GOOD, podman_error="cannot set up namespace"), ["podman", "cannot set up namespace"]),
         (replace(GOOD, has_tun=False), ["/dev/net/tun", "modprobe"]),
-        (replace(GOOD, free_inotify=8), ["8 left", "30 needed", "sysctl fs.inotify.max_user_instances=512"]),
+        (replace(GOOD, free_inotify=8), ["8 left", "30 needed", "sysctl fs.inotify.max_user_instances=1024"]),
         (
             replace(GOOD, ports=(Port(8080, "LAB_HTTP_PORT", "nginx (process 812)"),)),
             ["8080", "nginx (process 812)", "LAB_HTTP_PORT=<port>"],
@@ -104,11 +104,11 @@ def _open_files() -> list[Path]:
 
 def test_inotify_instances_are_counted_and_given_back() -> None:
     before = _open_files()
-    assert checks.free_inotify(2) == 2
+    assert inotify.free(2) == 2
     assert _open_files() == before
     script = (
-        "from lab.machine import checks; import resource\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)); print(checks.free_inotify(30))"
+        "from lab.machine import inotify; import resource\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8)); print(inotify.free(30))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -119,6 +119,27 @@ def test_inotify_instances_are_counted_and_given_back() -> None:
         check=False,
     )
     assert 0 < int(done.stdout) < 8, done.stderr
+
+
+@pytest.mark.parametrize(("before", "after"), [("128\n", 1024), ("1024\n", None), ("524288\n", None)])
+def test_a_limit_that_is_low_is_set_and_another_is_left(tmp_path: Path, before: str, after: int | None) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text(before)
+    said = inotify.raise_limit(limit)
+    if after is None:
+        assert (said, limit.read_text()) == (None, before)
+    else:
+        assert said is not None
+        assert "until the next boot: 128 are too few" in said
+        assert int(limit.read_text()) == after
+    assert not inotify.may_raise(limit)
+
+
+def test_a_kernel_without_the_limit_is_left_alone(tmp_path: Path) -> None:
+    limit = tmp_path / "max_user_instances"
+    assert not inotify.may_raise(limit)
+    assert inotify.raise_limit(limit) is None
+    assert not limit.exists()
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,13 @@ import boto3
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from lab.driver.hosts import AWAIT_SYSTEMD
 from lab.machine.podman import Podman
 
 ROOT = Path(__file__).resolve().parents[3]
 
 FIRST = "labone"
-SHARING = {"test_lab.py", "test_way_out.py"}
+SHARING = {"test_closed_ports.py", "test_encrypted.py", "test_lab.py", "test_two_zones.py", "test_way_out.py"}
 """The files whose tests use ``lab``."""
 PATIENCE_S = 90
 
@@ -79,8 +80,31 @@ class RunningLab:
         rows = self.podman.containers(f"parkmesh.lab={self.facts['id']}")
         return any(row.name == name and row.running for row in rows)
 
+    def await_systemd(self, thing: str) -> None:
+        """Wait until an instance's container runs and its systemd has begun and started all that it starts.
+
+        Whoever calls systemctl earlier meets no bus: "Failed to connect to system scope bus".
+        """
+        eventually(lambda: self.running(thing), f"{thing}'s container")
+        self.shell(thing, AWAIT_SYSTEMD)
+
     def shell(self, thing: str, script: str) -> str:
         return self.podman.shell(self.container(thing), script)
+
+    def vpc_in_two_zones(self, first: int) -> tuple[str, list[str]]:
+        """Make a VPC, and a subnet in each of zones a and b, with this and the next number as their third byte."""
+        ec2, start = self.client("ec2"), self.facts["vpc_cidr"].rsplit(".", 2)[0]
+        vpc = ec2.create_vpc(CidrBlock=self.facts["vpc_cidr"])["Vpc"]["VpcId"]
+        made = [
+            ec2.create_subnet(VpcId=vpc, CidrBlock=f"{start}.{number}.0/24", AvailabilityZone=f"eu-west-1{zone}")
+            for number, zone in enumerate("ab", first)
+        ]
+        return str(vpc), [str(each["Subnet"]["SubnetId"]) for each in made]
+
+    def await_gone(self, *things: str) -> None:
+        """Wait until nothing is left of hosts whose records were deleted: tests after these count what there is."""
+        names = [self.container(thing) for thing in things]
+        eventually(lambda: not any(self.podman.exists("container", name) for name in names), f"the end of {things}")
 
     def members(self) -> list[str]:
         """Instances of the group whose containers answer."""

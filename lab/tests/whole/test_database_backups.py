@@ -1,4 +1,5 @@
-"""Snapshots and moments of the lab's databases, with PostgreSQL in containers: a copy has what its source had then.
+"""Snapshots, moments and failovers of the lab's databases, with PostgreSQL in containers: a copy has what its source
+had then, and a standby what its primary had.
 
 Needs root and podman; the containers are of a lab of its own, which is never up.
 """
@@ -7,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("podman") is None, reason="the lab needs root and podman"
 )
 
-SUBNET = "10.213.7.0/24"
+NETWORK = "10.213.7.0/24"
+SUBNETS = {"subnet-1": "10.213.7.0/25", "subnet-2": "10.213.7.128/25"}
 PORT = 5432
 
 
@@ -38,14 +41,22 @@ class Server:
         )
         self.round()
 
+    def move(self, name: str, zone: str, *failed_zones: str) -> str:
+        """Another zone for the primary, and zones that have failed. Returns where the endpoint leads."""
+        subnet = "subnet-2" if zone else "subnet-1"
+        self.records[name] = replace(self.records[name], zone=zone, subnet_ids=(subnet,))
+        self.round(*failed_zones)
+        self.round(*failed_zones)
+        return self.driver.endpoints.get(f"{name}.example", "")
+
     def remove(self, name: str) -> None:
         del self.records[name]
         self.round()
 
-    def round(self) -> None:
+    def round(self, *failed_zones: str) -> None:
         databases = tuple(self.records.values())
-        records = Records((), (), {"subnet-1": SUBNET}, databases, {}, (), {})
-        self.driver.tick(records, self.podman.containers(self.lab.label), set())
+        records = Records((), (), SUBNETS, databases, {}, (), {})
+        self.driver.tick(records, self.podman.containers(self.lab.label), set(), frozenset(failed_zones))
 
     def ask(self, name: str, statements: str) -> list[str]:
         return self.driver._sql(self.driver.container(name), PORT, "parkmesh", statements).split()
@@ -65,7 +76,7 @@ def server() -> Iterator[Server]:
     image.ensure()
     network = lab.thing("vpc")
     try:
-        podman.run("network", "create", f"--label={lab.label}", f"--subnet={SUBNET}", network)
+        podman.run("network", "create", f"--label={lab.label}", f"--subnet={NETWORK}", network)
         yield Server(podman, lab, image.name)
     finally:
         for container in podman.containers(lab.label):
@@ -111,3 +122,21 @@ def test_a_snapshot_outlives_its_database_and_the_backups_do_not(server: Server)
 def test_what_there_is_no_backup_of_is_not_replaced_by_an_empty_database(server: Server) -> None:
     server.add("nothing", ("snapshot", "never-made"))
     assert "there is no backup /var/lib/backups/snapshots/never-made" in str(server.problem("nothing"))
+
+
+def test_a_standby_has_what_was_committed_at_another_address_and_one_zone_alone_has_nobody_to_take_over(
+    server: Server,
+) -> None:
+    before = server.move("again", "")
+    server.ask("again", "INSERT INTO note VALUES (4);")
+    after = server.move("again", "b", "a")
+    assert after not in (before, "")
+    assert server.numbers("again") == ["1", "4"]
+    server.move("again", "b", "b")
+    assert "has no standby" in str(server.problem("again"))
+    server.round("b")
+    assert not [
+        each for each in server.podman.containers(server.lab.label) if each.name.endswith("db-again") and each.running
+    ]
+    assert server.move("again", "b") == after
+    assert server.numbers("again") == ["1", "4"]

@@ -1,12 +1,12 @@
 """A new release comes to all gateways: by a roll to those that are online, to the others when their line is back."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from running_lab import ROOT, Lab, eventually
+from running_lab import Lab, eventually
+
+from lab.drills import releases
 
 CAR = "1234BCD"
 
@@ -14,14 +14,7 @@ CAR = "1234BCD"
 @pytest.fixture(scope="module")
 def next_release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project as its next release has it, with the lab of this one."""
-    copy = tmp_path_factory.mktemp("release") / "project"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    for name in listed.rstrip("\0").split("\0"):
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, copy / name, follow_symlinks=False)
-    for name in (".lab", ".cache", ".venv"):
-        (copy / name).symlink_to(ROOT / name)
+    copy = releases.copy(tmp_path_factory.mktemp("release") / "project")
     with (copy / "app/src/parkmesh/__init__.py").open("a") as module:
         module.write("# The next release.\n")
     return copy

@@ -82,6 +82,27 @@ def test_gateways_reach_the_edge_door_and_nothing_else_of_an_app_server(lab: Lab
         assert not connects(lab, gateway, server, 22)
 
 
+def test_the_servers_door_is_open_to_the_load_balancer_and_the_database_to_the_servers_only(lab: Lab) -> None:
+    elb, ec2 = lab.client("elbv2"), lab.client("ec2")
+    instance, server = next(iter(lab.app_servers().items()))
+    (reservation,) = ec2.describe_instances(InstanceIds=[instance])["Reservations"]
+    address = reservation["Instances"][0]["PrivateIpAddress"]
+    balancer = f"{lab.facts['prefix']}lb-{elb.describe_load_balancers()['LoadBalancers'][0]['LoadBalancerName']}"
+    data = lab.client("rds").describe_db_instances()["DBInstances"][0]
+    database = f"{lab.facts['prefix']}db-{data['DBInstanceIdentifier']}"
+    (store,) = json.loads(lab.podman("inspect", database))[0]["NetworkSettings"]["Networks"].values()
+    doors = {"server": (address, 8000), "database": (store["IPAddress"], data["Endpoint"]["Port"])}
+    # By private addresses, past load balancer and overlay: the lab's machine leads ops and gateways into the VPC.
+    hosts = {"balancer": balancer, "server": server, "database": database, "ops": "ops", "gateway": "gateway-a"}
+    opened = {
+        (name, door)
+        for name, thing in hosts.items()
+        for door, (place, port) in doors.items()
+        if name != door and connects(lab, thing, place, port)
+    }
+    assert opened == {("balancer", "server"), ("server", "database")}
+
+
 def test_communities_never_reach_each_other(lab: Lab) -> None:
     for gateway, other in (("gateway-a", "10.242.1.2"), ("gateway-b", "10.242.1.1")):
         assert not connects(lab, gateway, other, 22)
