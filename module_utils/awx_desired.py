@@ -290,6 +290,7 @@ class _Builder:
         self.items: list[Item] = []
         self.surveys: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self.purposes: dict[tuple[str, str], list[str]] = {}
+        self.approved: set[str] = set()
         self.settings: dict[str, Any] = {}
 
     def name(self, short: str) -> str:
@@ -463,6 +464,7 @@ class _Builder:
             "keeps_files",
             "forks",
             "variables",
+            "approval",
         )
         for short, value in templates.items():
             where = f"job_templates, {short}"
@@ -483,6 +485,8 @@ class _Builder:
             name = self.name(short)
             self.surveys["job_templates", name] = questions
             self.purposes["job_templates", name] = labels
+            if given.get("approval"):
+                self.approved.add(name)
             folders = {
                 folder: f"{self.settings.get('files', '')}/{folder}" for folder in given.get("keeps_files") or []
             }
@@ -600,7 +604,23 @@ class _Builder:
                 }
             )
         self.circles(made, where)
+        self.approvals(made, where)
         return made, needs
+
+    def approvals(self, nodes: Sequence[Mapping[str, Any]], where: str) -> None:
+        """Check that a template that wants an approval runs after one, whichever way leads to it."""
+        approving = {node["identifier"] for node in nodes if node["unified_job_template"]["type"] == "workflow_approval"}
+        follow = {
+            node["identifier"]: {link["identifier"] for linked in node["related"].values() for link in linked}
+            for node in nodes
+        }
+        reached = set(follow).difference(*follow.values())
+        while more := {name for at in reached - approving for name in follow[at]} - reached:
+            reached |= more
+        for node in nodes:
+            template = node["unified_job_template"]["name"]
+            unapproved = template in self.approved and node["identifier"] in reached
+            self.check(not unapproved, f"{where}, node {node['identifier']}", f"{template} runs after an approval only")
 
     def circles(self, nodes: Sequence[Mapping[str, Any]], where: str) -> None:
         follow = {
@@ -625,6 +645,8 @@ class _Builder:
                 sum(label in PURPOSES for label in labels) == 1, where, f"labels have one of {', '.join(PURPOSES)}"
             )
             name = self.name(short)
+            # Schedules and webhooks name either of them by its name alone.
+            self.check(("job_templates", name) not in self.surveys, where, f"a job template is called {short} too")
             questions = _survey(self.check, given.get("survey"), where)
             self.surveys["workflow_job_templates", name] = questions
             self.purposes["workflow_job_templates", name] = labels
@@ -712,7 +734,12 @@ class _Builder:
             self.add("schedules", self.name(short), args, [(kind, name)])
 
     def executed(self, executes: Sequence[str], kind: str) -> list[str]:
-        return [name for (of, name), labels in self.purposes.items() if of == kind and set(labels) & set(executes)]
+        """Return what a team may launch. A template that wants an approval is left to the workflows that ask for it."""
+        return [
+            name
+            for (of, name), labels in self.purposes.items()
+            if of == kind and set(labels) & set(executes) and name not in self.approved
+        ]
 
     def teams(self) -> None:
         for short, value in self.check.named(self.environment.get("teams"), "teams").items():

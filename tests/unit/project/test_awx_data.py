@@ -91,17 +91,27 @@ def test_required_inputs_of_the_command_line_are_asked_for() -> None:
 def test_what_ends_something_is_not_for_operators() -> None:
     desired = awx_desired.desired(*data("production"), texts("playbooks"), "p")
     executes = {grant["team"]: grant for grant in desired.roles if grant["role"] == "execute"}
-    ending = {"p-destroy-environment", "p-destroy-overlay", "p-offboard-community", "p-restore-data"}
+    ending = {"p-offboard-community", "p-restore-data"}
     assert not ending & set(executes["p-operators"]["job_templates"])
     assert ending <= set(executes["p-owners"]["job_templates"])
-    assert "p-destroy" not in executes["p-operators"]["workflows"]
+    assert not {"p-destroy", "p-destroy-overlay-alone"} & set(executes["p-operators"]["workflows"])
+    assert {"p-destroy", "p-destroy-overlay-alone"} <= set(executes["p-owners"]["workflows"])
     assert "p-auditors" not in executes
 
 
 def test_destruction_waits_for_an_approval() -> None:
-    nodes = data("lab")[0]["workflows"]["destroy"]["nodes"]
-    followed = {name for node in nodes for link in ("success", "failure", "always") for name in node.get(link, [])}
-    assert [node["name"] for node in nodes if node["name"] not in followed] == ["approve"]
+    desired = awx_desired.desired(*data("production"), texts("playbooks"), "p")
+    launched = {name for grant in desired.roles for name in grant.get("job_templates", [])}
+    assert not {"p-destroy-environment", "p-destroy-overlay"} & launched
+
+
+@pytest.mark.parametrize("name", ["destroy", "destroy-overlay-alone"])
+def test_a_destroying_workflow_asks_what_its_playbook_needs(name: str) -> None:
+    catalogue = data("lab")[0]
+    workflow = catalogue["workflows"][name]
+    (job,) = [node for node in workflow["nodes"] if "template" in node]
+    asked = {question["variable"]: question for question in catalogue["job_templates"][job["template"]]["survey"]}
+    assert {question["variable"]: question for question in workflow["survey"]} == asked
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -134,6 +144,12 @@ SPOILS = [
         [{"name": "a", "template": "verify", "answers": {"x": 1}}],
         "node a: the survey has no question x; it has verify_hosts",
     ),
+    (
+        "workflows.nightly.nodes",
+        [{"name": "a", "template": "verify", "always": ["b"]}, {"name": "b", "template": "destroy-overlay"}],
+        "node b: parkmesh-unit-destroy-overlay runs after an approval only",
+    ),
+    ("workflows.verify", {"labels": ["look"], "nodes": []}, "workflows, verify: a job template is called verify too"),
     ("credential_types.mail.injectors.env", {"ANSIBLE_X": "y"}, "no name may begin with ANSIBLE_"),
     ("!credentials.zerotier.inputs", {"token": "abc"}, "credentials, zerotier: token is a secret"),
     ("!credentials.ssh.inputs.ssh_key_data", "abc", "credentials, ssh: ssh_key_data is a secret"),
