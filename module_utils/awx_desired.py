@@ -609,7 +609,9 @@ class _Builder:
 
     def approvals(self, nodes: Sequence[Mapping[str, Any]], where: str) -> None:
         """Check that a template that wants an approval runs after one, whichever way leads to it."""
-        approving = {node["identifier"] for node in nodes if node["unified_job_template"]["type"] == "workflow_approval"}
+        approving = {
+            node["identifier"] for node in nodes if node["unified_job_template"]["type"] == "workflow_approval"
+        }
         follow = {
             node["identifier"]: {link["identifier"] for linked in node["related"].values() for link in linked}
             for node in nodes

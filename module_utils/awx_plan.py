@@ -95,10 +95,15 @@ def planned(
     args = dict(item.args)
     exists = present is not None
     skip = False
-    if item.kind == "credentials" and exists and not rotate:
-        args["inputs"] = {**args["inputs"], **dict.fromkeys(item.references, SECRET)}
+    send = bool(item.references) and (not exists or rotate)
+    if item.kind == "credentials" and present is not None and not rotate:
+        # Inputs that aren't secret come from references too; AWX shows them, and would take the word for their value.
+        shown = present.get("inputs") or {}
+        args["inputs"] = {**args["inputs"], **{name: shown.get(name, SECRET) for name in item.references}}
+        send = any(name not in shown for name in item.references)
     if item.kind == "notification_templates" and present is not None:
         skip = same_notification(item, present) and not rotate
+        send = bool(item.references) and not skip
     if item.kind == "workflow_job_templates":
         nodes = args.pop("workflow_nodes")
         if present is not None:
@@ -120,8 +125,7 @@ def planned(
         "exists": exists,
         "ready": exists and all(need in there for need in item.needs),
         "references": item.references,
-        "send": bool(item.references)
-        and (not exists or rotate or (item.kind == "notification_templates" and not skip)),
+        "send": send,
         "skip": skip,
     }
 

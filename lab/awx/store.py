@@ -237,7 +237,8 @@ class Store:
         for name, value in thing["inputs"].items():
             if name not in fields:
                 raise Refused(400, {"inputs": [f"Additional properties are not allowed ('{name}' was unexpected)"]})
-            if value == SECRET:
+            # Another field would become this very text (Credential.save in awx/main/models/credential/__init__.py).
+            if value == SECRET and fields[name].get("secret"):
                 if before is None or name not in before["inputs"]:
                     raise Refused(400, {"inputs": {name: [f"{SECRET} is a reserved keyword."]}})
                 thing["inputs"][name] = before["inputs"][name]

@@ -45,13 +45,26 @@ CREDENTIAL = Item(
 
 def test_a_secret_is_sent_once_and_when_it_is_rotated() -> None:
     assert one(plan([CREDENTIAL]), "credentials")["send"]
-    held = [{"id": 3, "name": "p-c"}]
+    held = [{"id": 3, "name": "p-c", "inputs": {"username": "ops", "password": "$encrypted$"}}]
     kept = one(plan([CREDENTIAL], credentials=held), "credentials")
     assert not kept["send"]
     assert kept["args"]["inputs"] == {"username": "ops", "password": "$encrypted$"}
     rotated = one(plan([CREDENTIAL], ("p-c",), credentials=held), "credentials")
     assert rotated["send"]
     assert rotated["args"]["inputs"] == {"username": "ops"}
+
+
+def test_an_input_that_is_no_secret_stays_what_awx_shows() -> None:
+    item = Item(
+        "credentials", "p-c", {"name": "p-c", "inputs": {}}, references={"key": {"env": "X"}, "id": {"env": "Y"}}
+    )
+    held = [{"id": 3, "name": "p-c", "inputs": {"id": "AKIA", "key": "$encrypted$"}}]
+    kept = one(plan([item], credentials=held), "credentials")
+    assert (kept["send"], kept["args"]["inputs"]) == (False, {"id": "AKIA", "key": "$encrypted$"})
+
+
+def test_an_input_that_awx_lacks_is_sent() -> None:
+    assert one(plan([CREDENTIAL], credentials=[{"id": 3, "name": "p-c", "inputs": {}}]), "credentials")["send"]
 
 
 NOTIFICATION = Item(
