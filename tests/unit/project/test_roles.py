@@ -106,7 +106,7 @@ NOT_TURNED = {
     "aws_data_upgrade_wait_s": "how long a run waits: tests/unit/project/test_database_upgrade.py",
     "aws_image_wait_s": "how long module amazon.aws.ec2_ami waits",
     "aws_service_certificate_wait_s": "how long a run waits: tests/unit/project/test_environment_domain.py",
-    "aws_service_migration_s": "how long a run waits: tests/unit/project/test_service_migration.py",
+    "aws_service_migration_s": "how long a run waits: tests/unit/project/test_service_maintenance.py",
 }
 
 

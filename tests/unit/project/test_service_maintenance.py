@@ -28,12 +28,12 @@ def load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def migration() -> ModuleType:
-    return load(ROOT / "library" / "service_migration.py")
+    return load(ROOT / "library" / "service_maintenance.py")
 
 
 @pytest.fixture(scope="module")
 def action() -> ModuleType:
-    return load(ROOT / "action_plugins" / "service_migration.py")
+    return load(ROOT / "action_plugins" / "service_maintenance.py")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Waits for what module service_migration started, shows how it goes, and fails with the migration's own words."""
+"""Waits for what module service_maintenance started, shows how it goes, and fails with the migration's own words."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: service_migration
+module: service_maintenance
 short_description: Have an instance of its own migrate the database of app servers
 description:
   - Starts an instance from a launch template whose role may read the password of the database's owner, which no app
@@ -76,7 +76,7 @@ author: parkmesh project (@parkmesh)
 
 EXAMPLES = r"""
 - name: Migrate the database
-  service_migration:
+  service_maintenance:
     name: parkmesh-production-maintenance
     version: 7
     image: ami-0123456789abcdef0
