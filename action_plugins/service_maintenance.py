@@ -1,4 +1,4 @@
-"""Waits for what module service_maintenance started, shows how it goes, and fails with the migration's own words."""
+"""Waits for what module service_maintenance started, shows how it goes, and fails with the task's own words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ansible.utils.display import Display
 
 Result = dict[str, Any]
 STILL_S = 60.0
-"""How often a migration that runs on is told."""
+"""How often a task that runs on is told."""
+CALLED = {"migrate": "migration", "retention": "retention"}
 
 
 def follow(
@@ -42,18 +43,18 @@ def follow(
     return result
 
 
-def verdict(result: Result, wait_s: float) -> str:
-    """Why the roll can't go on; empty when it can."""
+def verdict(result: Result, wait_s: float, task: str = "migrate") -> str:
+    """Why the task failed, and for a migration what that means for the roll; empty when it didn't."""
     outcome = result["result"]
     if outcome.get("state") == "succeeded":
         return ""
     if outcome:
-        why = f"The migration failed: {outcome.get('message') or 'it said nothing'}."
+        why = f"The {CALLED[task]} failed: {outcome.get('message') or 'it said nothing'}."
     elif result["done"]:
         why = f"{result['progress']} Its console output may say why."
     else:
-        why = f"{result['instance_id']} has migrated nothing in {wait_s:.0f} s, and was ended."
-    return f"{why} No server was started or replaced."
+        why = f"The {CALLED[task]} of {result['instance_id']} wasn't done in {wait_s:.0f} s, and was ended."
+    return f"{why} No server was started or replaced." if task == "migrate" else why
 
 
 class ActionModule(ActionBase):  # type: ignore[misc] # Ansible ships no types
@@ -69,7 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible ships no types
             return result
 
         result = call({})
-        if result.get("failed") or result["done"] or arguments.get("state", "migrated") != "migrated":
+        if result.get("failed") or result["done"] or arguments.get("state", "done") != "done":
             return result
         wait_s, poll_s = float(arguments.get("wait_s", 3600)), float(arguments.get("poll_s", 5))
         result = follow(result, call, Display().display, wait_s=wait_s, poll_s=poll_s)
@@ -79,6 +80,6 @@ class ActionModule(ActionBase):  # type: ignore[misc] # Ansible ships no types
         if ended.get("failed"):
             return ended
         result["changed"] = True
-        if why := verdict(result, wait_s):
+        if why := verdict(result, wait_s, arguments.get("task", "migrate")):
             result |= {"failed": True, "msg": why}
         return result

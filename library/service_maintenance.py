@@ -1,27 +1,34 @@
 #!/usr/bin/python
-"""Ansible module: have an instance of its own migrate the database, before a roll brings the release that needs it."""
+"""Ansible module: have an instance of its own migrate the database or run the retention, as the database's owner."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: service_maintenance
-short_description: Have an instance of its own migrate the database of app servers
+short_description: Have an instance of its own migrate the database of app servers, or run the retention
 description:
   - Starts an instance from a launch template whose role may read the password of the database's owner, which no app
     server may. The instance runs C(parkmesh instance maintain), writes what came of it into a parameter of Systems
     Manager, and ends.
   - An action plugin of the same name waits for the result, shows how it goes, ends the instance, and fails with the
-    migration's own words if it failed.
+    task's own words if it failed.
 options:
+  task:
+    description:
+      - V(migrate) brings the tables of the image's release. An image that has migrated the database isn't asked again.
+      - V(retention) deletes what is over its time, and makes the database's next partitions.
+    type: str
+    choices: [migrate, retention]
+    default: migrate
   state:
     description:
-      - V(migrated) starts the instance unless this image has migrated this database already. One that was started for
-        the same version of the launch template, such as by a run that was interrupted, is waited for.
+      - V(done) starts the instance if it is needed. One that was started for the same task and version of the launch
+        template, such as by a run that was interrupted, is waited for. That of the nightly retention is left alone.
       - V(gathered) tells how the instance O(instance_id) stands.
       - V(ended) terminates it.
     type: str
-    choices: [migrated, gathered, ended]
-    default: migrated
+    choices: [done, gathered, ended]
+    default: done
   name:
     description: Name of the launch template, and of the instance.
     type: str
@@ -30,10 +37,10 @@ options:
     description: Number of the launch template's version.
     type: int
   image:
-    description: The image that the version starts.
+    description: The image that the version starts, for O(task=migrate).
     type: str
   database:
-    description: The database's host.
+    description: The database's host, for O(task=migrate).
     type: str
   parameter:
     description: The parameter with the result.
@@ -83,6 +90,14 @@ EXAMPLES = r"""
     database: parkmesh-production-database.abc.eu-west-1.rds.amazonaws.com
     parameter: /parkmesh/production/migration
     subnets: [subnet-0a, subnet-0b]
+
+- name: Run the retention
+  service_maintenance:
+    task: retention
+    name: parkmesh-production-maintenance
+    version: 7
+    parameter: /parkmesh/production/retention
+    subnets: [subnet-0a, subnet-0b]
 """
 
 RETURN = r"""
@@ -116,7 +131,10 @@ except ImportError:  # AnsibleAWSModule reports it
 
 from ansible_collections.amazon.aws.plugins.module_utils.modules import AnsibleAWSModule
 
-TASK: Final = "migrate"
+WORDS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "migrate": ("migrates the database", "migrated the database", "did not migrate the database"),
+    "retention": ("runs the retention", "ran the retention", "did not run the retention to its end"),
+}
 ALIVE: Final = ("pending", "running", "stopping", "stopped")
 NO_CAPACITY: Final = ("InsufficientInstanceCapacity", "Unsupported")
 """EC2 API reference, "Error codes": the zone has none of the type at this moment, or never."""
@@ -147,27 +165,31 @@ def is_migrated(result: Mapping[str, Any], image: str, database: str) -> bool:
     return result.get("database") == database and image in (result.get("images") or [])
 
 
-def instances(ec2: Any, name: str) -> list[dict[str, Any]]:
-    """The instances that runs have started for migrations, and that aren't terminated."""
+def instances(ec2: Any, name: str, task: str) -> list[dict[str, Any]]:
+    """The instances that runs have started for a task, and that aren't terminated."""
     filters = [
         {"Name": "tag:Name", "Values": [name]},
-        {"Name": "tag:Task", "Values": [TASK]},
+        {"Name": "tag:Task", "Values": [task]},
         {"Name": "instance-state-name", "Values": list(ALIVE)},
     ]
     pages = ec2.get_paginator("describe_instances").paginate(Filters=filters)
-    return [each for page in pages for one in page["Reservations"] for each in one["Instances"]]
+    found = [each for page in pages for one in page["Reservations"] for each in one["Instances"]]
+    # A group would replace the one of the night.
+    return [each for each in found if tags_of(each).get("aws:autoscaling:groupName") is None]
+
+
+def tags_of(instance: Mapping[str, Any]) -> dict[str, str]:
+    return {each["Key"]: each["Value"] for each in instance.get("Tags", [])}
 
 
 def version_of(instance: Mapping[str, Any]) -> str | None:
     """The launch template's version that an instance was started from, which EC2 notes in a tag."""
-    tags = {each["Key"]: each["Value"] for each in instance.get("Tags", [])}
-    version: str | None = tags.get("aws:ec2launchtemplate:version")
-    return version
+    return tags_of(instance).get("aws:ec2launchtemplate:version")
 
 
 def launch(ec2: Any, options: Mapping[str, Any], sleep: Callable[[float], None] = time.sleep) -> str:
     """Start the instance; returns its id. Raises MigrationError where no subnet has capacity."""
-    tags = {**options["tags"], "Name": options["name"], "Task": TASK}
+    tags = {**options["tags"], "Name": options["name"], "Task": options["task"]}
     listed = [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
     refused = ""
     for subnet in options["subnets"]:
@@ -197,35 +219,40 @@ def launch(ec2: Any, options: Mapping[str, Any], sleep: Callable[[float], None] 
     raise MigrationError(f"no subnet could start {options['name']}: {refused or 'there are no subnets'}")
 
 
-def migrate(ec2: Any, ssm: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any]:
+def begin(ec2: Any, ssm: Any, options: Mapping[str, Any], *, dry: bool) -> dict[str, Any]:
     """Start the instance, or find that none is needed."""
-    before = read(ssm, options["parameter"])
-    if not options["always"] and is_migrated(before, options["image"], options["database"]):
-        return _told(False, "", True, before, f"The database was migrated by {options['image']} already.")
-    if dry:
-        return _told(True, "", True, {}, f"An instance would migrate the database by {options['image']}.")
-    there, joined = instances(ec2, options["name"]), ""
+    task = options["task"]
+    if task == "migrate":
+        before = read(ssm, options["parameter"])
+        if not options["always"] and is_migrated(before, options["image"], options["database"]):
+            return _told(False, "", True, before, f"The database was migrated by {options['image']} already.")
+        if dry:
+            return _told(True, "", True, {}, f"An instance would migrate the database by {options['image']}.")
+    elif dry:
+        return _told(True, "", True, {}, "An instance would run the retention.")
+    there, joined = instances(ec2, options["name"], task), ""
     for each in there:
         if version_of(each) == str(options["version"]) and each["State"]["Name"] in ("pending", "running"):
             joined = joined or each["InstanceId"]
     if leftover := [each["InstanceId"] for each in there if each["InstanceId"] != joined]:
         ec2.terminate_instances(InstanceIds=leftover)
     identifier = joined or launch(ec2, options)
-    return _told(True, identifier, False, {}, f"The instance {identifier} migrates the database.")
+    return _told(True, identifier, False, {}, f"The instance {identifier} {WORDS[task][0]}.")
 
 
 def gather(ec2: Any, ssm: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """How the instance stands. Its state is read before the result, which it writes before it ends."""
-    identifier = options["instance_id"]
+    identifier, task = options["instance_id"], options["task"]
+    at_it, well, failed = WORDS[task]
     found = ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [identifier]}])["Reservations"]
     states = [each["State"]["Name"] for one in found for each in one["Instances"]]
     result = read(ssm, options["parameter"])
-    if result.get("instance") == identifier and result.get("task") == TASK:
-        word = "migrated" if result["state"] == "succeeded" else "did not migrate"
-        return _told(False, identifier, True, result, f"{identifier} {word} the database: {result.get('message', '')}")
+    if result.get("instance") == identifier and result.get("task") == task:
+        words = well if result["state"] == "succeeded" else failed
+        return _told(False, identifier, True, result, f"{identifier} {words}: {result.get('message', '')}")
     if not states or states[0] not in ("pending", "running"):
         return _told(False, identifier, True, {}, f"{identifier} ended without a result.")
-    return _told(False, identifier, False, {}, f"The instance {identifier} migrates the database.")
+    return _told(False, identifier, False, {}, f"The instance {identifier} {at_it}.")
 
 
 def end(ec2: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +273,8 @@ def _told(changed: bool, instance: str, done: bool, result: Mapping[str, Any], p
 def main() -> None:
     module = AnsibleAWSModule(
         argument_spec={
-            "state": {"type": "str", "choices": ["migrated", "gathered", "ended"], "default": "migrated"},
+            "task": {"type": "str", "choices": ["migrate", "retention"], "default": "migrate"},
+            "state": {"type": "str", "choices": ["done", "gathered", "ended"], "default": "done"},
             "name": {"type": "str", "required": True},
             "version": {"type": "int"},
             "image": {"type": "str"},
@@ -260,18 +288,20 @@ def main() -> None:
             "poll_s": {"type": "int", "default": 5},
         },
         required_if=[
-            ("state", "migrated", ["version", "image", "database"]),
+            ("state", "done", ["version"]),
             ("state", "gathered", ["instance_id"]),
             ("state", "ended", ["instance_id"]),
         ],
         supports_check_mode=True,
     )
     given = module.params
+    if (given["task"], given["state"]) == ("migrate", "done") and not (given["image"] and given["database"]):
+        module.fail_json(msg="task migrate needs image and database")
     ec2 = module.client("ec2")
     try:
         match given["state"]:
-            case "migrated":
-                result = migrate(ec2, module.client("ssm"), given, dry=module.check_mode)
+            case "done":
+                result = begin(ec2, module.client("ssm"), given, dry=module.check_mode)
             case "gathered":
                 result = gather(ec2, module.client("ssm"), given)
             case _:
@@ -279,7 +309,7 @@ def main() -> None:
     except MigrationError as error:
         module.fail_json(msg=str(error))
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-        module.fail_json_aws(error, msg=f"The database can't be migrated by {given['name']}")
+        module.fail_json_aws(error, msg=f"{given['name']} can't be asked for the task {given['task']}")
     module.exit_json(**result)
 
 

@@ -1,7 +1,8 @@
 """What an instance for the database's maintenance does, where no driver runs hosts (``hooks.instances_act`` is False).
 
-Nobody is there to run ``parkmesh instance maintain``. So the result of a migration is written at once, in the words of
-``parkmesh.instance.maintenance.Result``: of success, or of what the parameter ``/lab/migration-fails`` says. And what
+Nobody is there to run ``parkmesh instance maintain``. So the result of its task is written at once, in the words of
+``parkmesh.instance.maintenance.Result``: of success, or of what the parameter ``/lab/migration-fails`` (or
+``/lab/retention-fails``) says. And what
 RunInstances takes from a launch template: Amazon EC2 API Reference, RunInstances, LaunchTemplate: "Any additional
 parameters that you specify for the new instance overwrite the corresponding parameters included in the launch
 template"; moto leaves out the instance profile and the metadata options.
@@ -17,7 +18,7 @@ from moto.ssm.models import ssm_backends
 
 from .hooks import hooks
 
-FAILS = "/lab/migration-fails"
+CALLED = {"migrate": "migration", "retention": "retention"}
 
 
 def correct() -> None:
@@ -41,8 +42,9 @@ def correct() -> None:
                     iam_instance_profile_arn=profile.get("Arn"),
                 )
             # One that is told nothing isn't for parkmesh.
-            if not hooks.instances_act and instance.user_data and _tag(instance, "Task") == "migrate":
-                _write_result(self, instance)
+            task = _tag(instance, "Task")
+            if not hooks.instances_act and instance.user_data and task in CALLED:
+                _write_result(self, instance, task)
         return reservation
 
     InstanceBackend.run_instances = run_instances
@@ -52,20 +54,22 @@ def _tag(instance: Any, key: str) -> str:
     return next((str(tag["value"]) for tag in instance.get_tags() if tag["key"] == key), "")
 
 
-def _write_result(ec2: Any, instance: Any) -> None:
+def _write_result(ec2: Any, instance: Any, task: str) -> None:
     told = json.loads(instance.user_data.decode())
     ssm = ssm_backends[ec2.account_id][ec2.region_name]
-    name, host = told["maintenance"]["migration_parameter"], told["database"]["host"]
-    failure, before = ssm.get_parameter(FAILS), json.loads(ssm.get_parameter(name).value)
+    name, host = told["maintenance"][f"{CALLED[task]}_parameter"], told["database"]["host"]
+    failure, before = ssm.get_parameter(f"/lab/{CALLED[task]}-fails"), json.loads(ssm.get_parameter(name).value)
     images = before.get("images", []) if before.get("database") == host else []
+    if not failure:
+        images = [*images, instance.image_id]
     result = {
-        "task": "migrate",
+        "task": task,
         "state": "failed" if failure else "succeeded",
         "message": failure.value if failure else "{}",
         "instance": instance.id,
         "image": instance.image_id,
         "database": host,
-        "images": images if failure else [*images, instance.image_id],
+        "images": images if task == "migrate" else [],
     }
     parameter = ssm.get_parameter(name)
     parameter.value = json.dumps(result)

@@ -15,6 +15,7 @@ from .conftest import Aws, Run
 from .outcomes import group, launch_data
 from .test_playbooks import BAKE, DATA, NETWORK, SERVICE, readable_secrets
 
+RETENTION = "playbooks/run-retention.yml"
 ROLLBACK = "playbooks/rollback-service.yml"
 NAME = "parkmesh-test-app"
 OTHERWISE = (
@@ -128,6 +129,12 @@ def test_where_there_is_no_image_before_a_rollback_says_so(aws: Aws, first: str)
     assert pin(aws) is None
 
 
+def test_without_an_instance_for_maintenance_there_is_nothing_to_run_the_retention_on(aws: Aws, first: str) -> None:
+    run = aws.play(RETENTION)
+    assert run.status != 0
+    assert "There is no group parkmesh-test-maintenance" in said(run)
+
+
 def test_servers_that_migrate_the_database_themselves_may_read_its_owner_s_password(aws: Aws, first: str) -> None:
     assert "database-owner-??????" in readable_secrets(aws)
 
@@ -144,6 +151,23 @@ def test_a_release_whose_migration_fails_replaces_no_server(aws: Aws, first: str
     assert (refreshes(aws), running(aws)) == ([], {first})
     # Those that run still migrate themselves.
     assert "database-owner-??????" in readable_secrets(aws)
+    assert [each for each in instances_of(aws, "maintenance") if each["State"]["Name"] == "running"] == []
+
+
+def test_the_retention_runs_when_it_is_asked_for(aws: Aws, second: str) -> None:
+    ssm = aws.client("ssm")
+    dry = succeeded(aws.play(RETENTION, "--check"))
+    assert "This was a dry run." in said(dry)
+    run = succeeded(aws.play(RETENTION))
+    assert "runs the retention." in run.output
+    assert "Nothing was over its time." in said(run)
+    result = json.loads(ssm.get_parameter(Name="/parkmesh/test/retention")["Parameter"]["Value"])
+    assert (result["task"], result["state"]) == ("retention", "succeeded")
+    ssm.put_parameter(Name="/lab/retention-fails", Value="no space left on device", Type="String")
+    failed = aws.play(RETENTION)
+    ssm.delete_parameter(Name="/lab/retention-fails")
+    assert failed.status != 0
+    assert "The retention failed: no space left on device." in said(failed)
     assert [each for each in instances_of(aws, "maintenance") if each["State"]["Name"] == "running"] == []
 
 

@@ -1,4 +1,4 @@
-"""Migrations by an instance of its own: when one is started, joined or not needed, and how each end is told."""
+"""Tasks of an instance of its own: when one is started, joined or not needed, and how each end is told."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, Any, dict[str,
             else:
                 ec2.create_launch_template_version(LaunchTemplateName=NAME, LaunchTemplateData=data)
         options = {
+            "task": "migrate",
             "name": NAME,
             "version": 2,
             "image": image,
@@ -69,13 +70,13 @@ def write(ssm: Any, **result: Any) -> None:
 
 def test_one_is_started_once_and_a_run_that_was_interrupted_joins_it(migration: ModuleType, cloud: Any) -> None:
     ec2, ssm, options = cloud
-    assert migration.migrate(ec2, ssm, options, dry=True)["changed"]
-    assert migration.instances(ec2, NAME) == []
-    old = migration.migrate(ec2, ssm, {**options, "version": 1}, dry=False)["instance_id"]
-    first = migration.migrate(ec2, ssm, options, dry=False)
-    again = migration.migrate(ec2, ssm, options, dry=False)
+    assert migration.begin(ec2, ssm, options, dry=True)["changed"]
+    assert migration.instances(ec2, NAME, "migrate") == []
+    old = migration.begin(ec2, ssm, {**options, "version": 1}, dry=False)["instance_id"]
+    first = migration.begin(ec2, ssm, options, dry=False)
+    again = migration.begin(ec2, ssm, options, dry=False)
     assert first["instance_id"] == again["instance_id"] != old
-    (left,) = migration.instances(ec2, NAME)
+    (left,) = migration.instances(ec2, NAME, "migrate")
     assert left["InstanceId"] == first["instance_id"]
     assert {"Key": "Task", "Value": "migrate"} in left["Tags"]
 
@@ -83,15 +84,15 @@ def test_one_is_started_once_and_a_run_that_was_interrupted_joins_it(migration: 
 def test_an_image_that_has_migrated_the_database_needs_none(migration: ModuleType, cloud: Any) -> None:
     ec2, ssm, options = cloud
     write(ssm, database=HOST, images=["ami-other", options["image"]], state="failed", instance="i-1")
-    done = migration.migrate(ec2, ssm, options, dry=False)
-    assert (done["changed"], done["done"], migration.instances(ec2, NAME)) == (False, True, [])
-    assert not migration.migrate(ec2, ssm, {**options, "database": "copy.internal"}, dry=False)["done"]
-    assert not migration.migrate(ec2, ssm, {**options, "always": True}, dry=False)["done"]
+    done = migration.begin(ec2, ssm, options, dry=False)
+    assert (done["changed"], done["done"], migration.instances(ec2, NAME, "migrate")) == (False, True, [])
+    assert not migration.begin(ec2, ssm, {**options, "database": "copy.internal"}, dry=False)["done"]
+    assert not migration.begin(ec2, ssm, {**options, "always": True}, dry=False)["done"]
 
 
 def test_only_its_own_result_counts(migration: ModuleType, cloud: Any) -> None:
     ec2, ssm, options = cloud
-    identifier = migration.migrate(ec2, ssm, options, dry=False)["instance_id"]
+    identifier = migration.begin(ec2, ssm, options, dry=False)["instance_id"]
     asked = {**options, "instance_id": identifier}
     write(ssm, task="migrate", state="succeeded", instance="i-of-yesterday")
     assert not migration.gather(ec2, ssm, asked)["done"]
@@ -101,6 +102,22 @@ def test_only_its_own_result_counts(migration: ModuleType, cloud: Any) -> None:
     write(ssm)
     migration.end(ec2, asked)
     assert migration.gather(ec2, ssm, asked)["progress"] == f"{identifier} ended without a result."
+
+
+def test_a_retention_has_an_instance_of_its_own_beside_that_of_the_night(migration: ModuleType, cloud: Any) -> None:
+    ec2, ssm, options = cloud
+    asked = {**options, "task": "retention", "image": None, "database": None}
+    migrates = migration.begin(ec2, ssm, options, dry=False)["instance_id"]
+    assert migration.begin(ec2, ssm, asked, dry=True)["progress"] == "An instance would run the retention."
+    identifier = migration.begin(ec2, ssm, asked, dry=False)["instance_id"]
+    assert migration.begin(ec2, ssm, asked, dry=False)["instance_id"] == identifier != migrates
+    tags = [{"Key": "aws:autoscaling:groupName", "Value": NAME}]
+    nightly = migration.launch(ec2, asked)
+    ec2.create_tags(Resources=[nightly], Tags=tags)
+    assert [each["InstanceId"] for each in migration.instances(ec2, NAME, "retention")] == [identifier]
+    write(ssm, task="retention", state="succeeded", instance=identifier, message="{}")
+    found = migration.gather(ec2, ssm, {**asked, "instance_id": identifier})
+    assert (found["done"], found["progress"]) == (True, f"{identifier} ran the retention: {{}}")
 
 
 def look(done: bool, **result: Any) -> dict[str, Any]:
@@ -113,12 +130,17 @@ def look(done: bool, **result: Any) -> dict[str, Any]:
         (look(True, state="succeeded"), ""),
         (look(True, state="failed", message="0033: no"), "The migration failed: 0033: no. No server was started"),
         (look(True), "i-1 is at it. Its console output may say why. No server"),
-        (look(False), "i-1 has migrated nothing in 60 s, and was ended. No server"),
+        (look(False), "The migration of i-1 wasn't done in 60 s, and was ended. No server"),
     ],
 )
 def test_every_end_is_told_apart(action: ModuleType, last: dict[str, Any], words: str) -> None:
     assert action.verdict(last, 60).startswith(words)
     assert bool(action.verdict(last, 60)) == bool(words)
+
+
+def test_a_retention_that_failed_says_nothing_of_servers(action: ModuleType) -> None:
+    failed = look(True, state="failed", message="no space")
+    assert action.verdict(failed, 60, "retention") == "The retention failed: no space."
 
 
 def test_it_is_waited_for_no_longer_than_was_said(action: ModuleType) -> None:

@@ -29,7 +29,9 @@ SECRETS_TRIES, SECRETS_PAUSE_S = 6, 10.0
 """A policy that was made just now takes some seconds until all of AWS knows it."""
 LONGEST_S = 6600
 """Before the window of the daily retention ends (role aws_service)."""
-MESSAGE_CHARACTERS = 600
+MESSAGE_CHARACTERS = 2500
+"""A retention's report has a count for each kind of record; a parameter holds 4,096 characters (Systems Manager API
+reference, PutParameter, Value)."""
 IMAGES_KEPT = 20
 
 Command = Callable[[tuple[str, ...], Mapping[str, str]], tuple[int, str, str]]
