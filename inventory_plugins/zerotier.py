@@ -417,7 +417,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):  # type: i
                 self._record(connection, network, plane["tags"], presence)
                 for network in self._networks(connection, plane["networks"])
             ]
-        except (http.Unreachable, http.ServerFailure) as error:
+        except (http.Unreachable, http.RateLimited, http.ServerFailure) as error:
             raise NotAskable(str(error)) from error
         except (http.ApiError, http.TokenError, model.SettingsError, model.MalformedAnswer, TypeError) as error:
             raise AnsibleParserError(f"zerotier inventory: {error}") from error

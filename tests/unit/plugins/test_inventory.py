@@ -446,6 +446,19 @@ def test_an_answer_that_makes_no_sense_fails(parse: Parse, reply: Any) -> None:
         parse({"api": "controller", "url": server.url, "token": "t", "unreachable": "ignore", "presence": False})
 
 
+@pytest.mark.parametrize(("mode", "fails"), [("fail", True), ("warn", False)])
+def test_a_control_plane_that_is_asked_too_often_is_as_one_that_doesnt_answer(
+    parse: Parse, mode: str, fails: bool
+) -> None:
+    config = {"api": "controller", "token": "0fTheTests", "unreachable": mode, "presence": False, "retries": 0}
+    with scripted([answer(429, b"slow down")]) as server:
+        if fails:
+            with pytest.raises(AnsibleParserError, match="429 too many requests"):
+                parse({**config, "url": server.url})
+        else:
+            assert parse({**config, "url": server.url}).hosts == {}
+
+
 def test_the_cache_answers_until_the_file_or_the_members_are_asked_anew(
     parse: Parse, fleet: dict[str, Any], controller: Controller, tmp_path: Path
 ) -> None:
