@@ -15,6 +15,7 @@ from lab.machine.errors import LabError
 SOCKET = "/run/haproxy/admin.sock"
 STATE_FILE = "/etc/haproxy/servers.state"
 HARD_STOP_S = 300
+CONNECT_S = 5
 
 Health = tuple[str, str | None, str | None]
 REGISTERING: Health = ("initial", "Elb.RegistrationInProgress", "Target registration is in progress")
@@ -125,7 +126,7 @@ def config(balancer: Balancer, proven: frozenset[tuple[str, str]]) -> str:
         "    mode http",
         "    log global",
         "    option dontlognull",
-        "    timeout connect 5s",
+        f"    timeout connect {CONNECT_S}s",
         f"    timeout client {balancer.idle_timeout_s}s",
         f"    timeout server {balancer.idle_timeout_s}s",
         "    timeout http-request 60s",
@@ -230,6 +231,9 @@ def _backend(group: TargetGroup, proven: frozenset[tuple[str, str]]) -> list[str
         "hdr User-Agent ELB-HealthChecker/2.0 hdr Connection close",
         f"    http-check expect status {_matcher(group.matcher)}",
         f"    timeout check {group.timeout_s}s",
+        # A check of a host that is gone takes as long as this: "timeout check" begins with the connection (HAProxy's
+        # configuration manual, "timeout check").
+        f"    timeout connect {min(group.timeout_s, CONNECT_S)}s",
     ]
     for target in group.targets:
         rise = group.healthy_count if (group.name, target.id) in proven else 1

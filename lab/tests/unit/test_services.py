@@ -48,6 +48,8 @@ def test_a_new_target_needs_one_passing_check_and_a_known_one_the_threshold() ->
     config = lines(haproxy.config(balancer(), frozenset({("app", "i-2")})))
     assert "server i-1 10.1.2.4:8000 check inter 10s rise 1 fall 2" in config
     assert "server i-2 10.1.3.4:8000 check inter 10s rise 3 fall 2" in config
+    # A host that is gone is asked for no longer than one that hangs.
+    assert config[config.index("timeout check 4s") + 1] == "timeout connect 4s"
 
 
 def test_rules_come_before_the_default_and_end_what_they_take() -> None:
