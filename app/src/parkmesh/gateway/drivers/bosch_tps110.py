@@ -1,4 +1,7 @@
-"""Bosch's parking sensor TPS110 (LoRaWAN): its payloads, purely decoded."""
+"""Bosch's parking sensor TPS110 (LoRaWAN): its payloads, purely decoded.
+
+Source: TheThingsNetwork/lorawan-devices, vendor/bosch/tpl110-0292.js.
+"""
 
 from parkmesh.gateway.drivers.types import PoisonError, SensorReading
 

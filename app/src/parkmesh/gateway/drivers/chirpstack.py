@@ -2,6 +2,9 @@
 
 Version 4 names the device in ``deviceInfo``; version 3 has ``devEUI``, in hexadecimal or, by its protobuf marshaler, in
 base64, and no deduplication id.
+
+Sources: the message UplinkEvent in chirpstack/chirpstack, api/proto/integration/integration.proto (version 4), and in
+brocaar/chirpstack-api, protobuf/as/integration/integration.proto (version 3), in the JSON form of Protobuf.
 """
 
 import base64

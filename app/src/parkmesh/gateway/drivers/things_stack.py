@@ -1,6 +1,8 @@
 """The Things Stack, a LoRaWAN network server: its uplink message over MQTT, purely parsed.
 
 Topics are ``v3/<application>@<tenant>/devices/<device>/up``. Zero and empty fields are left out.
+
+Sources: thethingsindustries.com/docs/integrations/data-formats and …/integrations/other-integrations/mqtt.
 """
 
 import base64
