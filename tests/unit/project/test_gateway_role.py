@@ -18,7 +18,7 @@ import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
 from ansible.plugins.filter.core import FilterModule
-from parkmesh.gateway import certificate, config, counters, gates, sensors
+from parkmesh.gateway import certificate, config, counters, gates, health, sensors
 from parkmesh.gateway.page import passwords
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -207,6 +207,22 @@ def test_only_a_gateway_with_a_reader_at_usb_may_read_it() -> None:
     inputs["parking_gateway_readers"].append(plugged)
     assert "SupplementaryGroups=parkmesh-readers\n" in rendered("parkmesh-gateway.service.j2", **inputs)
     assert written(**inputs).readers[1].device == plugged["device"]
+
+
+def first_column(heading: str) -> list[str]:
+    """The names in the first column of the first table after a line of docs/gateway.md."""
+    text = (ROOT / "docs" / "gateway.md").read_text().partition(heading)[2]
+    table = re.search(r"\n((?:\|.*\n)+)", text)
+    assert table
+    cells = [line.split("|")[1] for line in table[1].splitlines()[2:]]
+    return [name.strip(" `") for cell in cells for name in cell.split(",")]
+
+
+def test_the_documentation_names_every_check_of_the_health_and_of_the_doctor() -> None:
+    relays = {"…": None}
+    assert first_column("`parkmesh gateway health` prints JSON") == list(health.checks({"running": True}, relays))
+    judged = (ROOT / "app/src/parkmesh/gateway/doctor.py").read_text()
+    assert set(first_column("## The doctor")) == set(re.findall(r'Finding\(\s*"([a-z ]+)"', judged))
 
 
 def test_counters_are_written_where_there_are_some() -> None:
