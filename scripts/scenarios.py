@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 END_LINES = 60
 ON_EMULATOR = "aws_"
-WHOLE_LAB = ("fleet", "onboarding", "site")
+WHOLE_LAB = ("fleet", "onboarding", "replacement", "site")
 
 
 def scenarios() -> list[str]:
