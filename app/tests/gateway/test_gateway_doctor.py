@@ -90,6 +90,7 @@ FAULTY: list[tuple[dict[str, Any], str, str]] = [
     (told(wrong_posts={"senders": [{**STRAY, "kind": "unknown_address"}]}), "wrong posts", "POST to /cameras/"),
     ({"relays": {"in": "no connection"}}, "relay", "Check its power"),
     (told(mqtt=False), "broker", "systemctl status mosquitto"),
+    (told(mqtt=False, mqtt_fault="it refuses the account parkmesh"), "broker", "the agent's account"),
     (told(silent_sensors=["0004a30b001c0530"]), "sensor", "battery"),
     (told(counters={"garage": COUNTED | {"known": False}}), "counter", "correct the count"),
     (told(readers={"scan-in": {"connected": False, "fault": "it was unplugged"}}), "reader", "/dev/input/by-id"),

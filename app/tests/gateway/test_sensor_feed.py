@@ -50,13 +50,12 @@ def with_sensors(sensors: list[dict[str, object]], **more: object) -> Config:
 
 
 class Broker:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "allow_anonymous true") -> None:
         self.port = free_port()
         self._folder = folder
         self._config = folder / "mosquitto.conf"
         self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-            f"persistence_location {folder}/\nuser root\n"
+            f"listener {self.port} 127.0.0.1\n{settings}\npersistence true\npersistence_location {folder}/\nuser root\n"
         )
         self.process = self.start()
 
@@ -123,6 +122,37 @@ def test_a_space_becomes_occupied_and_free(site: GatewaySite, server: EdgeServer
     wait_for(lambda: len(server.events) == 4, "the fourth state")
     if shutil.which("mosquitto_pub"):
         assert site.status()["quarantined"] == 1
+
+
+@needs_broker
+def test_the_agent_s_account_is_tried_until_the_broker_takes_it(server: EdgeServer, tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    for user, password in (("parkmesh", "a-password-of-the-agent"), ("lorawan", "a-password-of-the-devices")):
+        given = ["mosquitto_passwd", *["-c"] * (not users.exists()), "-b", str(users), user, password]
+        subprocess.run(given, check=True, capture_output=True)
+    broker = Broker(tmp_path, f"allow_anonymous false\npassword_file {users}")
+    running = GatewaySite(tmp_path, [server.url], TOKEN, broker_port=broker.port)
+    secret = tmp_path / "agent.password"
+    running.config["mqtt"] |= {"user": "parkmesh", "password_file": str(secret)}
+    running.config_path.write_text(json.dumps(running.config))
+    described = json.loads(running.site_path.read_text())
+    described["broker"] |= {"user": "lorawan", "password": "a-password-of-the-devices"}
+    running.site_path.write_text(json.dumps(described))
+    try:
+        running.start_gateway()
+        wait_for(lambda: "No such file" in running.status()["mqtt_fault"], "the word of a missing password")
+        secret.write_text("another-password\n")
+        wait_for(lambda: running.status()["mqtt_fault"] == "it refuses the account parkmesh", "the refusal")
+        assert running.status()["mqtt"] is False
+        secret.write_text("a-password-of-the-agent\n")
+        wait_for(lambda: running.status()["mqtt"], "the subscription")
+        assert running.status()["mqtt_fault"] == ""
+        sensor(running, "a-01", "occupied")
+        wait_for(lambda: len(server.events) == 1, "the state")
+        assert "password-of" not in (tmp_path / "gateway.log").read_text()
+    finally:
+        running.stop()
+        broker.process.stop(signal.SIGKILL)
 
 
 @needs_broker

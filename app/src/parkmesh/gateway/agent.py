@@ -263,6 +263,7 @@ async def _run(
                 "readers": {name: msgspec.structs.asdict(one.state) for name, one in keyboards.items()},
                 "tls": {"fault": encrypted.fault} if encrypted else None,
                 "mqtt": feed.connected if config.mqtt else None,
+                "mqtt_fault": feed.fault,
                 "silent_sensors": feed.silent_sensors(),
                 "sensors": {space: msgspec.structs.asdict(health) for space, health in feed.sensors().items()},
                 "counters": {one.name: msgspec.to_builtins(one) for one in feed.counting.readings()},

@@ -62,10 +62,15 @@ class Listen(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
-    """The broker that the LoRaWAN server publishes uplinks to."""
+    """The broker that the LoRaWAN server publishes uplinks to, and the agent's account there.
+
+    The password is in a file of its own, which is read at each connection.
+    """
 
     host: Host = "127.0.0.1"
     port: Port = 1883
+    user: Annotated[str, Meta(pattern=r"^[^:\s]{1,64}$")] | None = None
+    password_file: Annotated[str, Meta(min_length=1)] | None = None
     topics: Annotated[list[str], Meta(min_length=1, max_length=32)] = msgspec.field(
         default_factory=lambda: ["application/+/device/+/event/up"]
     )
@@ -296,6 +301,8 @@ def _inconsistency(config: Config) -> str | None:
     for reader in config.readers:
         if reader.device is not None and (reader.secret_path or reader.login or reader.tls):
             return f"reader {reader.name!r} has a device, so no secret_path, login or tls"
+    if config.mqtt is not None and (config.mqtt.user is None) != (config.mqtt.password_file is None):
+        return "mqtt: user and password_file come together"
     if config.sensors and config.mqtt is None:
         return "there are sensors but no mqtt broker"
     if config.counters and config.mqtt is None:

@@ -278,7 +278,7 @@ def _sensors(config: Config, looks: Looks) -> Iterator[Finding]:
     if looks.status.get("running") and looks.status.get("mqtt"):
         yield Finding("broker", "", "well", N_("The agent is connected to the broker."))
     else:
-        fault = looks.broker or N_("the agent isn't connected to it")
+        fault = looks.broker or looks.status.get("mqtt_fault") or N_("the agent isn't connected to it")
         if not looks.status.get("running") and looks.broker is None:
             yield Finding("broker", "", "well", N_("The broker takes connections."))
         else:
@@ -287,7 +287,10 @@ def _sensors(config: Config, looks: Looks) -> Iterator[Finding]:
                 "",
                 "finding",
                 N_("No message of a sensor arrives: %(fault)s."),
-                N_("Look at the broker: systemctl status mosquitto. Check its address in the configuration."),
+                N_(
+                    "Look at the broker: systemctl status mosquitto. Check its address and the agent's account in the "
+                    "configuration."
+                ),
                 {"fault": fault},
             )
     spaces = {sensor.id: sensor.space for sensor in config.sensors}

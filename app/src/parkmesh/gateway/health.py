@@ -43,7 +43,7 @@ def checks(status: Mapping[str, Any], relays: Mapping[str, str | None]) -> Check
         "syncs": _syncs(status),
         "stream": None if status.get("stream", True) else "no stream from a server: commands don't arrive",
         "encrypts": (status.get("tls") or {}).get("fault"),
-        "broker": "not connected to the broker" if status.get("mqtt") is False else None,
+        "broker": _broker(status),
         RELEASE: (status.get("release") or {}).get("fault"),
         **{f"relay of gate {gate}": fault for gate, fault in relays.items()},
     }
@@ -79,6 +79,12 @@ def _disk(status: Mapping[str, Any]) -> str | None:
     if status.get("storing", "disk") == "disk":
         return None
     return f"the disk takes no records: {status.get('disk_error')}"
+
+
+def _broker(status: Mapping[str, Any]) -> str | None:
+    if status.get("mqtt") is not False:
+        return None
+    return ": ".join(["not connected to the broker", *filter(None, [status.get("mqtt_fault")])])
 
 
 def _syncs(status: Mapping[str, Any]) -> str | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import aiomqtt
@@ -26,6 +27,8 @@ log = logging.getLogger("parkmesh.gateway")
 
 _MAX_QUARANTINED_TOPIC = 200
 _WATCH_S = 60.0
+_REFUSALS = (4, 5, 134, 135)
+"""MQTT 3.1.1, 3.2.2.3, and MQTT 5.0, 3.2.2.2: a wrong user or password, or a client that may not connect."""
 _TOGETHER, _TOGETHER_S = 50, 0.05
 """Messages that are kept in one step at most, and how long more of them are waited for: each step is a flush of the
 disk, for which cars wait, too, and wears an SD card. Mosquitto sends 20 messages that aren't acknowledged, so that 400
@@ -85,6 +88,8 @@ class SensorFeed:
         self._silent: set[str] = set()
         self._told: dict[str, tuple[int, str]] = {}
         self.connected = False
+        self.fault = ""
+        """Why the agent isn't connected to the broker; empty while it is, and before it tried."""
         self.counting = Counting(config.counters, config.sensor_silence_s, spool.state(STATE), clock=clock)
         self._counted = set(self.counting.topics)
         self._alone = self._counted | set(self._recorders)
@@ -233,10 +238,11 @@ class SensorFeed:
         while True:
             try:
                 await self._session(broker, backoff)
-            except aiomqtt.MqttError as error:
-                if str(error) != told:  # once per outage
-                    log.warning("broker %s:%d: %s", broker.host, broker.port, error)
-                told = "" if self.connected else str(error)
+            except (aiomqtt.MqttError, OSError) as error:
+                self.fault = _fault(broker, error)
+                if self.fault != told:  # once per outage
+                    log.warning("broker %s:%d: %s", broker.host, broker.port, self.fault)
+                told = "" if self.connected else self.fault
             except SpoolError as error:
                 # Not acknowledged: the broker sends it again after we reconnect.
                 log.error("message of the broker not kept: %s", error)
@@ -251,6 +257,8 @@ class SensorFeed:
             identifier=f"parkmesh-{self._config.name}",
             # The broker keeps our subscription and what comes while we are away.
             clean_session=False,
+            username=broker.user,
+            password=_password(broker),
         )
         # aiomqtt has no manual acknowledgement of its own; paho, beneath it, does. Set before connecting.
         paho = client._client
@@ -258,7 +266,7 @@ class SensorFeed:
         async with client:
             for topic in [*broker.topics, *self._topics, *self._recorders, *self._counted]:
                 await client.subscribe(topic, qos=1)
-            self.connected = True
+            self.connected, self.fault = True, ""
             self.counting.connected(True)
             backoff.reset()
             log.info("subscribed at broker %s:%d", broker.host, broker.port)
@@ -271,6 +279,26 @@ class SensorFeed:
                     await self.take_all([(str(one.topic), _payload(one)) for one in step])
                     for one in step:
                         paho.ack(one.mid, one.qos)
+
+
+def _password(broker: Mqtt) -> str | None:
+    """The account's password as it is now: whoever changes it restarts nothing. Raises OSError, with the file's name."""
+    return (
+        Path(broker.password_file).read_text(encoding="utf-8", errors="replace").strip()
+        if broker.password_file
+        else None
+    )
+
+
+def _fault(broker: Mqtt, error: Exception) -> str:
+    """Why there is no connection, in a few words. Never with a password."""
+    if isinstance(error, aiomqtt.MqttCodeError) and _code(error) in _REFUSALS:
+        return f"it refuses the account {broker.user}" if broker.user else "it asks for an account, and there is none"
+    return str(error) or type(error).__name__
+
+
+def _code(error: aiomqtt.MqttCodeError) -> int | None:
+    return error.rc if isinstance(error.rc, int) or error.rc is None else int(error.rc.value)
 
 
 def _payload(message: aiomqtt.Message) -> bytes:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from parkmesh.gateway.config import Reader
-from parkmesh.simulator import camera, camera_messages, camera_stream
+from parkmesh.simulator import camera, camera_messages, camera_stream, publishing
 from parkmesh.simulator.relay import Pulses
 from parkmesh.simulator.site import Broker, CameraSite, StreamSite
 
@@ -100,8 +100,7 @@ async def _publish(broker: Broker | None, at: CameraSite, event: camera.Shot) ->
         raise DriveError(f"camera {at.name} has a topic, but the site names no broker")
     body, _ = camera_messages.message(at.kind, event, at.channel or at.name)
     try:
-        async with aiomqtt.Client(broker.host, broker.port, timeout=5) as client:
-            await client.publish(at.topic or "", body, qos=1, timeout=5)
+        await publishing.publish(broker, [(at.topic or "", body)])
     except aiomqtt.MqttError as error:
         raise DriveError(f"broker {broker.host}:{broker.port}: {error}") from None
 

@@ -21,8 +21,16 @@ class SiteError(Exception):
 
 
 class Broker(Struct, frozen=True, forbid_unknown_fields=True):
+    """The gateway's broker and the devices' account there. With ``tls`` its certificate isn't looked at, as by most
+    devices."""
+
     host: Host
     port: Port = 1883
+    user: str | None = None
+    password: str | None = None
+    password_file: str | None = None
+    """Where the password is, instead of ``password``."""
+    tls: bool = False
 
 
 class RelaySite(Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from parkmesh.gateway.counters import Counter
 from parkmesh.protocol.edge import Direction
-from parkmesh.simulator import camera, camera_stream, lorawan, vehicle
+from parkmesh.simulator import camera, camera_stream, lorawan, publishing, vehicle
 from parkmesh.simulator.drive import DriveError, post
 from parkmesh.simulator.relay import Switch
 from parkmesh.simulator.relay_kinds import application
@@ -75,19 +75,14 @@ async def _serve(what: str, device: ASGIApp, sock: socket.socket, stop: asyncio.
 async def publish(broker: Broker, sensor: SensorSite, occupied: bool, moment: datetime) -> None:
     """Publish one state of one sensor; return when the broker has it (QoS 1)."""
     frame = lorawan.state_frame(sensor.kind, occupied)
-    async with aiomqtt.Client(broker.host, broker.port, timeout=5) as client:
-        await client.publish(
-            lorawan.topic(sensor.dev_eui), lorawan.uplink(sensor.dev_eui, frame, moment), qos=1, timeout=5
-        )
+    uplink = lorawan.uplink(sensor.dev_eui, frame, moment)
+    await publishing.publish(broker, [(lorawan.topic(sensor.dev_eui), uplink)])
 
 
 async def pass_counter(broker: Broker, counter: Counter, direction: Direction) -> None:
     """Let a vehicle pass a counter; return when the broker has all of it (QoS 1). Raises ValueError where the counter
     doesn't count this direction."""
-    messages = vehicle.passing(counter, direction)
-    async with aiomqtt.Client(broker.host, broker.port, timeout=5) as client:
-        for topic, message in messages:
-            await client.publish(topic, message, qos=1, timeout=5)
+    await publishing.publish(broker, vehicle.passing(counter, direction))
 
 
 def random_plate(source: random.Random) -> str:

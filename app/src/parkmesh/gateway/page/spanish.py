@@ -187,8 +187,8 @@ SPANISH = {
     "The agent is connected to the broker.": "El agente está conectado al broker.",
     "The broker takes connections.": "El broker acepta conexiones.",
     "No message of a sensor arrives: %(fault)s.": "No llega ningún mensaje de los sensores: %(fault)s.",
-    "Look at the broker: systemctl status mosquitto. Check its address in the configuration.": (
-        "Mire el broker: systemctl status mosquitto. Compruebe su dirección en la configuración."
+    "Look at the broker: systemctl status mosquitto. Check its address and the agent's account in the configuration.": (
+        "Mire el broker: systemctl status mosquitto. Compruebe su dirección y la cuenta del agente en la configuración."
     ),
     "It has counted %(entries)s in and %(exits)s out.": "Ha contado %(entries)s entradas y %(exits)s salidas.",
     "Its loops or light barriers are silent or offline: vehicles may be missed.": (
