@@ -19,6 +19,9 @@ else:
 _PORT: Final = 8100
 _TLS_PORT: Final = 8143
 _BROKER_PORT: Final = 1883
+_BROKER_TLS_PORT: Final = 8883
+# Where a gateway keeps the account of the cars that an onboarding drives (role parking_gateway).
+_TESTER: Final = {"user": "parkmesh-test", "password_file": "/etc/parkmesh/mqtt/parkmesh-test.password"}
 # What of a gate the application knows, and what the gateway.
 _OF_APPLICATION: Final = ("name", "title", "direction")
 _OF_GATEWAY: Final = (
@@ -68,14 +71,14 @@ def make(files: Sequence[community_file.File]) -> Made:
             "lan": data["gateway"]["lan"],
             "place": data.get("place", ""),
             "administrator": data.get("administrator", ""),
-            "site": site(data, "127.0.0.1"),
+            "site": site(data, "127.0.0.1", _TESTER),
         }
         if simulator := data.get("simulator"):
             made.hosts.append(
                 Host(
                     simulator["host"],
                     ("simulators", own),
-                    {"parking_simulator_site": site(data, data["gateway"]["lan"])},
+                    {"parking_simulator_site": site(data, data["gateway"]["lan"], simulator.get("broker", {}))},
                 )
             )
     return made
@@ -126,12 +129,14 @@ def cameras(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
-    """The site file of a simulator that stands in for the devices (docs/lab.md); ``address`` is the gateway's.
+def site(data: Mapping[str, Any], address: str, account: Mapping[str, Any]) -> dict[str, Any]:
+    """The site file of a simulator that stands in for the devices (docs/lab.md); ``address`` is the gateway's, and
+    ``account`` that at its broker.
 
     It has no relay or sensor of a kind that can't be simulated, and no relay's password: a simulated one asks for none.
     """
-    port = data["gateway"].get("variables", {}).get("parking_gateway_port", _PORT)
+    given = data["gateway"].get("variables", {})
+    port = given.get("parking_gateway_port", _PORT)
     topics = {recorder["name"]: recorder["topic"] for recorder in data.get("recorders", []) if "topic" in recorder}
     of_recorder = ("secret_path", "login", "tls")
     posted = ("name", "gate", "kind", "recorder", "channel", *of_recorder)
@@ -149,7 +154,13 @@ def site(data: Mapping[str, Any], address: str) -> dict[str, Any]:
     return {
         "gateway": f"http://{address}:{port}",
         **(secure if tls.get("parking_gateway_tls") else {}),
-        "broker": {"host": address, "port": _BROKER_PORT},
+        "broker": {
+            "host": address,
+            "port": given.get("parking_gateway_mqtt_tls_port", _BROKER_TLS_PORT)
+            if account.get("tls")
+            else _BROKER_PORT,
+            **account,
+        },
         "relays": [_simulated_relay(gate) for gate in data["gates"] if _relay_kind(gate) in spec.SIMULATED_RELAYS],
         "cameras": simulated,
         "sensors": [

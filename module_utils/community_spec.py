@@ -339,6 +339,17 @@ FILE: Final[Mapping[str, Option]] = {
     "simulator": {
         "type": "dict",
         "description": "A host that simulates the devices; a real community has none.",
-        "options": {"host": {**_NAME, "required": True}},
+        "options": {
+            "host": {**_NAME, "required": True},
+            "broker": {
+                "type": "dict",
+                "description": "The devices' account at the gateway's broker.",
+                "options": {
+                    "user": {"type": "str", "required": True},
+                    "password": {"type": "str", "required": True},
+                    "tls": {"type": "bool"},
+                },
+            },
+        },
     },
 }

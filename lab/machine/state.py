@@ -106,12 +106,13 @@ def facts_of(
 
 
 def ensure_secrets(lab: Lab) -> None:
-    """The lab's own keys (to sign in, to sign releases), desk password and controller token; made once, kept until
-    `down`."""
+    """The lab's own keys (to sign in, to sign releases), desk password, controller token and the password of devices at
+    the brokers; made once, kept until `down`."""
     lab.secrets.mkdir(mode=0o700, parents=True, exist_ok=True)
     lab.secrets.chmod(0o700)
     _secret(lab.secrets / "desk-password", lambda: secrets.token_urlsafe(15))
     _secret(lab.secrets / "controller-authtoken", lambda: secrets.token_hex(12))
+    _secret(lab.secrets / "mqtt-password", lambda: secrets.token_hex(16))
     key = lab.secrets / "ssh_key"
     if not (key.exists() and key.with_suffix(".pub").exists()):
         key.unlink(missing_ok=True)

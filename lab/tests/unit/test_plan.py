@@ -236,13 +236,13 @@ def test_secrets_are_private_kept_and_not_in_the_facts(tmp_path: Path) -> None:
     state.ensure_secrets(lab)
     assert {path.name: path.read_bytes() for path in lab.secrets.iterdir()} == before
     pairs = {"ssh_key", "ssh_key.pub", "release_key", "release_key.pub"}
-    assert set(before) == {*pairs, "desk-password", "controller-authtoken"}
+    assert set(before) == {*pairs, "desk-password", "controller-authtoken", "mqtt-password"}
     assert lab.secrets.stat().st_mode & 0o777 == 0o700
     for name in ("ssh_key", "release_key", "desk-password", "controller-authtoken"):
         assert (lab.secrets / name).stat().st_mode & 0o777 == 0o600
     overlay = {"kind": "lab", "package": None, "explanation": "why"}
     facts = str(state.facts_of(lab, subnets.choose(lab.id, []), overlay, None, "image", "none", 60))
-    for name in ("desk-password", "controller-authtoken"):
+    for name in ("desk-password", "controller-authtoken", "mqtt-password"):
         assert before[name].decode().strip() not in facts
 
 

@@ -60,11 +60,45 @@ def test_the_agent_listens(host: Any, port: int) -> None:
     assert host.socket(f"tcp://0.0.0.0:{port}").is_listening
 
 
-def test_the_broker_listens_where_it_was_asked_to(scenario: Any) -> None:
+def test_the_broker_listens_where_it_was_asked_to_and_by_tls(scenario: Any) -> None:
     host = scenario.host
     assert host.socket("tcp://127.0.0.1:1883").is_listening
-    assert host.socket(f"tcp://{scenario.facts['address']}:1883").is_listening
-    assert not host.socket("tcp://0.0.0.0:1883").is_listening
+    assert host.socket(f"tcp://{scenario.facts['address']}:8884").is_listening
+    assert not host.socket("tcp://0.0.0.0:8884").is_listening
+    assert not host.socket(f"tcp://{scenario.facts['address']}:1883").is_listening
+
+
+def publish(scenario: Any, *account: str) -> Any:
+    """Publish on the LAN's listener as an account of the broker, or as nobody."""
+    words = ["mosquitto_pub", "-h", scenario.facts["address"], "-p", "8884", "--cafile", "/etc/parkmesh/broker.crt"]
+    words += ["-q", "1", "-t", "loops/ramp", "-m", "on", *account]
+    return scenario.host.run(" ".join(words))
+
+
+def test_who_publishes_has_an_account(scenario: Any) -> None:
+    scenario.host.check_output(
+        "command -v mosquitto_pub || apt-get install --yes --no-install-recommends mosquitto-clients"
+    )
+    assert publish(scenario, "-u", "ramp", "-P", "a-password-of-the-ramp").rc == 0
+    for account in ((), ("-u", "ramp", "-P", "another-password"), ("-u", "parkmesh", "-P", "a-password-of-the-ramp")):
+        refused = publish(scenario, *account)
+        assert refused.rc != 0
+        assert "not authorised" in refused.stderr.lower() or "not authorized" in refused.stderr.lower()
+
+
+def test_the_broker_s_secrets_are_its_own(host: Any) -> None:
+    for path, user, group, mode in (
+        ("/etc/mosquitto/parkmesh.passwords", "mosquitto", "mosquitto", 0o600),
+        ("/etc/mosquitto/parkmesh.acl", "mosquitto", "mosquitto", 0o600),
+        ("/etc/mosquitto/certs/parkmesh.pem", "mosquitto", "mosquitto", 0o600),
+        ("/etc/parkmesh/mqtt/parkmesh.password", "root", "parkmesh", 0o640),
+        ("/etc/parkmesh/mqtt/lorawan.password", "root", "root", 0o600),
+    ):
+        file = host.file(path)
+        assert (file.user, file.group, file.mode) == (user, group, mode), path
+    assert not host.file("/etc/parkmesh/mqtt/ramp.password").exists
+    assert "PRIVATE" not in host.file("/etc/parkmesh/broker.crt").content_string
+    assert "a-password-of-the-ramp" not in host.file("/etc/mosquitto/parkmesh.passwords").content_string
 
 
 @pytest.mark.parametrize("camera", ["cam-in", "cam-tls"])
@@ -130,7 +164,7 @@ def test_the_firewall_lets_devices_and_who_was_named_in_and_nobody_else(scenario
     host, node = scenario.host, scenario.facts["control_node"]
     found = rules(host)
     assert found.count("policy drop;") == 2
-    assert f"ip saddr {node} tcp dport {{ 1883, 8101, 8144 }} accept" in found
+    assert f"ip saddr {node} tcp dport {{ 8101, 8144, 8884 }} accept" in found
     assert f"ip saddr {node} tcp dport 8181 accept" in found
     assert f"ip saddr {node} tcp dport 22 accept" in found
     assert 'iifname "docker0" accept' in found

@@ -134,7 +134,13 @@ def sheets(template: jinja2.Template, words: dict[str, str], **more: Any) -> Ite
     for invitation in INVITATIONS:
         yield template.render(**given, invitation=invitation, onboard_tested=results_of(data))
     yield template.render(**given, invitation={}, onboard_tested={})
-    given["gateway"] = {**given["gateway"], "parking_gateway_mqtt_listen": ["192.0.2.20"]}
+    accounts = [
+        {"name": "lorawan", "topics": ["application/#"]},
+        {"name": "ramp", "topics": ["loops/ramp"], "password": "a-password-of-the-ramp"},
+    ]
+    given["gateway"] |= {"parking_gateway_mqtt_listen": ["192.0.2.20"], "parking_gateway_mqtt_accounts": accounts}
+    yield template.render(**given, invitation={}, onboard_tested={})
+    given["gateway"] |= {"parking_gateway_mqtt_tls": False, "parking_gateway_mqtt_anonymous": True}
     yield template.render(**given, invitation={}, onboard_tested={})
 
 

@@ -20,7 +20,7 @@ NFT = shutil.which("nft") or shutil.which("nft", path="/usr/sbin")
 GATEWAY, DEVICE, OTHER_DEVICE = "10.99.0.1", "10.99.0.2", "10.99.0.3"
 ON_OVERLAY, OPS, OTHER_OPS = "10.99.1.1", "10.99.1.2", "10.99.1.3"
 AMONG_CAMERAS, CAMERA, CAMERAS = "10.99.2.1", "10.99.2.2", "10.99.2.0/24"
-PORTS = (22, 1700, 1883, 8100, 8143, 8180, 9999)
+PORTS = (22, 1700, 1883, 8100, 8143, 8180, 8883, 9999)
 
 _LISTEN = """
 import select, socket, sys
@@ -180,6 +180,8 @@ def test_devices_reach_the_cameras_port_and_the_overlay_ssh_and_the_agent(site: 
 
 def test_the_broker_is_reached_where_it_listens(site: Site) -> None:
     site.load(rules(parking_gateway_mqtt_listen=[GATEWAY]))
+    assert site.reached(DEVICE, GATEWAY) == {8100, 8883}
+    site.load(rules(parking_gateway_mqtt_listen=[GATEWAY], parking_gateway_mqtt_tls=False))
     assert site.reached(DEVICE, GATEWAY) == {8100, 1883}
     assert site.reached(OPS, ON_OVERLAY) == {22, 8100}
     site.load(rules(parking_gateway_tls=True))
@@ -344,7 +346,7 @@ def test_rules_that_nobody_keeps_return_to_those_before(host: Host, site: Site) 
     assert host.try_rules() == 0
     assert host.run("keep") == 0
     assert host.try_rules(parking_gateway_mqtt_listen=[GATEWAY]) == 0
-    assert site.reached(DEVICE, GATEWAY) == {8100, 1883}
+    assert site.reached(DEVICE, GATEWAY) == {8100, 8883}
     host.time_is_over()
     assert site.reached(DEVICE, GATEWAY) == {8100}
     assert host.run("load") == 0

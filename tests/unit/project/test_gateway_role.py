@@ -4,10 +4,7 @@ import configparser
 import getpass
 import importlib.util
 import re
-import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +135,7 @@ def test_the_certificate_that_the_role_makes_is_taken_and_made_anew_for_other_na
     def run(names: list[str]) -> bool:
         given: dict[str, Any] = {
             "__parking_gateway_own_certificate": str(path),
-            "parking_gateway_tls_names": names,
+            "__parking_gateway_certificate_names": names,
         }
         given["__parking_gateway_alternatives"] = filled(make["vars"]["__parking_gateway_alternatives"], **given)
         command = filled(look["ansible.builtin.command"], **given)
@@ -257,53 +254,11 @@ def test_the_documentation_names_every_key_and_its_example_is_valid() -> None:
     assert [key for key in keys if key not in containers and f"`{key}`" not in text] == []
 
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-
-
 def rendered(template: str, **inputs: Any) -> str:
     values = {**yaml.safe_load((ROLE / "defaults" / "main.yml").read_text()), "ansible_managed": "by hand", **inputs}
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)  # noqa: S701 -- no page
     environment.filters.update(FilterModule().filters())
     return environment.from_string((ROLE / "templates" / template).read_text()).render(values)
-
-
-@pytest.mark.skipif(MOSQUITTO is None, reason="there is no mosquitto broker on this machine")
-@pytest.mark.parametrize(
-    ("asked", "reached"),
-    [
-        ([], {"127.0.0.1"}),
-        (["127.0.0.2"], {"127.0.0.1", "127.0.0.2"}),
-        (["0.0.0.0"], {"127.0.0.1", "127.0.0.2", "127.0.0.3"}),
-    ],
-)
-def test_the_broker_listens_where_it_is_asked_to_and_nowhere_else(
-    tmp_path: Path, asked: list[str], reached: set[str]
-) -> None:
-    with socket.socket() as sock:
-        sock.bind(("0.0.0.0", 0))
-        port = sock.getsockname()[1]
-    config = tmp_path / "mosquitto.conf"
-    config.write_text(
-        rendered("mosquitto.conf.j2", parking_gateway_mqtt_listen=asked).replace("1883", str(port))
-        + f"user {getpass.getuser()}\n"
-    )
-
-    def reaches(address: str) -> bool:
-        with socket.socket() as sock:
-            sock.settimeout(1)
-            return sock.connect_ex((address, port)) == 0
-
-    assert MOSQUITTO is not None
-    broker = subprocess.Popen([MOSQUITTO, "-c", config], stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + 10
-        while not reaches("127.0.0.1"):
-            assert time.monotonic() < until, "the broker doesn't start"
-            time.sleep(0.05)
-        assert {address for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3") if reaches(address)} == reached
-    finally:
-        broker.kill()
-        broker.wait()
 
 
 def test_the_journal_has_a_bound() -> None:

@@ -282,7 +282,7 @@ class SensorFeed:
 
 
 def _password(broker: Mqtt) -> str | None:
-    """The account's password as it is now: whoever changes it restarts nothing. Raises OSError, with the file's name."""
+    """The account's password as it is now: whoever changes it restarts nothing. Raises OSError with the file's name."""
     return (
         Path(broker.password_file).read_text(encoding="utf-8", errors="replace").strip()
         if broker.password_file
