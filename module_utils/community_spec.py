@@ -56,6 +56,35 @@ _PULL: Final = {
     },
 }
 
+STREAM: Final = r"rtsps?://([A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]{2,45}\])(:[0-9]{1,5})?(/[^\s@{}]{0,500})?"
+STREAM_FORM: Final = "rtsp://<address>[:<port>][/<path>], no space, @ or brace"
+"""Frigate fills in what stands in braces, and looks for the account before the last @."""
+STREAM_ACCOUNT: Final = r"@|[?&](user|username|password|passwd|pwd)="
+"""How an address looks that has an account, and that no message may show."""
+STREAM_PASSWORD: Final = r"[!-~]{1,128}"  # noqa: S105 - what one may have
+STREAM_PASSWORD_FORM: Final = "1 to 128 ASCII characters, no space"  # noqa: S105 - the same in words
+FRIGATE_CAMERA: Final = r"[a-zA-Z0-9_-]+"
+"""What Frigate takes for the name of a camera (its REGEX_CAMERA_NAME)."""
+FRIGATE_TOPIC: Final = "/tracked_object_update"
+"""How the topic ends to which Frigate publishes plates; before it stands Frigate's prefix."""
+
+RTSP: Final[Option] = {
+    "type": "dict",
+    "description": "The stream of a plain camera, for the configuration of Frigate that the gateway's role makes.",
+    "options": {
+        # What is wrong with the address or with the password is said apart, where it isn't shown.
+        "url": {"type": "str", "required": True},
+        # With another one Frigate leaves a password's special characters as they are (REGEX_RTSP_CAMERA_USER_PASS), and
+        # ffmpeg takes them for parts of the address.
+        "user": {"type": "str", "pattern": r"[a-zA-Z0-9_-]{1,64}", "form": "1 to 64 letters, digits, _ and -"},
+        "password": {"type": "str"},
+        "width": {"type": "int", "least": 160, "most": 7680},
+        "height": {"type": "int", "least": 120, "most": 4320},
+        "fps": {"type": "int", "least": 1, "most": 30},
+        "closeup": {"type": "bool"},
+    },
+}
+
 CAMERA_KINDS: Final = (
     "hikvision",
     "plate_recognizer",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 from conftest import eventually
 
 AGENT = "parkmesh-gateway"
@@ -156,6 +157,40 @@ def test_the_configuration_has_what_was_given(host: Any) -> None:
     assert given["local_page"]["shows_plates"] is True
 
 
+def test_frigate_has_its_configuration_and_each_password_apart(scenario: Any) -> None:
+    host, folder = scenario.host, "/etc/parkmesh/frigate"
+    config = yaml.safe_load(host.file(f"{folder}/config.yml").content_string)
+    given = json.loads(host.file("/etc/parkmesh/gateway.json").content_string)
+    assert f"{config['mqtt']['topic_prefix']}/tracked_object_update" == given["recorders"][1]["topic"]
+    assert (config["mqtt"]["host"], config["mqtt"]["tls_ca_certs"]) == (scenario.facts["address"], "/config/broker.pem")
+    assert config["detectors"] == {"ov": {"type": "openvino", "device": "GPU"}}
+    secrets = {
+        name: host.file(f"{folder}/secrets/{name}").content_string for name in host.file(f"{folder}/secrets").listdir()
+    }
+    assert secrets == {
+        "FRIGATE_MQTT_PASSWORD": "a-password-of-frigate",
+        "FRIGATE_RTSP_PASSWORD_CAM_PLAIN": "a-password-$of-a-{stream}",
+    }
+    path = config["cameras"]["plain"]["ffmpeg"]["inputs"][0]["path"]
+    assert path.format(**secrets) == "rtsp://viewer:a-password-$of-a-{stream}@192.0.2.41/stream1"
+    modes = {path: host.file(f"{folder}/{path}").mode for path in ("", "secrets", "config.yml")}
+    assert modes == {"": 0o700, "secrets": 0o700, "config.yml": 0o640}
+    assert {host.file(f"{folder}/secrets/{name}").mode for name in secrets} == {0o600}
+
+
+def test_wrong_inputs_of_frigate_are_refused_before_anything_changes(scenario: Any) -> None:
+    run = scenario.play(fails=True, parking_gateway_frigate_broker="192.0.2.77")
+    assert "192.0.2.77, where the broker doesn't listen" in " ".join(run.output.split())
+    assert run.changed == 0
+
+
+def test_a_secret_of_frigate_that_nothing_names_any_more_goes(scenario: Any) -> None:
+    folder = scenario.host.file("/etc/parkmesh/frigate/secrets")
+    assert scenario.play(parking_gateway_frigate_user="", parking_gateway_frigate_password="").changed == 2
+    assert folder.listdir() == ["FRIGATE_RTSP_PASSWORD_CAM_PLAIN"]
+    assert scenario.play().changed == 2
+
+
 def rules(host: Any) -> str:
     return str(host.check_output("nft list table inet parkmesh"))
 
@@ -225,6 +260,7 @@ def test_what_isn_t_asked_for_any_more_goes_and_a_given_certificate_is_used(scen
         parking_gateway_release_key="",
         parking_gateway_firewall=False,
         parking_gateway_camera_networks=[],
+        parking_gateway_frigate_cameras=[],
         parking_gateway_page_password="",
         parking_gateway_secure_logging=False,
     )
@@ -241,6 +277,7 @@ def test_what_isn_t_asked_for_any_more_goes_and_a_given_certificate_is_used(scen
         "/etc/apt/apt.conf.d/60parkmesh-updates",
         "/etc/parkmesh/release.pub",
         "/usr/local/sbin/parkmesh-firewall",
+        "/etc/parkmesh/frigate",
     ):
         assert not host.file(path).exists
     assert scenario.play().changed > 0
