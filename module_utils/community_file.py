@@ -50,6 +50,7 @@ DERIVED: Final = (
     "parking_gateway_gates",
     "parking_gateway_sensors",
     "parking_gateway_counters",
+    "parking_gateway_frigate_cameras",
 )
 
 
@@ -331,3 +332,29 @@ def _camera(
         yield file.fault(path, "the kind mapped needs a mapping, and no other kind has one")
     elif camera["kind"] == "frigate":
         yield file.fault(path, "the kind frigate needs a recorder with a topic")
+    if camera.get("rtsp"):
+        yield from _stream(file, camera, recorders, path)
+
+
+def _stream(file: File, camera: Mapping[str, Any], recorders: Mapping[str, Any], path: Path) -> Iterable[Fault]:
+    """What is wrong with the stream of a camera that a Frigate reads, whose configuration the gateway's role makes."""
+    rtsp, below = camera["rtsp"], (*path, "rtsp")
+    if camera["kind"] != "frigate":
+        yield file.fault(below, "only a camera of the kind frigate has it")
+    channel, topic = camera.get("channel", "{{"), recorders.get(camera.get("recorder", ""), {}).get("topic", "")
+    if not _is_template(channel) and not re.fullmatch(spec.FRIGATE_CAMERA, channel):
+        yield file.fault((*path, "channel"), f"{channel!r} is no name of a camera in Frigate: letters, digits, _ and -")
+    if camera["kind"] == "frigate" and not _is_template(topic) and not topic.endswith(spec.FRIGATE_TOPIC):
+        yield file.fault(below, f"the topic of its recorder must be <prefix>{spec.FRIGATE_TOPIC}")
+    if not _is_template(rtsp["url"]):
+        # An address with an account holds a password, so that it isn't shown.
+        if re.search(spec.STREAM_ACCOUNT, rtsp["url"]):
+            yield file.fault((*below, "url"), "it has an account: give it as user and password")
+        elif not re.fullmatch(spec.STREAM, rtsp["url"]):
+            yield file.fault((*below, "url"), f"{_short(rtsp['url'])} is not allowed; allowed: {spec.STREAM_FORM}")
+    password = rtsp.get("password", "{{")
+    if not _is_template(password) and not re.fullmatch(spec.STREAM_PASSWORD, password):
+        yield file.fault((*below, "password"), f"allowed: {spec.STREAM_PASSWORD_FORM}")
+    for one, other in (("user", "password"), ("width", "height")):
+        if (one in rtsp) is not (other in rtsp):
+            yield file.fault(below, f"it needs both {one} and {other}, or neither")

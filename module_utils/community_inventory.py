@@ -112,6 +112,10 @@ def gateway_variables(name: str, data: Mapping[str, Any]) -> dict[str, Any]:
         "parking_gateway_sensors": list(data.get("sensors", [])),
         "parking_gateway_counters": list(data.get("counters", [])),
     }
+    plain = [camera for camera in data.get("cameras", []) if "rtsp" in camera]
+    if streams := [{"camera": camera["name"], **camera["rtsp"]} for camera in plain]:
+        variables["parking_gateway_frigate_cameras"] = streams
+        variables.setdefault("parking_gateway_frigate_broker", gateway["lan"])
     if variables.get("parking_gateway_tls"):
         variables.setdefault("parking_gateway_tls_names", [member["name"], gateway["lan"]])
     if "console" in gateway:
@@ -125,7 +129,7 @@ def cameras(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for camera in data.get("cameras", []):
         place = _only(lanes[camera["lane"]], ("gate", "direction")) if "lane" in camera else {}
-        found.append({**{key: value for key, value in camera.items() if key != "lane"}, **place})
+        found.append({**{key: value for key, value in camera.items() if key not in ("lane", "rtsp")}, **place})
     return found
 
 

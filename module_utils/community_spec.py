@@ -274,6 +274,7 @@ FILE: Final[Mapping[str, Option]] = {
             "channel": {"type": "str"},
             "mapping": {"type": "dict"},
             "pull": _PULL,
+            "rtsp": RTSP,
             "ignore_directions": {"type": "list", "elements": "str"},
         },
     },

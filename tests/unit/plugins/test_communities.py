@@ -175,7 +175,7 @@ def test_the_spec_knows_what_the_application_knows() -> None:
     assert get_args(gates.RelayKind) == spec.RELAY_KINDS
     assert get_args(sensors.SensorKind) == spec.SENSOR_KINDS
     for struct, options in (
-        (config.Camera, set(spec.FILE["cameras"]["options"]) - {"lane"}),
+        (config.Camera, set(spec.FILE["cameras"]["options"]) - {"lane", "rtsp"}),
         (config.Recorder, spec.FILE["recorders"]["options"]),
         (config.Reader, spec.FILE["readers"]["options"]),
         (gates.Gate, set(spec.FILE["gates"]["options"]) - {"title", "direction"}),
@@ -230,6 +230,83 @@ def test_what_follows_from_a_file_is_what_gateway_and_simulator_take() -> None:
     assert (site.gateway, site.relays[0].port) == ("http://192.0.2.20:8111", 8201)
     assert site.cameras[1].secret_path == "only-this-recorder"
     assert made.handover["hillside"]["site"]["gateway"] == "http://127.0.0.1:8111"
+
+
+STREAM = '{url: "rtsp://192.0.2.41/s", user: viewer, password: hidden}'
+AT_FRIGATE = f"""  - {{name: plain, kind: frigate, lane: in, recorder: frigate, channel: north_in, rtsp: {STREAM}}}
+recorders:
+  - {{name: frigate, kind: frigate, topic: frigate/tracked_object_update}}
+"""
+WITH_FRIGATE = FULL.replace("recorders:\n", AT_FRIGATE)
+
+
+def test_what_frigate_is_configured_by_follows_from_its_cameras() -> None:
+    assert faults(WITH_FRIGATE) == []
+    gateway, simulator = transform.make([read(WITH_FRIGATE)]).hosts
+    assert gateway.variables["parking_gateway_frigate_cameras"] == [
+        {"camera": "plain", "url": "rtsp://192.0.2.41/s", "user": "viewer", "password": "hidden"}
+    ]
+    assert gateway.variables["parking_gateway_frigate_broker"] == "192.0.2.20"
+    # The stream is Frigate's alone.
+    assert "rtsp" not in json.dumps([gateway.variables["parking_gateway_cameras"], simulator.variables])
+    other = WITH_FRIGATE.replace("{parking_gateway_port: 8111}", "{parking_gateway_frigate_broker: broker.example}")
+    assert transform.make([read(other)]).hosts[0].variables["parking_gateway_frigate_broker"] == "broker.example"
+    assert "parking_gateway_frigate_cameras" not in transform.make([read(FULL)]).hosts[0].variables
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            "kind: frigate, lane",
+            "kind: hikvision, lane",
+            "16: cameras[2].rtsp: only a camera of the kind frigate has it",
+        ),
+        (
+            "channel: north_in",
+            "channel: north in",
+            "16: cameras[2].channel: 'north in' is no name of a camera in Frigate",
+        ),
+        (
+            "topic: frigate/tracked_object_update",
+            "topic: frigate/events",
+            "16: cameras[2].rtsp: the topic of its recorder",
+        ),
+        (
+            "rtsp://",
+            "http://",
+            "16: cameras[2].rtsp.url: 'http://192.0.2.41/s' is not allowed; allowed: rtsp://<address>",
+        ),
+        ("rtsp://", "rtsp://a:hidden@", "16: cameras[2].rtsp.url: it has an account: give it as user and password"),
+        ("user: viewer, ", "", "16: cameras[2].rtsp: it needs both user and password, or neither"),
+        ("user: viewer", "user: a.b", "16: cameras[2].rtsp.user: 'a.b' is not allowed; allowed: 1 to 64 letters"),
+        ("password: hidden", "password: hidden word", "16: cameras[2].rtsp.password: allowed: 1 to 128 ASCII"),
+        ("user: viewer", "user: viewer, width: 1920", "16: cameras[2].rtsp: it needs both width and height"),
+        ("user: viewer", "user: viewer, fps: 60", "16: cameras[2].rtsp.fps: 60 is not allowed; allowed: 1 to 30"),
+        (
+            "user: viewer",
+            "login: viewer",
+            "16: cameras[2].rtsp.login: unknown key; allowed: url, user, password, width",
+        ),
+        ('url: "rtsp://192.0.2.41/s", ', "", "16: cameras[2].rtsp: url is missing"),
+        (
+            "{parking_gateway_port: 8111}",
+            "{parking_gateway_frigate_cameras: []}",
+            "7: gateway.variables.parking_gateway_frigate_cameras: the file's other keys say this",
+        ),
+    ],
+)
+def test_a_fault_in_a_stream_is_told_without_its_password(before: str, after: str, said: str) -> None:
+    assert before in WITH_FRIGATE
+    found = faults(WITH_FRIGATE.replace(before, after, 1))
+    assert any(said in fault for fault in found), found
+    assert not any("hidden" in fault for fault in found)
+
+
+def test_a_stream_whose_parts_are_known_only_later_is_left_alone() -> None:
+    data = yaml.safe_load(WITH_FRIGATE)
+    data["cameras"][2]["rtsp"] = {"url": "{{ cameras.url }}", "user": "viewer", "password": object()}
+    assert checks.check(checks.File("h.yml", "hillside", data, {})) == []
 
 
 WIRED = {
