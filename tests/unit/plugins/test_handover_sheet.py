@@ -48,7 +48,14 @@ def community() -> dict[str, Any]:
             "secret_path": "hidden-path",
         },
         {"name": "at-nvr", "kind": "hikvision", "lane": "in", "recorder": "nvr", "channel": "1"},
-        {"name": "at-frigate", "kind": "frigate", "lane": "in", "recorder": "frigate", "channel": "2"},
+        {
+            "name": "at-frigate",
+            "kind": "frigate",
+            "lane": "in",
+            "recorder": "frigate",
+            "channel": "2",
+            "rtsp": {"url": "rtsp://192.0.2.41/s", "user": "viewer", "password": "stream-word"},
+        },
     ]
     reader = {"gate": "g0", "direction": "entry"}
     sensors = [{"kind": kind, "dev_eui": f"{n:016x}", "space": "p-1"} for n, kind in enumerate(spec.SIMULATED_SENSORS)]
@@ -161,6 +168,8 @@ def test_every_kind_of_device_has_its_lines(template: jinja2.Template) -> None:
     ):
         assert text in first, text
     assert "other-word" not in first
+    assert "made on the gateway, in /etc/parkmesh/frigate" in first
+    assert "stream-word" not in first
     assert 'lang="en"' in first
     assert not re.search(r"%s|None|undefined", first)
 
