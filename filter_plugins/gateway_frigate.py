@@ -34,7 +34,6 @@ Entry = Mapping[str, Any]
 VERSION: Final = "0.17-0"
 """Frigate's name for the form of its configuration; a later Frigate knows by it what to convert."""
 _STREAM: Final[Mapping[str, Any]] = spec.RTSP["options"]
-_MQTT_USER: Final = r"[^\s{}]{1,64}"
 _MQTT_PASSWORD: Final = r"[!-~]([ -~]{0,126}[!-~])?"  # noqa: S105 - what one may have
 _HOST: Final = r"[A-Za-z0-9.:-]{1,253}"
 _PATH: Final = r"/[^\s{}]{1,200}"
@@ -95,7 +94,7 @@ def files(cameras: Sequence[Entry], site: Entry) -> dict[str, Any]:
     mqtt: dict[str, Any] = {
         "enabled": True,
         "host": str(site["broker"]),
-        "port": 8883 if site["tls_ca"] else 1883,
+        "port": int(site["tls_port"]) if _secure(site) else 1883,
         "topic_prefix": _topic(own[cameras[0]["camera"]], site).removesuffix(spec.FRIGATE_TOPIC),
         "client_id": f"frigate-{site['gateway']}",
         # The broker acknowledges, so that a message outlives a short break of the line.
@@ -103,8 +102,8 @@ def files(cameras: Sequence[Entry], site: Entry) -> dict[str, Any]:
     }
     if site["user"]:
         mqtt |= {"user": str(site["user"]), "password": "{FRIGATE_MQTT_PASSWORD}"}
-        secrets["FRIGATE_MQTT_PASSWORD"] = str(site["password"])
-    if site["tls_ca"]:
+        secrets["FRIGATE_MQTT_PASSWORD"] = str(_account(site)["password"])
+    if _secure(site):
         mqtt["tls_ca_certs"] = str(site["tls_ca"])
     made: dict[str, Any] = {}
     for camera in cameras:
@@ -162,6 +161,17 @@ def _own(site: Entry) -> dict[str, Entry]:
     return {camera["name"]: camera for camera in site["cameras"] if camera.get("kind") == "frigate"}
 
 
+def _account(site: Entry) -> Entry:
+    """The account at the broker that Frigate has; empty without one."""
+    found: Entry = next((one for one in site["accounts"] if one["name"] == site["user"]), {})
+    return found
+
+
+def _secure(site: Entry) -> bool:
+    """Whether Frigate speaks TLS to the broker: on the gateway itself it doesn't."""
+    return bool(site["tls"]) and str(site["broker"]) not in ("127.0.0.1", "::1", "localhost")
+
+
 def _topic(camera: Entry, site: Entry) -> str:
     """The topic of the camera's recorder; empty without one."""
     topics = {one["name"]: str(one.get("topic", "")) for one in site["recorders"]}
@@ -169,7 +179,7 @@ def _topic(camera: Entry, site: Entry) -> str:
 
 
 def _broker(site: Entry) -> Iterator[str]:
-    broker, user, password, tls_ca = (str(site[key]) for key in ("broker", "user", "password", "tls_ca"))
+    broker, user, tls_ca = (str(site[key]) for key in ("broker", "user", "tls_ca"))
     name = "parking_gateway_frigate_"
     if not broker:
         yield f"{name}broker is missing: the address at which Frigate reaches this gateway's broker."
@@ -178,14 +188,30 @@ def _broker(site: Entry) -> Iterator[str]:
     elif not _listens(broker, site["listen"]):
         there = ", ".join(site["listen"]) or "no address"
         yield f"{name}broker is {broker}, where the broker doesn't listen: parking_gateway_mqtt_listen has {there}."
-    if bool(user) is not bool(password):
-        yield f"{name}user and {name}password come together."
-    if user and not re.fullmatch(_MQTT_USER, user):
-        yield f"{name}user is {user!r}; allowed are 1 to 64 characters, no space or brace."
-    if password and not re.fullmatch(_MQTT_PASSWORD, password):
-        yield f"{name}password must have 1 to 128 ASCII characters, and no space at an end."
-    if tls_ca and not re.fullmatch(_PATH, tls_ca):
+    if user or not site["anonymous"]:
+        yield from _login(user, site)
+    if _secure(site) and not re.fullmatch(_PATH, tls_ca):
         yield f"{name}tls_ca is {tls_ca!r}; allowed is an absolute path in Frigate's container."
+
+
+def _login(user: str, site: Entry) -> Iterator[str]:
+    """What is wrong with Frigate's account at the broker."""
+    account, name = _account(site), "parking_gateway_frigate_user"
+    there = ", ".join(one["name"] for one in site["accounts"]) or "none"
+    if not account:
+        yield f"{name} is {user!r}; allowed is an account of parking_gateway_mqtt_accounts: there are {there}."
+        return
+    if not re.fullmatch(_MQTT_PASSWORD, str(account.get("password") or "")):
+        yield (
+            f"{name}: the account {user} has no password in parking_gateway_mqtt_accounts that Frigate can have; give it "
+            "one from a vault, of 1 to 128 ASCII characters."
+        )
+    own = _own(site).values()
+    prefixes = {_topic(camera, site).removesuffix(spec.FRIGATE_TOPIC) for camera in own} - {""}
+    for prefix in sorted(prefixes):
+        for right, word in (("topics", "publish to"), ("reads", "read")):
+            if not {f"{prefix}/#", "#"} & set(account.get(right) or []):
+                yield f"{name}: the account {user} may not {word} {prefix}/#; add that to its {right}."
 
 
 def _listens(broker: str, listen: Sequence[str]) -> bool:

@@ -42,7 +42,8 @@ STREAMS: list[dict[str, Any]] = [
     },
     {"camera": "cam-out", "url": "rtsp://cam-out.example/stream1", "fps": 10, "closeup": True},
 ]
-ACCOUNT = {"user": "frigate", "password": "a password"}
+ACCOUNT = {"name": "frigate", "password": "a password", "topics": ["garage/frigate/#"], "reads": ["garage/frigate/#"]}
+OPEN = {"user": "", "accounts": [], "anonymous": True}
 
 
 def site(**other: Any) -> dict[str, Any]:
@@ -52,9 +53,12 @@ def site(**other: Any) -> dict[str, Any]:
         "recorders": [{"name": "frigate", "kind": "frigate", "topic": "garage/frigate/tracked_object_update"}],
         "listen": ["192.0.2.20"],
         "broker": "192.0.2.20",
-        "user": "",
-        "password": "",
-        "tls_ca": "",
+        "user": "frigate",
+        "accounts": [{"name": "lorawan", "topics": ["application/#"]}, ACCOUNT],
+        "anonymous": False,
+        "tls": False,
+        "tls_port": 8883,
+        "tls_ca": "/config/broker.crt",
         "settings": {},
         **other,
     }
@@ -106,7 +110,7 @@ def test_what_frigate_publishes_is_what_the_gateway_listens_to() -> None:
 
 
 def test_a_password_is_a_file_of_its_own_and_its_name_stands_for_it() -> None:
-    files = made(**ACCOUNT)
+    files = made()
     assert files["secrets"] == {"FRIGATE_MQTT_PASSWORD": "a password", "FRIGATE_RTSP_PASSWORD_CAM_IN": "p$#{x}'@1"}
     text = yaml.safe_dump(files["config"])
     assert not [secret for secret in files["secrets"].values() if secret in text]
@@ -117,7 +121,7 @@ def test_a_password_is_a_file_of_its_own_and_its_name_stands_for_it() -> None:
 
 
 def test_without_accounts_there_is_no_secret() -> None:
-    files = made(changed(user=None, password=None))
+    files = made(changed(user=None, password=None), **OPEN)
     assert files["secrets"] == {}
     assert "user" not in files["config"]["mqtt"]
 
@@ -130,9 +134,13 @@ def test_the_broker_is_reached_in_the_clear_or_by_tls() -> None:
         "topic_prefix": "garage/frigate",
         "client_id": "frigate-gateway-a",
         "qos": 1,
+        "user": "frigate",
+        "password": "{FRIGATE_MQTT_PASSWORD}",
     }
-    secure = made(tls_ca="/config/broker.pem")["config"]["mqtt"]
-    assert (secure["port"], secure["tls_ca_certs"]) == (8883, "/config/broker.pem")
+    secure = made(tls=True)["config"]["mqtt"]
+    assert (secure["port"], secure["tls_ca_certs"]) == (8883, "/config/broker.crt")
+    beside = made(tls=True, broker="127.0.0.1")["config"]["mqtt"]
+    assert (beside["port"], "tls_ca_certs" in beside) == (1883, False)
 
 
 def test_a_close_up_is_searched_for_plates_without_a_car() -> None:
@@ -178,10 +186,28 @@ def test_without_cameras_nothing_is_wrong_and_nothing_made() -> None:
         ),
         (None, {"listen": []}, "parking_gateway_mqtt_listen has no address."),
         (None, {"broker": "mqtt://x"}, "parking_gateway_frigate_broker is 'mqtt://x'; allowed is a name or an address"),
-        (None, {"user": "frigate"}, "parking_gateway_frigate_user and parking_gateway_frigate_password come together"),
-        (None, {**ACCOUNT, "user": "{x}"}, "parking_gateway_frigate_user is '{x}'; allowed are 1 to 64 characters"),
-        (None, {**ACCOUNT, "password": "line\nline"}, "parking_gateway_frigate_password must have 1 to 128 ASCII"),
-        (None, {"tls_ca": "broker.pem"}, "parking_gateway_frigate_tls_ca is 'broker.pem'; allowed is an absolute path"),
+        (
+            None,
+            {"user": ""},
+            "parking_gateway_frigate_user is ''; allowed is an account of parking_gateway_mqtt_accounts",
+        ),
+        (None, {"user": "frigat"}, "there are lorawan, frigate."),
+        (
+            None,
+            {"user": "lorawan"},
+            "the account lorawan has no password in parking_gateway_mqtt_accounts that Frigate",
+        ),
+        (None, {"accounts": [{**ACCOUNT, "password": "line\nline"}]}, "of 1 to 128 ASCII characters."),
+        (
+            None,
+            {"accounts": [{**ACCOUNT, "reads": []}]},
+            "frigate may not read garage/frigate/#; add that to its reads.",
+        ),
+        (
+            None,
+            {"tls": True, "tls_ca": "x.crt"},
+            "parking_gateway_frigate_tls_ca is 'x.crt'; allowed is an absolute path",
+        ),
         (None, {"settings": {"detector": {}}}, "has 'detector', which Frigate doesn't know (is detectors meant?)"),
         (None, {"settings": {"mqtt": {}}}, "parking_gateway_frigate_settings has mqtt, which the role makes"),
         (None, {"settings": {"cameras": {"in": {}}}}, "settings.cameras has 'in'; there are: north_In, out (a further"),
