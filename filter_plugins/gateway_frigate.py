@@ -203,8 +203,8 @@ def _login(user: str, site: Entry) -> Iterator[str]:
         return
     if not re.fullmatch(_MQTT_PASSWORD, str(account.get("password") or "")):
         yield (
-            f"{name}: the account {user} has no password in parking_gateway_mqtt_accounts that Frigate can have; give it "
-            "one from a vault, of 1 to 128 ASCII characters."
+            f"{name}: the account {user} has no password in parking_gateway_mqtt_accounts that Frigate can have; give "
+            "it one from a vault, of 1 to 128 ASCII characters."
         )
     own = _own(site).values()
     prefixes = {_topic(camera, site).removesuffix(spec.FRIGATE_TOPIC) for camera in own} - {""}
