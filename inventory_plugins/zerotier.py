@@ -94,8 +94,8 @@ options:
     type: path
   unreachable:
     description:
-      - What to do when a control plane can't be asked (yet) - no connection, no answer, 429 or 5xx, no URL, no token file, a
-        template of its options that fails, or a network that doesn't exist.
+      - What to do when a control plane can't be asked (yet) - no connection, no answer, 429 or 5xx, no URL, no token
+        file, a template of its options that fails, or a network that doesn't exist.
       - V(fail) fails the whole file; V(warn) and V(ignore) go on with the other control planes, with and without a
         warning. Rejected tokens and answers that make no sense always fail.
     type: str
