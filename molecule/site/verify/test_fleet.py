@@ -116,11 +116,12 @@ def test_devices_reach_their_ports_of_a_gateway_and_nothing_else(
 ) -> None:
     address = lab.facts["hosts"][gateway]["address"]
     assert connects(lab, devices, address, 8100)
-    assert connects(lab, devices, address, 1883)
-    assert not connects(lab, devices, address, 22)
+    assert connects(lab, devices, address, 8883)
+    for closed in (22, 1883):
+        assert not connects(lab, devices, address, closed)
     sockets = host(gateway).check_output("ss --tcp --listening --numeric --no-header").splitlines()
-    broker = {line.split()[3] for line in sockets if line.split()[3].endswith(":1883")}
-    assert broker == {"127.0.0.1:1883", f"{address}:1883"}
+    broker = {line.split()[3] for line in sockets if line.split()[3].endswith((":1883", ":8883"))}
+    assert broker == {"127.0.0.1:1883", f"{address}:8883"}
     assert host(gateway).service("parkmesh-firewall").is_enabled
     assert not host(gateway).file("/etc/parkmesh/firewall.nft.trial").exists, "the rules were kept"
 
