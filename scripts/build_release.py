@@ -5,6 +5,8 @@ The archive holds the application and its locked dependencies as importable fold
 installer, no compiler and no package index: it unpacks and runs. The release id is a digest of what goes in (sources,
 lock, target), so the same inputs give the same id and nothing is built twice.
 
+Archives go to dist/ of this clone, or to the user's cache where the clone is read-only.
+
 Prints one JSON line: {"changed", "release_id", "target", "archive"}.
 """
 
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,15 +83,25 @@ def pack(tree: Path, archive: Path) -> None:
     partial.replace(archive)
 
 
-def build(target: str, python: str, arch: str, output: Path) -> dict[str, object]:
-    """Build the archive if it isn't there; return what is printed."""
+def writable(folder: Path) -> bool:
+    """Whether a folder may be written, or made."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return os.access(there, os.W_OK)
+
+
+def build(target: str, python: str, arch: str, folders: Sequence[Path]) -> dict[str, object]:
+    """Build the archive, in the first of the folders that may be written, if none has it; return what is printed."""
     lock = ROOT / "requirements" / f"app-{target}.txt"
     identifier = release_id(lock, target, python, arch)
-    archive = output / f"parkmesh-{target}-{identifier}.tar.gz"
-    answer: dict[str, object] = {"release_id": identifier, "target": target, "archive": str(archive)}
-    if archive.exists():
-        return {"changed": False, **answer}
+    name = f"parkmesh-{target}-{identifier}.tar.gz"
+    output = next((each for each in folders if (each / name).exists()), None)
+    if output is not None:
+        return {"changed": False, "release_id": identifier, "target": target, "archive": str(output / name)}
+    output = next((each for each in folders if writable(each)), None)
+    if output is None:
+        sys.exit(f"build_release: {' and '.join(map(str, folders))} can't be written")
     output.mkdir(parents=True, exist_ok=True)
+    archive = output / name
     with tempfile.TemporaryDirectory(prefix="release-", dir=output) as scratch:
         tree = Path(scratch)
         install_dependencies(lock, tree / "lib", python, arch)
@@ -101,7 +114,7 @@ def build(target: str, python: str, arch: str, output: Path) -> dict[str, object
         launcher.write_text(LAUNCHER)
         launcher.chmod(0o755)
         pack(tree, archive)
-    return {"changed": True, **answer}
+    return {"changed": True, "release_id": identifier, "target": target, "archive": str(archive)}
 
 
 def main() -> None:
@@ -109,9 +122,11 @@ def main() -> None:
     parser.add_argument("--target", required=True, choices=["server", "gateway"])
     parser.add_argument("--python", required=True, help="the target's Python: 3.13 (Debian 13), 3.11 (Debian 12)")
     parser.add_argument("--arch", default="x86_64", choices=["x86_64", "aarch64"])
-    parser.add_argument("--output", type=Path, default=ROOT / "dist")
+    parser.add_argument("--output", type=Path, help="a folder; dist/, or the user's cache where that can't be written")
     options = parser.parse_args()
-    print(json.dumps(build(options.target, options.python, options.arch, options.output)))
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "parkmesh" / "releases"
+    folders = [options.output] if options.output else [ROOT / "dist", cache]
+    print(json.dumps(build(options.target, options.python, options.arch, folders)))
 
 
 if __name__ == "__main__":

@@ -78,3 +78,32 @@ def test_archive_is_built_once_runs_by_itself_and_has_the_same_bytes_again(tmp_p
     )
     assert done.returncode == 0, done.stderr
     assert (release / "bin" / "parkmesh").stat().st_mode & 0o111
+
+
+def test_a_read_only_clone_s_release_is_built_elsewhere_and_one_that_it_has_is_used(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone, cache = tmp_path / "clone/dist", tmp_path / "home/.cache/parkmesh/releases"
+    sources = tmp_path / "parkmesh"
+    sources.mkdir()
+    (sources / "a.py").write_text("one = 1\n")
+    monkeypatch.setattr(script, "SOURCES", sources)
+    monkeypatch.setattr(script, "install_dependencies", lambda lock, into, python, arch: into.mkdir(parents=True))
+    # Root may write everywhere, so the answer of the system is given.
+    monkeypatch.setattr(script.os, "access", lambda path, mode: not str(clone).startswith(str(path)))
+    cache.parent.mkdir(parents=True)
+    first = script.build("gateway", "3.13", "x86_64", [clone, cache])
+    assert (first["changed"], Path(first["archive"]).parent) == (True, cache)
+    assert script.build("gateway", "3.13", "x86_64", [clone, cache]) == {**first, "changed": False}
+    clone.mkdir(parents=True)
+    (cache / Path(first["archive"]).name).rename(clone / Path(first["archive"]).name)
+    ready = script.build("gateway", "3.13", "x86_64", [clone, cache])
+    assert (ready["changed"], Path(ready["archive"]).parent) == (False, clone)
+
+
+def test_where_nothing_may_be_written_the_folders_are_named(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(script.os, "access", lambda path, mode: False)
+    with pytest.raises(SystemExit, match=f"{tmp_path}/one and {tmp_path}/two can't be written"):
+        script.build("gateway", "3.13", "x86_64", [tmp_path / "one", tmp_path / "two"])
