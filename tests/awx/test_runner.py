@@ -5,28 +5,28 @@ can't be written, by a user who isn't root.
 from __future__ import annotations
 
 import json
-import shutil
+import shlex
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+import requests
 import yaml
 
 from module_utils import awx_desired
 
-from .jobs import Job
+from .jobs import ROOT, Job, copy_project, may_contain, written_by_nobody
 
 pytest.importorskip("ansible_runner", reason="ansible-runner isn't installed: run scripts/bootstrap test")
 
-ROOT = Path(__file__).resolve().parents[2]
-PARTS = (
-    *("ansible.cfg", "playbooks", "roles", "library", "module_utils", "inventory", "scripts"),
-    *("inventory_plugins", "filter_plugins", "action_plugins", "callback_plugins", "doc_fragments"),
-)
 SECRET = "h1dden-Key0fTheTests"
 KEYS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": SECRET}
 
@@ -35,18 +35,11 @@ KEYS = {"AWS_ACCESS_KEY_ID": "emulated-key-id", "AWS_SECRET_ACCESS_KEY": SECRET}
 def project() -> Iterator[Path]:
     """A copy of the project that nobody but root could write."""
     with tempfile.TemporaryDirectory(prefix="parkmesh-awx-") as name:
-        folder = Path(name) / "project"
-        folder.mkdir()
         Path(name).chmod(0o755)
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / part)
-        subprocess.run(["chmod", "--recursive", "a-w,a+rX", str(folder)], check=True)
-        yield folder
-        subprocess.run(["chmod", "--recursive", "u+w", str(folder)], check=True)
+        folder = Path(name) / "project"
+        copy_project(folder)
+        with written_by_nobody(folder):
+            yield folder
 
 
 @pytest.fixture
@@ -118,15 +111,190 @@ def test_a_job_runs_from_awx_s_inventory_and_leaves_no_secret(job: Job, aws: str
     assert SECRET not in job.left()
 
 
-def test_a_survey_s_wrong_answer_ends_the_job_before_anything_is_done(job: Job) -> None:
+@pytest.mark.parametrize(
+    ("playbook", "answers", "told"),
+    [
+        ("destroy-environment", {"destroy_confirm": "another"}, "add -e destroy_confirm=parkmesh-unit"),
+        ("upgrade-database", {"upgrade_confirm": "another"}, "-e upgrade_confirm=parkmesh-unit"),
+        ("rotate-codes", {"rotate_communities": "River Side"}, "rotate_communities must be all, or names"),
+    ],
+)
+def test_a_survey_s_wrong_answer_ends_the_job_before_anything_is_done(
+    job: Job, playbook: str, answers: dict[str, str], told: str
+) -> None:
     job.inventory(HOSTS)
-    job.answers(destroy_confirm="another")
-    done = job.run("playbooks/destroy-environment.yml", KEYS)
-    assert done.returncode == 2
+    job.answers(**answers)
+    done = job.run(f"playbooks/{playbook}.yml", KEYS)
+    assert done.returncode == 2, done.stdout + done.stderr
     failed = [event for event in job.events() if event["event"] == "runner_on_failed"]
-    assert "add -e destroy_confirm=parkmesh-unit" in failed[0]["event_data"]["res"]["msg"]
+    assert told in failed[0]["event_data"]["res"]["msg"]
     assert len([event for event in job.events() if event["event"] == "playbook_on_task_start"]) == 1
     assert SECRET not in job.left()
+
+
+def test_a_look_at_an_empty_environment_fails_with_what_it_lacks(job: Job, aws: str) -> None:
+    job.inventory(HOSTS)
+    job.answers(aws_endpoint_url=aws, parkmesh_public_url="http://parkmesh.example", format="json")
+    done = job.run("playbooks/check-drift.yml", KEYS)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (shown,) = [
+        event["event_data"]["res"]["msg"]
+        for event in job.events()
+        if event["event"] == "runner_on_ok" and event["event_data"]["task"] == "Show the differences"
+    ]
+    assert len(json.loads(shown)["differences"]) > 10
+    assert not job.changed
+    assert SECRET not in job.left()
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """A controller of ZeroTier, and lab.aws with a table of slots."""
+
+    url: str
+    token: str
+    aws: str
+
+    def ask(self, method: str, path: str, body: object = None) -> Any:
+        answer = requests.request(
+            method, f"{self.url}/controller/network{path}", json=body, headers={"X-ZT1-Auth": self.token}, timeout=10
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def identities(self) -> list[str]:
+        """The secrets of the slots' nodes that instances get."""
+        client = client_of("secretsmanager", self.aws)
+        listed = client.list_secrets()["SecretList"]
+        return [
+            json.loads(client.get_secret_value(SecretId=each["Name"])["SecretString"])["identity_secret"]
+            for each in listed
+        ]
+
+
+def client_of(service: str, url: str) -> Any:
+    return boto3.client(
+        service,
+        endpoint_url=url,
+        region_name="eu-west-1",
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=SECRET,
+    )
+
+
+@pytest.fixture(scope="module")
+def overlay(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Overlay]:
+    """Nothing yet but the table of slots, which playbooks/provision-data.yml makes."""
+    client_of("dynamodb", aws).create_table(
+        TableName="parkmesh-unit-slots",
+        KeySchema=[{"AttributeName": "slot", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "slot", "AttributeType": "N"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    home = tmp_path_factory.mktemp("zerotier")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # No public root is asked, no port is mapped: the daemon stays on this host.
+    nowhere = {"0.0.0.0/0": {"blacklist": True}, "::/0": {"blacklist": True}}
+    settings = {"bind": ["127.0.0.1"], "portMappingEnabled": False, "allowSecondaryPort": False}
+    (home / "local.conf").write_text(json.dumps({"physical": nowhere, "settings": settings}))
+    start = "import sys; from lab.zerotier.daemon import main; sys.exit(main())"
+    daemon = subprocess.Popen([sys.executable, "-c", start, "-U", f"-p{port}", str(home)], cwd=ROOT)
+    try:
+        token, until = home / "authtoken.secret", time.monotonic() + 60
+        while True:
+            try:
+                made = Overlay(f"http://127.0.0.1:{port}", token.read_text().strip(), aws)
+                made.ask("GET", "")
+                break
+            except (OSError, requests.RequestException):
+                assert daemon.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        yield made
+    finally:
+        daemon.terminate()
+        daemon.wait(10)
+
+
+@pytest.fixture
+def launch(project: Path, overlay: Overlay) -> Iterator[Callable[..., Job]]:
+    """Launch a template of the overlay with answers to its survey, alone in its container where there may be one; the
+    job must succeed, and hold no secret.
+    """
+    hosts = {
+        **HOSTS,
+        "bastion": {"hosts": ["ops"]},
+        "gateways": {"hosts": ["gateway-a"]},
+        "overlay_controller": {"hosts": []},
+        "overlay_online": {"hosts": []},
+        "_meta": {
+            "hostvars": {
+                "control-node": {"environment_lease_table": ""},
+                "ops": {"overlay_member": {"name": "ops", "ip": "10.242.0.2", "tags": {"role": "ops"}}},
+                "gateway-a": {
+                    "overlay_member": {
+                        "name": "gateway-a",
+                        "ip": "10.242.1.1",
+                        "tags": {"role": "gateway", "community": 1},
+                    }
+                },
+            }
+        },
+    }
+    variables = {
+        "aws_endpoint_url": overlay.aws,
+        "aws_service_instances_max": 2,
+        "overlay_api": "controller",
+        "overlay_api_url": overlay.url,
+        "overlay_token_file": "{{ lookup('ansible.builtin.env', 'ZEROTIER_TOKEN_FILE') }}",
+        "overlay_identity_host": "control-node",
+        "overlay_network_name": "parkmesh-unit",
+        "overlay_cidr": "10.242.0.0/16",
+    }
+    hosts["all"] = {**HOSTS["all"], "vars": {**HOSTS["all"]["vars"], **variables}}
+    with tempfile.TemporaryDirectory(prefix="parkmesh-job-") as name:
+        Path(name).chmod(0o755)
+
+        def run(template: str, **answers: object) -> Job:
+            job = Job(Path(name) / f"{template}-{time.monotonic_ns()}", project)
+            program = job.folder / "bin/zerotier-idtool"
+            program.parent.mkdir()
+            words = [sys.executable, "-c", "import sys; from lab.zerotier.idtool import main; sys.exit(main())"]
+            program.write_text(f'#!/bin/sh\nPYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.join(words)} "$@"\n')
+            program.chmod(0o755)
+            job.inventory(hosts)
+            job.answers(**answers)
+            job.credential("zerotier", token=overlay.token)
+            done = job.run(f"playbooks/{template}.yml", KEYS, contained=may_contain())
+            assert done.returncode == 0, done.stdout + done.stderr
+            left = job.left() + done.stdout + done.stderr
+            secrets = [SECRET, overlay.token, *overlay.identities()]
+            assert [number for number, secret in enumerate(secrets) if secret in left] == []
+            return job
+
+        yield run
+
+
+def test_jobs_make_an_overlay_put_it_right_and_explain_it(launch: Callable[..., Job], overlay: Overlay) -> None:
+    assert launch("provision-overlay", take_over_lease="false").changed
+    before = overlay.identities()
+    assert len(before) == 3, "two servers and one more while a roll is under way"
+
+    (network,) = overlay.ask("GET", "")
+    overlay.ask("POST", f"/{network}/member/aaaaaaaa01", {"name": "gateway-a", "authorized": False})
+    purge = {"reconcile_purge": "false", "reconcile_purge_max": 10, "reconcile_purge_absent": "false"}
+    assert launch("reconcile-members", **purge).changed
+    assert overlay.ask("GET", f"/{network}/member/aaaaaaaa01")["ipAssignments"] == ["10.242.1.1"]
+
+    explained = launch(
+        "explain-access", explain_from="gateway-a", explain_to="slot-1", explain_protocol="tcp", explain_port=8001
+    )
+    assert "TCP 8001: yes" in explained.shown
+
+    assert launch("rotate-overlay", rotate_slots="1,2", rotate_older_than_hours=0).changed
+    assert len(set(before) & set(overlay.identities())) == 1
 
 
 def test_every_template_s_playbook_is_accepted_with_its_survey_s_answers(job: Job) -> None:
