@@ -183,11 +183,16 @@ class Job:
         """Inject a credential of one of the project's own types (awx/main/models/credential, inject_credential)."""
         types = yaml.safe_load((ROOT / "playbooks/files/awx/credential_types.yml").read_text())["credential_types"]
         injectors, render = types[kind]["injectors"], Environment(keep_trailing_newline=True).from_string  # noqa: S701
-        path = self.folder / "env" / f"file-of-{kind}"
-        path.write_text(render(injectors["file"]["template"]).render(inputs))
-        path.chmod(0o600)
+        path = self.secret(kind, render(injectors["file"]["template"]).render(inputs))
         for name, text in injectors["env"].items():
             self.injected[name] = render(text).render(inputs, tower={"filename": str(path)})
+
+    def secret(self, name: str, text: str) -> Path:
+        """Give the job a file that only its user reads, and that goes with its private folder."""
+        path = self.folder / "env" / f"file-of-{name}"
+        path.write_text(text)
+        path.chmod(0o600)
+        return path
 
     def machine(self, user: str, key: str) -> None:
         """Sign in on hosts as this user, by a key that the job's ssh-agent has (credential type Machine)."""

@@ -16,6 +16,7 @@ import yaml
 
 from lab.awx.store import playbooks_of
 from module_utils import awx_desired
+from tests.awx.lab_jobs import LAUNCHES
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVIRONMENTS = ("lab", "production")
@@ -59,6 +60,15 @@ def test_every_playbook_has_a_job_template_or_a_reason_for_none() -> None:
     assert templates | set(others) == playbooks
     assert not templates & set(others)
     assert all(reason.endswith(".") for reason in others.values())
+
+
+def test_every_job_template_is_launched_in_the_lab_or_has_a_reason_and_what_tests_it_instead() -> None:
+    assert set(LAUNCHES) == set(data("lab")[0]["job_templates"])
+    for name, launch in LAUNCHES.items():
+        if isinstance(launch, str):
+            paths = re.findall(r"(?:tests|molecule)/[\w./]+\w", launch)
+            assert paths, name
+            assert [path for path in paths if not (ROOT / path).exists()] == [], name
 
 
 def test_a_survey_asks_only_for_what_the_playbook_s_header_names() -> None:
