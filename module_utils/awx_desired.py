@@ -38,6 +38,7 @@ MANAGED_TYPES = {
     "Source Control": ("password", "ssh_key_data", "ssh_key_unlock"),
     "Amazon Web Services": ("password", "security_token"),
     "Container Registry": ("password",),
+    "Vault": ("vault_password",),
     **dict.fromkeys(WEBHOOK_TOKENS.values(), ("token",)),
 }
 """Credential types that every AWX has and that the data may name, with their secret fields."""
@@ -382,6 +383,12 @@ class _Builder:
         names = [self.name(short) for short in self.check.among(values, known, where, "credential")]
         return names, [("credentials", name) for name in names]
 
+    def vaults(self) -> list[str]:
+        """Return the credentials that hold the password of a vault."""
+        given = self.environment.get("credentials")
+        of = given.items() if isinstance(given, dict) else ()
+        return [str(name) for name, value in of if isinstance(value, dict) and value.get("type") == "Vault"]
+
     def execution_environment(self) -> None:
         where = "execution_environment"
         keys = ("image", "pull", "description", "credential")
@@ -480,7 +487,8 @@ class _Builder:
             slices = given.get("slices", 1)
             self.check(isinstance(slices, int) and 1 <= slices <= 100, where, "slices is from 1 to 100")
             asks = self.check.among(given.get("asks"), ASKS, where, "thing to ask for")
-            credentials, needs = self.needed_credentials(given.get("credentials"), where)
+            # Any job may read a value of the inventory that is in the vault.
+            credentials, needs = self.needed_credentials([*(given.get("credentials") or []), *self.vaults()], where)
             questions = _survey(self.check, given.get("survey"), where)
             name = self.name(short)
             self.surveys["job_templates", name] = questions

@@ -329,6 +329,7 @@ MANAGED_TYPES = {
     "Amazon Web Services": ("cloud", ("username",), ("password", "security_token")),
     "GitHub Personal Access Token": ("token", (), ("token",)),
     "GitLab Personal Access Token": ("token", (), ("token",)),
+    "Vault": ("vault", ("vault_id",), ("vault_password",)),
     "Container Registry": ("registry", ("host", "username", "verify_ssl"), ("password",)),
 }
 

@@ -26,6 +26,7 @@ SECRETS = {
     "UNIT_KEY": KEY,
     "UNIT_TOKEN": "t0kenOfZeroTier",
     "UNIT_SLACK": "xoxb-sl4ck",
+    "UNIT_VAULT": "v4ultOfTheTests",
     "UNIT_FORGE": "ghp-f0rge",  # pragma: allowlist secret
 }
 
@@ -73,6 +74,7 @@ ENVIRONMENT: dict[str, Any] = {
     "credentials": {
         "forge": {"type": "GitHub Personal Access Token", "inputs": {"token": {"env": "UNIT_FORGE"}}},
         "ssh": {"type": "Machine", "inputs": {"username": "ops", "ssh_key_data": {"env": "UNIT_KEY"}}},
+        "vault": {"type": "Vault", "inputs": {"vault_password": {"env": "UNIT_VAULT"}}},
         "zerotier": {"type": "zerotier", "inputs": {"token": {"env": "UNIT_TOKEN"}}},
     },
     "notifications": {

@@ -53,7 +53,7 @@ def test_awx_has_the_secrets_and_no_output_has(awx: System) -> None:
     run = awx.apply("-vvv", "-e", "awx_rotate=ssh,zerotier,chat", "--diff")
     assert run.status == 0, run.output
     assert {line.split()[1] for line in run.writes} == {"credentials", "notification_templates"}
-    for secret in ("k3yOfTheTests", "t0kenOfZeroTier", "sl4ck", "f0rge"):
+    for secret in ("k3yOfTheTests", "t0kenOfZeroTier", "sl4ck", "f0rge", "v4ultOfTheTests"):
         assert secret not in run.output
 
 

@@ -98,6 +98,19 @@ def test_required_inputs_of_the_command_line_are_asked_for() -> None:
         assert asked == required.get(name, set()), name
 
 
+def test_every_job_gets_the_vault_s_password() -> None:
+    catalogue, environment = copy.deepcopy(data("production"))
+    environment["credentials"]["vault"] = {"type": "Vault", "inputs": {"vault_password": {"env": "X"}}}
+    desired = awx_desired.desired(catalogue, environment, texts("playbooks"), "p")
+    templates = [item for item in desired.items if item.kind == "job_templates"]
+    assert len(templates) > 20
+    assert all("p-vault" in item.args["credentials"] and ("credentials", "p-vault") in item.needs for item in templates)
+    environment["credentials"]["vault"]["inputs"]["vault_password"] = "plain"
+    assert "credentials, vault: vault_password is a secret: give {env: NAME} or {file: path}" in faults(
+        catalogue, environment
+    )
+
+
 def test_what_ends_something_is_not_for_operators() -> None:
     desired = awx_desired.desired(*data("production"), texts("playbooks"), "p")
     executes = {grant["team"]: grant for grant in desired.roles if grant["role"] == "execute"}
