@@ -300,7 +300,9 @@ def test_who_is_nobody_or_asks_nonsense_is_told_so(built: Environment) -> None:
     unknown = built.play("explain-access", explain_from="gateway-z", explain_to="ops")
     assert unknown.status != 0
     assert "'gateway-z' is no member and no host" in re.sub(r"'+", "'", unknown.output)
-    nonsense = built.play("explain-access", explain_from="gateway-a", explain_to="ops", explain_port="99999")
+    nonsense = built.play(
+        "explain-access", explain_from="gateway-a", explain_to="ops", explain_protocol="icmp", explain_port=22
+    )
     assert nonsense.status != 0
     assert "explain_port=1…65535" in nonsense.output
 
