@@ -187,12 +187,20 @@ def test_wrong_inputs_of_frigate_are_refused_before_anything_changes(scenario: A
     assert run.changed == 0
 
 
-def test_a_secret_of_frigate_that_nothing_names_any_more_goes(scenario: Any) -> None:
+def test_devices_without_an_account_are_refused_before_anything_changes(scenario: Any) -> None:
+    run = scenario.play(fails=True, parking_gateway_mqtt_accounts=[])
+    assert "no account for what publishes" in " ".join(run.output.split())
+    assert run.changed == 0
+
+
+def test_a_broker_is_open_while_that_is_asked_for_and_a_secret_that_nothing_names_goes(scenario: Any) -> None:
     folder = scenario.host.file("/etc/parkmesh/frigate/secrets")
     opened = {"parking_gateway_frigate_user": "", "parking_gateway_mqtt_anonymous": True}
     scenario.play(**opened)
+    assert publish(scenario).rc == 0
     assert folder.listdir() == ["FRIGATE_RTSP_PASSWORD_CAM_PLAIN"]
     scenario.play()
+    assert publish(scenario).rc != 0
 
 
 def rules(host: Any) -> str:

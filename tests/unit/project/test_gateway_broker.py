@@ -21,7 +21,8 @@ import pytest
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-ROLE = Path(__file__).resolve().parents[3] / "roles/parking_gateway"
+ROOT = Path(__file__).resolve().parents[3]
+ROLE = ROOT / "roles/parking_gateway"
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 AGENT, TESTER = "parkmesh", "parkmesh-test"
 UPLINK, LOOP = "application/1/device/0101010101010101/event/up", "loops/ramp"
@@ -304,3 +305,61 @@ def test_it_listens_where_it_is_asked_to_and_nowhere_else(
         assert {address for address in addresses if reaches(address, broker.secure)} == secure
     finally:
         broker.end()
+
+
+RAMP = {"name": "ramp", "topics": [LOOP]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word"),
+    [
+        ({"mqtt_listen": "192.0.2.20"}, "lists, also those of one entry"),
+        ({"mqtt_accounts": [RAMP | {"topics": LOOP}]}, "lists, also those of one entry"),
+        ({"mqtt_accounts": [RAMP | {"reads": LOOP}]}, "lists, also those of one entry"),
+        ({"mqtt_accounts": [RAMP | {"password": 7700770077}]}, "only digits in quotation marks"),
+        ({"mqtt_accounts": [RAMP | {"name": 7700}]}, "only digits in quotation marks"),
+        ({"mqtt_accounts": [RAMP | {"topics": [7700]}]}, "only digits in quotation marks"),
+        ({"mqtt_listen": ["gateway.example"]}, "must be an address of the host"),
+        ({"mqtt_accounts": [RAMP, RAMP]}, "each comes once"),
+        ({"mqtt_accounts": [RAMP | {"name": AGENT}]}, "are the gateway's own"),
+        ({"mqtt_accounts": [RAMP | {"name": "a b"}]}, "(a b) have letters, digits"),
+        ({"mqtt_accounts": [RAMP | {"topics": ["loops/#/x"]}]}, "(loops/#/x) have no space"),
+        ({"mqtt_accounts": [RAMP | {"password": "77-7700"}]}, "A password has 8 to 128 ASCII characters"),
+        ({"counters": [{"name": "garage"}]}, "no account for what publishes"),
+    ],
+)
+def test_wrong_inputs_are_refused_with_what_is_allowed_and_without_a_password(
+    ansible_playbook: str, tmp_path: Path, inputs: dict[str, Any], word: str
+) -> None:
+    done = checked(ansible_playbook, tmp_path, inputs)
+    assert done.returncode != 0
+    said = " ".join((done.stdout + done.stderr).split())
+    assert word in said
+    assert "77007700" not in said
+    assert "77-7700" not in said
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {},
+        {"mqtt_listen": ["192.0.2.20"], "mqtt_accounts": [*ACCOUNTS, RAMP | {"name": "7700", "password": "77007700"}]},
+        {"counters": [{"name": "garage"}], "mqtt_accounts": [RAMP | {"password": None}]},
+        {"counters": [{"name": "garage"}], "mqtt_anonymous": True},
+    ],
+)
+def test_right_inputs_are_taken(ansible_playbook: str, tmp_path: Path, inputs: dict[str, Any]) -> None:
+    done = checked(ansible_playbook, tmp_path, inputs)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def checked(program: str, folder: Path, inputs: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Have the role check the inputs of its broker, and nothing else."""
+    role = {
+        "name": "Check",
+        "ansible.builtin.include_role": {"name": str(ROLE), "tasks_from": "broker-inputs.yml"},
+        "vars": {f"parking_gateway_{name}": value for name, value in inputs.items()},
+    }
+    file = folder / "play.yml"
+    file.write_text(yaml.safe_dump([{"name": "P", "hosts": "localhost", "gather_facts": False, "tasks": [role]}]))
+    return subprocess.run([program, "-c", "local", file], cwd=ROOT, capture_output=True, text=True, check=False)
