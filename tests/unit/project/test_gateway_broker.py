@@ -244,6 +244,32 @@ def test_a_device_s_other_password_is_taken_without_a_restart_and_messages_wait_
     assert again.heard == [LOOP]
 
 
+def test_a_renewed_certificate_is_shown_without_a_restart(broker: Broker) -> None:
+    def shown() -> str:
+        return ssl.get_server_certificate(("127.0.0.2", broker.secure))
+
+    first = shown()
+    broker.certificate()
+    assert shown() == first
+    broker.reload()
+    assert shown().strip() == (broker.folder / "own.crt").read_text().strip() != first.strip()
+
+
+def test_what_waits_for_the_agent_survives_another_password_of_the_agent(broker: Broker) -> None:
+    first = agent(broker, kept_as="parkmesh-a")
+    first.paho.disconnect()
+    first.wait(lambda: not first.paho.is_connected())
+    Client(broker, "ramp", "a-password-of-the-ramp").publish(LOOP)
+    old = broker.password(AGENT)
+    (broker.folder / f"mqtt/{AGENT}.password").unlink()
+    assert (told := broker.accounts())["made"] == told["hashed"] == [AGENT]
+    broker.reload()
+    assert Client(broker, AGENT, old).let_in is False
+    again = agent(broker, kept_as="parkmesh-a")
+    again.wait(lambda: again.heard)
+    assert again.heard == [LOOP]
+
+
 def test_accounts_are_kept_as_they_are_and_a_dry_run_writes_nothing(broker: Broker) -> None:
     hashes, made = broker.folder / "passwords", broker.folder / "mqtt"
     before = hashes.read_text()
